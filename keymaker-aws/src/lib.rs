@@ -1,0 +1,1 @@
+//! How Keymaker reaches AWS.

@@ -1,0 +1,3 @@
+//! The keymaker command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What two programs of Keymaker must agree on.

@@ -1,0 +1,3 @@
+//! sshd's AuthorizedKeysCommand for IAM users.
+
+fn main() {}

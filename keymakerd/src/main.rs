@@ -1,0 +1,3 @@
+//! Reads users, groups and keys from IAM and publishes them to this host.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Answers glibc's passwd, group and initgroups questions from Keymaker's directory.

@@ -1,0 +1,1 @@
+//! Decides whether an IAM user may log in here, and makes the home.
