@@ -1,0 +1,6 @@
+//! The metadata service that users see: who is asking, what they may ask, what is answered here and what is passed on.
+//!
+//! The daemon starts it; it never asks STS or IAM itself.
+
+pub mod caller;
+mod sock_diag;
