@@ -1,0 +1,258 @@
+//! What can come of a call to AWS, sorted by what a daemon may conclude from it. Every call's error passes through
+//! [`AwsCallError::from_sdk`]. Only `NoSuchEntity` is a statement about an entity; nothing else may be read as absence.
+
+use std::error::Error;
+use std::fmt;
+
+use aws_sdk_iam::config::http::HttpResponse;
+use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+
+/// Why a call to AWS gave no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AwsCallError {
+    /// "{action}: AWS has no such entity."
+    NoSuchEntity {
+        /// The call.
+        action: Action,
+    },
+    /// "{action} was denied: …; allow {action} in a policy of the role that this host uses."
+    AccessDenied {
+        /// The call, and the permission that is missing.
+        action: Action,
+        /// AWS's own sentence, which names the principal and the policy at fault.
+        message: String,
+    },
+    /// "{action} was throttled: the account makes more calls than AWS allows; …"
+    Throttled {
+        /// The call.
+        action: Action,
+    },
+    /// "{action} got no answer that counts: …"
+    Outage {
+        /// The call.
+        action: Action,
+        /// What went wrong.
+        cause: OutageCause,
+    },
+}
+
+/// What kept a call from being answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutageCause {
+    /// No answer before the deadline.
+    Timeout,
+    /// No connection: name resolution, routing, proxy, TLS.
+    Unreachable(String),
+    /// AWS failed on its side (HTTP 5xx).
+    ServerError(u16),
+    /// An answer came that is not what AWS answers.
+    Unreadable(String),
+    /// There are no credentials to sign with, or AWS does not accept them (expired, clock wrong).
+    Credentials(String),
+    /// AWS refused the request for a reason that no other variant names.
+    Refused(String),
+}
+
+impl AwsCallError {
+    /// The call that failed.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::NoSuchEntity { action }
+            | Self::AccessDenied { action, .. }
+            | Self::Throttled { action }
+            | Self::Outage { action, .. } => *action,
+        }
+    }
+
+    /// An answer that cannot be what AWS meant: fields missing, the wrong entity, pages that do not end.
+    pub fn unreadable(action: Action, what: impl Into<String>) -> Self {
+        Self::Outage {
+            action,
+            cause: OutageCause::Unreadable(what.into()),
+        }
+    }
+
+    /// Sorts the SDK's error.
+    pub fn from_sdk<E>(action: Action, error: SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let cause = match &error {
+            SdkError::ServiceError(answer) => {
+                let status = answer.raw().status().as_u16();
+                return Self::from_answer(action, status, answer.err().code(), answer.err().message());
+            }
+            SdkError::TimeoutError(_) => OutageCause::Timeout,
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => OutageCause::Timeout,
+            SdkError::DispatchFailure(_) => unreachable_or_unsigned(&error),
+            SdkError::ResponseError(answer) if answer.raw().status().is_server_error() => {
+                OutageCause::ServerError(answer.raw().status().as_u16())
+            }
+            SdkError::ResponseError(_) => OutageCause::Unreadable(innermost(&error)),
+            _ => unreachable_or_unsigned(&error),
+        };
+        Self::Outage { action, cause }
+    }
+
+    /// Sorts an error document of AWS's by its code. Codes: IAM and STS API Reference, "Common Errors".
+    fn from_answer(action: Action, status: u16, code: Option<&str>, message: Option<&str>) -> Self {
+        let message = printable(message.unwrap_or_default());
+        let cause = match code.unwrap_or_default() {
+            "NoSuchEntity" if status == 404 => return Self::NoSuchEntity { action },
+            "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthorizationError" => {
+                return Self::AccessDenied { action, message };
+            }
+            "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestLimitExceeded"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "TooManyRequestsException"
+            | "SlowDown" => return Self::Throttled { action },
+            _ if status == 429 => return Self::Throttled { action },
+            _ if status >= 500 => OutageCause::ServerError(status),
+            code @ ("ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "SignatureDoesNotMatch"
+            | "RequestExpired"
+            | "IncompleteSignature"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "NotAuthorized"
+            | "OptInRequired") => OutageCause::Credentials(format!("{code}: {message}")),
+            "" => OutageCause::Unreadable(format!("HTTP {status} without an error code")),
+            code => OutageCause::Refused(format!("{}: {message}", printable(code))),
+        };
+        Self::Outage { action, cause }
+    }
+}
+
+impl fmt::Display for AwsCallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchEntity { action } => write!(f, "{action}: AWS has no such entity"),
+            Self::AccessDenied { action, message } => write!(
+                f,
+                "{action} was denied ({message}); allow {action} in a policy of the role that this host uses"
+            ),
+            Self::Throttled { action } => write!(
+                f,
+                "{action} was throttled: the account makes more calls than AWS allows; it is tried again later, and a longer \
+                 sync_interval on all hosts of the account lowers the rate"
+            ),
+            Self::Outage { action, cause } => write!(f, "{action} got no answer that counts: {cause}"),
+        }
+    }
+}
+
+impl Error for AwsCallError {}
+
+impl fmt::Display for OutageCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => {
+                f.write_str("nothing came before the deadline; check the route, firewall and proxy to AWS")
+            }
+            Self::Unreachable(why) => {
+                write!(
+                    f,
+                    "no connection ({why}); check name resolution, route, https_proxy and ca_bundle"
+                )
+            }
+            Self::ServerError(status) => write!(f, "AWS failed with HTTP {status}; nothing to do here but wait"),
+            Self::Unreadable(why) => {
+                write!(
+                    f,
+                    "the answer is not one of AWS's ({why}); check the endpoint and proxy settings"
+                )
+            }
+            Self::Credentials(why) => write!(
+                f,
+                "the credentials of this host's role were not to be had or not accepted ({why}); check the instance profile, \
+                 the metadata service and the clock"
+            ),
+            Self::Refused(why) => write!(
+                f,
+                "AWS refused the request ({why}); check the settings that this call uses"
+            ),
+        }
+    }
+}
+
+/// An IAM or STS action as policies spell it, such as `iam:GetUser`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Action(&'static str);
+
+impl Action {
+    /// iam:GetAccountAuthorizationDetails.
+    pub const GET_ACCOUNT_AUTHORIZATION_DETAILS: Self = Self("iam:GetAccountAuthorizationDetails");
+    /// iam:GetGroup.
+    pub const GET_GROUP: Self = Self("iam:GetGroup");
+    /// iam:GetRole.
+    pub const GET_ROLE: Self = Self("iam:GetRole");
+    /// iam:GetSSHPublicKey.
+    pub const GET_SSH_PUBLIC_KEY: Self = Self("iam:GetSSHPublicKey");
+    /// iam:GetUser.
+    pub const GET_USER: Self = Self("iam:GetUser");
+    /// iam:ListGroups.
+    pub const LIST_GROUPS: Self = Self("iam:ListGroups");
+    /// iam:ListGroupsForUser.
+    pub const LIST_GROUPS_FOR_USER: Self = Self("iam:ListGroupsForUser");
+    /// iam:ListSSHPublicKeys.
+    pub const LIST_SSH_PUBLIC_KEYS: Self = Self("iam:ListSSHPublicKeys");
+    /// iam:ListUsers.
+    pub const LIST_USERS: Self = Self("iam:ListUsers");
+    /// sts:AssumeRole.
+    pub const ASSUME_ROLE: Self = Self("sts:AssumeRole");
+    /// sts:GetCallerIdentity.
+    pub const GET_CALLER_IDENTITY: Self = Self("sts:GetCallerIdentity");
+
+    /// Any other action, written as in policies: `service:Action`.
+    pub const fn named(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// The name as policies spell it.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// The SDK wraps a failure to obtain credentials and a failed connection alike; the chain of sources tells them apart.
+fn unreachable_or_unsigned(error: &(dyn Error + 'static)) -> OutageCause {
+    use aws_credential_types::provider::error::CredentialsError;
+    let mut source = Some(error);
+    while let Some(inner) = source {
+        if inner.is::<CredentialsError>() {
+            return OutageCause::Credentials(innermost(inner));
+        }
+        source = inner.source();
+    }
+    OutageCause::Unreachable(innermost(error))
+}
+
+/// The last error of the chain, which names the cause where the outer ones name the layers.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(inner) = last.source() {
+        last = inner;
+    }
+    printable(&last.to_string())
+}
+
+/// Text from outside, fit for one line of a log: no control characters, at most 300 characters.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(300)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

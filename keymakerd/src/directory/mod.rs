@@ -1,0 +1,5 @@
+//! From IAM to the directory: what keymakerd asks AWS about people, and what it makes of the answers.
+
+pub mod iam;
+#[cfg(test)]
+pub mod iam_fake;
