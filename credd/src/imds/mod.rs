@@ -3,4 +3,5 @@
 //! The daemon starts it; it never asks STS or IAM itself.
 
 pub mod caller;
+pub mod metadata_token;
 mod sock_diag;
