@@ -1,1 +1,19 @@
-//! What two programs of Keymaker must agree on.
+//! What two programs of Keymaker must agree on, and nothing else: names, ids, the two published files, the request protocol.
+//!
+//! The NSS and PAM modules live inside other people's processes and use this crate, so it depends on libc only, starts no
+//! thread, keeps no state and prints nothing. All its unsafe code is in [`sys`].
+
+pub mod client;
+pub mod crc32c;
+pub mod directory_file;
+pub mod id;
+pub mod keys_file;
+pub mod local_files;
+pub mod login;
+pub mod name;
+pub mod paths;
+pub mod protocol;
+pub mod public_key;
+pub mod published_file;
+pub mod reserved_names;
+pub mod sys;

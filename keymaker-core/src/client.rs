@@ -1,0 +1,259 @@
+//! Asks keymakerd one question, within one deadline over connecting, sending and receiving; called by NSS, PAM, the keys command
+//! and the command line.
+//!
+//! Nothing outlives the call: the socket is made, used and closed here. It never blocks beyond the deadline, whatever the daemon does,
+//! raises no SIGPIPE, and allocates nothing.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::protocol::{Answer, MAX_ANSWER, MAX_QUESTION, Question};
+use crate::sys::{LocalStream, Readiness};
+
+/// Why there is no answer. The published files stand.
+#[derive(Debug)]
+pub enum AskError {
+    /// nobody listens at the socket, or not for this user
+    NotListening(io::Error),
+    /// the deadline passed
+    TimedOut,
+    /// the daemon hung up before it answered
+    HungUp,
+    /// the answer is not one of the protocol's
+    Unintelligible,
+    /// the socket failed
+    Socket(io::Error),
+}
+
+impl std::fmt::Display for AskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotListening(error) => write!(
+                f,
+                "keymakerd does not listen ({error}); systemctl status keymakerd says why"
+            ),
+            Self::TimedOut => f.write_str("keymakerd did not answer in time; journalctl -u keymakerd says why"),
+            Self::HungUp => f.write_str("keymakerd hung up before it answered; journalctl -u keymakerd says why"),
+            Self::Unintelligible => {
+                f.write_str("keymakerd gave an answer that this program does not know; are both of one version?")
+            }
+            Self::Socket(error) => write!(f, "the connection to keymakerd failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AskError {}
+
+/// Asks `question` at `socket` and reads the answer into `buffer`, all within `budget`.
+pub fn ask<'b>(
+    socket: &Path,
+    question: &Question,
+    budget: Duration,
+    buffer: &'b mut [u8; MAX_ANSWER],
+) -> Result<Answer<'b>, AskError> {
+    let deadline = Instant::now() + budget;
+    let mut line = [0; MAX_QUESTION];
+    let line = spell(question, &mut line)?;
+    let stream = connect(socket, deadline)?;
+    send(&stream, line, deadline)?;
+    receive(&stream, buffer, deadline)
+}
+
+/// lookup.sock takes a name and nothing else.
+fn spell<'l>(question: &Question, line: &'l mut [u8; MAX_QUESTION]) -> Result<&'l [u8], AskError> {
+    let mut rest = &mut line[..];
+    let written = match question {
+        Question::Lookup(name) => writeln!(rest, "{name}"),
+        question => writeln!(rest, "{question}"),
+    };
+    written.map_err(AskError::Socket)?;
+    let unused = rest.len();
+    Ok(line.get(..MAX_QUESTION - unused).unwrap_or_default())
+}
+
+/// A full backlog says EAGAIN at once (unix(7)); somebody may be flooding it, so try again until the deadline.
+fn connect(socket: &Path, deadline: Instant) -> Result<LocalStream, AskError> {
+    loop {
+        match LocalStream::connect(socket) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = remaining(deadline)?;
+                std::thread::sleep(left.min(Duration::from_millis(5)));
+            }
+            Err(error) => return Err(AskError::NotListening(error)),
+        }
+    }
+}
+
+fn send(stream: &LocalStream, mut line: &[u8], deadline: Instant) -> Result<(), AskError> {
+    while !line.is_empty() {
+        match stream.send(line) {
+            Ok(sent) => line = line.get(sent..).unwrap_or_default(),
+            Err(error) => wait(stream, Readiness::Write, error, deadline)?,
+        }
+    }
+    Ok(())
+}
+
+fn receive<'b>(
+    stream: &LocalStream,
+    buffer: &'b mut [u8; MAX_ANSWER],
+    deadline: Instant,
+) -> Result<Answer<'b>, AskError> {
+    let mut filled = 0;
+    let end = loop {
+        if let Some(end) = buffer
+            .get(..filled)
+            .and_then(|bytes| bytes.iter().position(|byte| *byte == b'\n'))
+        {
+            break end;
+        }
+        let space = buffer
+            .get_mut(filled..)
+            .filter(|space| !space.is_empty())
+            .ok_or(AskError::Unintelligible)?;
+        match stream.receive(space) {
+            Ok(0) => return Err(AskError::HungUp),
+            Ok(received) => filled += received,
+            Err(error) => wait(stream, Readiness::Read, error, deadline)?,
+        }
+    };
+    let line = buffer
+        .get(..end)
+        .and_then(|line| str::from_utf8(line).ok())
+        .ok_or(AskError::Unintelligible)?;
+    Answer::parse(line).ok_or(AskError::Unintelligible)
+}
+
+fn wait(stream: &LocalStream, until: Readiness, error: io::Error, deadline: Instant) -> Result<(), AskError> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => stream.wait(until, remaining(deadline)?).map_err(AskError::Socket),
+        io::ErrorKind::Interrupted => Ok(()),
+        // The daemon closed or died while we spoke.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Err(AskError::HungUp),
+        _ => Err(AskError::Socket(error)),
+    }
+}
+
+fn remaining(deadline: Instant) -> Result<Duration, AskError> {
+    deadline
+        .checked_duration_since(Instant::now())
+        .filter(|left| !left.is_zero())
+        .ok_or(AskError::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::name::UserName;
+    use crate::published_file::tests_support::Folder;
+
+    fn alice() -> UserName {
+        UserName::parse(b"alice").unwrap()
+    }
+
+    fn outcome(socket: &Path, question: Question, budget: Duration) -> Result<String, AskError> {
+        let mut buffer = [0; MAX_ANSWER];
+        ask(socket, &question, budget, &mut buffer).map(|answer| answer.to_string())
+    }
+
+    /// A daemon that reads one question, and answers with these bytes.
+    fn daemon(folder: &Folder, answer: &'static [u8]) -> (PathBuf, std::thread::JoinHandle<String>) {
+        let path = folder.path().join("sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; MAX_QUESTION];
+            let len = stream.read(&mut question).unwrap();
+            for byte in answer {
+                stream.write_all(&[*byte]).unwrap();
+            }
+            String::from_utf8(question[..len].to_vec()).unwrap()
+        });
+        (path, asked)
+    }
+
+    #[test]
+    fn a_question_is_asked_and_its_answer_read_even_byte_by_byte() {
+        let folder = Folder::new();
+        let (socket, asked) = daemon(&folder, b"done two users\n");
+        assert_eq!(
+            outcome(&socket, Question::Keys(alice()), KEYS).unwrap(),
+            "done two users"
+        );
+        assert_eq!(asked.join().unwrap(), "keys alice\n");
+    }
+
+    #[test]
+    fn a_lookup_says_the_name_and_nothing_else() {
+        let folder = Folder::new();
+        let (socket, asked) = daemon(&folder, b"no-such-user\n");
+        assert_eq!(
+            outcome(&socket, Question::Lookup(alice()), KEYS).unwrap(),
+            "no-such-user"
+        );
+        assert_eq!(asked.join().unwrap(), "alice\n");
+    }
+
+    // P5
+    #[test]
+    fn a_daemon_that_is_absent_or_dies_is_an_error_at_once() {
+        let folder = Folder::new();
+        assert!(matches!(
+            outcome(&folder.path().join("none"), Question::Sync, KEYS),
+            Err(AskError::NotListening(_))
+        ));
+        let (socket, _asked) = daemon(&folder, b"fre");
+        assert!(matches!(
+            outcome(&socket, Question::Keys(alice()), KEYS),
+            Err(AskError::HungUp)
+        ));
+    }
+
+    // P5
+    #[test]
+    fn a_hung_daemon_costs_the_budget_and_no_more() {
+        let folder = Folder::new();
+        let path = folder.path().join("sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let started = Instant::now();
+        assert!(matches!(
+            outcome(&path, Question::Keys(alice()), Duration::from_millis(150)),
+            Err(AskError::TimedOut)
+        ));
+        assert!(started.elapsed() >= Duration::from_millis(150));
+    }
+
+    // P5
+    #[test]
+    fn a_flooded_daemon_costs_the_budget_and_no_more() {
+        let folder = Folder::new();
+        let path = folder.path().join("sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let mut flood = Vec::new();
+        while let Ok(stream) = LocalStream::connect(&path) {
+            flood.push(stream);
+        }
+        assert!(matches!(
+            outcome(&path, Question::Sync, Duration::from_millis(100)),
+            Err(AskError::TimedOut)
+        ));
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_refused() {
+        let folder = Folder::new();
+        let (socket, _asked) = daemon(&folder, &[b'x'; MAX_ANSWER]);
+        assert!(matches!(
+            outcome(&socket, Question::Keys(alice()), KEYS),
+            Err(AskError::Unintelligible)
+        ));
+    }
+
+    const KEYS: Duration = crate::protocol::KEYS_BUDGET;
+}

@@ -1,0 +1,154 @@
+use super::*;
+use crate::id::{IdRange, Uid};
+use crate::published_file::tests_support::Folder;
+
+fn name(text: &str) -> UserName {
+    UserName::parse(text.as_bytes()).unwrap()
+}
+
+fn header() -> Header<'static> {
+    let mut ranges = [IdRange::EMPTY; header::RANGES];
+    ranges[0] = IdRange::WIDE;
+    let mut local_gids = [0; header::LOCAL_GIDS];
+    local_gids[0] = 27;
+    Header {
+        account: "123456789012",
+        instance_id: "i-0123456789abcdef0",
+        ranges,
+        local_gids,
+        keymaker_users_gid: 998,
+        enumerate_all: true,
+        whole_range_ours: true,
+        settings_unread: false,
+        max_stale: 86_400,
+        authz_ttl: 60,
+        passwd: FileStamp {
+            inode: 1,
+            size: 2,
+            mtime: 3,
+        },
+        group: FileStamp {
+            inode: 4,
+            size: 5,
+            mtime: 6,
+        },
+        required_group: "prod_ssh_users",
+    }
+}
+
+fn user<'a>(login: &str, uid: u32, groups: &'a [u32]) -> NewUser<'a> {
+    NewUser {
+        name: name(login),
+        uid: Uid::new(uid).unwrap(),
+        answered_at: 0,
+        verdict: Verdict::Allowed,
+        tombstone: false,
+        seen_here: true,
+        gecos: "Alice Ä.",
+        home: "/home/alice",
+        shell: "/bin/bash",
+        iam_user_id: "AIDAALICE",
+        iam_user_name: "alice",
+        groups,
+    }
+}
+
+#[test]
+fn a_directory_comes_back_as_it_was_written() {
+    let folder = Folder::new();
+    let mut builder = DirectoryBuilder::new(&header());
+    builder
+        .user(&user("alice", 1_900_000_000, &[27, 1_900_000_001]))
+        .unwrap();
+    let members = [name("alice"), name("bob")];
+    let devs = GroupName::parse(b"devs").unwrap();
+    builder
+        .group(&NewGroup {
+            name: devs,
+            gid: Gid::new(1_900_000_001).unwrap(),
+            private: false,
+            members: &members,
+        })
+        .unwrap();
+    let path = folder.file("directory", &builder.build(9).unwrap());
+
+    let directory = Directory::open(&path).unwrap();
+    assert_eq!(directory.header(), header());
+    let mut buffer = [0; MAX_USER_RECORD];
+    let alice = directory.user_by_name(name("alice"), &mut buffer).unwrap().unwrap();
+    assert_eq!(
+        (alice.uid.get(), alice.gecos, alice.home, alice.shell),
+        (1_900_000_000, "Alice Ä.", "/home/alice", "/bin/bash")
+    );
+    assert_eq!(
+        (alice.iam_user_id, alice.iam_user_name, alice.verdict),
+        ("AIDAALICE", "alice", Verdict::Allowed)
+    );
+    assert_eq!(alice.groups().collect::<Vec<_>>(), [27, 1_900_000_001]);
+    assert!(directory.user_by_uid(1_900_000_000, &mut buffer).unwrap().is_some());
+    assert!(directory.user_by_uid(0, &mut buffer).unwrap().is_none());
+    assert!(directory.user_by_name(name("bob"), &mut buffer).unwrap().is_none());
+    let mut buffer = [0; 256];
+    let devs = directory.group_by_name(devs, &mut buffer).unwrap().unwrap();
+    assert_eq!(devs.members().collect::<Vec<_>>(), [b"alice".as_slice(), b"bob"]);
+    assert!(matches!(
+        directory.group_by_gid(1_900_000_001, &mut [0; 8]),
+        Err(ReadError::BufferTooSmall)
+    ));
+}
+
+// P1
+#[test]
+fn a_record_with_a_system_uid_is_damage_not_a_user() {
+    let mut record = user("alice", 1_900_000_000, &[]).encode().unwrap();
+    record[..4].copy_from_slice(&0u32.to_le_bytes());
+    assert!(User::parse(&record).is_none());
+    record[..4].copy_from_slice(&999u32.to_le_bytes());
+    assert!(User::parse(&record).is_none());
+}
+
+#[test]
+fn texts_that_would_forge_a_passwd_line_are_refused() {
+    for gecos in ["a:b", "a\nroot::0:0::/:/bin/sh", "a\0b", &"x".repeat(256)] {
+        assert_eq!(
+            NewUser {
+                gecos,
+                ..user("alice", 1_900_000_000, &[])
+            }
+            .encode(),
+            Err(RecordError::BadText)
+        );
+    }
+}
+
+#[test]
+fn the_largest_user_fits_its_record() {
+    let long = "x".repeat(255);
+    let groups = [1_900_000_001; records::MAX_GROUPS];
+    let largest = NewUser {
+        name: name(&"a".repeat(32)),
+        gecos: &long,
+        home: &long,
+        shell: &long,
+        iam_user_id: &long,
+        iam_user_name: &long,
+        ..user("a", 1_900_000_000, &groups)
+    };
+    assert!(largest.encode().unwrap().len() <= MAX_USER_RECORD);
+    let too_many = [1; records::MAX_GROUPS + 1];
+    assert_eq!(
+        NewUser {
+            groups: &too_many,
+            ..largest
+        }
+        .encode(),
+        Err(RecordError::TooMany)
+    );
+}
+
+#[test]
+fn local_gids_are_allowed_by_the_header_alone_and_never_zero() {
+    let header = header();
+    assert!(header.allows_local_gid(27) && header.allows_local_gid(998));
+    assert!(!header.allows_local_gid(0) && !header.allows_local_gid(4));
+}

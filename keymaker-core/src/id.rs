@@ -1,0 +1,147 @@
+//! User and group ids, and which of them Keymaker may hand out.
+
+use std::fmt;
+
+/// A user id that Keymaker may publish: never below 1000, never reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uid(u32);
+
+/// A group id of our own that Keymaker may publish: never below 1000, never reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gid(u32);
+
+impl Uid {
+    /// `None` where the id is reserved.
+    pub fn new(id: u32) -> Option<Self> {
+        (!is_reserved(id)).then_some(Self(id))
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Gid {
+    /// `None` where the id is reserved.
+    pub fn new(id: u32) -> Option<Self> {
+        (!is_reserved(id)).then_some(Self(id))
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// The primary group of a user of ours is private and has the user's number.
+impl From<Uid> for Gid {
+    fn from(uid: Uid) -> Self {
+        Self(uid.0)
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Gid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An inclusive range of ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// The first id in the range.
+    pub first: u32,
+    /// The last id in the range; below `first` where the range is empty.
+    pub last: u32,
+}
+
+impl IdRange {
+    /// What `id_scheme = "wide"` draws from: the gap that systemd's UIDS-GIDS.md leaves free.
+    pub const WIDE: Self = Self {
+        first: 1_879_048_192,
+        last: 2_147_352_575,
+    };
+    /// What the Python keymaker drew from: 2000 + a 15-bit number.
+    pub const PYTHON: Self = Self {
+        first: 2000,
+        last: 34_767,
+    };
+    /// Holds nothing.
+    pub const EMPTY: Self = Self { first: 1, last: 0 };
+
+    /// Whether the id lies in the range.
+    pub fn contains(self, id: u32) -> bool {
+        (self.first..=self.last).contains(&id)
+    }
+
+    /// How many ids the range holds.
+    pub fn len(self) -> u64 {
+        (u64::from(self.last) + 1).saturating_sub(u64::from(self.first))
+    }
+
+    /// Whether the range holds nothing.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Whether an id belongs to somebody else on every host: system accounts, systemd's dynamic users and containers, `nobody`, the
+/// 16-bit and 32-bit -1, and whatever does not fit a signed 32-bit number (systemd, "Users, Groups, UIDs and GIDs").
+pub fn is_reserved(id: u32) -> bool {
+    matches!(id, 0..=999 | 61_184..=65_519 | 65_534 | 65_535 | 524_288..=1_879_048_191 | 2_147_352_576..=2_147_418_111 | 2_147_483_647..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P1
+    #[test]
+    fn no_reserved_id_becomes_a_uid() {
+        for id in [
+            0,
+            999,
+            61_184,
+            65_519,
+            65_534,
+            65_535,
+            524_288,
+            1_879_048_191,
+            2_147_352_576,
+            2_147_483_647,
+            u32::MAX,
+        ] {
+            assert_eq!(Uid::new(id), None, "{id}");
+            assert_eq!(Gid::new(id), None, "{id}");
+        }
+        for id in [
+            1000,
+            61_183,
+            65_520,
+            524_287,
+            1_879_048_192,
+            2_147_352_575,
+            2_147_418_112,
+            2_147_483_646,
+        ] {
+            assert_eq!(Uid::new(id).map(Uid::get), Some(id));
+        }
+    }
+
+    #[test]
+    fn both_schemes_draw_from_free_ids_only() {
+        for range in [IdRange::WIDE, IdRange::PYTHON] {
+            assert!(!is_reserved(range.first) && !is_reserved(range.last));
+        }
+        assert_eq!(IdRange::WIDE.len(), 268_304_384);
+        assert_eq!(IdRange::PYTHON.len(), 32_768);
+        assert!(IdRange::EMPTY.is_empty());
+    }
+}

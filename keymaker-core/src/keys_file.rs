@@ -1,0 +1,214 @@
+//! `/var/lib/keymaker/public/keys`: the public keys of each user, and when IAM last answered about them.
+//!
+//! The keys command and PAM's session check read it; only keymakerd writes it. A record, found by the user's login name:
+//!
+//! ```text
+//! 0  uid u32 · 4 answered_at u64 (unix time) · 12 keys u32
+//! 16 the login name and IAM's UserId, then for each key its IAM id and its line, each followed by a zero byte
+//! ```
+
+use std::path::Path;
+
+use crate::directory_file::RecordError;
+use crate::id::Uid;
+use crate::name::UserName;
+use crate::public_key::{MAX_LINE, SshPublicKey};
+use crate::published_file::format::{Key, META_LEN, u32_at, u64_at};
+use crate::published_file::reader::{PublishedFile, ReadError};
+use crate::published_file::writer::{BuildError, FileBuilder, put};
+
+const MAGIC: [u8; 8] = *b"KMKEYS\0\x01";
+const USER_NAMES: usize = 0;
+const MAX_KEYS: usize = 32;
+const MAX_RECORD: usize = 512 + MAX_KEYS * (MAX_LINE + 256);
+
+/// The open keys file.
+#[derive(Debug)]
+pub struct KeysFile {
+    file: PublishedFile,
+}
+
+/// One user's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserKeys {
+    /// The login name.
+    pub name: UserName,
+    /// The user id; must be the directory's, or the keys are another person's.
+    pub uid: Uid,
+    /// IAM's UserId, likewise.
+    pub iam_user_id: String,
+    /// When IAM last answered about these keys: unix time, moved forward at most hourly.
+    pub answered_at: u64,
+    /// The active keys.
+    pub keys: Vec<PublishedKey>,
+}
+
+/// One active key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedKey {
+    /// IAM's SSHPublicKeyId (`APKA…`), or the name of the tag that carries the key.
+    pub id: String,
+    /// `TYPE BASE64`, checked by [`SshPublicKey::parse`].
+    pub line: String,
+}
+
+impl KeysFile {
+    /// Opens the keys file at `path`.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        Ok(Self {
+            file: PublishedFile::open(path, MAGIC)?,
+        })
+    }
+
+    /// The AWS account and the EC2 instance for which the file was made.
+    pub fn origin(&self) -> (String, String) {
+        let text = |from: usize, to: usize| {
+            let field = self.file.meta().get(from..to).unwrap_or_default();
+            String::from_utf8_lossy(field).trim_end_matches('\0').to_owned()
+        };
+        (text(0, 12), text(12, 44))
+    }
+
+    /// The keys of this user; `None` where they were never fetched.
+    pub fn user(&self, name: UserName) -> Result<Option<UserKeys>, ReadError> {
+        let Some(slot) = self.file.find(USER_NAMES, Key::Name(name.as_str()))? else {
+            return Ok(None);
+        };
+        if slot.len as usize > MAX_RECORD {
+            return Err(ReadError::Damaged);
+        }
+        let mut buffer = vec![0; slot.len as usize];
+        let user = parse(self.file.record(slot, &mut buffer)?).ok_or(ReadError::Damaged)?;
+        Ok((user.name == name).then_some(user))
+    }
+}
+
+fn parse(record: &[u8]) -> Option<UserKeys> {
+    let count = u32_at(record, 12)?;
+    let texts = str::from_utf8(record.get(16..)?).ok()?.strip_suffix('\0')?;
+    let mut texts = texts.split('\0');
+    let name = UserName::parse(texts.next()?.as_bytes()).ok()?;
+    let iam_user_id = texts.next()?.to_owned();
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        let id = texts.next()?.to_owned();
+        let line = SshPublicKey::parse(texts.next()?)?.line().to_owned();
+        keys.push(PublishedKey { id, line });
+    }
+    if texts.next().is_some() {
+        return None;
+    }
+    Some(UserKeys {
+        name,
+        uid: Uid::new(u32_at(record, 0)?)?,
+        iam_user_id,
+        answered_at: u64_at(record, 4)?,
+        keys,
+    })
+}
+
+/// Builds the bytes of a keys file.
+pub struct KeysBuilder {
+    file: FileBuilder,
+}
+
+impl KeysBuilder {
+    /// An empty keys file of this account and instance.
+    pub fn new(account: &str, instance_id: &str) -> Self {
+        let mut meta = [0; META_LEN];
+        put(&mut meta, 0, account.as_bytes().get(..12).unwrap_or(account.as_bytes()));
+        put(
+            &mut meta,
+            12,
+            instance_id.as_bytes().get(..32).unwrap_or(instance_id.as_bytes()),
+        );
+        Self {
+            file: FileBuilder::new(MAGIC, meta),
+        }
+    }
+
+    /// Adds a user's keys. What is not a key and nothing else is an error, never written (P10).
+    pub fn user(&mut self, user: &UserKeys) -> Result<(), RecordError> {
+        if user.keys.len() > MAX_KEYS {
+            return Err(RecordError::TooMany);
+        }
+        let mut record = Vec::new();
+        record.extend(user.uid.get().to_le_bytes());
+        record.extend(user.answered_at.to_le_bytes());
+        record.extend((user.keys.len() as u32).to_le_bytes());
+        let texts = [user.name.as_str(), &user.iam_user_id];
+        for text in texts
+            .into_iter()
+            .chain(user.keys.iter().flat_map(|key| [key.id.as_str(), key.line.as_str()]))
+        {
+            if text.contains(|c: char| c.is_control()) || text.len() > MAX_LINE {
+                return Err(RecordError::BadText);
+            }
+            record.extend(text.as_bytes());
+            record.push(0);
+        }
+        if parse(&record).as_ref() != Some(user) {
+            return Err(RecordError::BadText);
+        }
+        self.file.add(&record, &[(USER_NAMES, Key::Name(user.name.as_str()))]);
+        Ok(())
+    }
+
+    /// The bytes of the file.
+    pub fn build(&self, generation: u64) -> Result<Vec<u8>, BuildError> {
+        self.file.build(generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::published_file::tests_support::Folder;
+
+    fn alice(lines: &[&str]) -> UserKeys {
+        UserKeys {
+            name: UserName::parse(b"alice").unwrap(),
+            uid: Uid::new(1_900_000_000).unwrap(),
+            iam_user_id: "AIDAALICE".to_owned(),
+            answered_at: 1_800_000_000,
+            keys: lines
+                .iter()
+                .map(|line| PublishedKey {
+                    id: "APKA1".to_owned(),
+                    line: (*line).to_owned(),
+                })
+                .collect(),
+        }
+    }
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJVIdsHq0Z9wh8xz9aLmBwWbJY8mNUvXwzNlZQK9iJ0w";
+
+    #[test]
+    fn keys_come_back_as_they_were_written() {
+        let folder = Folder::new();
+        let mut builder = KeysBuilder::new("123456789012", "i-1");
+        builder.user(&alice(&[KEY, KEY])).unwrap();
+        let path = folder.file("keys", &builder.build(1).unwrap());
+        let file = KeysFile::open(&path).unwrap();
+        assert_eq!(file.origin(), ("123456789012".to_owned(), "i-1".to_owned()));
+        assert_eq!(
+            file.user(UserName::parse(b"alice").unwrap()).unwrap(),
+            Some(alice(&[KEY, KEY]))
+        );
+        assert_eq!(file.user(UserName::parse(b"bob").unwrap()).unwrap(), None);
+    }
+
+    // P10
+    #[test]
+    fn a_line_that_is_more_than_a_key_is_never_written() {
+        let mut builder = KeysBuilder::new("", "");
+        for line in [
+            format!("{KEY}\n{KEY}"),
+            format!("{KEY}\0{KEY}"),
+            format!("{KEY} x"),
+            format!("restrict {KEY}"),
+        ] {
+            assert_eq!(builder.user(&alice(&[&line])), Err(RecordError::BadText), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! May this user log in here, now? PAM, the keys command and credd all ask this function, so that they cannot differ.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::directory_file::{Header, User, Verdict};
+use crate::name::UserName;
+
+/// The decision about a user of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginDecision {
+    /// The user may log in.
+    Allowed,
+    /// IAM or the administrator says no.
+    Refused(Refusal),
+    /// Nobody can tell whether the user still may, so the user may not.
+    CannotTell(Doubt),
+}
+
+/// Why a user may not log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// the user is not in the required IAM group
+    NotInRequiredGroup,
+    /// IAM no longer has the user
+    Deleted,
+    /// the name was another IAM user's here
+    NameHeldByAnother,
+    /// the user's `expires` date has passed or cannot be read
+    Expired,
+    /// the home directory belongs to another uid
+    HomeOfAnother,
+    /// sshd does not see the user in keymaker-users, so its `Match` block would not hold
+    NotInKeymakerUsers,
+    /// the key that opened the connection is not one of the user's in IAM
+    ForeignKey,
+}
+
+/// Why nobody can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// the published files are missing, damaged or not keymakerd's
+    NoDirectory,
+    /// the settings of this host have never been read
+    SettingsUnread,
+    /// IAM has not been reached on this host yet
+    NeverInContact,
+    /// IAM was last reached longer than `max_stale` ago
+    OutOfContact,
+    /// what IAM said about this user is older than `max_stale`
+    UserStale,
+    /// what IAM said about this user's keys is older than `max_stale`
+    KeysStale,
+}
+
+impl LoginDecision {
+    /// The decision about `user`, as the directory's header, the last contact and the clock say.
+    pub fn about(user: &User<'_>, header: &Header<'_>, contact: Option<SystemTime>, now: SystemTime) -> Self {
+        let refused = match user.verdict {
+            _ if user.tombstone => Some(Refusal::Deleted),
+            Verdict::Allowed => None,
+            Verdict::NotInRequiredGroup => Some(Refusal::NotInRequiredGroup),
+            Verdict::Deleted => Some(Refusal::Deleted),
+            Verdict::NameHeldByAnother => Some(Refusal::NameHeldByAnother),
+            Verdict::Expired => Some(Refusal::Expired),
+        };
+        if let Some(refusal) = refused {
+            return Self::Refused(refusal);
+        }
+        let max_stale = Duration::from_secs(header.max_stale.into());
+        let Some(contact) = contact else {
+            return Self::CannotTell(Doubt::NeverInContact);
+        };
+        if header.settings_unread {
+            Self::CannotTell(Doubt::SettingsUnread)
+        } else if older_than(contact, max_stale, now) {
+            Self::CannotTell(Doubt::OutOfContact)
+        } else if user.answered_at != 0 && older_than(unix_time(user.answered_at), max_stale, now) {
+            Self::CannotTell(Doubt::UserStale)
+        } else {
+            Self::Allowed
+        }
+    }
+
+    /// The sentence for the user: about themselves only.
+    pub fn sentence<'a>(&self, name: UserName, required_group: &'a str) -> Sentence<'a> {
+        Sentence {
+            decision: *self,
+            name,
+            required_group,
+        }
+    }
+}
+
+/// Whether `then` is longer ago than `limit`. A time in the future is not: the clock was set back, and the host was in contact.
+pub fn older_than(then: SystemTime, limit: Duration, now: SystemTime) -> bool {
+    now.duration_since(then).is_ok_and(|age| age > limit)
+}
+
+/// A count of seconds since 1970 as a time.
+pub fn unix_time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// When IAM last answered everything: the modification time of the contact file, if keymakerd made it.
+pub fn last_contact(path: &Path) -> Option<SystemTime> {
+    let (_, metadata): (_, fs::Metadata) = crate::published_file::reader::open_trusted(path).ok()?;
+    metadata.modified().ok()
+}
+
+/// What a refused user reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Sentence<'a> {
+    decision: LoginDecision,
+    name: UserName,
+    required_group: &'a str,
+}
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name;
+        let refusal = match self.decision {
+            LoginDecision::Allowed => return write!(f, "keymaker: {name} may log in here."),
+            LoginDecision::Refused(refusal) => refusal,
+            LoginDecision::CannotTell(doubt) => {
+                return write!(
+                    f,
+                    "keymaker: this host cannot tell now whether {name} may log in ({doubt}); please ask its administrator."
+                );
+            }
+        };
+        match refusal {
+            Refusal::NotInRequiredGroup => {
+                write!(
+                    f,
+                    "keymaker: {name} is not in the IAM group {}, which this host requires.",
+                    self.required_group
+                )
+            }
+            Refusal::Deleted => write!(f, "keymaker: {name} is no longer a user in IAM."),
+            Refusal::NameHeldByAnother => write!(
+                f,
+                "keymaker: the name {name} belonged to another IAM user on this host; an administrator can hand it over: keymaker release {name}"
+            ),
+            Refusal::Expired => write!(f, "keymaker: the access of {name} to this host has expired."),
+            Refusal::HomeOfAnother => write!(
+                f,
+                "keymaker: the home directory of {name} belongs to somebody else; an administrator can move it away: keymaker release {name}"
+            ),
+            Refusal::NotInKeymakerUsers => write!(
+                f,
+                "keymaker: this host does not see {name} in the group keymaker-users; an administrator finds the cause with: keymaker doctor"
+            ),
+            Refusal::ForeignKey => write!(
+                f,
+                "keymaker: the key that opened this connection is not one of {name}'s keys in IAM."
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoDirectory => "its copy of the IAM directory cannot be read",
+            Self::SettingsUnread => "it has not been able to read its settings yet",
+            Self::NeverInContact => "it has not reached IAM yet",
+            Self::OutOfContact => "it has not reached IAM for too long",
+            Self::UserStale => "IAM has not answered about this user for too long",
+            Self::KeysStale => "IAM has not answered about this user's keys for too long",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory_file::records::tests_support::with_user;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn decide(
+        verdict: Verdict,
+        tombstone: bool,
+        answered_at: u64,
+        contact: Option<u64>,
+        settings_unread: bool,
+    ) -> LoginDecision {
+        let header = Header {
+            max_stale: 86_400,
+            settings_unread,
+            ..Header::NOTHING
+        };
+        with_user(verdict, tombstone, answered_at, |user| {
+            LoginDecision::about(user, &header, contact.map(unix_time), unix_time(NOW))
+        })
+    }
+
+    // P7
+    #[test]
+    fn a_user_who_is_refused_deleted_or_stale_may_not_log_in() {
+        use LoginDecision::{Allowed, CannotTell, Refused};
+        let fresh = Some(NOW - 86_400);
+        assert_eq!(decide(Verdict::Allowed, false, 0, fresh, false), Allowed);
+        assert_eq!(decide(Verdict::Allowed, false, NOW - 86_400, fresh, false), Allowed);
+        assert_eq!(
+            decide(Verdict::Allowed, true, 0, fresh, false),
+            Refused(Refusal::Deleted)
+        );
+        assert_eq!(
+            decide(Verdict::Deleted, false, 0, fresh, false),
+            Refused(Refusal::Deleted)
+        );
+        assert_eq!(
+            decide(Verdict::NotInRequiredGroup, false, 0, fresh, false),
+            Refused(Refusal::NotInRequiredGroup)
+        );
+        assert_eq!(
+            decide(Verdict::NameHeldByAnother, false, 0, fresh, false),
+            Refused(Refusal::NameHeldByAnother)
+        );
+        assert_eq!(
+            decide(Verdict::Expired, false, 0, fresh, false),
+            Refused(Refusal::Expired)
+        );
+        assert_eq!(
+            decide(Verdict::Allowed, false, 0, Some(NOW - 86_401), false),
+            CannotTell(Doubt::OutOfContact)
+        );
+        assert_eq!(
+            decide(Verdict::Allowed, false, NOW - 86_401, fresh, false),
+            CannotTell(Doubt::UserStale)
+        );
+        assert_eq!(
+            decide(Verdict::Allowed, false, 0, None, false),
+            CannotTell(Doubt::NeverInContact)
+        );
+        assert_eq!(
+            decide(Verdict::Allowed, false, 0, fresh, true),
+            CannotTell(Doubt::SettingsUnread)
+        );
+    }
+
+    #[test]
+    fn a_clock_set_back_locks_nobody_out() {
+        assert_eq!(
+            decide(Verdict::Allowed, false, NOW + 5, Some(NOW + 1_000_000), false),
+            LoginDecision::Allowed
+        );
+    }
+}

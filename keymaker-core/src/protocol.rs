@@ -1,0 +1,221 @@
+//! What may be asked of keymakerd, by whom, and in which words.
+//!
+//! A connection carries one question, a line, and one answer, a line. No record crosses a socket: a question is a nudge "make sure
+//! that what you published about this name is fresh", after which the asker reads the published files.
+//! docs/protocol.md shows examples.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::name::UserName;
+
+/// The longest question, with its newline.
+pub const MAX_QUESTION: usize = 64;
+/// The longest answer, with its newline.
+pub const MAX_ANSWER: usize = 1024;
+
+/// How long an NSS lookup waits for the answer, in all.
+pub const LOOKUP_BUDGET: Duration = Duration::from_millis(1500);
+/// How long the keys command waits: sshd runs it once per offered key and once more.
+pub const KEYS_BUDGET: Duration = Duration::from_secs(2);
+/// How long PAM account waits.
+pub const ACCOUNT_BUDGET: Duration = Duration::from_secs(5);
+
+/// A question to keymakerd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Does this user exist? Refreshes the facts of an unknown name, or of one older than `authz_ttl`. The only one at lookup.sock.
+    Lookup(UserName),
+    /// Refresh the facts that decide whether this user may log in.
+    Account(UserName),
+    /// Refresh those and the user's keys.
+    Keys(UserName),
+    /// Run a full pass now.
+    Sync,
+    /// Forget how fresh this user's facts are, or everybody's.
+    Invalidate(Option<UserName>),
+    /// The name, held until now by a deleted IAM user, may be its present holder's.
+    Release(UserName),
+    /// The pending change of settings is meant.
+    AcceptSettings,
+    /// Forget everything: this host becomes an image.
+    Reset,
+}
+
+/// Who asks, as the socket and SO_PEERCRED say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// anybody, at lookup.sock
+    Anyone,
+    /// the system user keymaker-keys
+    KeysCommand,
+    /// the system user credd
+    Credd,
+    /// root
+    Root,
+}
+
+impl Asker {
+    /// The table of who may ask what.
+    pub fn may_ask(self, question: &Question) -> bool {
+        matches!(
+            (self, question),
+            (Self::Root, _)
+                | (Self::KeysCommand, Question::Keys(_))
+                | (Self::Credd, Question::Account(_))
+                | (Self::Anyone, Question::Lookup(_))
+        )
+    }
+}
+
+impl Question {
+    /// Reads a question as it stands at login.sock, without its newline.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = line.splitn(2, |byte| *byte == b' ');
+        let verb = words.next()?;
+        let name = words.next().map(UserName::parse).transpose().ok()?;
+        match (verb, name) {
+            (b"lookup", Some(name)) => Some(Self::Lookup(name)),
+            (b"account", Some(name)) => Some(Self::Account(name)),
+            (b"keys", Some(name)) => Some(Self::Keys(name)),
+            (b"sync", None) => Some(Self::Sync),
+            (b"invalidate", name) => Some(Self::Invalidate(name)),
+            (b"release", Some(name)) => Some(Self::Release(name)),
+            (b"accept-settings", None) => Some(Self::AcceptSettings),
+            (b"reset", None) => Some(Self::Reset),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lookup(name) => write!(f, "lookup {name}"),
+            Self::Account(name) => write!(f, "account {name}"),
+            Self::Keys(name) => write!(f, "keys {name}"),
+            Self::Sync => f.write_str("sync"),
+            Self::Invalidate(None) => f.write_str("invalidate"),
+            Self::Invalidate(Some(name)) => write!(f, "invalidate {name}"),
+            Self::Release(name) => write!(f, "release {name}"),
+            Self::AcceptSettings => f.write_str("accept-settings"),
+            Self::Reset => f.write_str("reset"),
+        }
+    }
+}
+
+/// The answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// What is published about the name is fresh.
+    Fresh,
+    /// IAM says that there is no such user.
+    NoSuchUser,
+    /// Nobody can tell now; what is published stands.
+    CannotTell,
+    /// This asker may not ask that.
+    NotPermitted,
+    /// An administrator's order was carried out; the text says what happened.
+    Done(&'a str),
+    /// An administrator's order was not carried out; the text says why, and what to do.
+    Failed(&'a str),
+}
+
+impl<'a> Answer<'a> {
+    /// Reads an answer, without its newline.
+    pub fn parse(line: &'a str) -> Option<Self> {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("fresh", "") => Some(Self::Fresh),
+            ("no-such-user", "") => Some(Self::NoSuchUser),
+            ("cannot-tell", "") => Some(Self::CannotTell),
+            ("not-permitted", "") => Some(Self::NotPermitted),
+            ("done", text) => Some(Self::Done(text)),
+            ("failed", text) => Some(Self::Failed(text)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh => f.write_str("fresh"),
+            Self::NoSuchUser => f.write_str("no-such-user"),
+            Self::CannotTell => f.write_str("cannot-tell"),
+            Self::NotPermitted => f.write_str("not-permitted"),
+            Self::Done(text) => write!(f, "done {text}"),
+            Self::Failed(text) => write!(f, "failed {text}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_question() -> [Question; 9] {
+        let alice = UserName::parse(b"alice").unwrap();
+        [
+            Question::Lookup(alice),
+            Question::Account(alice),
+            Question::Keys(alice),
+            Question::Sync,
+            Question::Invalidate(None),
+            Question::Invalidate(Some(alice)),
+            Question::Release(alice),
+            Question::AcceptSettings,
+            Question::Reset,
+        ]
+    }
+
+    #[test]
+    fn questions_and_answers_come_back_as_they_were_said() {
+        for question in every_question() {
+            let line = question.to_string();
+            assert!(line.len() < MAX_QUESTION);
+            assert_eq!(Question::parse(line.as_bytes()), Some(question));
+        }
+        for answer in [
+            Answer::Fresh,
+            Answer::NoSuchUser,
+            Answer::CannotTell,
+            Answer::NotPermitted,
+            Answer::Done("a b"),
+            Answer::Failed("c"),
+        ] {
+            assert_eq!(Answer::parse(&answer.to_string()), Some(answer));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_question_is_refused() {
+        for line in [
+            "",
+            "keys",
+            "keys ",
+            "keys Root",
+            "keys a b",
+            "sync now",
+            "KEYS alice",
+            "release ../x",
+            "keys alice\n",
+        ] {
+            assert_eq!(Question::parse(line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn each_asker_may_ask_only_what_its_work_needs() {
+        let allowed = |asker: Asker| {
+            every_question()
+                .into_iter()
+                .filter(|question| asker.may_ask(question))
+                .map(|q| q.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(allowed(Asker::Anyone), ["lookup alice"]);
+        assert_eq!(allowed(Asker::KeysCommand), ["keys alice"]);
+        assert_eq!(allowed(Asker::Credd), ["account alice"]);
+        assert_eq!(allowed(Asker::Root).len(), 9);
+    }
+}

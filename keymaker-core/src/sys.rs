@@ -1,0 +1,191 @@
+//! The system calls that std does not offer; all the unsafe code of this crate.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// A non-blocking connection to a Unix stream socket, closed when dropped.
+#[derive(Debug)]
+pub struct LocalStream(OwnedFd);
+
+/// What [`LocalStream::wait`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// bytes, or the other side's end
+    Read,
+    /// room for bytes
+    Write,
+}
+
+impl LocalStream {
+    /// Connects without ever blocking; std's `UnixStream::connect` may wait for ever on a full backlog.
+    ///
+    /// `WouldBlock`: the backlog is full. Every other error: nobody listens there, or not for this user.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let mut address = libc::sockaddr_un {
+            sun_family: libc::AF_UNIX as libc::sa_family_t,
+            sun_path: [0; 108],
+        };
+        let bytes = path.as_os_str().as_bytes();
+        // The last byte stays zero.
+        if bytes.len() >= address.sun_path.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+            *to = *from as libc::c_char;
+        }
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: socket(2) takes three numbers and touches no memory of ours.
+        let fd = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+        // SAFETY: fd was returned by socket(2) just now, and nobody else has it.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        // SAFETY: address is a whole sockaddr_un of `len` bytes with a terminated path, and lives through the call.
+        check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), len) })?;
+        Ok(Self(socket))
+    }
+
+    /// Sends without blocking and without SIGPIPE, which could end the host process.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: the pointer and length are those of a live slice, which send(2) only reads.
+        let sent = unsafe {
+            libc::send(
+                self.0.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_NOSIGNAL,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Receives without blocking; 0 is the other side's end.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
+        let received = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Waits until the socket is ready, failed, or `limit` has passed; the caller tries again and looks at its deadline.
+    pub fn wait(&self, until: Readiness, limit: Duration) -> io::Result<()> {
+        let events = match until {
+            Readiness::Read => libc::POLLIN,
+            Readiness::Write => libc::POLLOUT,
+        };
+        let mut waited = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events,
+            revents: 0,
+        };
+        // Rounded up: a rest below a millisecond would spin.
+        let milliseconds = libc::c_int::try_from(limit.as_millis().saturating_add(1)).unwrap_or(libc::c_int::MAX);
+        // SAFETY: the pointer is to one live pollfd, and the count says one.
+        match check(unsafe { libc::poll(&raw mut waited, 1, milliseconds) }) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The real user id of this process.
+pub fn own_uid() -> u32 {
+    // SAFETY: getuid(2) takes nothing, touches no memory and cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// A passwd entry as glibc finds it, through every service that nsswitch.conf names. What sshd goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResolvedUser {
+    /// The user id.
+    pub uid: u32,
+    /// The primary group id.
+    pub gid: u32,
+}
+
+/// Asks getpwnam_r(3); `None` where no service knows the name. Allocates: not for use inside NSS.
+pub fn resolve_user(name: &str) -> io::Result<Option<ResolvedUser>> {
+    let name = CString::new(name)?;
+    let mut buffer = vec![0u8; 1024];
+    loop {
+        let mut entry = MaybeUninit::<libc::passwd>::uninit();
+        let mut found = std::ptr::null_mut();
+        // SAFETY: name is a terminated string; entry, buffer (with its length) and found are live and exclusively ours.
+        let code = unsafe {
+            libc::getpwnam_r(
+                name.as_ptr(),
+                entry.as_mut_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        match code {
+            libc::ERANGE if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 2, 0),
+            0 if found.is_null() => return Ok(None),
+            0 => {
+                // SAFETY: on success with a non-null result getpwnam_r has filled the entry.
+                let entry = unsafe { entry.assume_init() };
+                return Ok(Some(ResolvedUser {
+                    uid: entry.pw_uid,
+                    gid: entry.pw_gid,
+                }));
+            }
+            // What services say when they do not know a name (getpwnam(3), "ERRORS").
+            libc::ENOENT | libc::ESRCH => return Ok(None),
+            code => return Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+}
+
+/// Every group of the user, as getgrouplist(3) finds them: as sshd's `Match Group` sees them.
+pub fn group_list(name: &str, gid: u32) -> io::Result<Vec<u32>> {
+    let name = CString::new(name)?;
+    let mut count: libc::c_int = 64;
+    loop {
+        let mut groups = vec![0u32; usize::try_from(count).unwrap_or_default()];
+        let room = count;
+        // SAFETY: name is a terminated string; groups holds `count` gids; count is live and exclusively ours.
+        let code = unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
+        if code >= 0 {
+            groups.truncate(usize::try_from(count).unwrap_or_default());
+            return Ok(groups);
+        }
+        if count <= room || count > 1 << 16 {
+            return Err(io::Error::other("getgrouplist failed"));
+        }
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn glibc_is_asked_for_users_and_groups() {
+        assert_eq!(resolve_user("root").unwrap(), Some(ResolvedUser { uid: 0, gid: 0 }));
+        assert_eq!(resolve_user("no-such-user-here").unwrap(), None);
+        assert!(group_list("root", 0).unwrap().contains(&0));
+    }
+
+    #[test]
+    fn a_path_longer_than_a_socket_address_is_an_error() {
+        let long = "x".repeat(108);
+        assert_eq!(
+            LocalStream::connect(Path::new(&long)).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+    }
+}
