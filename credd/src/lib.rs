@@ -3,4 +3,5 @@
 //! A library, so that the daemon (`main.rs`), the capture program (`bin/credd-capture.rs`) and the conformance suite
 //! (`tests/`) share one implementation. Folders meet only in the daemon; no other program imports this crate.
 
+pub mod accounts;
 pub mod imds;

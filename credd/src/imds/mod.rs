@@ -4,4 +4,8 @@
 
 pub mod caller;
 pub mod metadata_token;
+pub mod path;
+pub mod route_table;
+pub mod routes;
+pub mod rules;
 mod sock_diag;

@@ -1,0 +1,224 @@
+//! Decides which paths of the real service a caller may read.
+//!
+//! The server asks before a path is passed on. A rule can only open or close what the allow-list has; credentials are not in
+//! it. The rules shipped here stand before the administrator's, and the last rule that matches counts.
+
+use std::ops::RangeInclusive;
+
+use super::route_table::{Readers, TABLE};
+use super::routes::UpstreamPath;
+use crate::accounts::Account;
+
+/// Whom a rule or a chain is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Every caller.
+    Everybody,
+    /// The account of this name.
+    User(String),
+    /// Uids, both ends included.
+    Uids(RangeInclusive<u32>),
+    /// The members of this Unix group.
+    Group(String),
+}
+
+impl Who {
+    /// Whether the caller of `uid` with this account is meant.
+    pub fn includes(&self, uid: u32, account: &Account) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::User(name) => account.user.as_ref() == Some(name),
+            Self::Uids(range) => range.contains(&uid),
+            Self::Group(name) => account.groups.contains(name),
+        }
+    }
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The path may be read.
+    Allow,
+    /// The path answers 404.
+    Deny,
+}
+
+/// One rule: these callers, this path and everything below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Whom it is about.
+    pub who: Who,
+    /// What it does.
+    pub effect: Effect,
+    /// Where it begins, below the version.
+    path: Vec<String>,
+}
+
+/// Why a rule cannot be taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RuleError {
+    /// Credentials are answered by credd itself and no rule reaches them; whoever must read them from the real service
+    /// belongs into exempt_uids.
+    Credentials,
+    /// The metadata service has no such path; write it as below the version, like meta-data/tags or user-data.
+    NoSuchPath,
+}
+
+impl Rule {
+    /// A rule for `path` (`meta-data/tags`, `user-data`; slashes at the ends mean nothing) and all below it.
+    pub fn new(who: Who, effect: Effect, path: &str) -> Result<Self, RuleError> {
+        let path: Vec<String> = path.trim_matches('/').split('/').map(str::to_owned).collect();
+        if path.iter().any(|segment| segment.contains("credentials")) || path.get(1).is_some_and(|below| below == "iam")
+        {
+            return Err(RuleError::Credentials);
+        }
+        if TABLE.iter().any(|entry| reaches(&path, entry.pattern)) {
+            Ok(Self { who, effect, path })
+        } else {
+            Err(RuleError::NoSuchPath)
+        }
+    }
+
+    fn covers(&self, path: &UpstreamPath) -> bool {
+        let mut segments = path.below_version();
+        self.path.iter().all(|wanted| segments.next() == Some(wanted))
+    }
+}
+
+/// The shipped rules and the administrator's.
+pub struct Rules(Vec<Rule>);
+
+impl Rules {
+    /// The shipped rules, then `configured` in their order.
+    pub fn new(configured: Vec<Rule>) -> Self {
+        let shipped = SHIPPED.iter().filter_map(|(user, path)| {
+            let who = Who::User((*user).to_owned());
+            Rule::new(who, Effect::Allow, path).ok()
+        });
+        Self(shipped.chain(configured).collect())
+    }
+
+    /// Whether the caller of `uid` may read `path`.
+    pub fn allow(&self, uid: u32, account: &Account, path: &UpstreamPath) -> bool {
+        let last = self
+            .0
+            .iter()
+            .rev()
+            .find(|rule| rule.covers(path) && rule.who.includes(uid, account));
+        match last {
+            Some(rule) => rule.effect == Effect::Allow,
+            None => path.entry().readers == Readers::Everybody,
+        }
+    }
+}
+
+/// Whether `path` is `pattern` or a folder above it. A placeholder stands for any one segment.
+fn reaches(path: &[String], pattern: &str) -> bool {
+    let mut segments = pattern.trim_end_matches('/').split('/');
+    path.iter().all(|wanted| {
+        segments
+            .next()
+            .is_some_and(|have| have == wanted || have.starts_with('{'))
+    })
+}
+
+/// What the agents of AWS need, by the account they run as. The SSM agent and cloud-init run as root, which is exempt unless
+/// `exempt_uids` leaves it out. Credentials for an agent come from a chain, never from here.
+const SHIPPED: &[(&str, &str)] = &[
+    // EC2 Instance Connect: its AuthorizedKeysCommand reads keys and the certificate that signed them.
+    ("ec2-instance-connect", "meta-data/managed-ssh-keys"),
+    // CloudWatch agent: the document for the region, tags as dimensions.
+    ("cwagent", "dynamic/instance-identity/document"),
+    ("cwagent", "meta-data/tags"),
+    // SSM agent: document and signature, when it registers.
+    ("root", "dynamic/instance-identity"),
+    // cloud-init: what it was given to do.
+    ("root", "user-data"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imds::path::segments;
+    use crate::imds::routes::{Route, route};
+
+    fn upstream(path: &str) -> UpstreamPath {
+        match route(&segments(&format!("/latest/{path}")).unwrap()) {
+            Route::Upstream(path) => path,
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
+    fn account(user: &str, groups: &[&str]) -> Account {
+        Account {
+            user: Some(user.into()),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        }
+    }
+
+    fn rule(who: Who, effect: Effect, path: &str) -> Rule {
+        Rule::new(who, effect, path).unwrap()
+    }
+
+    #[test]
+    fn every_shipped_rule_names_a_path_that_exists() {
+        assert_eq!(Rules::new(vec![]).0.len(), SHIPPED.len());
+    }
+
+    #[test]
+    fn signatures_user_data_and_pushed_ssh_keys_are_for_whom_a_rule_names() {
+        let rules = Rules::new(vec![]);
+        let (alice, connect) = (account("alice", &[]), account("ec2-instance-connect", &[]));
+        assert!(rules.allow(2001, &alice, &upstream("dynamic/instance-identity/document")));
+        for closed in [
+            "user-data",
+            "dynamic/instance-identity/pkcs7",
+            "meta-data/managed-ssh-keys/active-keys/bob",
+        ] {
+            assert!(!rules.allow(2001, &alice, &upstream(closed)), "{closed}");
+            assert!(!rules.allow(2001, &Account::default(), &upstream(closed)), "{closed}");
+        }
+        assert!(rules.allow(997, &connect, &upstream("meta-data/managed-ssh-keys/active-keys/bob")));
+        assert!(!rules.allow(997, &connect, &upstream("user-data")));
+    }
+
+    #[test]
+    fn the_last_rule_that_matches_counts() {
+        let rules = Rules::new(vec![
+            rule(Who::Group("ops".into()), Effect::Allow, "user-data"),
+            rule(Who::Everybody, Effect::Deny, "meta-data/tags"),
+            rule(Who::Uids(3000..=3001), Effect::Allow, "meta-data/tags/instance/Name"),
+            rule(Who::User("eve".into()), Effect::Deny, "/user-data/"),
+        ]);
+        let ops = account("olga", &["ops"]);
+        assert!(rules.allow(2001, &ops, &upstream("user-data")));
+        assert!(!rules.allow(2001, &account("eve", &["ops"]), &upstream("user-data")));
+        assert!(!rules.allow(2001, &ops, &upstream("meta-data/tags/instance")));
+        assert!(rules.allow(3001, &ops, &upstream("meta-data/tags/instance/Name")));
+        assert!(!rules.allow(3002, &ops, &upstream("meta-data/tags/instance/Name")));
+        assert!(!rules.allow(3001, &ops, &upstream("meta-data/tags/instance/Names")));
+    }
+
+    // P15
+    #[test]
+    fn no_rule_can_open_a_credentials_path() {
+        for path in [
+            "meta-data/iam",
+            "meta-data/iam/security-credentials",
+            "meta-data/identity-credentials/ec2",
+        ] {
+            assert_eq!(
+                Rule::new(Who::Everybody, Effect::Allow, path),
+                Err(RuleError::Credentials),
+                "{path}"
+            );
+        }
+        for path in ["", "latest/user-data", "meta-data/nothing", "user-data/x"] {
+            assert_eq!(
+                Rule::new(Who::Everybody, Effect::Allow, path),
+                Err(RuleError::NoSuchPath),
+                "{path}"
+            );
+        }
+    }
+}
