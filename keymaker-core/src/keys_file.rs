@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0  uid u32 · 4 answered_at u64 (unix time) · 12 keys u32
-//! 16 the login name and IAM's UserId, then for each key its IAM id and its line, each followed by a zero byte
+//! 16 the login name and IAM's UserId, then for each key its IAM id, its line and its fingerprint, each followed by a zero byte
 //! ```
 
 use std::path::Path;
@@ -50,6 +50,8 @@ pub struct PublishedKey {
     pub id: String,
     /// `TYPE BASE64`, checked by [`SshPublicKey::parse`].
     pub line: String,
+    /// `SHA256:BASE64` as OpenSSH prints it, for the log: keymakerd computes it, so that nothing inside sshd has to hash.
+    pub fingerprint: String,
 }
 
 impl KeysFile {
@@ -93,7 +95,8 @@ fn parse(record: &[u8]) -> Option<UserKeys> {
     for _ in 0..count {
         let id = texts.next()?.to_owned();
         let line = SshPublicKey::parse(texts.next()?)?.line().to_owned();
-        keys.push(PublishedKey { id, line });
+        let fingerprint = texts.next().filter(|text| is_fingerprint(text))?.to_owned();
+        keys.push(PublishedKey { id, line, fingerprint });
     }
     if texts.next().is_some() {
         return None;
@@ -105,6 +108,15 @@ fn parse(record: &[u8]) -> Option<UserKeys> {
         answered_at: u64_at(record, 4)?,
         keys,
     })
+}
+
+/// Whether this is what ssh-keygen(1) `-l` prints for a key: the unpadded base64 of 32 bytes.
+fn is_fingerprint(text: &str) -> bool {
+    let base64 = text.strip_prefix("SHA256:").unwrap_or_default().as_bytes();
+    base64.len() == 43
+        && base64
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
 /// Builds the bytes of a keys file.
@@ -137,10 +149,9 @@ impl KeysBuilder {
         record.extend(user.answered_at.to_le_bytes());
         record.extend((user.keys.len() as u32).to_le_bytes());
         let texts = [user.name.as_str(), &user.iam_user_id];
-        for text in texts
-            .into_iter()
-            .chain(user.keys.iter().flat_map(|key| [key.id.as_str(), key.line.as_str()]))
-        {
+        let keys = user.keys.iter();
+        let keys = keys.flat_map(|key| [key.id.as_str(), &key.line, &key.fingerprint]);
+        for text in texts.into_iter().chain(keys) {
             if text.contains(|c: char| c.is_control()) || text.len() > MAX_LINE {
                 return Err(RecordError::BadText);
             }
@@ -176,12 +187,16 @@ mod tests {
                 .map(|line| PublishedKey {
                     id: "APKA1".to_owned(),
                     line: (*line).to_owned(),
+                    fingerprint: FINGERPRINT.to_owned(),
                 })
                 .collect(),
         }
     }
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJVIdsHq0Z9wh8xz9aLmBwWbJY8mNUvXwzNlZQK9iJ0w";
+
+    // As ssh-keygen -l prints it for that key.
+    const FINGERPRINT: &str = "SHA256:edV/F4HdipXmCHb1s/PWblk7mQtkHYFqQ1SGxELZntQ";
 
     #[test]
     fn keys_come_back_as_they_were_written() {
@@ -209,6 +224,22 @@ mod tests {
             format!("restrict {KEY}"),
         ] {
             assert_eq!(builder.user(&alice(&[&line])), Err(RecordError::BadText), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_fingerprint_is_never_written() {
+        let mut builder = KeysBuilder::new("", "");
+        for fingerprint in [
+            "",
+            "SHA256:",
+            "MD5:00:11",
+            &format!("{FINGERPRINT}="),
+            &format!(" {FINGERPRINT}"),
+        ] {
+            let mut user = alice(&[KEY]);
+            user.keys[0].fingerprint = fingerprint.to_owned();
+            assert_eq!(builder.user(&user), Err(RecordError::BadText), "{fingerprint:?}");
         }
     }
 }

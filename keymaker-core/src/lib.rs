@@ -16,4 +16,5 @@ pub mod protocol;
 pub mod public_key;
 pub mod published_file;
 pub mod reserved_names;
+pub mod source_identity;
 pub mod sys;

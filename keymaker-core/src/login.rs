@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::directory_file::{Header, User, Verdict};
+use crate::keys_file::UserKeys;
 use crate::name::UserName;
 
 /// The decision about a user of ours.
@@ -32,6 +34,8 @@ pub enum Refusal {
     Expired,
     /// the home directory belongs to another uid
     HomeOfAnother,
+    /// the name or the uid is another account's on this host
+    EntryOfAnother,
     /// sshd does not see the user in keymaker-users, so its `Match` block would not hold
     NotInKeymakerUsers,
     /// the key that opened the connection is not one of the user's in IAM
@@ -81,6 +85,28 @@ impl LoginDecision {
             Self::CannotTell(Doubt::UserStale)
         } else {
             Self::Allowed
+        }
+    }
+
+    /// Refuses a user whose home is somebody else's: what lies there would be obeyed as if it were theirs (P2).
+    ///
+    /// A home that is not there yet, or that only root or nobody can look at now, speaks against nobody.
+    pub fn and_home(self, user: &User<'_>) -> Self {
+        let of_another = |home: &str| fs::metadata(home).is_ok_and(|home| home.uid() != user.uid.get());
+        match self {
+            Self::Allowed if of_another(user.home) => Self::Refused(Refusal::HomeOfAnother),
+            decided => decided,
+        }
+    }
+
+    /// Doubts a user about whose keys IAM has not answered within `max_stale`: one of them may be inactive by now (P9).
+    pub fn and_keys(self, keys: &UserKeys, header: &Header<'_>, now: SystemTime) -> Self {
+        let max_stale = Duration::from_secs(header.max_stale.into());
+        match self {
+            Self::Allowed if older_than(unix_time(keys.answered_at), max_stale, now) => {
+                Self::CannotTell(Doubt::KeysStale)
+            }
+            decided => decided,
         }
     }
 
@@ -151,6 +177,10 @@ impl fmt::Display for Sentence<'_> {
                 f,
                 "keymaker: the home directory of {name} belongs to somebody else; an administrator can move it away: keymaker release {name}"
             ),
+            Refusal::EntryOfAnother => write!(
+                f,
+                "keymaker: {name} is another account on this host than the IAM user; an administrator finds it with: getent passwd {name}"
+            ),
             Refusal::NotInKeymakerUsers => write!(
                 f,
                 "keymaker: this host does not see {name} in the group keymaker-users; an administrator finds the cause with: keymaker doctor"
@@ -179,7 +209,7 @@ impl fmt::Display for Doubt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory_file::records::tests_support::with_user;
+    use crate::directory_file::records::tests_support::{with_home, with_user};
 
     const NOW: u64 = 1_800_000_000;
 
@@ -243,6 +273,42 @@ mod tests {
             decide(Verdict::Allowed, false, 0, fresh, true),
             CannotTell(Doubt::SettingsUnread)
         );
+    }
+
+    // P2
+    #[test]
+    fn the_home_of_another_uid_is_nobodys_to_log_into() {
+        let decided = |home: &str, decision: LoginDecision| with_home(home, |user| decision.and_home(user));
+        let refused = LoginDecision::Refused(Refusal::HomeOfAnother);
+        // The user of the tests is not the one who runs them.
+        assert_eq!(decided("/", LoginDecision::Allowed), refused);
+        assert_eq!(decided("/no/such/home", LoginDecision::Allowed), LoginDecision::Allowed);
+        let expired = LoginDecision::Refused(Refusal::Expired);
+        assert_eq!(decided("/", expired), expired);
+    }
+
+    // P9
+    #[test]
+    fn keys_that_iam_has_not_confirmed_within_max_stale_open_nothing() {
+        let header = Header {
+            max_stale: 86_400,
+            ..Header::NOTHING
+        };
+        let decided = |answered_at, decision: LoginDecision| {
+            let keys = UserKeys {
+                name: UserName::parse(b"alice").unwrap(),
+                uid: crate::id::Uid::new(1_900_000_000).unwrap(),
+                iam_user_id: "AIDA".to_owned(),
+                answered_at,
+                keys: Vec::new(),
+            };
+            decision.and_keys(&keys, &header, unix_time(NOW))
+        };
+        assert_eq!(decided(NOW - 86_400, LoginDecision::Allowed), LoginDecision::Allowed);
+        let stale = LoginDecision::CannotTell(Doubt::KeysStale);
+        assert_eq!(decided(NOW - 86_401, LoginDecision::Allowed), stale);
+        let expired = LoginDecision::Refused(Refusal::Expired);
+        assert_eq!(decided(0, expired), expired);
     }
 
     #[test]

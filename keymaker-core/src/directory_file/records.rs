@@ -276,12 +276,33 @@ pub(crate) mod tests_support {
 
     /// Calls `with` with a user of these traits, as a reader would see them.
     pub fn with_user<T>(verdict: Verdict, tombstone: bool, answered_at: u64, with: impl FnOnce(&User<'_>) -> T) -> T {
-        let new = NewUser {
+        with_new(
+            &NewUser {
+                verdict,
+                tombstone,
+                answered_at,
+                ..alice()
+            },
+            with,
+        )
+    }
+
+    /// Calls `with` with a user who has this home.
+    pub fn with_home<T>(home: &str, with: impl FnOnce(&User<'_>) -> T) -> T {
+        with_new(&NewUser { home, ..alice() }, with)
+    }
+
+    fn with_new<T>(new: &NewUser<'_>, with: impl FnOnce(&User<'_>) -> T) -> T {
+        with(&User::parse(&new.encode().unwrap()).unwrap())
+    }
+
+    fn alice() -> NewUser<'static> {
+        NewUser {
             name: UserName::parse(b"alice").unwrap(),
             uid: Uid::new(1_900_000_000).unwrap(),
-            answered_at,
-            verdict,
-            tombstone,
+            answered_at: 0,
+            verdict: Verdict::Allowed,
+            tombstone: false,
             seen_here: false,
             gecos: "",
             home: "/home/alice",
@@ -289,7 +310,6 @@ pub(crate) mod tests_support {
             iam_user_id: "AIDA",
             iam_user_name: "alice",
             groups: &[],
-        };
-        with(&User::parse(&new.encode().unwrap()).unwrap())
+        }
     }
 }
