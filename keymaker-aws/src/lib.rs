@@ -1,8 +1,22 @@
-//! How Keymaker's daemons and command line reach AWS: which errors there are, and how AWS names roles and callers.
-//! It knows nothing of users, groups or the directory, and reads neither the environment nor ~/.aws.
+//! How Keymaker's daemons and command line reach AWS: credentials, region, endpoints, deadlines, errors, the instance's own
+//! role and roles of other accounts. Everything arrives in [`AwsSettings`]; neither the environment nor ~/.aws is read.
+//! It knows nothing of users, groups or the directory.
+//!
+//! Order: [`Route::new`] (settings) → [`Route::as_instance_role`] (region) → [`AwsClients::iam`], [`AwsClients::sts`].
 
 mod arn;
 mod call_error;
+#[cfg(test)]
+mod canned;
+mod credentials;
+mod metadata;
+mod refreshed_ahead;
+mod route;
+mod settings;
+mod whole_answer;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
 pub use call_error::{Action, AwsCallError, OutageCause};
+pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
+pub use route::{AwsClients, Patience, Route};
+pub use settings::{AwsSettings, AwsSettingsError};

@@ -1,0 +1,298 @@
+//! Our own questions to the instance metadata service (IMDSv2): credentials of the instance's role, region, identity. Asked
+//! by the daemons, whose uids are exempt from capture. One connection per request, since the real service closes each one;
+//! never through a proxy, never IMDSv1, and nothing that the service answers is put into a URL unchecked.
+//!
+//! AWS: EC2 User Guide, "Use IMDS", "Retrieve security credentials from instance metadata". (The SDK's own client is not used:
+//! it panics on a role name that ends with a newline.)
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sdk_iam::primitives::{DateTime, DateTimeFormat};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::arn::{AccountId, check_role_name};
+use crate::settings::{AwsSettings, AwsSettingsError, region_name};
+
+/// The instance metadata service of this host.
+#[derive(Debug)]
+pub struct MetadataService {
+    addresses: Vec<(String, u16)>,
+    /// Index of the address that answered last: a host without IPv4 shall wait for the first one only once.
+    answering: AtomicUsize,
+    /// How long a connection, and then an answer, may take.
+    within: Duration,
+}
+
+/// Which instance this is, from the instance identity document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceIdentity {
+    /// `i-…`.
+    pub instance_id: String,
+    /// The account that runs the instance.
+    pub account: AccountId,
+    /// The region it runs in.
+    pub region: String,
+}
+
+impl MetadataService {
+    /// The service at the address of the settings.
+    pub fn new(settings: &AwsSettings) -> Result<Self, AwsSettingsError> {
+        Ok(Self {
+            addresses: settings.metadata_addresses()?,
+            answering: AtomicUsize::new(0),
+            within: WITHIN,
+        })
+    }
+
+    /// The region this instance runs in.
+    pub async fn region(&self) -> Result<String, MetadataError> {
+        let metadata_token = self.metadata_token().await?;
+        let text = self.get("/latest/meta-data/placement/region", &metadata_token).await?;
+        region_name(text.trim_end()).ok_or(MetadataError::Unreadable("the region is not a region's name"))
+    }
+
+    /// Instance id, account and region.
+    pub async fn instance_identity(&self) -> Result<InstanceIdentity, MetadataError> {
+        let metadata_token = self.metadata_token().await?;
+        let text = self
+            .get("/latest/dynamic/instance-identity/document", &metadata_token)
+            .await?;
+        let unreadable =
+            || MetadataError::Unreadable("the instance identity document lacks instance id, account or region");
+        let document: IdentityDocument = serde_json::from_str(&text).map_err(|_| unreadable())?;
+        let plain = |id: &str| id.starts_with("i-") && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        Ok(InstanceIdentity {
+            instance_id: Some(document.instance_id)
+                .filter(|id| plain(id))
+                .ok_or_else(unreadable)?,
+            account: document.account_id.parse().map_err(|_| unreadable())?,
+            region: region_name(&document.region).ok_or_else(unreadable)?,
+        })
+    }
+
+    /// The present credentials of the instance's role. Never expired ones.
+    pub async fn role_credentials(&self, now: SystemTime) -> Result<Credentials, MetadataError> {
+        const LIST: &str = "/latest/meta-data/iam/security-credentials/";
+        let metadata_token = self.metadata_token().await?;
+        let listed = match self.get(LIST, &metadata_token).await {
+            Err(MetadataError::Status(StatusCode::NOT_FOUND)) => return Err(MetadataError::NoRole),
+            answer => answer?,
+        };
+        let role_name = listed.lines().next().unwrap_or_default().trim();
+        if role_name.is_empty() {
+            return Err(MetadataError::NoRole);
+        }
+        check_role_name(role_name).ok_or(MetadataError::Unreadable(
+            "the role's name holds characters that none may",
+        ))?;
+        let document = self.get(&format!("{LIST}{role_name}"), &metadata_token).await?;
+        read_credentials(&document, now)
+    }
+
+    async fn metadata_token(&self) -> Result<Zeroizing<String>, MetadataError> {
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri("/latest/api/token")
+            .header("x-aws-ec2-metadata-token-ttl-seconds", "60")
+            .header("content-length", "0");
+        let token = self.exchange(request).await?;
+        let legal = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+        legal
+            .then_some(token)
+            .ok_or(MetadataError::Unreadable("the metadata token is not one"))
+    }
+
+    async fn get(&self, path: &str, metadata_token: &str) -> Result<Zeroizing<String>, MetadataError> {
+        let request = Request::builder()
+            .uri(path)
+            .header("x-aws-ec2-metadata-token", metadata_token);
+        self.exchange(request).await
+    }
+
+    /// One request and its whole answer, on a connection of its own.
+    async fn exchange(&self, request: hyper::http::request::Builder) -> Result<Zeroizing<String>, MetadataError> {
+        let (stream, host) = self.connect().await?;
+        let request = request
+            .header("host", host)
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| MetadataError::Unreadable("it named something that fits no URL"))?;
+        timeout(self.within, answer_of(stream, request))
+            .await
+            .map_err(|_| MetadataError::Timeout)?
+    }
+
+    /// The first address that takes a connection, beginning with the one that did last.
+    async fn connect(&self) -> Result<(TcpStream, String), MetadataError> {
+        let first = self.answering.load(Ordering::Relaxed);
+        let mut failure = MetadataError::Timeout;
+        for (index, (host, port)) in self
+            .addresses
+            .iter()
+            .enumerate()
+            .cycle()
+            .skip(first)
+            .take(self.addresses.len())
+        {
+            match timeout(self.within, TcpStream::connect((host.as_str(), *port))).await {
+                Ok(Ok(stream)) => {
+                    self.answering.store(index, Ordering::Relaxed);
+                    let host = if host.contains(':') {
+                        format!("[{host}]:{port}")
+                    } else {
+                        format!("{host}:{port}")
+                    };
+                    return Ok((stream, host.trim_end_matches(":80").to_owned()));
+                }
+                Ok(Err(why)) => failure = MetadataError::Unreachable(why.to_string()),
+                Err(_) => {}
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// Why the metadata service gave no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetadataError {
+    /// "The metadata service did not answer in time; …"
+    Timeout,
+    /// "The metadata service cannot be reached: …"
+    Unreachable(String),
+    /// "The metadata service refused with HTTP …; …"
+    Status(StatusCode),
+    /// "This instance has no role; attach an instance profile to it."
+    NoRole,
+    /// "The metadata service says that the role cannot be used: CODE; …"
+    RoleRefused(String),
+    /// "The metadata service handed out credentials that have expired; …"
+    Expired,
+    /// "The metadata service's answer cannot be used: …"
+    Unreadable(&'static str),
+}
+
+impl fmt::Display for MetadataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str(
+                "the metadata service did not answer in time; check that this is an EC2 instance and its metadata options",
+            ),
+            Self::Unreachable(why) => write!(
+                f,
+                "the metadata service cannot be reached ({why}); check that this is an EC2 instance and its firewall rules"
+            ),
+            Self::Status(status) => write!(
+                f,
+                "the metadata service refused with HTTP {}; check the instance's metadata options and, where credentials are \
+                 captured, that this daemon's user is exempt",
+                status.as_u16()
+            ),
+            Self::NoRole => f.write_str("this instance has no role; attach an instance profile to it"),
+            Self::RoleRefused(code) => write!(
+                f,
+                "the metadata service says that the role cannot be used ({code}); check that the instance profile holds a \
+                 role and that ec2.amazonaws.com may assume it"
+            ),
+            Self::Expired => {
+                f.write_str("the metadata service handed out credentials that have expired; check this host's clock")
+            }
+            Self::Unreadable(what) => write!(f, "the metadata service's answer cannot be used: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for MetadataError {}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityDocument {
+    instance_id: String,
+    account_id: String,
+    region: String,
+}
+
+/// No Debug: it holds the secrets.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CredentialsDocument {
+    code: String,
+    access_key_id: Option<String>,
+    secret_access_key: Option<Zeroizing<String>>,
+    token: Option<Zeroizing<String>>,
+    expiration: Option<String>,
+}
+
+fn read_credentials(document: &str, now: SystemTime) -> Result<Credentials, MetadataError> {
+    let unreadable = || MetadataError::Unreadable("the credentials document lacks key, secret, token or expiration");
+    let document: CredentialsDocument = serde_json::from_str(document).map_err(|_| unreadable())?;
+    if document.code != "Success" {
+        let code = document
+            .code
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(64)
+            .collect();
+        return Err(MetadataError::RoleRefused(code));
+    }
+    let expiration = document.expiration.ok_or_else(unreadable)?;
+    let expires = DateTime::from_str(&expiration, DateTimeFormat::DateTime).map_err(|_| unreadable())?;
+    let expires = SystemTime::try_from(expires).map_err(|_| unreadable())?;
+    if expires <= now {
+        return Err(MetadataError::Expired);
+    }
+    let access_key_id = document.access_key_id.ok_or_else(unreadable)?;
+    let secret = document.secret_access_key.ok_or_else(unreadable)?;
+    let sts_session_token = document.token.ok_or_else(unreadable)?;
+    // The SDK's type takes the strings over, shows none of them in Debug and wipes them when dropped.
+    Ok(Credentials::new(
+        access_key_id,
+        &**secret,
+        Some(sts_session_token.to_string()),
+        Some(expires),
+        "metadata service",
+    ))
+}
+
+async fn answer_of(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<Zeroizing<String>, MetadataError> {
+    let unreachable = |why: hyper::Error| MetadataError::Unreachable(why.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+    let exchange = async move {
+        let answer = sender.send_request(request).await.map_err(unreachable)?;
+        if answer.status() != StatusCode::OK {
+            return Err(MetadataError::Status(answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
+        let body = body
+            .map_err(|_| MetadataError::Unreadable("it broke off or is too long"))?
+            .to_bytes();
+        let text = std::str::from_utf8(&body).map_err(|_| MetadataError::Unreadable("it is not text"))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    };
+    // The connection moves only while it is polled; it ends with the exchange.
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        ended = connection => match ended {
+            Ok(()) => exchange.await,
+            Err(why) => Err(unreachable(why)),
+        },
+    }
+}
+
+/// The link-local address answers within milliseconds; the SDKs allow one second too.
+const WITHIN: Duration = Duration::from_secs(1);
+/// Credentials documents are below 2 KiB.
+const LARGEST_ANSWER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;
