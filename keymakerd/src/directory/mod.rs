@@ -1,5 +1,6 @@
 //! From IAM to the directory: what keymakerd asks AWS about people, and what it makes of the answers.
 
+pub mod aws_iam;
 pub mod iam;
 #[cfg(test)]
 pub mod iam_fake;

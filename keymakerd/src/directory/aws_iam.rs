@@ -1,0 +1,375 @@
+//! The real [`Iam`]: the directory's questions put to AWS. One value per account and patience; made by keymakerd's start and
+//! whenever the account to ask changes. Everything the SDK answers is checked here before it becomes one of our types: the
+//! SDK fills what an answer lacks with empty strings and zeroes, and ends a listing when a page lacks its marker.
+
+use std::collections::HashSet;
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::primitives::DateTime;
+use aws_sdk_iam::types::{EncodingType, EntityType, Group, GroupDetail, StatusType, Tag, User, UserDetail};
+use keymaker_aws::{Action, AwsCallError, AwsClients, CallerIdentity, Patience};
+
+use super::iam::{AccountDetails, GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
+
+/// IAM of the account that the clients' credentials belong to.
+pub struct AwsIam {
+    clients: AwsClients,
+    client: Client,
+    patience: Patience,
+}
+
+impl AwsIam {
+    /// Opens no connection; the pool is the one of `clients`.
+    pub fn new(clients: &AwsClients, patience: Patience) -> Self {
+        Self {
+            clients: clients.clone(),
+            client: clients.iam(patience),
+            patience,
+        }
+    }
+}
+
+impl Iam for AwsIam {
+    async fn list_users(&self, path_prefix: &str) -> Result<Vec<IamUser>, AwsCallError> {
+        let action = Action::LIST_USERS;
+        let pages = all_pages(action, async |marker| {
+            let request = self
+                .client
+                .list_users()
+                .path_prefix(path_prefix)
+                .max_items(PAGE)
+                .set_marker(marker);
+            let answer = request
+                .send()
+                .await
+                .map_err(|error| AwsCallError::from_sdk(action, error))?;
+            Ok(Page {
+                truncated: answer.is_truncated,
+                marker: answer.marker,
+                part: answer.users,
+            })
+        });
+        pages
+            .await?
+            .into_iter()
+            .flatten()
+            .map(|user| read_user(action, user))
+            .collect()
+    }
+
+    async fn list_groups(&self) -> Result<Vec<IamGroup>, AwsCallError> {
+        let action = Action::LIST_GROUPS;
+        let pages = all_pages(action, async |marker| {
+            let answer = self
+                .client
+                .list_groups()
+                .max_items(PAGE)
+                .set_marker(marker)
+                .send()
+                .await;
+            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+            Ok(Page {
+                truncated: answer.is_truncated,
+                marker: answer.marker,
+                part: answer.groups,
+            })
+        });
+        pages
+            .await?
+            .into_iter()
+            .flatten()
+            .map(|group| read_group(action, group))
+            .collect()
+    }
+
+    async fn group(&self, group_name: &str) -> Result<GroupWithMembers, AwsCallError> {
+        let action = Action::GET_GROUP;
+        let pages = all_pages(action, async |marker| {
+            let request = self
+                .client
+                .get_group()
+                .group_name(group_name)
+                .max_items(PAGE)
+                .set_marker(marker);
+            let answer = request
+                .send()
+                .await
+                .map_err(|error| AwsCallError::from_sdk(action, error))?;
+            Ok(Page {
+                truncated: answer.is_truncated,
+                marker: answer.marker,
+                part: (answer.group, answer.users),
+            })
+        });
+        let (mut groups, mut members) = (Vec::new(), Vec::new());
+        for (group, users) in pages.await? {
+            let group = group.ok_or_else(|| AwsCallError::unreadable(action, "it holds no group"))?;
+            groups.push(read_group(action, group)?);
+            members.extend(users);
+        }
+        let group = groups
+            .pop()
+            .ok_or_else(|| AwsCallError::unreadable(action, "it holds no group"))?;
+        if groups.iter().any(|earlier| earlier.id != group.id) {
+            return Err(AwsCallError::unreadable(action, "the group changed between two pages"));
+        }
+        same_name(action, group_name, &group.name)?;
+        let members = members
+            .into_iter()
+            .map(|user| read_user(action, user))
+            .collect::<Result<_, _>>()?;
+        Ok(GroupWithMembers { group, members })
+    }
+
+    async fn user(&self, iam_user_name: &str) -> Result<IamUser, AwsCallError> {
+        let action = Action::GET_USER;
+        let answer = self.client.get_user().user_name(iam_user_name).send().await;
+        let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+        let mut user = answer
+            .user
+            .ok_or_else(|| AwsCallError::unreadable(action, "it holds no user"))?;
+        let tags = read_tags(user.tags.take());
+        let user = IamUser {
+            tags: Some(tags),
+            ..read_user(action, user)?
+        };
+        same_name(action, iam_user_name, &user.name)?;
+        Ok(user)
+    }
+
+    async fn groups_for_user(&self, iam_user_name: &str) -> Result<Vec<IamGroup>, AwsCallError> {
+        let action = Action::LIST_GROUPS_FOR_USER;
+        let pages = all_pages(action, async |marker| {
+            let request = self.client.list_groups_for_user().user_name(iam_user_name);
+            let answer = request.max_items(PAGE).set_marker(marker).send().await;
+            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+            Ok(Page {
+                truncated: answer.is_truncated,
+                marker: answer.marker,
+                part: answer.groups,
+            })
+        });
+        pages
+            .await?
+            .into_iter()
+            .flatten()
+            .map(|group| read_group(action, group))
+            .collect()
+    }
+
+    async fn ssh_public_keys(&self, iam_user_name: &str) -> Result<Vec<IamKey>, AwsCallError> {
+        let action = Action::LIST_SSH_PUBLIC_KEYS;
+        let pages = all_pages(action, async |marker| {
+            let request = self.client.list_ssh_public_keys().user_name(iam_user_name);
+            let answer = request.max_items(PAGE).set_marker(marker).send().await;
+            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+            let part = answer.ssh_public_keys.unwrap_or_default();
+            Ok(Page {
+                truncated: answer.is_truncated,
+                marker: answer.marker,
+                part,
+            })
+        });
+        let keys = pages.await?.into_iter().flatten().map(|key| {
+            same_name(action, iam_user_name, &key.user_name)?;
+            let active = key.status == StatusType::Active;
+            let uploaded = unix_seconds(action, &key.upload_date)?;
+            Ok(IamKey {
+                id: filled(action, "key id", key.ssh_public_key_id)?,
+                active,
+                uploaded,
+            })
+        });
+        keys.collect()
+    }
+
+    async fn ssh_public_key(&self, iam_user_name: &str, key_id: &str) -> Result<String, AwsCallError> {
+        let action = Action::GET_SSH_PUBLIC_KEY;
+        let request = self
+            .client
+            .get_ssh_public_key()
+            .user_name(iam_user_name)
+            .ssh_public_key_id(key_id);
+        let answer = request.encoding(EncodingType::Ssh).send().await;
+        let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+        let key = answer
+            .ssh_public_key
+            .ok_or_else(|| AwsCallError::unreadable(action, "it holds no key"))?;
+        same_name(action, iam_user_name, &key.user_name)?;
+        if key.ssh_public_key_id != key_id {
+            return Err(AwsCallError::unreadable(action, "it is about another key"));
+        }
+        filled(action, "key", key.ssh_public_key_body)
+    }
+
+    async fn role(&self, role_name: &str) -> Result<IamRole, AwsCallError> {
+        let action = Action::GET_ROLE;
+        let answer = self.client.get_role().role_name(role_name).send().await;
+        let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+        let role = answer
+            .role
+            .ok_or_else(|| AwsCallError::unreadable(action, "it holds no role"))?;
+        same_name(action, role_name, &role.role_name)?;
+        let id = filled(action, "role id", role.role_id)?;
+        Ok(IamRole {
+            id,
+            arn: filled(action, "role's ARN", role.arn)?,
+            description: role.description,
+        })
+    }
+
+    async fn account_details(&self) -> Result<AccountDetails, AwsCallError> {
+        let action = Action::GET_ACCOUNT_AUTHORIZATION_DETAILS;
+        let pages = all_pages(action, async |marker| {
+            let request = self
+                .client
+                .get_account_authorization_details()
+                .max_items(PAGE)
+                .set_marker(marker);
+            let answer = request.filter(EntityType::User).filter(EntityType::Group).send().await;
+            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+            // The policies, which are most of a page, are dropped page by page.
+            let users = answer
+                .user_detail_list
+                .unwrap_or_default()
+                .into_iter()
+                .map(|user| read_detailed(action, user));
+            let groups = answer.group_detail_list.unwrap_or_default().into_iter();
+            let groups = groups.map(|group| read_detailed_group(action, group));
+            let part = (
+                users.collect::<Result<Vec<_>, _>>()?,
+                groups.collect::<Result<Vec<_>, _>>()?,
+            );
+            Ok(Page {
+                truncated: answer.is_truncated,
+                marker: answer.marker,
+                part,
+            })
+        });
+        let mut details = AccountDetails {
+            users: Vec::new(),
+            groups: Vec::new(),
+        };
+        for (users, groups) in pages.await? {
+            details.users.extend(users);
+            details.groups.extend(groups);
+        }
+        Ok(details)
+    }
+
+    async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError> {
+        self.clients.identity(self.patience).await
+    }
+}
+
+/// One page of a listing.
+struct Page<T> {
+    part: T,
+    truncated: bool,
+    marker: Option<String>,
+}
+
+/// Every page of a listing, or an error. IAM API Reference: "IsTruncated … you can make a subsequent pagination request using
+/// the Marker"; a page may hold fewer than MaxItems, even none, and still be truncated.
+async fn all_pages<T>(
+    action: Action,
+    page_after: impl AsyncFn(Option<String>) -> Result<Page<T>, AwsCallError>,
+) -> Result<Vec<T>, AwsCallError> {
+    let mut parts = Vec::new();
+    let mut seen = HashSet::new();
+    let mut marker = None;
+    loop {
+        let page = page_after(marker).await?;
+        parts.push(page.part);
+        if !page.truncated {
+            return Ok(parts);
+        }
+        let next = page.marker.filter(|next| !next.is_empty());
+        let next =
+            next.ok_or_else(|| AwsCallError::unreadable(action, "a page says that more follow but not where"))?;
+        if !seen.insert(next.clone()) || seen.len() > MOST_PAGES {
+            return Err(AwsCallError::unreadable(action, "its pages do not come to an end"));
+        }
+        marker = Some(next);
+    }
+}
+
+fn read_user(action: Action, user: User) -> Result<IamUser, AwsCallError> {
+    Ok(IamUser {
+        id: filled(action, "user id", user.user_id)?,
+        name: filled(action, "user name", user.user_name)?,
+        path: filled(action, "path", user.path)?,
+        created: unix_seconds(action, &user.create_date)?,
+        tags: None,
+        groups: None,
+    })
+}
+
+fn read_group(action: Action, group: Group) -> Result<IamGroup, AwsCallError> {
+    Ok(IamGroup {
+        id: filled(action, "group id", group.group_id)?,
+        name: filled(action, "group name", group.group_name)?,
+        path: filled(action, "path", group.path)?,
+        created: unix_seconds(action, &group.create_date)?,
+    })
+}
+
+fn read_detailed(action: Action, user: UserDetail) -> Result<IamUser, AwsCallError> {
+    Ok(IamUser {
+        id: filled(action, "user id", user.user_id.unwrap_or_default())?,
+        name: filled(action, "user name", user.user_name.unwrap_or_default())?,
+        path: filled(action, "path", user.path.unwrap_or_default())?,
+        created: unix_seconds(action, &user.create_date.unwrap_or_else(never))?,
+        tags: Some(read_tags(user.tags)),
+        groups: Some(user.group_list.unwrap_or_default()),
+    })
+}
+
+fn read_detailed_group(action: Action, group: GroupDetail) -> Result<IamGroup, AwsCallError> {
+    Ok(IamGroup {
+        id: filled(action, "group id", group.group_id.unwrap_or_default())?,
+        name: filled(action, "group name", group.group_name.unwrap_or_default())?,
+        path: filled(action, "path", group.path.unwrap_or_default())?,
+        created: unix_seconds(action, &group.create_date.unwrap_or_else(never))?,
+    })
+}
+
+fn read_tags(tags: Option<Vec<Tag>>) -> Vec<(String, String)> {
+    tags.unwrap_or_default()
+        .into_iter()
+        .map(|tag| (tag.key, tag.value))
+        .collect()
+}
+
+fn filled(action: Action, what: &str, text: String) -> Result<String, AwsCallError> {
+    if text.is_empty() {
+        Err(AwsCallError::unreadable(action, format!("it lacks the {what}")))
+    } else {
+        Ok(text)
+    }
+}
+
+/// A date that an answer lacks comes as the epoch; IAM is younger than that.
+fn unix_seconds(action: Action, date: &DateTime) -> Result<u64, AwsCallError> {
+    let seconds = u64::try_from(date.secs()).ok().filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(|| AwsCallError::unreadable(action, "it lacks a date"))
+}
+
+fn never() -> DateTime {
+    DateTime::from_secs(0)
+}
+
+/// IAM's names are "not distinguished by case" (IAM User Guide, "IAM and STS quotas"), so an answer may spell one otherwise.
+fn same_name(action: Action, asked: &str, answered: &str) -> Result<(), AwsCallError> {
+    let same = asked.eq_ignore_ascii_case(answered);
+    same.then_some(())
+        .ok_or_else(|| AwsCallError::unreadable(action, "it is about another name"))
+}
+
+/// The most that IAM gives at once.
+const PAGE: i32 = 1000;
+/// Far above any account: IAM allows 5,000 users.
+const MOST_PAGES: usize = 10_000;
+
+#[cfg(test)]
+mod tests;
