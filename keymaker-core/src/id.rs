@@ -86,16 +86,40 @@ impl IdRange {
         (u64::from(self.last) + 1).saturating_sub(u64::from(self.first))
     }
 
+    /// Whether the two ranges have an id in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first.max(other.first) <= self.last.min(other.last)
+    }
+
+    /// Whether any id of the range is reserved.
+    pub fn holds_reserved(self) -> bool {
+        RESERVED.iter().any(|range| range.overlaps(self))
+    }
+
     /// Whether the range holds nothing.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 }
 
-/// Whether an id belongs to somebody else on every host: system accounts, systemd's dynamic users and containers, `nobody`, the
-/// 16-bit and 32-bit -1, and whatever does not fit a signed 32-bit number (systemd, "Users, Groups, UIDs and GIDs").
+/// Whether an id belongs to somebody else on every host.
 pub fn is_reserved(id: u32) -> bool {
-    matches!(id, 0..=999 | 61_184..=65_519 | 65_534 | 65_535 | 524_288..=1_879_048_191 | 2_147_352_576..=2_147_418_111 | 2_147_483_647..)
+    RESERVED.iter().any(|range| range.contains(id))
+}
+
+/// System accounts, systemd's dynamic users and containers, `nobody`, the 16-bit and 32-bit -1, and whatever does not fit a signed
+/// 32-bit number (systemd, "Users, Groups, UIDs and GIDs").
+const RESERVED: [IdRange; 6] = [
+    reserved(0, 999),
+    reserved(61_184, 65_519),
+    reserved(65_534, 65_535),
+    reserved(524_288, 1_879_048_191),
+    reserved(2_147_352_576, 2_147_418_111),
+    reserved(2_147_483_647, u32::MAX),
+];
+
+const fn reserved(first: u32, last: u32) -> IdRange {
+    IdRange { first, last }
 }
 
 #[cfg(test)]
@@ -138,10 +162,10 @@ mod tests {
     #[test]
     fn both_schemes_draw_from_free_ids_only() {
         for range in [IdRange::WIDE, IdRange::PYTHON] {
-            assert!(!is_reserved(range.first) && !is_reserved(range.last));
+            assert!(!range.holds_reserved());
         }
         assert_eq!(IdRange::WIDE.len(), 268_304_384);
         assert_eq!(IdRange::PYTHON.len(), 32_768);
-        assert!(IdRange::EMPTY.is_empty());
+        assert!(IdRange::EMPTY.is_empty() && !IdRange::EMPTY.overlaps(IdRange::WIDE));
     }
 }

@@ -4,3 +4,6 @@ pub mod aws_iam;
 pub mod iam;
 #[cfg(test)]
 pub mod iam_fake;
+pub mod ids;
+pub mod names;
+pub mod refused;

@@ -1,0 +1,261 @@
+//! keymakerd.toml: what the administrator of this host decided, whole and checked. `main` reads it at start and on reload; a file
+//! that cannot be read whole changes nothing, so this module never returns a part of one.
+
+mod checks;
+mod error;
+mod keys;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use keymaker_core::id::IdRange;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::directory::ids::IdScheme;
+use crate::settings::IdResolver;
+pub use error::ConfigError;
+
+/// What stands in the file, with the defaults for what does not. [`KEYS`] says what each value may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether the description of the instance's role is read too.
+    pub role_settings: bool,
+    /// The IAM group that a user must be in to log in. Empty: none, whatever the role's description says.
+    pub require_iam_group: Option<String>,
+    /// Only users below this path are published.
+    pub user_path_prefix: String,
+    /// Only users in one of our groups or the required one are published.
+    pub only_group_members: bool,
+    /// What an IAM user name ends in and the Unix name does not.
+    pub linux_user_suffix: Option<String>,
+    /// Whether ASCII capitals become small.
+    pub lowercase_names: bool,
+    /// Names that nobody from IAM may have, besides the built-in ones.
+    pub reserved_names: BTreeSet<String>,
+    /// What the name of an IAM group begins with that becomes a Unix group.
+    pub linux_group_prefix: Option<String>,
+    /// Groups of /etc/group in which IAM may give membership.
+    pub local_groups: BTreeSet<String>,
+    /// Gids by Unix group name.
+    pub group_ids: BTreeMap<String, u32>,
+    /// The IAM group whose members get the local group keymaker-sudo.
+    pub sudo_iam_group: Option<String>,
+    id_scheme: Scheme,
+    id_range: Option<[u32; 2]>,
+    /// The tags that may decide something.
+    pub tags: BTreeSet<Tag>,
+    tag_uid_range: Option<[u32; 2]>,
+    /// The shell of users whose tags name none.
+    pub default_shell: String,
+    /// The folder of home directories, without a slash at its end.
+    pub home_base: String,
+    /// How old a fact may be before a login asks again, in seconds.
+    pub authz_ttl: u32,
+    /// How old a fact may be before logins stop, in seconds.
+    pub max_stale: u32,
+    /// The time between two passes, in seconds.
+    pub sync_interval: u32,
+    /// Whose keys are fetched ahead.
+    pub prefetch_keys: Prefetch,
+    /// Whether enumeration shows all users or those seen here.
+    pub enumerate: bool,
+    /// Whether the sessions of a refused user are ended.
+    pub end_sessions: bool,
+    /// 1: iam:GetAccountAuthorizationDetails. None: 3 or 2, as found.
+    pub grade: Option<u8>,
+    id_resolver_account: Option<String>,
+    id_resolver_iam_role: Option<String>,
+    /// The region of STS; None: the instance's.
+    pub region: Option<String>,
+    /// Where IAM is; None: AWS's own.
+    pub iam_endpoint: Option<String>,
+    /// Where STS is; None: AWS's own.
+    pub sts_endpoint: Option<String>,
+    /// Where the metadata service is; None: its link-local addresses.
+    pub metadata_endpoint: Option<String>,
+    /// The proxy on the way to AWS.
+    pub https_proxy: Option<ProxyUrl>,
+    /// A PEM file of the certificate authorities to trust; None: the system's.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            role_settings: true,
+            require_iam_group: None,
+            user_path_prefix: "/".into(),
+            only_group_members: false,
+            linux_user_suffix: None,
+            lowercase_names: false,
+            reserved_names: BTreeSet::new(),
+            linux_group_prefix: None,
+            local_groups: ["sudo", "wheel", "adm", "systemd-journal"].map(str::to_owned).into(),
+            group_ids: BTreeMap::new(),
+            sudo_iam_group: None,
+            id_scheme: Scheme::Wide,
+            id_range: None,
+            tags: BTreeSet::new(),
+            tag_uid_range: None,
+            default_shell: "/bin/bash".into(),
+            home_base: "/home".into(),
+            authz_ttl: 60,
+            max_stale: 86_400,
+            sync_interval: 300,
+            prefetch_keys: Prefetch::Seen,
+            enumerate: false,
+            end_sessions: false,
+            grade: None,
+            id_resolver_account: None,
+            id_resolver_iam_role: None,
+            region: None,
+            iam_endpoint: None,
+            sts_endpoint: None,
+            metadata_endpoint: None,
+            https_proxy: None,
+            ca_bundle: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file. One that is not there says nothing: the defaults hold.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(why) => Err(ConfigError::Unreadable(path.to_owned(), why)),
+        }
+    }
+
+    /// Reads and checks a text; `path` is for the sentences.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        error::check_keys(text, path)?;
+        let config: Self = toml::from_str(text).map_err(|why| error::misfit(text, path, &why))?;
+        match checks::first_problem(&config) {
+            Some((key, problem)) => Err(error::bad_value(text, path, key, problem)),
+            None => Ok(config),
+        }
+    }
+
+    /// The whole configuration as it holds, as a file of the same form; what has no value is absent.
+    pub fn print(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// How ids are drawn.
+    pub fn id_scheme(&self) -> IdScheme {
+        match (self.id_scheme, self.id_range) {
+            (Scheme::Keymaker, _) => IdScheme::Keymaker,
+            (Scheme::Wide, Some(range)) => IdScheme::Wide(id_range(range)),
+            (Scheme::Wide, None) => IdScheme::Wide(IdRange::WIDE),
+        }
+    }
+
+    /// The uids that the tag uid may ask for; `None` where the tag is not enabled.
+    pub fn tag_uid_range(&self) -> Option<IdRange> {
+        self.tag_uid_range
+            .filter(|_| self.tags.contains(&Tag::Uid))
+            .map(id_range)
+    }
+
+    /// Where users live, if the file says so.
+    pub fn id_resolver(&self) -> Option<ResolverSetting> {
+        let account = self.id_resolver_account.as_deref()?;
+        let role = self.id_resolver_iam_role.as_deref().unwrap_or_default();
+        Some(match IdResolver::new(account, role) {
+            Ok(resolver) => ResolverSetting::Other(resolver),
+            // Checked when the file was read: it is the empty text.
+            Err(_) => ResolverSetting::OwnAccount,
+        })
+    }
+}
+
+/// Where the file says that users live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResolverSetting {
+    /// In the instance's account, whatever the role's description says.
+    OwnAccount,
+    /// In another one.
+    Other(IdResolver),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Scheme {
+    Wide,
+    Keymaker,
+}
+
+/// A tag that may decide something about its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tag {
+    /// The uid.
+    Uid,
+    /// The home directory.
+    Home,
+    /// The login shell.
+    Shell,
+    /// The full name.
+    Gecos,
+    /// The last day.
+    Expires,
+    /// More public keys.
+    Keys,
+}
+
+/// Whose keys are fetched ahead of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prefetch {
+    /// Those of users who logged in here in the last 30 days.
+    Seen,
+    /// Those of members of the required group.
+    RequiredGroup,
+    /// Everybody's.
+    All,
+    /// Nobody's.
+    Never,
+}
+
+/// A proxy's URL. It may hold a password, so it is never shown whole.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct ProxyUrl(String);
+
+impl ProxyUrl {
+    /// The whole URL, for the connection only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
+            (_, None) => f.write_str(&self.0),
+            (scheme, Some((_, host))) => write!(f, "{}://(hidden)@{host}", scheme.map_or("", |(scheme, _)| scheme)),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ProxyUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn id_range([first, last]: [u32; 2]) -> IdRange {
+    IdRange { first, last }
+}

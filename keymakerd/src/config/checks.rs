@@ -1,0 +1,177 @@
+//! What must hold between the values of keymakerd.toml and within each. Called by [`super::Config::parse`] only.
+
+use keymaker_core::id::Gid;
+use keymaker_core::name::GroupName;
+
+use super::{Config, Scheme, Tag, id_range};
+use crate::settings::{IdResolver, is_group_name, is_suffix};
+
+/// How many ids a range must hold to be drawn from.
+const LEAST_IDS: u64 = 1000;
+/// How many gids of /etc/group the directory's header holds, less one for keymaker-sudo.
+const MOST_LOCAL_GROUPS: usize = 31;
+/// A record of the directory holds 255 bytes of home; a name has up to 32.
+const LONGEST_PATH: usize = 200;
+
+type Problem = Option<(&'static str, String)>;
+
+/// The first key whose value is wrong, and why.
+pub fn first_problem(config: &Config) -> Problem {
+    times(config)
+        .or_else(|| ids(config))
+        .or_else(|| tag_uids(config))
+        .or_else(|| group_ids(config))
+        .or_else(|| names(config))
+        .or_else(|| paths(config))
+        .or_else(|| sources(config))
+}
+
+fn times(config: &Config) -> Problem {
+    let Config {
+        authz_ttl,
+        max_stale,
+        sync_interval,
+        ..
+    } = *config;
+    if !(1..=3600).contains(&authz_ttl) {
+        return Some(("authz_ttl", format!("{authz_ttl} is out of range")));
+    }
+    if !(10..=3600).contains(&sync_interval) {
+        return Some(("sync_interval", format!("{sync_interval} is out of range")));
+    }
+    let least = authz_ttl.max(2 * sync_interval);
+    let range = least..=30 * 86_400;
+    (!range.contains(&max_stale)).then(|| {
+        let problem =
+            format!("{max_stale} is out of range with authz_ttl = {authz_ttl} and sync_interval = {sync_interval}");
+        ("max_stale", problem)
+    })
+}
+
+fn ids(config: &Config) -> Problem {
+    let range = config.id_range.map(id_range)?;
+    let wrong = |problem: &str| Some(("id_range", problem.to_owned()));
+    if config.id_scheme == Scheme::Keymaker {
+        return wrong("id_scheme = \"keymaker\" has a range of its own");
+    }
+    if range.len() < LEAST_IDS {
+        return wrong("it holds too few ids");
+    }
+    if range.holds_reserved() {
+        return wrong(RESERVED);
+    }
+    None
+}
+
+fn tag_uids(config: &Config) -> Problem {
+    let wrong = |problem: &str| Some(("tag_uid_range", problem.to_owned()));
+    let Some(range) = config.tag_uid_range.map(id_range) else {
+        let missing = || ("tags", "\"uid\" needs tag_uid_range, which is not there".to_owned());
+        return config.tags.contains(&Tag::Uid).then(missing);
+    };
+    if range.is_empty() {
+        return wrong("the last id is below the first");
+    }
+    if range.holds_reserved() {
+        return wrong(RESERVED);
+    }
+    if range.overlaps(config.id_scheme().range()) {
+        return wrong("it overlaps the range from which other ids are drawn, so a tag could take somebody's id");
+    }
+    None
+}
+
+fn group_ids(config: &Config) -> Problem {
+    let wrong = |problem: String| Some(("group_ids", problem));
+    for (name, gid) in &config.group_ids {
+        if let Err(why) = GroupName::parse(name.as_bytes()) {
+            return wrong(format!("{name:?}: {why}"));
+        }
+        if Gid::new(*gid).is_none() {
+            return wrong(format!("{gid} is reserved for the system"));
+        }
+        if config.group_ids.values().filter(|other| *other == gid).count() > 1 {
+            return wrong(format!("{gid} stands for two groups"));
+        }
+    }
+    None
+}
+
+fn names(config: &Config) -> Problem {
+    if config.local_groups.len() > MOST_LOCAL_GROUPS {
+        return Some(("local_groups", "too many names".to_owned()));
+    }
+    for (key, list) in [
+        ("local_groups", &config.local_groups),
+        ("reserved_names", &config.reserved_names),
+    ] {
+        let bad = list
+            .iter()
+            .find_map(|name| Some((name, GroupName::parse(name.as_bytes()).err()?)));
+        if let Some((name, why)) = bad {
+            return Some((key, format!("{name:?}: {why}")));
+        }
+    }
+    let wrong = |key, text: &str| {
+        Some((
+            key,
+            format!("{text:?} holds what no name in IAM can, or too much of it"),
+        ))
+    };
+    match config {
+        Config {
+            require_iam_group: Some(group),
+            ..
+        } if !group.is_empty() && !is_group_name(group) => wrong("require_iam_group", group),
+        Config {
+            sudo_iam_group: Some(group),
+            ..
+        } if !is_group_name(group) => wrong("sudo_iam_group", group),
+        Config {
+            linux_group_prefix: Some(prefix),
+            ..
+        } if !prefix.is_empty() && !is_group_name(prefix) => wrong("linux_group_prefix", prefix),
+        Config {
+            linux_user_suffix: Some(suffix),
+            ..
+        } if !is_suffix(suffix) => wrong("linux_user_suffix", suffix),
+        _ => None,
+    }
+}
+
+fn paths(config: &Config) -> Problem {
+    let plain = |path: &str| {
+        path.starts_with('/') && path.len() <= LONGEST_PATH && !path.chars().any(|c| c == ':' || c.is_control())
+    };
+    let shell = &config.default_shell;
+    if !plain(shell) {
+        return Some(("default_shell", format!("{shell:?} cannot stand in a passwd entry")));
+    }
+    let home = &config.home_base;
+    if !plain(home) || home.ends_with('/') {
+        return Some(("home_base", format!("{home:?} cannot stand in a passwd entry")));
+    }
+    let path = &config.user_path_prefix;
+    let legal = path.starts_with('/') && path.ends_with('/') && path.bytes().all(|b| (0x21..=0x7f).contains(&b));
+    (!legal || path.len() > 512).then(|| ("user_path_prefix", format!("{path:?} is no path in IAM")))
+}
+
+fn sources(config: &Config) -> Problem {
+    if let Some(grade) = config.grade.filter(|grade| *grade != 1) {
+        return Some(("grade", format!("{grade} is found by itself and cannot be set")));
+    }
+    match (
+        config.id_resolver_account.as_deref(),
+        config.id_resolver_iam_role.as_deref(),
+    ) {
+        (None, None) | (Some(""), None | Some("")) => None,
+        (None, Some(_)) => Some(("id_resolver_iam_role", "id_resolver_account is missing".to_owned())),
+        (Some(_), None) => Some(("id_resolver_account", "id_resolver_iam_role is missing".to_owned())),
+        (Some(account), Some(role)) => {
+            let why = IdResolver::new(account, role).err()?;
+            Some(("id_resolver_account", why.to_string()))
+        }
+    }
+}
+
+const RESERVED: &str = "it holds ids that are reserved for the system";

@@ -1,0 +1,333 @@
+//! Which uid or gid an IAM UserId or GroupId has: by a formula that is the same on every host for ever, and by this host's map,
+//! which wins, since files on its disks carry the numbers. Called by the sync; pure, so the sync writes [`IdMap`] to disk.
+//!
+//! Users and groups draw from one space, because a user's private group has the user's number.
+//!
+//! ```text
+//! wide       id = first + u64 mod (last - first + 1)   u64: big-endian, the first 8 bytes of SHA-256 of the IAM id's ASCII
+//! keymaker   id = 2000 + u16 / 2                       u16: little-endian, the last 2 bytes of the same hash
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+
+use keymaker_core::id::{Gid, IdRange, Uid};
+use keymaker_core::name::UserName;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::refused::{Kind, Refusal};
+use crate::local_accounts::LocalAccounts;
+
+/// How ids are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdScheme {
+    /// From this range, which must not be empty.
+    Wide(IdRange),
+    /// As the Python keymaker did.
+    Keymaker,
+}
+
+impl IdScheme {
+    /// The id that the formula gives an IAM id.
+    pub fn draw(self, iam_id: &str) -> u32 {
+        let hash = Sha256::digest(iam_id.as_bytes());
+        match self {
+            Self::Wide(range) => {
+                let number = hash.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                // Below 2³², and the sum is at most `last`.
+                let offset = number.checked_rem(range.len()).unwrap_or(0);
+                range.first.saturating_add(u32::try_from(offset).unwrap_or(0))
+            }
+            Self::Keymaker => {
+                let number = hash.last_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
+                2000 + u32::from(number / 2)
+            }
+        }
+    }
+
+    /// The range that the formula draws from.
+    pub fn range(self) -> IdRange {
+        match self {
+            Self::Wide(range) => range,
+            Self::Keymaker => IdRange::PYTHON,
+        }
+    }
+}
+
+/// What private/ids.json holds: every IAM id that ever had a number here, and who holds which Unix name. Never pruned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdMap {
+    kept: BTreeMap<String, Kept>,
+    /// Unix user names and the UserId that last had each here.
+    holders: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    kind: Kind,
+    id: u32,
+    /// Numbers that it had before: its files may carry them still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    former: Vec<u32>,
+    /// CreateDate in seconds since 1970.
+    created: u64,
+    /// The Unix names that it had, the last one last.
+    names: Vec<String>,
+}
+
+/// Somebody who is to have an id.
+#[derive(Clone, Copy, Debug)]
+pub struct IdClaim<'a> {
+    /// A user or a group.
+    pub kind: Kind,
+    /// IAM's UserId or GroupId.
+    pub iam_id: &'a str,
+    /// CreateDate in seconds since 1970.
+    pub created: u64,
+    /// The Unix name.
+    pub name: &'a str,
+    /// The id that is asked for instead of the formula's.
+    pub wish: Wish<'a>,
+}
+
+/// What somebody says about an id besides the formula.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish<'a> {
+    /// Nothing.
+    None,
+    /// The administrator, by `group_ids`.
+    GroupIds(u32),
+    /// Whoever may tag the user, by the enabled tag `uid`; its value as last known.
+    Tag(&'a str),
+}
+
+/// What ids are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct IdRules<'a> {
+    /// How ids are drawn.
+    pub scheme: IdScheme,
+    /// What a tag may ask for.
+    pub tag_uid_range: Option<IdRange>,
+    /// The accounts of this host, which always win.
+    pub local: &'a LocalAccounts,
+}
+
+/// Everybody's ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AssignedIds {
+    /// By IAM id.
+    pub ids: HashMap<String, u32>,
+    /// IAM ids that get none, and why.
+    pub refused: Vec<(String, Refusal)>,
+}
+
+impl AssignedIds {
+    /// The uid of a UserId.
+    pub fn uid(&self, user_id: &str) -> Option<Uid> {
+        Uid::new(*self.ids.get(user_id)?)
+    }
+
+    /// The gid of a GroupId.
+    pub fn gid(&self, group_id: &str) -> Option<Gid> {
+        Gid::new(*self.ids.get(group_id)?)
+    }
+}
+
+impl IdMap {
+    /// Gives everybody who is present their ids and keeps them; `claims` must hold them all, since two can spoil each other's.
+    pub fn assign(&mut self, claims: &[IdClaim<'_>], rules: &IdRules<'_>) -> AssignedIds {
+        let mut wanted: BTreeMap<u32, Vec<&IdClaim<'_>>> = BTreeMap::new();
+        let mut assigned = AssignedIds::default();
+        for claim in claims {
+            match self.wanted(claim, rules) {
+                Ok(id) => wanted.entry(id).or_default().push(claim),
+                Err(refusal) => assigned.refused.push((claim.iam_id.to_owned(), refusal)),
+            }
+        }
+        let holders = self.holders_of_ids();
+        for (id, claimants) in wanted {
+            for claim in &claimants {
+                match settle(claim, id, &claimants, holders.get(&id).map(String::as_str)) {
+                    Ok(()) => {
+                        self.keep(claim, id);
+                        assigned.ids.insert(claim.iam_id.to_owned(), id);
+                    }
+                    Err(refusal) => assigned.refused.push((claim.iam_id.to_owned(), refusal)),
+                }
+            }
+        }
+        assigned
+    }
+
+    /// Lets a user hold a name that nobody holds. Whoever held it before keeps it until [`Self::release`].
+    pub fn hold_name(&mut self, name: UserName, user_id: &str) -> NameHeld {
+        let holder = self
+            .holders
+            .entry(name.to_string())
+            .or_insert_with(|| user_id.to_owned());
+        match holder == user_id {
+            true => NameHeld::Own,
+            false => NameHeld::ByAnother(holder.clone()),
+        }
+    }
+
+    /// The UserId that last had this name here.
+    pub fn holder_of_name(&self, name: UserName) -> Option<&str> {
+        self.holders.get(name.as_str()).map(String::as_str)
+    }
+
+    /// Frees a name for whoever has it in IAM now; returns the UserId that held it and the uid of the old home's files.
+    pub fn release(&mut self, name: UserName) -> Option<(String, Option<u32>)> {
+        let user_id = self.holders.remove(name.as_str())?;
+        let uid = self.kept.get(&user_id).map(|kept| kept.id);
+        Some((user_id, uid))
+    }
+
+    /// The number that an IAM id has here, or last had.
+    pub fn kept_id(&self, iam_id: &str) -> Option<u32> {
+        self.kept.get(iam_id).map(|kept| kept.id)
+    }
+
+    /// Who has or ever had this number here.
+    pub fn who_was(&self, id: u32) -> Option<WhoWas<'_>> {
+        self.everybody()
+            .find(|known| known.id == id || known.former.contains(&id))
+    }
+
+    /// Everybody who ever had a number here.
+    pub fn everybody(&self) -> impl Iterator<Item = WhoWas<'_>> {
+        self.kept.iter().map(|(iam_id, kept)| WhoWas {
+            iam_id,
+            kind: kept.kind,
+            id: kept.id,
+            former: &kept.former,
+            created: kept.created,
+            names: &kept.names,
+        })
+    }
+
+    /// The id that somebody would have if nobody else were there.
+    fn wanted(&self, claim: &IdClaim<'_>, rules: &IdRules<'_>) -> Result<u32, Refusal> {
+        let drawn = || {
+            self.kept_id(claim.iam_id)
+                .unwrap_or_else(|| rules.scheme.draw(claim.iam_id))
+        };
+        let id = match (claim.wish, rules.tag_uid_range) {
+            (Wish::GroupIds(gid), _) => gid,
+            (Wish::Tag(value), Some(range)) => tag_uid(value, range)?,
+            (Wish::Tag(_), None) | (Wish::None, _) => drawn(),
+        };
+        if Uid::new(id).is_none() {
+            return Err(Refusal::ReservedId(id));
+        }
+        match rules.local.owns_id(id) {
+            true => Err(Refusal::LocalId(id)),
+            false => Ok(id),
+        }
+    }
+
+    fn holders_of_ids(&self) -> HashMap<u32, String> {
+        let numbers = |known: WhoWas<'_>| {
+            let iam_id = known.iam_id.to_owned();
+            let ids: Vec<u32> = known.former.iter().copied().chain([known.id]).collect();
+            ids.into_iter().map(move |id| (id, iam_id.clone()))
+        };
+        self.everybody().flat_map(numbers).collect()
+    }
+
+    fn keep(&mut self, claim: &IdClaim<'_>, id: u32) {
+        let kept = self.kept.entry(claim.iam_id.to_owned()).or_insert_with(|| Kept {
+            kind: claim.kind,
+            id,
+            former: Vec::new(),
+            created: claim.created,
+            names: Vec::new(),
+        });
+        if kept.id != id {
+            kept.former.retain(|former| *former != id);
+            kept.former.push(kept.id);
+            kept.id = id;
+        }
+        if kept.names.last().map(String::as_str) != Some(claim.name) {
+            kept.names.retain(|name| name != claim.name);
+            kept.names.push(claim.name.to_owned());
+        }
+    }
+}
+
+/// Who holds a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameHeld {
+    /// The user who asked.
+    Own,
+    /// Another UserId: the one who asked may not log in under it.
+    ByAnother(String),
+}
+
+/// Somebody who has or had a number here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WhoWas<'a> {
+    /// IAM's UserId or GroupId.
+    pub iam_id: &'a str,
+    /// A user or a group.
+    pub kind: Kind,
+    /// The number, or the last one.
+    pub id: u32,
+    /// Earlier numbers.
+    pub former: &'a [u32],
+    /// CreateDate in seconds since 1970.
+    pub created: u64,
+    /// The Unix names, the last one last.
+    pub names: &'a [String],
+}
+
+/// Whether `claim` gets the id that all `claimants` want and `holder` has, or had, on this host.
+fn settle(claim: &IdClaim<'_>, id: u32, claimants: &[&IdClaim<'_>], holder: Option<&str>) -> Result<(), Refusal> {
+    let owner = match holder {
+        Some(holder) => claimants.iter().find(|claim| claim.iam_id == holder),
+        None => claimants.iter().min_by_key(|claim| rank(claim)),
+    };
+    let owner_id = holder.or(owner.map(|owner| owner.iam_id)).unwrap_or_default();
+    // Who owns the id on other hosts, where the holder did not come first.
+    let rival = owner
+        .filter(|_| holder.is_some())
+        .and_then(|owner| rival(owner, claimants));
+    let disputed = |other: &str| {
+        let other = other.to_owned();
+        Err(Refusal::IdDisputed { id, other })
+    };
+    match rival {
+        Some(rival) if claim.iam_id == owner_id => disputed(rival.iam_id),
+        Some(rival) if claim.iam_id == rival.iam_id => disputed(owner_id),
+        _ if claim.iam_id == owner_id => Ok(()),
+        _ => {
+            let owner = owner_id.to_owned();
+            Err(Refusal::IdOwned { id, owner })
+        }
+    }
+}
+
+/// Who owns an id that several want and none holds: the file's word, then who was made first, then the smaller IAM id.
+fn rank<'a>(claim: &IdClaim<'a>) -> (bool, u64, &'a str) {
+    (!matches!(claim.wish, Wish::GroupIds(_)), claim.created, claim.iam_id)
+}
+
+/// The one who ranks before the holder of an id. Only formulas dispute: a wish never takes what another has, nor is it in doubt.
+fn rival<'c, 'a>(holder: &IdClaim<'a>, claimants: &[&'c IdClaim<'a>]) -> Option<&'c IdClaim<'a>> {
+    let by_formula = claimants
+        .iter()
+        .filter(|claim| claim.wish == Wish::None && holder.wish == Wish::None);
+    let earlier = by_formula.filter(|claim| rank(claim) < rank(holder));
+    earlier.min_by_key(|claim| rank(claim)).copied()
+}
+
+fn tag_uid(value: &str, range: IdRange) -> Result<u32, Refusal> {
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let uid = value.parse().ok().filter(|_| digits);
+    let uid = uid.ok_or_else(|| Refusal::UnreadableTagUid(value.to_owned()))?;
+    match range.contains(uid) {
+        true => Ok(uid),
+        false => Err(Refusal::TagUidOutside(uid, range)),
+    }
+}

@@ -1,0 +1,131 @@
+//! Why an IAM user or group gets no entry on this host, as sentences. Made by `names` and `ids`, shown by `keymaker status` and
+//! `keymaker why`. A refused entry does not resolve, has no keys and no id; it never changes what anybody else has.
+
+use std::fmt;
+
+use keymaker_core::id::IdRange;
+use keymaker_core::name::NameError;
+
+/// A refused IAM user or group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// Whether this is a user or a group.
+    pub kind: Kind,
+    /// IAM's UserId or GroupId.
+    pub iam_id: String,
+    /// The full name in IAM.
+    pub iam_name: String,
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// What an IAM id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A user: `AIDA…`.
+    User,
+    /// A group: `AGPA…`.
+    Group,
+}
+
+/// Why an entry is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// "'Alice' is not a Unix name: …; rename the user in IAM." The name without suffix or prefix.
+    IllegalName(String, NameError),
+    /// "'postgres' is reserved for the system."
+    ReservedName(String),
+    /// "'ubuntu' is a user of this host (/etc/passwd)."
+    LocalUser(String),
+    /// "'www' is a group of this host (/etc/group)"; local_groups in the file can let it give membership.
+    LocalGroup(String),
+    /// "'root' is the group of gid 0, which nobody gets."
+    RootGroup(String),
+    /// "'devs' is also the Unix name of …; rename one of them in IAM." Both are refused.
+    SameName {
+        /// The Unix name that both would have.
+        name: String,
+        /// What else would have it.
+        other_kind: Kind,
+        /// Its full IAM name.
+        other: String,
+    },
+    /// "the id … belongs to a user or group of this host."
+    LocalId(u32),
+    /// "the id … is reserved for the system."
+    ReservedId(u32),
+    /// "the id … belongs to …, who was made earlier or had it here first."
+    IdOwned {
+        /// The id.
+        id: u32,
+        /// The IAM id of the owner.
+        owner: String,
+    },
+    /// "the id … is wanted by two: …" The later one has it here, the earlier one owns it elsewhere; neither gets in.
+    IdDisputed {
+        /// The id.
+        id: u32,
+        /// The IAM id of the other one.
+        other: String,
+    },
+    /// "the tag uid says '…', which is not a number."
+    UnreadableTagUid(String),
+    /// "the tag uid says …, outside tag_uid_range."
+    TagUidOutside(u32, IdRange),
+}
+
+impl fmt::Display for RefusedEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IAM {} {:?} is refused: {}", self.kind, self.iam_name, self.reason)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Group => "group",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IllegalName(name, why) => write!(f, "{name:?} cannot be a Unix name: {why}"),
+            Self::ReservedName(name) => write!(f, "{name} is a name that the system reserves"),
+            Self::LocalUser(name) => write!(f, "{name} is a user in this host's /etc/passwd"),
+            Self::LocalGroup(name) => write!(
+                f,
+                "{name} is a group in this host's /etc/group; membership of it is given only where local_groups names it"
+            ),
+            Self::RootGroup(name) => write!(f, "{name} is the group with gid 0, which nobody from IAM gets"),
+            Self::SameName {
+                name,
+                other_kind,
+                other,
+            } => write!(
+                f,
+                "the IAM {other_kind} {other:?} would be {name} here too, so both are refused; rename one of them in IAM"
+            ),
+            Self::LocalId(id) => write!(f, "the id {id} belongs to a user or group of this host"),
+            Self::ReservedId(id) => write!(f, "the id {id} is reserved for the system"),
+            Self::IdOwned { id, owner } => write!(
+                f,
+                "the id {id} belongs to {owner}; make this one again in IAM, or give it another id (tag uid, or group_ids)"
+            ),
+            Self::IdDisputed { id, other } => write!(
+                f,
+                "the id {id} is claimed by {other} too, and which was here first and which was made first differ, so both are \
+                 refused; give the one that IAM made first another id (tag uid, or group_ids)"
+            ),
+            Self::UnreadableTagUid(value) => write!(f, "its tag uid says {value:?}, which is not a number"),
+            Self::TagUidOutside(uid, range) => write!(
+                f,
+                "its tag uid says {uid}, outside tag_uid_range = [{}, {}]",
+                range.first, range.last
+            ),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The accounts of this host, read from /etc/passwd, /etc/group and /etc/shells themselves: keymakerd never asks NSS, which asks
+//! keymakerd. The sync reads them at each change of their stamps; names and ids found here are never given to anybody from IAM.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use keymaker_core::directory_file::FileStamp;
+
+/// How often a file that changes under the reader is read again before giving up.
+const ATTEMPTS: usize = 5;
+
+/// What stands in the local files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalAccounts {
+    users: BTreeMap<String, LocalUser>,
+    groups: BTreeMap<String, LocalGroup>,
+    ids: BTreeSet<u32>,
+    shells: BTreeSet<String>,
+    /// The state of /etc/passwd that this was read from.
+    pub passwd: FileStamp,
+    /// The state of /etc/group that this was read from.
+    pub group: FileStamp,
+}
+
+/// A line of /etc/passwd. The numbers are `None` where they are not numbers: the name is taken all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalUser {
+    /// The user id.
+    pub uid: Option<u32>,
+    /// The primary group.
+    pub gid: Option<u32>,
+}
+
+/// A line of /etc/group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalGroup {
+    /// The group id, `None` where it is not a number.
+    pub gid: Option<u32>,
+    /// The members.
+    pub members: Vec<String>,
+}
+
+/// The three files, by the paths at which they lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalFiles {
+    /// passwd(5)
+    pub passwd: PathBuf,
+    /// group(5)
+    pub group: PathBuf,
+    /// shells(5)
+    pub shells: PathBuf,
+}
+
+impl LocalAccounts {
+    /// Reads all three. An absent shells file means what getusershell(3) says: /bin/sh and /bin/csh.
+    pub fn read(files: &LocalFiles) -> Result<Self, LocalAccountsError> {
+        let (passwd_text, passwd) = read_stamped(&files.passwd)?;
+        let (group_text, group) = read_stamped(&files.group)?;
+        let shells_text = match read_stamped(&files.shells) {
+            Ok((text, _)) => text,
+            Err(LocalAccountsError::Unreadable(_, why)) if why.kind() == io::ErrorKind::NotFound => {
+                "/bin/sh\n/bin/csh\n".to_owned()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            passwd,
+            group,
+            ..Self::parse(&passwd_text, &group_text, &shells_text)
+        })
+    }
+
+    /// What the texts of the three files say; the stamps are zero.
+    pub fn parse(passwd: &str, group: &str, shells: &str) -> Self {
+        let mut accounts = Self::default();
+        for line in lines(passwd) {
+            let mut fields = line.split(':');
+            let name = fields.next().unwrap_or_default();
+            let mut number = || fields.next().and_then(|text| text.parse().ok());
+            let _password: Option<u32> = number();
+            let user = LocalUser {
+                uid: number(),
+                gid: number(),
+            };
+            accounts.ids.extend(user.uid.iter().chain(&user.gid));
+            // As glibc's `files`: the first line of a name counts.
+            accounts.users.entry(name.to_owned()).or_insert(user);
+        }
+        for line in lines(group) {
+            let mut fields = line.split(':');
+            let name = fields.next().unwrap_or_default();
+            let gid = fields.nth(1).and_then(|text| text.parse().ok());
+            let members = fields.next().unwrap_or_default();
+            let members = members.split(',').map(str::trim).filter(|member| !member.is_empty());
+            let group = LocalGroup {
+                gid,
+                members: members.map(str::to_owned).collect(),
+            };
+            accounts.ids.extend(gid);
+            accounts.groups.entry(name.to_owned()).or_insert(group);
+        }
+        accounts.shells = lines(shells).map(|line| line.trim_end().to_owned()).collect();
+        accounts
+    }
+
+    /// The user of this name.
+    pub fn user(&self, name: &str) -> Option<&LocalUser> {
+        self.users.get(name)
+    }
+
+    /// The group of this name.
+    pub fn group(&self, name: &str) -> Option<&LocalGroup> {
+        self.groups.get(name)
+    }
+
+    /// Whether the number is the uid or gid of anything local.
+    pub fn owns_id(&self, id: u32) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// Whether shells(5) allows this login shell.
+    pub fn allows_shell(&self, path: &str) -> bool {
+        self.shells.contains(path)
+    }
+}
+
+/// Why the local accounts could not be read. The last ones read stay.
+#[derive(Debug)]
+pub enum LocalAccountsError {
+    /// "/etc/passwd cannot be read: …"
+    Unreadable(PathBuf, io::Error),
+    /// "/etc/passwd changes while it is read, again and again."
+    Restless(PathBuf),
+}
+
+impl fmt::Display for LocalAccountsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
+            Self::Restless(path) => write!(f, "{} changes while it is read, again and again", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for LocalAccountsError {}
+
+/// The text of the file and the stamp of exactly that text: the same before and after reading, by descriptor and by path.
+fn read_stamped(path: &Path) -> Result<(String, FileStamp), LocalAccountsError> {
+    let unreadable = |why| LocalAccountsError::Unreadable(path.to_owned(), why);
+    for _ in 0..ATTEMPTS {
+        let mut file = File::open(path).map_err(unreadable)?;
+        let before = FileStamp::of(&file.metadata().map_err(unreadable)?);
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
+        let after = FileStamp::of(&path.metadata().map_err(unreadable)?);
+        if before == after && bytes.len() as u64 == after.size {
+            // A name that is not UTF-8 can equal none of ours, so its exact bytes do not matter.
+            return Ok((String::from_utf8_lossy(&bytes).into_owned(), after));
+        }
+    }
+    Err(LocalAccountsError::Restless(path.to_owned()))
+}
+
+/// Lines that say something: glibc's `files` skips leading blanks, empty lines and comments.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
+        .map(str::trim_start)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}

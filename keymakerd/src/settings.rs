@@ -1,0 +1,372 @@
+//! The settings that stand in the description of the instance's role: read exactly as the Python keymaker reads them, kept when
+//! they cannot be read, and held back where a change could let other people in. Pure: the sync passes descriptions in and
+//! writes [`KeptSettings`] to disk; a failed GetRole is no description and never comes here (P3).
+
+use std::fmt;
+
+use keymaker_aws::{AccountId, ArnError, Partition, RoleArn};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, ResolverSetting};
+
+/// The group prefix where nobody says otherwise.
+const DEFAULT_GROUP_PREFIX: &str = "keymaker_";
+
+/// What holds on this host: keymakerd.toml, and below it the role's description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectiveSettings {
+    /// Where the users live; `None`: in the instance's own account.
+    pub id_resolver: Option<IdResolver>,
+    /// The full name of the IAM group that a user must be in to log in.
+    pub require_iam_group: Option<String>,
+    /// What an IAM user name ends in and the Unix name does not.
+    pub user_suffix: String,
+    /// What the name of an IAM group begins with that becomes a Unix group.
+    pub group_prefix: String,
+    /// Whether the role's description was ever read, or need not be; else nobody of ours may log in.
+    pub known: bool,
+}
+
+impl EffectiveSettings {
+    /// The file wins, setting by setting.
+    pub fn of(config: &Config, kept: &KeptSettings) -> Self {
+        let read = kept.applied.as_ref().filter(|_| config.role_settings);
+        let role = read.cloned().unwrap_or_default();
+        Self {
+            id_resolver: match config.id_resolver() {
+                Some(ResolverSetting::OwnAccount) => None,
+                Some(ResolverSetting::Other(resolver)) => Some(resolver),
+                None => role.id_resolver,
+            },
+            require_iam_group: match &config.require_iam_group {
+                Some(group) => Some(group.clone()).filter(|group| !group.is_empty()),
+                None => role.require_iam_group,
+            },
+            user_suffix: config
+                .linux_user_suffix
+                .clone()
+                .or(role.user_suffix)
+                .unwrap_or_default(),
+            group_prefix: config
+                .linux_group_prefix
+                .clone()
+                .or(role.group_prefix)
+                .unwrap_or_else(|| DEFAULT_GROUP_PREFIX.to_owned()),
+            known: read.is_some() || !config.role_settings,
+        }
+    }
+}
+
+/// What private/settings.json holds: the settings as they apply, and as they were last read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptSettings {
+    applied: Option<RoleSettings>,
+    observed: Option<RoleSettings>,
+}
+
+impl KeptSettings {
+    /// Takes in the description as GetRole just gave it; `None` is a role without one. What cannot be read stays as it was.
+    pub fn observe(&mut self, description: Option<&str>) -> SettingsChange {
+        let mut problems = Vec::new();
+        let words = words(description.unwrap_or_default());
+        let observed = RoleSettings::read(&words, self.applied.as_ref(), &mut problems);
+        let before = self.applied.clone();
+        self.applied = match (&self.applied, &observed) {
+            // The first reading is whole or none: a required group that cannot be read is not "no required group".
+            (None, _) if problems.iter().any(SettingProblem::leaves_a_setting_open) => None,
+            (None, observed) => Some(observed.clone()),
+            (Some(applied), observed) => Some(applied.changed_to(observed)),
+        };
+        self.observed = self.applied.is_some().then_some(observed);
+        SettingsChange {
+            applied: self.applied != before,
+            pending: self.pending(),
+            problems,
+        }
+    }
+
+    /// What was read but waits for `keymaker accept-settings`.
+    pub fn pending(&self) -> Vec<PendingSetting> {
+        let (Some(applied), Some(observed)) = (&self.applied, &self.observed) else {
+            return Vec::new();
+        };
+        let resolver = (applied.id_resolver != observed.id_resolver).then(|| PendingSetting::IdResolver {
+            now: applied.id_resolver.clone(),
+            then: observed.id_resolver.clone(),
+        });
+        let group = match (&applied.require_iam_group, &observed.require_iam_group) {
+            (Some(now), None) => Some(PendingSetting::NoRequiredGroup { now: now.clone() }),
+            _ => None,
+        };
+        resolver.into_iter().chain(group).collect()
+    }
+
+    /// Lets what is pending apply; returns what it was.
+    pub fn accept(&mut self) -> Vec<PendingSetting> {
+        let accepted = self.pending();
+        self.applied.clone_from(&self.observed);
+        accepted
+    }
+}
+
+/// What one reading of the description did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// Whether anything applies now that did not before.
+    pub applied: bool,
+    /// What waits for an administrator.
+    pub pending: Vec<PendingSetting>,
+    /// What could not be read, and so changed nothing.
+    pub problems: Vec<SettingProblem>,
+}
+
+/// A change that could let other people in, and so waits for `keymaker accept-settings` or the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PendingSetting {
+    /// The users would come from another account or through another role.
+    IdResolver {
+        /// As it is.
+        now: Option<IdResolver>,
+        /// As it would be.
+        then: Option<IdResolver>,
+    },
+    /// No group would be required any more.
+    NoRequiredGroup {
+        /// The group that is required.
+        now: String,
+    },
+}
+
+/// The five settings of the role's description.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleSettings {
+    /// `keymaker_id_resolver_account` and `keymaker_id_resolver_iam_role`.
+    pub id_resolver: Option<IdResolver>,
+    /// `keymaker_require_iam_group`.
+    pub require_iam_group: Option<String>,
+    /// `keymaker_linux_user_suffix`.
+    pub user_suffix: Option<String>,
+    /// `keymaker_linux_group_prefix`.
+    pub group_prefix: Option<String>,
+}
+
+impl RoleSettings {
+    /// The settings that these words make; one that cannot be read is as in `applied`.
+    fn read(words: &Words, applied: Option<&Self>, problems: &mut Vec<SettingProblem>) -> Self {
+        let kept = applied.cloned().unwrap_or_default();
+        let mut checked = |key: &'static str, legal: fn(&str) -> bool, kept: Option<String>| {
+            let value = words.value(key)?;
+            if legal(value) {
+                return Some(value.to_owned());
+            }
+            problems.push(SettingProblem::Illegal {
+                key,
+                value: value.to_owned(),
+            });
+            kept
+        };
+        let read = Self {
+            id_resolver: None,
+            require_iam_group: checked(REQUIRE_IAM_GROUP, is_group_name, kept.require_iam_group),
+            user_suffix: checked(LINUX_USER_SUFFIX, is_suffix, kept.user_suffix),
+            group_prefix: checked(LINUX_GROUP_PREFIX, is_group_name, kept.group_prefix),
+        };
+        let id_resolver = match (words.value(ID_RESOLVER_ACCOUNT), words.value(ID_RESOLVER_IAM_ROLE)) {
+            (None, None) => None,
+            (Some(account), Some(role)) => IdResolver::new(account, role).map(Some).unwrap_or_else(|why| {
+                problems.push(SettingProblem::IdResolver(why.to_string()));
+                kept.id_resolver
+            }),
+            (account, _) => {
+                problems.push(SettingProblem::HalfAnIdResolver(match account {
+                    Some(_) => ID_RESOLVER_IAM_ROLE,
+                    None => ID_RESOLVER_ACCOUNT,
+                }));
+                kept.id_resolver
+            }
+        };
+        problems.extend(words.unknown().map(|key| SettingProblem::UnknownKey(key.to_owned())));
+        Self { id_resolver, ..read }
+    }
+
+    /// These settings after the description changed to `observed`: all of it at once, but for what waits.
+    fn changed_to(&self, observed: &Self) -> Self {
+        Self {
+            id_resolver: self.id_resolver.clone(),
+            require_iam_group: observed
+                .require_iam_group
+                .clone()
+                .or_else(|| self.require_iam_group.clone()),
+            ..observed.clone()
+        }
+    }
+}
+
+/// The role in another account through which users are looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdResolver {
+    account: String,
+    role: String,
+}
+
+impl IdResolver {
+    /// An account's twelve digits and a role's name, which may have a path before it.
+    pub fn new(account: &str, role: &str) -> Result<Self, ArnError> {
+        let account: AccountId = account.parse()?;
+        let _checked: RoleArn = format!("arn:aws:iam::{}:role/{role}", account.as_str()).parse()?;
+        Ok(Self {
+            account: account.as_str().to_owned(),
+            role: role.to_owned(),
+        })
+    }
+
+    /// The role's ARN in the partition that this instance is in.
+    pub fn role_arn(&self, partition: &Partition) -> Result<RoleArn, ArnError> {
+        format!("arn:{partition}:iam::{}:role/{}", self.account, self.role).parse()
+    }
+
+    /// The twelve digits.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// The role's name, with its path.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+}
+
+impl fmt::Display for IdResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "role {} in account {}", self.role, self.account)
+    }
+}
+
+/// Why a word of the description changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingProblem {
+    /// "keymaker_require_iam_group in the role's description is '…', which IAM does not allow."
+    Illegal {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// "the id resolver in the role's description: …"
+    IdResolver(String),
+    /// "the role's description names half an id resolver: … is missing."
+    HalfAnIdResolver(&'static str),
+    /// "keymaker_… in the role's description is no setting."
+    UnknownKey(String),
+}
+
+impl SettingProblem {
+    /// Whether one of the five settings is not known because of it.
+    fn leaves_a_setting_open(&self) -> bool {
+        !matches!(self, Self::UnknownKey(_))
+    }
+}
+
+impl fmt::Display for SettingProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Illegal { key, value } => write!(
+                f,
+                "the role's description says {key}={value:?}, which no name in IAM can be; correct it there"
+            ),
+            Self::IdResolver(why) => write!(f, "the id resolver in the role's description: {why}"),
+            Self::HalfAnIdResolver(missing) => {
+                write!(
+                    f,
+                    "the role's description names half an id resolver; add {missing} there"
+                )
+            }
+            Self::UnknownKey(key) => write!(
+                f,
+                "the role's description has {key:?}, which is no setting; check its spelling there"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for PendingSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |resolver: &Option<IdResolver>| {
+            resolver
+                .as_ref()
+                .map_or_else(|| "this instance's account".to_owned(), IdResolver::to_string)
+        };
+        match self {
+            Self::IdResolver { now, then } => write!(
+                f,
+                "users come from {} and would come from {}; to allow it: keymaker accept-settings",
+                name(now),
+                name(then)
+            ),
+            Self::NoRequiredGroup { now } => write!(
+                f,
+                "the IAM group {now:?} is required and would be no longer; to allow it: keymaker accept-settings"
+            ),
+        }
+    }
+}
+
+const ID_RESOLVER_ACCOUNT: &str = "keymaker_id_resolver_account";
+const ID_RESOLVER_IAM_ROLE: &str = "keymaker_id_resolver_iam_role";
+const REQUIRE_IAM_GROUP: &str = "keymaker_require_iam_group";
+const LINUX_USER_SUFFIX: &str = "keymaker_linux_user_suffix";
+const LINUX_GROUP_PREFIX: &str = "keymaker_linux_group_prefix";
+const KEYS: [&str; 5] = [
+    ID_RESOLVER_ACCOUNT,
+    ID_RESOLVER_IAM_ROLE,
+    REQUIRE_IAM_GROUP,
+    LINUX_USER_SUFFIX,
+    LINUX_GROUP_PREFIX,
+];
+
+/// The words of a description that are settings, in their order.
+struct Words(Vec<(String, String)>);
+
+/// Splits as the Python keymaker does: at blanks and commas; a word counts if it begins with `keymaker_` and holds one `=`.
+fn words(description: &str) -> Words {
+    let setting = |word: &str| {
+        let (key, value) = word.split_once('=')?;
+        (key.starts_with("keymaker_") && !value.contains('=')).then(|| (key.to_owned(), unquoted(value).to_owned()))
+    };
+    let words = description.split(|c: char| c.is_whitespace() || c == ',');
+    Words(words.filter_map(setting).collect())
+}
+
+fn unquoted(value: &str) -> &str {
+    let between = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+    between('"').or_else(|| between('\'')).unwrap_or(value)
+}
+
+impl Words {
+    /// As in Python's dict, the last of two words with one key counts.
+    fn value(&self, key: &str) -> Option<&str> {
+        let mut of_key = self.0.iter().rev().filter(|(word, _)| word == key);
+        of_key.next().map(|(_, value)| value.as_str())
+    }
+
+    fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .filter(|key| !KEYS.contains(key))
+    }
+}
+
+/// IAM: 1 to 128 characters of `[\w+=,.@-]`.
+pub fn is_group_name(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(is_iam_name_byte)
+}
+
+/// What can end an IAM user name (1 to 64 characters) and leave something before it.
+pub fn is_suffix(text: &str) -> bool {
+    text.len() < 64 && text.bytes().all(is_iam_name_byte)
+}
+
+fn is_iam_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte)
+}
