@@ -210,8 +210,11 @@ pub struct Group<'b> {
 }
 
 impl<'b> Group<'b> {
+    /// Where in the buffer to which a group was read its texts begin: NSS hands them on where they lie.
+    pub const TEXTS_AT: usize = 12;
+
     pub(super) fn parse(record: &'b [u8]) -> Option<Self> {
-        let texts = record.get(12..)?;
+        let texts = record.get(Self::TEXTS_AT..)?;
         let member_count = u32_at(record, 4)?;
         let ends = texts.iter().filter(|byte| **byte == 0).count();
         (ends == member_count as usize + 1 && texts.last() == Some(&0)).then_some(())?;

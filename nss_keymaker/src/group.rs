@@ -1,0 +1,212 @@
+//! Group entries: by name, by gid, one after the other. abi.rs calls; the answer lies in the caller's buffer. Never asks the daemon.
+//!
+//! Users' private groups are records like any other. The record is read straight into the caller's buffer, since a group may have
+//! any number of members and nothing here allocates.
+
+use keymaker_core::directory_file::{Directory, Group, Header, MAX_USER_RECORD};
+use keymaker_core::id;
+use keymaker_core::name::GroupName;
+use keymaker_core::reserved_names;
+
+use crate::reply_buffer::ReplyBuffer;
+use crate::{Host, LookupError, is_enumerated, name_of_ours};
+
+/// A group entry: the number, and where in the caller's buffer the texts and the members' array begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupEntry {
+    pub gid: u32,
+    pub name: usize,
+    pub password: usize,
+    /// An aligned array of pointers to the members' names, a null pointer last.
+    pub members: usize,
+}
+
+/// The entry of this name.
+pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
+    let name = GroupName::from(name_of_ours(name)?);
+    let directory = Directory::open(host.directory)?;
+    let group = directory.group_by_name(name, buffer)?;
+    let found = resolving(group, &directory.header())?;
+    found.pack(buffer)
+}
+
+/// The entry of this number.
+pub(crate) fn by_gid(host: &Host<'_>, gid: u32, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
+    if id::is_reserved(gid) {
+        return Err(LookupError::NotFound);
+    }
+    let directory = Directory::open(host.directory)?;
+    let group = directory.group_by_gid(gid, buffer)?;
+    let found = resolving(group, &directory.header())?;
+    found.pack(buffer)
+}
+
+/// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
+///
+/// Groups that IAM has are always shown, being few (IAM allows an account 300 to 500); a private group is shown where its user is.
+pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
+    let directory = Directory::open(host.directory)?;
+    let header = directory.header();
+    while let Some((next, group)) = directory.next_group(from, buffer)? {
+        let private = group.private;
+        if let Ok(found) = resolving(Some(group), &header)
+            && (!private || is_user_enumerated(&directory, &header, found.gid)?)
+        {
+            return Ok((next, found.pack(buffer)?));
+        }
+        from = next;
+    }
+    Err(LookupError::NotFound)
+}
+
+fn is_user_enumerated(directory: &Directory, header: &Header<'_>, uid: u32) -> Result<bool, LookupError> {
+    let mut record = [0; MAX_USER_RECORD];
+    let user = directory.user_by_uid(uid, &mut record)?;
+    Ok(user.is_some_and(|user| is_enumerated(&user, header)))
+}
+
+/// Names and ranges are checked whatever the file says (P1).
+fn resolving(group: Option<Group<'_>>, header: &Header<'_>) -> Result<Found, LookupError> {
+    group
+        .filter(|group| header.in_ranges(group.gid.get()) && !reserved_names::is_reserved(group.name.as_str()))
+        .map(|group| Found {
+            gid: group.gid.get(),
+            name_len: group.name.as_str().len(),
+            texts_len: group.texts.len(),
+        })
+        .ok_or(LookupError::NotFound)
+}
+
+/// A group whose record lies at the front of the caller's buffer.
+struct Found {
+    gid: u32,
+    name_len: usize,
+    texts_len: usize,
+}
+
+impl Found {
+    /// Turns the record into an entry where it lies: its texts stay, and only the array of pointers is added behind them.
+    fn pack(&self, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
+        // The numbers before the texts have been read: their place serves for the password, `*`, which nothing matches.
+        let (password, name) = (0, Group::TEXTS_AT);
+        if let [star, end, ..] = buffer {
+            (*star, *end) = (b'*', 0);
+        }
+        let end = name + self.texts_len;
+        Ok(GroupEntry {
+            gid: self.gid,
+            name,
+            password,
+            members: ReplyBuffer::new(buffer, end).pointers(name + self.name_len + 1..end)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply_buffer::POINTER;
+    use crate::tests_support::{ALICE, BOB, DEVS, STRAY, TestHost, text};
+
+    /// The members' names, as the pointers lead to them.
+    fn members<'b>(buffer: &'b [u8], entry: &GroupEntry) -> Vec<&'b str> {
+        let base = buffer.as_ptr().addr();
+        buffer[entry.members..]
+            .as_chunks::<POINTER>()
+            .0
+            .iter()
+            .map(|slot| usize::from_ne_bytes(*slot))
+            .take_while(|pointer| *pointer != 0)
+            .map(|pointer| text(buffer, pointer - base))
+            .collect()
+    }
+
+    #[test]
+    fn a_group_is_found_by_name_and_by_gid_with_its_members() {
+        let host = TestHost::new();
+        let mut buffer = [b'#'; 1024];
+        for entry in [
+            by_name(&host.host(), b"devs", &mut buffer),
+            by_gid(&host.host(), DEVS, &mut buffer),
+        ] {
+            let entry = entry.unwrap();
+            assert_eq!(entry.gid, DEVS);
+            assert_eq!([entry.name, entry.password].map(|at| text(&buffer, at)), ["devs", "*"]);
+            assert_eq!(members(&buffer, &entry), ["alice", "bob"]);
+        }
+        let private = by_gid(&host.host(), BOB, &mut buffer).unwrap();
+        assert_eq!(text(&buffer, private.name), "bob");
+        assert_eq!(members(&buffer, &private), [""; 0]);
+    }
+
+    // P1
+    #[test]
+    fn what_cannot_be_ours_is_not_found_whatever_the_file_says() {
+        let host = TestHost::new();
+        let mut buffer = [0; 1024];
+        for name in ["docker", "keymaker-users", "nosuch", "1234", "Devs", "stray"] {
+            let outcome = by_name(&host.host(), name.as_bytes(), &mut buffer);
+            assert_eq!(outcome, Err(LookupError::NotFound), "{name}");
+        }
+        for gid in [0, 27, 990, STRAY, DEVS + 2, DEVS + 3, u32::MAX] {
+            assert_eq!(
+                by_gid(&host.host(), gid, &mut buffer),
+                Err(LookupError::NotFound),
+                "{gid}"
+            );
+        }
+        std::fs::remove_file(host.host().directory).unwrap();
+        assert_eq!(by_name(&host.host(), b"sudo", &mut buffer), Err(LookupError::NotFound));
+        assert_eq!(by_gid(&host.host(), 0, &mut buffer), Err(LookupError::NotFound));
+        assert_eq!(
+            by_name(&host.host(), b"devs", &mut buffer),
+            Err(LookupError::CannotTell)
+        );
+    }
+
+    // P5
+    #[test]
+    fn a_buffer_is_too_small_only_where_it_is() {
+        let host = TestHost::new();
+        let mut bytes = [0; 128];
+        for start in 0..POINTER {
+            let texts = Group::TEXTS_AT + "devs\0alice\0bob\0".len();
+            let end = bytes[start..].as_ptr().addr() + texts;
+            let needed = texts + (end.next_multiple_of(POINTER) - end) + 3 * POINTER;
+            for len in 0..bytes.len() - start {
+                let buffer = &mut bytes[start..start + len];
+                let outcome = by_name(&host.host(), b"devs", buffer);
+                if len < needed {
+                    assert_eq!(outcome, Err(LookupError::BufferTooSmall), "{start} {len}");
+                } else {
+                    assert_eq!(members(buffer, &outcome.unwrap()), ["alice", "bob"], "{start} {len}");
+                }
+            }
+        }
+    }
+
+    fn enumeration(host: &TestHost) -> Vec<u32> {
+        let mut from = 0;
+        let mut gids = Vec::new();
+        let end = loop {
+            match next(&host.host(), from, &mut [0; 1024]) {
+                Ok((to, entry)) => {
+                    gids.push(entry.gid);
+                    from = to;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(end, LookupError::NotFound);
+        gids.sort_unstable();
+        gids
+    }
+
+    #[test]
+    fn an_enumeration_shows_iam_groups_and_the_private_ones_of_users_it_shows() {
+        let host = TestHost::new();
+        assert_eq!(enumeration(&host), [ALICE, DEVS, DEVS + 1]);
+        host.publish(true);
+        assert_eq!(enumeration(&host), [ALICE, BOB, DEVS, DEVS + 1]);
+    }
+}

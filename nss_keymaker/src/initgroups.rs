@@ -1,0 +1,151 @@
+//! The supplementary groups of a user of ours; abi.rs calls, when sshd, sudo or cron starts a session. Never asks the daemon.
+//!
+//! The directory was made from /etc/passwd and /etc/group as keymakerd last read them. Where they have changed since, and the
+//! daemon may be dead, a local user added later must not inherit a namesake's groups, nor a user of ours a gid that now means
+//! something else.
+
+use std::io;
+use std::path::Path;
+
+use keymaker_core::directory_file::records::MAX_GROUPS;
+use keymaker_core::directory_file::{Directory, FileStamp, Header, MAX_USER_RECORD, User};
+use keymaker_core::id::Gid;
+use keymaker_core::local_files;
+use keymaker_core::name::UserName;
+use keymaker_core::paths;
+
+use crate::{Host, LookupError, name_of_ours, resolves};
+
+/// The gids that a user has besides the primary one.
+pub(crate) struct Memberships {
+    gids: [u32; MAX_GROUPS + 1],
+    count: usize,
+}
+
+/// The groups of this user: the record's, and keymaker-users.
+pub(crate) fn of_user(host: &Host<'_>, name: &[u8]) -> Result<Memberships, LookupError> {
+    let name = name_of_ours(name)?;
+    let directory = Directory::open(host.directory)?;
+    let header = directory.header();
+    let mut record = [0; MAX_USER_RECORD];
+    let user = directory
+        .user_by_name(name, &mut record)?
+        .filter(|user| resolves(user, &header))
+        .ok_or(LookupError::NotFound)?;
+    if is_local_now(host, &header, name).map_err(unreadable)? {
+        return Err(LookupError::NotFound);
+    }
+    memberships(host, &header, &user).map_err(unreadable)
+}
+
+/// Whether /etc/passwd has had a line for this name put in since keymakerd read it.
+fn is_local_now(host: &Host<'_>, header: &Header<'_>, name: UserName) -> io::Result<bool> {
+    Ok(stamp(host.passwd)? != header.passwd && local_files::names(host.passwd, name.as_str())?)
+}
+
+/// Where /etc/group has changed, its gids may mean other groups: only keymaker-users is kept, looked up anew, since without it
+/// sshd's `Match` block would not hold for the user.
+fn memberships(host: &Host<'_>, header: &Header<'_>, user: &User<'_>) -> io::Result<Memberships> {
+    let changed = stamp(host.group)? != header.group;
+    let keymaker_users = if changed {
+        local_files::gid_of(host.group, paths::KEYMAKER_USERS)?.unwrap_or_default()
+    } else {
+        header.keymaker_users_gid
+    };
+    let ours = |gid: u32| Gid::new(gid).is_some() && header.in_ranges(gid);
+    let local = |gid: u32| !changed && header.allows_local_gid(gid);
+    let named = user.groups().filter(|gid| ours(*gid) || local(*gid));
+    Ok(Memberships::of(named.chain([keymaker_users])))
+}
+
+fn stamp(path: &Path) -> io::Result<FileStamp> {
+    Ok(FileStamp::of(&std::fs::metadata(path)?))
+}
+
+/// What a local file says is not known; to go by the older state could give a local user somebody else's groups.
+fn unreadable(_: io::Error) -> LookupError {
+    LookupError::CannotTell
+}
+
+impl Memberships {
+    /// gid 0 is never given, whatever any file says. A record holds [`MAX_GROUPS`] gids at most, so all have room.
+    pub fn of(gids: impl Iterator<Item = u32>) -> Self {
+        let mut memberships = Self {
+            gids: [0; MAX_GROUPS + 1],
+            count: 0,
+        };
+        for (slot, gid) in memberships.gids.iter_mut().zip(gids.filter(|gid| *gid != 0)) {
+            *slot = gid;
+            memberships.count += 1;
+        }
+        memberships
+    }
+
+    /// The gids.
+    pub fn gids(&self) -> &[u32] {
+        self.gids.get(..self.count).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests_support::{DEVS, KEYMAKER_USERS, SUDO, TestHost};
+
+    fn groups(host: &TestHost, name: &str) -> Result<Vec<u32>, LookupError> {
+        of_user(&host.host(), name.as_bytes()).map(|found| found.gids().to_vec())
+    }
+
+    // P1
+    #[test]
+    fn a_user_has_the_records_groups_and_keymaker_users_and_no_gid_that_nobody_allowed() {
+        let host = TestHost::new();
+        assert_eq!(groups(&host, "alice"), Ok(vec![DEVS, SUDO, KEYMAKER_USERS]));
+    }
+
+    #[test]
+    fn whoever_is_not_ours_is_not_found_and_a_system_user_without_opening_anything() {
+        let host = TestHost::new();
+        for name in ["gone", "nosuch", "stray", "wheel", "messagebus", "root", "2000"] {
+            assert_eq!(groups(&host, name), Err(LookupError::NotFound), "{name}");
+        }
+        std::fs::remove_file(host.host().directory).unwrap();
+        assert_eq!(groups(&host, "messagebus"), Err(LookupError::NotFound));
+        assert_eq!(groups(&host, "alice"), Err(LookupError::CannotTell));
+    }
+
+    // P1
+    #[test]
+    fn a_local_user_added_later_has_none_of_the_namesakes_groups() {
+        let host = TestHost::new();
+        std::fs::write(
+            host.host().passwd,
+            "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n",
+        )
+        .unwrap();
+        assert_eq!(groups(&host, "alice"), Err(LookupError::NotFound));
+        assert_eq!(groups(&host, "bob"), Ok(vec![DEVS, SUDO, KEYMAKER_USERS]));
+    }
+
+    // P1
+    #[test]
+    fn where_the_local_groups_have_changed_only_keymaker_users_is_kept_at_its_present_gid() {
+        let host = TestHost::new();
+        std::fs::write(host.host().group, "sudo:x:27:\nkeymaker-users:x:991:\n").unwrap();
+        assert_eq!(groups(&host, "alice"), Ok(vec![DEVS, 991]));
+        std::fs::write(host.host().group, "sudo:x:27:\nkeymaker-users:x:0:\n").unwrap();
+        assert_eq!(groups(&host, "alice"), Ok(vec![DEVS]));
+        std::fs::write(host.host().group, "sudo:x:27:\n").unwrap();
+        assert_eq!(groups(&host, "alice"), Ok(vec![DEVS]));
+    }
+
+    // P1
+    #[test]
+    fn a_local_file_that_cannot_be_read_gives_nobody_groups() {
+        for unreadable in [2, 3] {
+            let host = TestHost::new();
+            std::fs::remove_file(&host.paths()[unreadable]).unwrap();
+            assert_eq!(groups(&host, "alice"), Err(LookupError::CannotTell));
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Passwd entries: by name, by uid, one after the other. abi.rs calls; the answer lies in the caller's buffer.
+//!
+//! By name is the only question that may ask the daemon: sshd asks it first, about users whom this host has never seen (P6).
+
+use keymaker_core::client;
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
+use keymaker_core::id;
+use keymaker_core::name::UserName;
+use keymaker_core::protocol::{Answer, MAX_ANSWER, Question};
+
+use crate::reply_buffer::ReplyBuffer;
+use crate::{Host, LookupError, is_enumerated, name_of_ours, resolves};
+
+/// No password ever matches it, and nobody looks for a shadow entry, as they would for `x`.
+const PASSWORD: &str = "*";
+
+/// A passwd entry: numbers, and where in the caller's buffer each text begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PasswdEntry {
+    /// The uid; the primary group is private and has the same number.
+    pub uid: u32,
+    pub name: usize,
+    pub password: usize,
+    pub gecos: usize,
+    pub home: usize,
+    pub shell: usize,
+}
+
+/// The entry of this name. Where the directory has none, the daemon is asked once, and the directory read again.
+pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+    let name = name_of_ours(name)?;
+    let known = in_directory(host, name, buffer);
+    if !matches!(known, Err(LookupError::NotFound | LookupError::CannotTell)) {
+        return known;
+    }
+    let mut answer = [0; MAX_ANSWER];
+    let asked = client::ask(host.lookup_socket, &Question::Lookup(name), host.patience, &mut answer);
+    match asked {
+        Ok(Answer::NoSuchUser) => Err(LookupError::NotFound),
+        Ok(Answer::Fresh) => in_directory(host, name, buffer),
+        // Somebody else's question may have brought the user in meanwhile.
+        _ => in_directory(host, name, buffer).map_err(|error| match error {
+            LookupError::NotFound => LookupError::CannotTell,
+            error => error,
+        }),
+    }
+}
+
+/// The entry of this number, from the directory alone: `ls -l` asks for every number it meets.
+pub(crate) fn by_uid(host: &Host<'_>, uid: u32, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+    if id::is_reserved(uid) {
+        return Err(LookupError::NotFound);
+    }
+    let directory = Directory::open(host.directory)?;
+    let mut record = [0; MAX_USER_RECORD];
+    let user = directory.user_by_uid(uid, &mut record)?;
+    pack(&resolving(user, &directory)?, buffer)
+}
+
+/// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
+///
+/// A position is a place in the directory's index: where a publication in between changes the index's size, an enumeration may
+/// show a user twice or leave one out.
+pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
+    let directory = Directory::open(host.directory)?;
+    let header = directory.header();
+    let mut record = [0; MAX_USER_RECORD];
+    while let Some((next, user)) = directory.next_user(from, &mut record)? {
+        if is_enumerated(&user, &header) {
+            return Ok((next, pack(&user, buffer)?));
+        }
+        from = next;
+    }
+    Err(LookupError::NotFound)
+}
+
+fn in_directory(host: &Host<'_>, name: UserName, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+    let directory = Directory::open(host.directory)?;
+    let mut record = [0; MAX_USER_RECORD];
+    let user = directory.user_by_name(name, &mut record)?;
+    pack(&resolving(user, &directory)?, buffer)
+}
+
+fn resolving<'r>(user: Option<User<'r>>, directory: &Directory) -> Result<User<'r>, LookupError> {
+    user.filter(|user| resolves(user, &directory.header()))
+        .ok_or(LookupError::NotFound)
+}
+
+fn pack(user: &User<'_>, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+    let mut reply = ReplyBuffer::new(buffer, 0);
+    Ok(PasswdEntry {
+        uid: user.uid.get(),
+        name: reply.text(user.name.as_str())?,
+        password: reply.text(PASSWORD)?,
+        gecos: reply.text(user.gecos)?,
+        home: reply.text(user.home)?,
+        shell: reply.text(user.shell)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::tests_support::{ALICE, BOB, GONE, STRAY, TestHost, publish, text};
+
+    type Entry = Result<PasswdEntry, LookupError>;
+
+    fn asked_by_name(host: &Host<'_>, name: &str) -> Entry {
+        by_name(host, name.as_bytes(), &mut [0; 1024])
+    }
+
+    fn asked_by_uid(host: &Host<'_>, uid: u32) -> Entry {
+        by_uid(host, uid, &mut [0; 1024])
+    }
+
+    /// A daemon that answers one question so, after `work`.
+    fn daemon(host: &TestHost, answer: &'static [u8], work: impl FnOnce() + Send + 'static) {
+        let listener = UnixListener::bind(host.host().lookup_socket).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; 64];
+            let len = stream.read(&mut question).unwrap();
+            assert_eq!(&question[..len], b"dave\n");
+            work();
+            stream.write_all(answer).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_user_is_found_by_name_and_by_uid() {
+        let host = TestHost::new();
+        let mut buffer = [b'#'; 1024];
+        for entry in [
+            by_name(&host.host(), b"alice", &mut buffer),
+            by_uid(&host.host(), ALICE, &mut buffer),
+        ] {
+            let entry = entry.unwrap();
+            assert_eq!(entry.uid, ALICE);
+            let texts = [entry.name, entry.password, entry.gecos, entry.home, entry.shell];
+            assert_eq!(
+                texts.map(|at| text(&buffer, at)),
+                ["alice", "*", "A user", "/home/alice", "/bin/bash"]
+            );
+        }
+    }
+
+    // P1
+    #[test]
+    fn what_cannot_be_ours_is_not_found_without_opening_anything() {
+        let host = TestHost::new();
+        std::fs::remove_file(host.host().directory).unwrap();
+        let long = "a".repeat(33);
+        for name in [
+            "",
+            "2001",
+            "Alice",
+            "alice@example.org",
+            "-x",
+            "root",
+            "sudo",
+            "systemd-network",
+            &long,
+        ] {
+            assert_eq!(asked_by_name(&host.host(), name), Err(LookupError::NotFound), "{name}");
+        }
+        for uid in [0, 1, 999, 65_534, u32::MAX] {
+            assert_eq!(asked_by_uid(&host.host(), uid), Err(LookupError::NotFound), "{uid}");
+        }
+        assert_eq!(asked_by_name(&host.host(), "alice"), Err(LookupError::CannotTell));
+        assert_eq!(asked_by_uid(&host.host(), ALICE), Err(LookupError::CannotTell));
+    }
+
+    // P1
+    #[test]
+    fn a_reserved_name_or_an_id_outside_the_ranges_never_resolves_whatever_the_file_says() {
+        let host = TestHost::new();
+        assert_eq!(asked_by_name(&host.host(), "wheel"), Err(LookupError::NotFound));
+        assert_eq!(asked_by_uid(&host.host(), BOB + 5), Err(LookupError::NotFound));
+        assert_eq!(asked_by_uid(&host.host(), STRAY), Err(LookupError::NotFound));
+        daemon(&host, b"no-such-user\n", || ());
+        assert!(asked_by_name(&host.host(), "stray").is_err());
+    }
+
+    // P6
+    #[test]
+    fn a_user_whom_the_daemon_brings_in_is_found_at_the_first_question() {
+        let host = TestHost::new();
+        let paths = host.paths();
+        daemon(&host, b"fresh\n", move || publish(&paths, false, &[("dave", BOB + 9)]));
+        assert_eq!(asked_by_name(&host.host(), "dave").map(|entry| entry.uid), Ok(BOB + 9));
+    }
+
+    // P5
+    #[test]
+    fn a_miss_is_not_found_only_where_the_daemon_knows() {
+        for (answer, outcome) in [
+            (&b"no-such-user\n"[..], LookupError::NotFound),
+            (b"fresh\n", LookupError::NotFound),
+            (b"cannot-tell\n", LookupError::CannotTell),
+            (b"not-permitted\n", LookupError::CannotTell),
+            (b"rubbish\n", LookupError::CannotTell),
+            (b"no-such-us", LookupError::CannotTell),
+        ] {
+            let host = TestHost::new();
+            daemon(&host, answer, || ());
+            assert_eq!(asked_by_name(&host.host(), "dave"), Err(outcome), "{answer:?}");
+        }
+        assert_eq!(
+            asked_by_name(&TestHost::new().host(), "dave"),
+            Err(LookupError::CannotTell)
+        );
+    }
+
+    // P5
+    #[test]
+    fn a_hung_daemon_costs_a_miss_the_budget_and_a_hit_nothing() {
+        let host = TestHost::new();
+        let listener = UnixListener::bind(host.host().lookup_socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert!(asked_by_name(&host.host(), "alice").is_ok() && asked_by_uid(&host.host(), BOB).is_ok());
+        assert_eq!(asked_by_uid(&host.host(), BOB + 1000), Err(LookupError::NotFound));
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let started = Instant::now();
+        assert_eq!(asked_by_name(&host.host(), "dave"), Err(LookupError::CannotTell));
+        let waited = started.elapsed();
+        assert!(
+            waited >= host.host().patience && waited < host.host().patience * 4,
+            "{waited:?}"
+        );
+        assert!(listener.accept().is_ok());
+    }
+
+    #[test]
+    fn a_user_who_is_gone_does_not_resolve_but_may_have_a_successor() {
+        let host = TestHost::new();
+        assert_eq!(asked_by_uid(&host.host(), GONE), Err(LookupError::NotFound));
+        let listener = UnixListener::bind(host.host().lookup_socket).unwrap();
+        assert_eq!(asked_by_name(&host.host(), "gone"), Err(LookupError::CannotTell));
+        assert!(listener.accept().is_ok());
+    }
+
+    // P5
+    #[test]
+    fn a_buffer_is_too_small_only_where_it_is() {
+        let host = TestHost::new();
+        let needed = "alice\0*\0A user\0/home/alice\0/bin/bash\0".len();
+        let mut buffer = [0; 64];
+        for len in 0..buffer.len() {
+            let outcome = by_name(&host.host(), b"alice", &mut buffer[..len]);
+            if len < needed {
+                assert_eq!(outcome, Err(LookupError::BufferTooSmall), "{len}");
+            } else {
+                assert_eq!(outcome.map(|entry| entry.uid), Ok(ALICE), "{len}");
+            }
+        }
+    }
+
+    fn enumeration(host: &TestHost) -> Vec<u32> {
+        let mut from = 0;
+        let mut uids = Vec::new();
+        let end = loop {
+            match next(&host.host(), from, &mut [0; 1024]) {
+                Ok((to, entry)) => {
+                    uids.push(entry.uid);
+                    from = to;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(end, LookupError::NotFound);
+        uids.sort_unstable();
+        uids
+    }
+
+    #[test]
+    fn an_enumeration_shows_who_has_logged_in_here_or_everybody_but_nobody_who_is_gone() {
+        let host = TestHost::new();
+        assert_eq!(enumeration(&host), [ALICE]);
+        host.publish(true);
+        assert_eq!(enumeration(&host), [ALICE, BOB]);
+    }
+
+    #[test]
+    fn a_directory_of_noise_is_cannot_tell() {
+        let host = TestHost::new();
+        std::fs::write(host.host().directory, [0x5a; 4096]).unwrap();
+        assert_eq!(asked_by_name(&host.host(), "alice"), Err(LookupError::CannotTell));
+        assert_eq!(asked_by_uid(&host.host(), ALICE), Err(LookupError::CannotTell));
+        assert_eq!(next(&host.host(), 0, &mut [0; 64]), Err(LookupError::CannotTell));
+    }
+}
