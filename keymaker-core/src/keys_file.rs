@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::directory_file::RecordError;
+use crate::directory_file::{RecordError, User};
 use crate::id::Uid;
 use crate::name::UserName;
 use crate::public_key::{MAX_LINE, SshPublicKey};
@@ -52,6 +52,13 @@ pub struct PublishedKey {
     pub line: String,
     /// `SHA256:BASE64` as OpenSSH prints it, for the log: keymakerd computes it, so that nothing inside sshd has to hash.
     pub fingerprint: String,
+}
+
+impl UserKeys {
+    /// Whether these are the keys of that user of the directory, and not of a predecessor in the name or the uid (P2).
+    pub fn are_of(&self, user: &User<'_>) -> bool {
+        self.name == user.name && self.uid == user.uid && self.iam_user_id == user.iam_user_id
+    }
 }
 
 impl KeysFile {

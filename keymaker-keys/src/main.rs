@@ -1,3 +1,42 @@
-//! sshd's AuthorizedKeysCommand for IAM users.
+//! sshd's AuthorizedKeysCommand: prints the public keys of one IAM user, or a refusal for each of them.
+//!
+//! sshd calls it as user keymaker-keys, with the user name as its one argument, once per key that is offered and once more. It always
+//! exits 0: another status would make sshd discard a key that it has matched already. It reads no environment, and what it has to say to
+//! the administrator is one line for sshd's log.
 
-fn main() {}
+mod authorized_keys;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use authorized_keys::{Host, NoKeys};
+
+fn main() -> ExitCode {
+    let argument = std::env::args_os().nth(1).unwrap_or_default();
+    if let Err(why) = print_keys(&argument, &Host::this()) {
+        say(&argument, &why);
+    }
+    ExitCode::SUCCESS
+}
+
+fn print_keys(argument: &OsString, host: &Host<'_>) -> Result<(), NoKeys> {
+    let name = authorized_keys::candidate(argument.as_bytes(), host)?;
+    if let Err(error) = authorized_keys::nudge(name, host) {
+        say(argument, &error);
+    }
+    let lines = authorized_keys::lines(name, host, SystemTime::now())?;
+    // In one piece: sshd must not take the beginning of a line for a line.
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(lines.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(NoKeys::NotPrinted)
+}
+
+/// One line for sshd's log. The name comes from the network, so it is quoted; if nobody reads, nobody is told.
+fn say(argument: &OsString, what: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "keymaker-keys: {argument:?}: {what}");
+}

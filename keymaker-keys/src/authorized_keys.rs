@@ -1,0 +1,155 @@
+//! Which lines sshd is shown for a user: keys that log in, keys that only read a refusal, or none.
+//!
+//! Called by `main`. Whatever cannot be read or does not agree with the directory ends in no line at all (P1, P7, P8, P10); the
+//! decision is [`LoginDecision`], which PAM makes too.
+
+use std::fmt::{self, Write};
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use keymaker_core::client::{self, AskError};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::keys_file::{KeysFile, UserKeys};
+use keymaker_core::login::{self, LoginDecision};
+use keymaker_core::name::UserName;
+use keymaker_core::protocol::{KEYS_BUDGET, MAX_ANSWER, Question};
+use keymaker_core::published_file::reader::ReadError;
+use keymaker_core::sys::{self, ResolvedUser};
+use keymaker_core::{local_files, paths};
+
+/// Where the facts about this host lie, and how it resolves a name.
+pub struct Host<'a> {
+    /// /etc/passwd
+    pub passwd: &'a Path,
+    /// the published directory
+    pub directory: &'a Path,
+    /// the published keys
+    pub keys: &'a Path,
+    /// its modification time is the last contact with IAM
+    pub contact: &'a Path,
+    /// where keymakerd listens for us
+    pub login_socket: &'a Path,
+    /// getpwnam(3): what sshd goes by
+    pub resolve: &'a dyn Fn(&str) -> io::Result<Option<ResolvedUser>>,
+}
+
+/// Why no key is shown.
+#[derive(Debug)]
+pub enum NoKeys {
+    /// no name that an IAM user can have here
+    NotAName,
+    /// a local account
+    LocalAccount,
+    /// a published file or /etc/passwd could not be read
+    Unreadable(&'static str, ReadError),
+    /// not a user of the published directory
+    Unknown,
+    /// the name is another account on this host than the IAM user
+    EntryOfAnother,
+    /// glibc could not tell whose name it is
+    NotResolved(io::Error),
+    /// this host has never fetched the user's keys
+    NeverFetched,
+    /// the published keys are those of another IAM user or uid
+    KeysOfAnother,
+    /// sshd did not read the lines
+    NotPrinted(io::Error),
+}
+
+impl Host<'static> {
+    /// The host that this process runs on.
+    pub fn this() -> Self {
+        Self {
+            passwd: Path::new(paths::PASSWD),
+            directory: Path::new(paths::DIRECTORY),
+            keys: Path::new(paths::KEYS),
+            contact: Path::new(paths::CONTACT),
+            login_socket: Path::new(paths::LOGIN_SOCKET),
+            resolve: &sys::resolve_user,
+        }
+    }
+}
+
+/// The name, if it may be one of ours: local accounts win, and no question is asked about them (P1).
+pub fn candidate(argument: &[u8], host: &Host<'_>) -> Result<UserName, NoKeys> {
+    let name = UserName::parse(argument).map_err(|_| NoKeys::NotAName)?;
+    match local_files::names(host.passwd, name.as_str()) {
+        Ok(false) => Ok(name),
+        Ok(true) => Err(NoKeys::LocalAccount),
+        Err(error) => Err(NoKeys::Unreadable("/etc/passwd", error.into())),
+    }
+}
+
+/// Has keymakerd look whether anything changed. What it published stands if it cannot.
+pub fn nudge(name: UserName, host: &Host<'_>) -> Result<(), AskError> {
+    let mut buffer = [0; MAX_ANSWER];
+    client::ask(host.login_socket, &Question::Keys(name), KEYS_BUDGET, &mut buffer).map(|_| ())
+}
+
+/// The lines for this user, each with its newline.
+pub fn lines(name: UserName, host: &Host<'_>, now: SystemTime) -> Result<String, NoKeys> {
+    let unreadable = |file| move |error| NoKeys::Unreadable(file, error);
+    let directory = Directory::open(host.directory).map_err(unreadable("the directory"))?;
+    let mut buffer = [0; MAX_USER_RECORD];
+    let user = directory
+        .user_by_name(name, &mut buffer)
+        .map_err(unreadable("the directory"))?
+        .filter(|user| !user.tombstone)
+        .ok_or(NoKeys::Unknown)?;
+    let entry = (host.resolve)(name.as_str()).map_err(NoKeys::NotResolved)?;
+    if entry.is_none_or(|entry| entry.uid != user.uid.get()) {
+        return Err(NoKeys::EntryOfAnother);
+    }
+    let keys = KeysFile::open(host.keys)
+        .and_then(|file| file.user(name))
+        .map_err(unreadable("the keys file"))?
+        .ok_or(NoKeys::NeverFetched)?;
+    if !keys.are_of(&user) {
+        return Err(NoKeys::KeysOfAnother);
+    }
+    let header = directory.header();
+    let decision = LoginDecision::about(&user, &header, login::last_contact(host.contact), now)
+        .and_home(&user)
+        .and_keys(&keys, &header, now);
+    Ok(spell(&keys, decision))
+}
+
+/// A user who may not log in reads why, once the key is proved. `restrict` takes away the terminal, forwarding and ~/.ssh/rc.
+fn spell(keys: &UserKeys, decision: LoginDecision) -> String {
+    let mut lines = String::new();
+    for key in &keys.keys {
+        // Writing to a String cannot fail.
+        let _ = match decision {
+            LoginDecision::Allowed => writeln!(lines, "{}", key.line),
+            LoginDecision::Refused(_) | LoginDecision::CannotTell(_) => {
+                writeln!(lines, "restrict,command=\"{}\" {}", paths::REFUSAL, key.line)
+            }
+        };
+    }
+    lines
+}
+
+impl fmt::Display for NoKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no key: ")?;
+        match self {
+            Self::NotAName => f.write_str("no IAM user can have this name here"),
+            Self::LocalAccount => f.write_str("the name is a local account's (/etc/passwd)"),
+            Self::Unreadable(file, error) => write!(f, "{file}: {error}"),
+            Self::Unknown => f.write_str("not an IAM user of this host; keymaker why NAME says more"),
+            Self::EntryOfAnother => {
+                f.write_str("the name resolves to another account than the IAM user, or to none (getent passwd NAME)")
+            }
+            Self::NotResolved(error) => write!(f, "the name could not be resolved: {error}"),
+            Self::NeverFetched => f.write_str("this host has never fetched the user's keys from IAM"),
+            Self::KeysOfAnother => {
+                f.write_str("the published keys are those of another IAM user; keymaker sync mends it")
+            }
+            Self::NotPrinted(error) => write!(f, "sshd did not read the keys: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
