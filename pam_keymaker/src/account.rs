@@ -1,0 +1,184 @@
+//! PAM account: may this user log in here, now?
+//!
+//! Called by `abi` for every login, cron job, su and sudo. It only ever answers `PAM_SUCCESS`, `PAM_IGNORE`, `PAM_PERM_DENIED` and
+//! `PAM_AUTHINFO_UNAVAIL`: "cannot tell" is a refusal of its own, and nothing here can make sshd ask for a new password.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use keymaker_core::client;
+use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
+use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
+use keymaker_core::protocol::{ACCOUNT_BUDGET, MAX_ANSWER, Question};
+use keymaker_core::published_file::reader::ReadError;
+use keymaker_core::{local_files, paths};
+use pam::constants::PamResultCode;
+
+use crate::abi::guarded;
+use crate::handle::{Handle, Priority};
+use crate::ours::{self, Account, Host, Ownership};
+
+/// What is decided about an account.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// it is not an IAM user's
+    NotOurs,
+    /// it is, and this is why they may or may not log in
+    Ours(Decided),
+}
+
+/// A decision with its reasons.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// the decision
+    pub decision: LoginDecision,
+    /// for the user
+    pub sentence: String,
+    /// for the administrator
+    pub reason: String,
+}
+
+/// The hook. A panic while it looks whether the account is local lets local accounts in; later, it lets nobody in.
+pub fn account(handle: &Handle<'_>, host: &Host<'_>) -> PamResultCode {
+    let Some(name) = handle.user() else {
+        return PamResultCode::PAM_IGNORE;
+    };
+    if guarded(true, || ours::is_local(name, host)) {
+        return PamResultCode::PAM_IGNORE;
+    }
+    guarded(PamResultCode::PAM_AUTHINFO_UNAVAIL, || {
+        let judgement = judge(name, handle.service(), host, SystemTime::now());
+        if let Judgement::Ours(decided) = &judgement
+            && decided.decision != LoginDecision::Allowed
+        {
+            handle.refuse(&decided.sentence);
+            handle.log(Priority::Notice, &decided.reason);
+        }
+        result_code(&judgement)
+    })
+}
+
+fn result_code(judgement: &Judgement) -> PamResultCode {
+    match judgement {
+        Judgement::NotOurs => PamResultCode::PAM_IGNORE,
+        Judgement::Ours(decided) => match decided.decision {
+            LoginDecision::Allowed => PamResultCode::PAM_SUCCESS,
+            LoginDecision::Refused(_) => PamResultCode::PAM_PERM_DENIED,
+            LoginDecision::CannotTell(_) => PamResultCode::PAM_AUTHINFO_UNAVAIL,
+        },
+    }
+}
+
+/// Decides about an account that is not local. At a login, keymakerd is asked first whether anything changed.
+pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> Judgement {
+    let deadline = Instant::now() + ACCOUNT_BUDGET;
+    let Some(account) = Account::of(name, host) else {
+        return Judgement::NotOurs;
+    };
+    let at_login = ours::at_login(service);
+    let first = read(&account, host, now);
+    match first {
+        Ok(Judgement::Ours(_)) if at_login => {}
+        first => return first.unwrap_or_else(|error| without_directory(&account, at_login, &error)),
+    }
+    nudge(&account, host, deadline);
+    match read(&account, host, now) {
+        // It was ours a moment ago.
+        Ok(Judgement::NotOurs) => {
+            Judgement::Ours(Decided::about(&account, LoginDecision::Refused(Refusal::Deleted), ""))
+        }
+        Ok(judgement) => judgement,
+        Err(error) => without_directory(&account, at_login, &error),
+    }
+}
+
+/// What is published stands if keymakerd does not answer.
+fn nudge(account: &Account<'_>, host: &Host<'_>, deadline: Instant) {
+    let budget: Duration = deadline.saturating_duration_since(Instant::now());
+    if let Some(name) = account.user_name {
+        let mut buffer = [0; MAX_ANSWER];
+        let _ = client::ask(host.login_socket, &Question::Account(name), budget, &mut buffer);
+    }
+}
+
+/// The decision as the published files have it now.
+fn read(account: &Account<'_>, host: &Host<'_>, now: SystemTime) -> Result<Judgement, ReadError> {
+    let directory = Directory::open(host.directory)?;
+    let header = directory.header();
+    let mut buffer = [0; MAX_USER_RECORD];
+    let decided = match account.find(&directory, &mut buffer)? {
+        Ownership::NotOurs => return Ok(Judgement::NotOurs),
+        Ownership::OnlyTheUid => Decided::about(
+            account,
+            LoginDecision::Refused(Refusal::EntryOfAnother),
+            header.required_group,
+        ),
+        Ownership::User(user) => {
+            let decision = decide(account, &user, &header, host, now);
+            let mut decided = Decided::about(account, decision, header.required_group);
+            decided.reason += &format!(
+                " [uid {}, IAM UserId {}, directory generation {}]",
+                user.uid,
+                user.iam_user_id,
+                directory.generation()
+            );
+            decided
+        }
+    };
+    Ok(Judgement::Ours(decided))
+}
+
+/// What keymaker-keys decides too, and behind it what only PAM can see.
+fn decide(
+    account: &Account<'_>,
+    user: &User<'_>,
+    header: &Header<'_>,
+    host: &Host<'_>,
+    now: SystemTime,
+) -> LoginDecision {
+    let contact = login::last_contact(host.contact);
+    let decision = LoginDecision::about(user, header, contact, now).and_home(user);
+    if decision != LoginDecision::Allowed {
+        decision
+    } else if !account.is_of(user) {
+        LoginDecision::Refused(Refusal::EntryOfAnother)
+    } else if !in_keymaker_users(user, host) {
+        LoginDecision::Refused(Refusal::NotInKeymakerUsers)
+    } else {
+        LoginDecision::Allowed
+    }
+}
+
+/// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open (P8).
+fn in_keymaker_users(user: &User<'_>, host: &Host<'_>) -> bool {
+    let gid = local_files::gid_of(host.group, paths::KEYMAKER_USERS).ok().flatten();
+    let groups = (host.group_list)(user.name.as_str(), user.uid.get()).unwrap_or_default();
+    gid.is_some_and(|gid| gid != 0 && groups.contains(&gid))
+}
+
+/// The files cannot be read: nobody can tell about ours, and others are not concerned.
+fn without_directory(account: &Account<'_>, at_login: bool, error: &ReadError) -> Judgement {
+    if !account.may_be_ours(at_login) {
+        return Judgement::NotOurs;
+    }
+    let mut decided = Decided::about(account, LoginDecision::CannotTell(Doubt::NoDirectory), "");
+    decided.reason += &format!(" [the directory: {error}]");
+    Judgement::Ours(decided)
+}
+
+impl Decided {
+    /// The decision with the sentence for the user, which is the beginning of the administrator's line.
+    pub fn about(account: &Account<'_>, decision: LoginDecision, required_group: &str) -> Self {
+        let sentence = match account.user_name {
+            Some(name) => decision.sentence(name, required_group).to_string(),
+            None => "keymaker: this account may not log in here.".to_owned(),
+        };
+        Self {
+            decision,
+            reason: format!("{:?} refused: {sentence}", account.name),
+            sentence,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! What account decides on a host of a test's own.
+
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use keymaker_core::directory_file::Verdict;
+use keymaker_core::login::LoginDecision::{Allowed, CannotTell, Refused};
+
+use super::*;
+use crate::test_host::{KEYMAKER_USERS, TestHost, UID};
+
+/// What is decided about `name` by `service` on this host; `None`: not ours.
+fn decided(host: &TestHost, name: &str, service: &str) -> Option<LoginDecision> {
+    match host.asked(|asked| judge(name.as_bytes(), service.as_bytes(), asked, host.now)) {
+        Judgement::NotOurs => None,
+        Judgement::Ours(decided) => Some(decided.decision),
+    }
+}
+
+/// The same about alice at cron, freshly published after `change`.
+fn alice_after(change: impl FnOnce(&mut TestHost)) -> Option<LoginDecision> {
+    let mut host = TestHost::new();
+    change(&mut host);
+    host.publish();
+    decided(&host, "alice", "cron")
+}
+
+#[test]
+fn a_user_of_ours_may_log_in_by_every_service_with_the_daemon_dead() {
+    let host = TestHost::new();
+    host.publish();
+    for service in ["sshd", "login", "remote", "su", "su-l", "cron", "sudo", ""] {
+        assert_eq!(decided(&host, "alice", service), Some(Allowed), "{service}");
+    }
+}
+
+// P7
+#[test]
+fn a_user_who_is_refused_deleted_or_stale_is_denied() {
+    let refused = |verdict| alice_after(|host| host.alice.verdict = verdict);
+    assert_eq!(
+        refused(Verdict::NotInRequiredGroup),
+        Some(Refused(Refusal::NotInRequiredGroup))
+    );
+    assert_eq!(refused(Verdict::Deleted), Some(Refused(Refusal::Deleted)));
+    assert_eq!(
+        refused(Verdict::NameHeldByAnother),
+        Some(Refused(Refusal::NameHeldByAnother))
+    );
+    assert_eq!(refused(Verdict::Expired), Some(Refused(Refusal::Expired)));
+    let stale = alice_after(|host| host.now += Duration::from_secs(86_460));
+    assert_eq!(stale, Some(CannotTell(Doubt::OutOfContact)));
+    let never = alice_after(|host| std::fs::remove_file(host.file("contact")).unwrap());
+    assert_eq!(never, Some(CannotTell(Doubt::NeverInContact)));
+    let unread = alice_after(|host| host.header.settings_unread = true);
+    assert_eq!(unread, Some(CannotTell(Doubt::SettingsUnread)));
+}
+
+// P7
+#[test]
+fn a_tombstone_is_denied_by_name_and_by_uid_and_never_ignored() {
+    let gone = |resolved| {
+        alice_after(|host| {
+            host.alice.tombstone = true;
+            host.resolved = resolved;
+        })
+    };
+    assert_eq!(gone(None), Some(Refused(Refusal::Deleted)));
+    assert_eq!(gone(Some(UID)), Some(Refused(Refusal::Deleted)));
+    let mut host = TestHost::new();
+    host.alice.tombstone = true;
+    host.publish();
+    assert_eq!(decided(&host, "somebody", "cron"), Some(Refused(Refusal::Deleted)));
+}
+
+// P7
+#[test]
+fn who_is_not_ours_is_ignored() {
+    let mut host = TestHost::new();
+    host.publish();
+    host.resolved = Some(5000);
+    for name in ["bob", "DOMAIN\\bob", "bob@example.org", "2001", ""] {
+        assert_eq!(decided(&host, name, "sshd"), None, "{name}");
+    }
+    host.resolved = None;
+    assert_eq!(decided(&host, "bob", "sshd"), None);
+    host.asked(|asked| assert_eq!(judge(b"b\xf6b", b"sshd", asked, host.now), Judgement::NotOurs));
+}
+
+// P1
+#[test]
+fn another_account_with_an_iam_users_name_or_a_uid_of_ours_is_denied() {
+    let mut host = TestHost::new();
+    host.publish();
+    host.resolved = Some(5000);
+    assert_eq!(decided(&host, "alice", "sshd"), Some(Refused(Refusal::EntryOfAnother)));
+    host.resolved = Some(UID);
+    assert_eq!(decided(&host, "bob", "sshd"), Some(Refused(Refusal::EntryOfAnother)));
+    host.resolved = Some(UID + 1);
+    assert_eq!(decided(&host, "bob", "sshd"), Some(Refused(Refusal::EntryOfAnother)));
+    host.header.whole_range_ours = false;
+    host.publish();
+    assert_eq!(decided(&host, "bob", "sshd"), None);
+}
+
+// P12
+#[test]
+fn root_and_local_accounts_are_told_from_etc_passwd_alone() {
+    let host = TestHost::new();
+    // Nothing is published, and a look at anything of ours would show.
+    host.asked(|asked| {
+        assert!(ours::is_local(b"root", asked) && ours::is_local(b"ubuntu", asked));
+        assert!(!ours::is_local(b"alice", asked) && !ours::is_local(b"\xff", asked) && !ours::is_local(b"", asked));
+    });
+    std::fs::remove_file(host.file("passwd")).unwrap();
+    host.asked(|asked| assert!(ours::is_local(b"root", asked) && !ours::is_local(b"ubuntu", asked)));
+}
+
+// P12
+#[test]
+fn another_services_account_with_uid_0_is_not_ours_even_without_a_directory() {
+    let mut host = TestHost::new();
+    host.resolved = Some(0);
+    assert_eq!(decided(&host, "toor", "sshd"), None);
+}
+
+// P7 P12
+#[test]
+fn without_a_directory_nobody_of_ours_gets_in_and_others_are_ignored() {
+    let cannot_tell = Some(CannotTell(Doubt::NoDirectory));
+    let mut host = TestHost::new();
+    for noise in [None, Some(vec![0x5a; 9000]), Some(Vec::new())] {
+        if let Some(noise) = noise {
+            std::fs::write(host.file("directory"), noise).unwrap();
+        }
+        host.resolved = Some(UID);
+        assert_eq!(decided(&host, "alice", "sshd"), cannot_tell);
+        assert_eq!(decided(&host, "alice", "cron"), cannot_tell);
+        host.resolved = None;
+        assert_eq!(decided(&host, "alice", "sshd"), cannot_tell);
+        assert_eq!(decided(&host, "virtual", "vsftpd"), None);
+        host.resolved = Some(5000);
+        assert_eq!(decided(&host, "bob", "sshd"), None);
+    }
+}
+
+// P8
+#[test]
+fn a_user_whom_sshd_would_not_match_is_denied() {
+    let refused = Some(Refused(Refusal::NotInKeymakerUsers));
+    assert_eq!(alice_after(|host| host.groups = vec![UID]), refused);
+    assert_eq!(
+        alice_after(|host| std::fs::write(host.file("group"), "root:x:0:\n").unwrap()),
+        refused
+    );
+    // The group has moved since the directory was written.
+    assert_eq!(
+        alice_after(|host| std::fs::write(
+            host.file("group"),
+            format!("keymaker-users:x:{}:\n", KEYMAKER_USERS - 1)
+        )
+        .unwrap()),
+        refused
+    );
+}
+
+// P2
+#[test]
+fn a_user_whose_home_is_anothers_is_denied() {
+    assert_eq!(
+        alice_after(|host| host.alice.home = "/"),
+        Some(Refused(Refusal::HomeOfAnother))
+    );
+}
+
+// P5
+#[test]
+fn a_hung_daemon_costs_a_login_the_budget_and_others_nothing() {
+    let host = TestHost::new();
+    host.publish();
+    let _hung = UnixListener::bind(host.file("login.sock")).unwrap();
+    let started = Instant::now();
+    assert_eq!(decided(&host, "alice", "cron"), Some(Allowed));
+    assert_eq!(decided(&host, "bob", "cron"), Some(Refused(Refusal::EntryOfAnother)));
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(decided(&host, "alice", "sshd"), Some(Allowed));
+    assert!(started.elapsed() >= ACCOUNT_BUDGET && started.elapsed() < ACCOUNT_BUDGET * 2);
+}
+
+// P9
+#[test]
+fn what_the_nudge_changed_is_what_counts() {
+    let mut host = TestHost::new();
+    host.publish();
+    let listener = UnixListener::bind(host.file("login.sock")).unwrap();
+    host.alice.verdict = Verdict::NotInRequiredGroup;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            use std::io::{Read, Write};
+            let (mut asker, _) = listener.accept().unwrap();
+            let mut question = [0; 64];
+            let len = asker.read(&mut question).unwrap();
+            assert_eq!(&question[..len], b"account alice\n");
+            host.publish();
+            asker.write_all(b"fresh\n").unwrap();
+        });
+        assert_eq!(
+            decided(&host, "alice", "sshd"),
+            Some(Refused(Refusal::NotInRequiredGroup))
+        );
+    });
+}
+
+#[test]
+fn only_four_codes_ever_leave_account() {
+    let codes: Vec<PamResultCode> = [
+        Allowed,
+        Refused(Refusal::Deleted),
+        Refused(Refusal::EntryOfAnother),
+        CannotTell(Doubt::OutOfContact),
+    ]
+    .map(|decision| {
+        result_code(&Judgement::Ours(Decided {
+            decision,
+            sentence: String::new(),
+            reason: String::new(),
+        }))
+    })
+    .into();
+    assert_eq!(
+        codes,
+        [
+            PamResultCode::PAM_SUCCESS,
+            PamResultCode::PAM_PERM_DENIED,
+            PamResultCode::PAM_PERM_DENIED,
+            PamResultCode::PAM_AUTHINFO_UNAVAIL
+        ]
+    );
+    assert_eq!(result_code(&Judgement::NotOurs), PamResultCode::PAM_IGNORE);
+}
+
+// P7
+#[test]
+fn the_user_reads_a_sentence_about_themselves_and_the_administrator_more() {
+    let mut host = TestHost::new();
+    host.alice.verdict = Verdict::NotInRequiredGroup;
+    host.publish();
+    let Judgement::Ours(decided) = host.asked(|asked| judge(b"alice", b"cron", asked, host.now)) else {
+        panic!("alice is ours");
+    };
+    assert_eq!(
+        decided.sentence,
+        "keymaker: alice is not in the IAM group prod_ssh_users, which this host requires."
+    );
+    assert_eq!(
+        decided.reason,
+        format!(
+            "\"alice\" refused: {} [uid {UID}, IAM UserId AIDAALICE, directory generation 7]",
+            decided.sentence
+        )
+    );
+}

@@ -1,0 +1,95 @@
+//! What the hooks want to know from libpam, and how they speak to the user and to the administrator.
+
+use std::ffi::c_int;
+
+use pam::constants::{PAM_ERROR_MSG, PAM_SILENT, PAM_TEXT_INFO, PamFlag, PamMessageStyle};
+use pam::conv::Conv;
+use pam::items::{RHost, Service, User};
+use pam::module::PamHandle;
+
+use crate::abi;
+
+/// A call of libpam's.
+pub struct Handle<'h> {
+    pam: &'h PamHandle,
+    silent: bool,
+}
+
+impl<'h> Handle<'h> {
+    /// The handle with the flags of the call.
+    pub fn new(pam: &'h PamHandle, flags: PamFlag) -> Self {
+        Self {
+            pam,
+            silent: flags & PAM_SILENT != 0,
+        }
+    }
+
+    /// PAM_USER: whom it is about. Never asked for by a prompt: account and session come after somebody has said it.
+    pub fn user(&self) -> Option<&'h [u8]> {
+        let user = self.pam.get_item::<User<'h>>().ok().flatten()?;
+        Some(user.0.to_bytes())
+    }
+
+    /// PAM_SERVICE: the file in /etc/pam.d; empty where there is none.
+    pub fn service(&self) -> &'h [u8] {
+        let service = self.pam.get_item::<Service<'h>>().ok().flatten();
+        service.map_or(b"", |service| service.0.to_bytes())
+    }
+
+    /// PAM_RHOST, fit for a log line: a name may come from a foreign DNS server.
+    pub fn remote_host(&self) -> Option<String> {
+        let host = self.pam.get_item::<RHost<'h>>().ok().flatten()?;
+        let host = host.0.to_bytes().iter().take(255);
+        let host: String = host
+            .map(|byte| {
+                if byte.is_ascii_graphic() {
+                    char::from(*byte)
+                } else {
+                    '?'
+                }
+            })
+            .collect();
+        (!host.is_empty()).then_some(host)
+    }
+
+    /// With what the user proved themselves to sshd (sshd_config(5), "ExposeAuthInfo").
+    pub fn ssh_auth_info(&self) -> Option<Vec<u8>> {
+        abi::pam_environment(self.pam, c"SSH_AUTH_INFO_0")
+    }
+
+    /// Tells the user why the login ends here.
+    pub fn refuse(&self, sentence: &str) {
+        self.say(PAM_ERROR_MSG, sentence);
+    }
+
+    /// Tells the user what goes less well than it should.
+    pub fn tell(&self, sentence: &str) {
+        self.say(PAM_TEXT_INFO, sentence);
+    }
+
+    /// Where nobody listens, nobody is told.
+    fn say(&self, style: PamMessageStyle, sentence: &str) {
+        if self.silent {
+            return;
+        }
+        if let Ok(Some(conversation)) = self.pam.get_item::<Conv<'h>>() {
+            let _ = conversation.send(style, sentence);
+        }
+    }
+
+    /// Tells the administrator what happened.
+    pub fn log(&self, priority: Priority, line: &str) {
+        abi::syslog(self.pam, priority as c_int, line);
+    }
+}
+
+/// How much a line matters (syslog(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// something to repair
+    Warning = libc::LOG_WARNING as isize,
+    /// a refusal
+    Notice = libc::LOG_NOTICE as isize,
+    /// a login
+    Info = libc::LOG_INFO as isize,
+}

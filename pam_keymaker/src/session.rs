@@ -1,0 +1,241 @@
+//! PAM session: was the key one of the user's, is their home there, and one line in the journal about who came.
+//!
+//! Called by `abi`. A foreign key is `PAM_SESSION_ERR`, and sshd starts nothing; a home that cannot be made lets the login go on, since
+//! otherwise a full disk would lock out exactly those who must repair it.
+
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
+use keymaker_core::keys_file::{KeysFile, UserKeys};
+use keymaker_core::login::{Doubt, LoginDecision, Refusal};
+use keymaker_core::published_file::reader::ReadError;
+use keymaker_core::source_identity::source_identity;
+use pam::constants::PamResultCode;
+
+use crate::abi::guarded;
+use crate::account::Decided;
+use crate::auth_info::{ProvedKeys, proved_keys};
+use crate::handle::{Handle, Priority};
+use crate::home::{self, Home, NewHome};
+use crate::ours::{self, Account, Host, Ownership};
+
+/// The arguments on the PAM line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `nohome`: homes are made by somebody else
+    pub make_home: bool,
+    /// `umask=`: which permissions a new home lacks
+    pub umask: u32,
+    /// `skel=`: what a new home is a copy of
+    pub skel: PathBuf,
+    /// what is none of these, for the administrator
+    pub unknown: Vec<String>,
+}
+
+/// A login that goes on.
+#[derive(Debug)]
+pub struct Welcome {
+    /// the line for the journal
+    pub line: String,
+    /// where the home is, and whose
+    pub home: PathBuf,
+    /// uid and gid of the user
+    pub uid: u32,
+}
+
+/// Whether a session may begin.
+#[derive(Debug)]
+pub enum Opening {
+    /// the account is not an IAM user's
+    NotOurs,
+    /// it may not, and why
+    Refused(Decided),
+    /// it may
+    Welcome(Welcome),
+}
+
+/// The hook.
+pub fn open(handle: &Handle<'_>, arguments: &[&CStr], host: &Host<'_>) -> PamResultCode {
+    let Some(name) = handle.user() else {
+        return PamResultCode::PAM_IGNORE;
+    };
+    if guarded(true, || ours::is_local(name, host)) {
+        return PamResultCode::PAM_IGNORE;
+    }
+    let auth_info = handle.ssh_auth_info().unwrap_or_default();
+    let opening = guarded(None, || {
+        Some(judge(name, handle.service(), &auth_info, host, SystemTime::now()))
+    });
+    match opening {
+        None => PamResultCode::PAM_SESSION_ERR,
+        Some(Opening::NotOurs) => PamResultCode::PAM_IGNORE,
+        Some(Opening::Refused(decided)) => {
+            handle.refuse(&decided.sentence);
+            handle.log(Priority::Notice, &decided.reason);
+            PamResultCode::PAM_SESSION_ERR
+        }
+        Some(Opening::Welcome(welcome)) => {
+            guarded((), || receive(handle, arguments, &welcome));
+            PamResultCode::PAM_SUCCESS
+        }
+    }
+}
+
+/// Makes the home and writes the login down. Nothing that goes wrong here ends the login.
+fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: &Welcome) {
+    if ours::at_login(handle.service()) {
+        let from = handle.remote_host().unwrap_or_else(|| "this host".to_owned());
+        handle.log(Priority::Info, &format!("{} from {from}", welcome.line));
+    }
+    let options = Options::parse(arguments);
+    for unknown in &options.unknown {
+        handle.log(
+            Priority::Warning,
+            &format!("unknown argument {unknown:?} on the PAM line is left out"),
+        );
+    }
+    if !options.make_home {
+        return;
+    }
+    let wanted = NewHome {
+        path: &welcome.home,
+        uid: welcome.uid,
+        skel: &options.skel,
+        umask: options.umask,
+    };
+    let path = welcome.home.display();
+    match home::provide(&wanted) {
+        Ok(Home::Present) => {}
+        Ok(Home::Made { unlabelled: None }) => handle.log(Priority::Info, &format!("made the home {path}")),
+        Ok(Home::Made {
+            unlabelled: Some(error),
+        }) => handle.log(
+            Priority::Warning,
+            &format!("made the home {path}, without its SELinux label ({error}): restorecon -R {path}"),
+        ),
+        Err(error) => {
+            handle.tell(&format!(
+                "keymaker: your home directory {path} could not be made; please tell the administrator of this host."
+            ));
+            handle.log(Priority::Warning, &format!("could not make the home {path}: {error}"));
+        }
+    }
+}
+
+/// Decides about a session for an account that is not local.
+pub fn judge(name: &[u8], service: &[u8], auth_info: &[u8], host: &Host<'_>, now: SystemTime) -> Opening {
+    let Some(account) = Account::of(name, host) else {
+        return Opening::NotOurs;
+    };
+    read(&account, auth_info, host, now).unwrap_or_else(|error| {
+        if !account.may_be_ours(ours::at_login(service)) {
+            return Opening::NotOurs;
+        }
+        let mut decided = Decided::about(&account, LoginDecision::CannotTell(Doubt::NoDirectory), "");
+        decided.reason += &format!(" [the directory: {error}]");
+        Opening::Refused(decided)
+    })
+}
+
+fn read(account: &Account<'_>, auth_info: &[u8], host: &Host<'_>, now: SystemTime) -> Result<Opening, ReadError> {
+    let directory = Directory::open(host.directory)?;
+    let header = directory.header();
+    let mut buffer = [0; MAX_USER_RECORD];
+    let refused = |decision| Opening::Refused(Decided::about(account, decision, header.required_group));
+    let user = match account.find(&directory, &mut buffer)? {
+        Ownership::NotOurs => return Ok(Opening::NotOurs),
+        // Account refuses these already; a service whose account stack was changed must not give them a session either.
+        Ownership::OnlyTheUid => return Ok(refused(LoginDecision::Refused(Refusal::EntryOfAnother))),
+        Ownership::User(user) if user.tombstone => return Ok(refused(LoginDecision::Refused(Refusal::Deleted))),
+        Ownership::User(user) if !account.is_of(&user) => {
+            return Ok(refused(LoginDecision::Refused(Refusal::EntryOfAnother)));
+        }
+        Ownership::User(user) => user,
+    };
+    // A keys file that cannot be read knows no key.
+    let keys = KeysFile::open(host.keys)
+        .and_then(|file| file.user(user.name))
+        .ok()
+        .flatten();
+    let keys = keys.filter(|keys| keys.are_of(&user));
+    Ok(match about_keys(&user, &header, auth_info, keys.as_ref(), now) {
+        Ok(fingerprints) => Opening::Welcome(Welcome::new(&user, &fingerprints)),
+        Err(decision) => refused(decision),
+    })
+}
+
+/// The fingerprints of the keys that opened the connection; an error where one of them should not have.
+fn about_keys(
+    user: &User<'_>,
+    header: &Header<'_>,
+    auth_info: &[u8],
+    keys: Option<&UserKeys>,
+    now: SystemTime,
+) -> Result<String, LoginDecision> {
+    let proved = match proved_keys(auth_info, keys) {
+        ProvedKeys::None => Vec::new(),
+        ProvedKeys::Foreign => return Err(LoginDecision::Refused(Refusal::ForeignKey)),
+        ProvedKeys::Known(proved) => proved,
+    };
+    let mut decision = LoginDecision::Allowed.and_home(user);
+    if let Some(keys) = keys
+        && !proved.is_empty()
+    {
+        decision = decision.and_keys(keys, header, now);
+    }
+    match decision {
+        LoginDecision::Allowed => Ok(proved
+            .iter()
+            .map(|key| key.fingerprint.as_str())
+            .collect::<Vec<_>>()
+            .join(",")),
+        refused => Err(refused),
+    }
+}
+
+impl Welcome {
+    fn new(user: &User<'_>, fingerprints: &str) -> Self {
+        let key = if fingerprints.is_empty() { "none" } else { fingerprints };
+        let line = format!(
+            "login of {}: uid {}, IAM UserId {}, key {key}, SourceIdentity {},",
+            user.name,
+            user.uid,
+            user.iam_user_id,
+            source_identity(user.iam_user_name, user.iam_user_id),
+        );
+        Self {
+            line,
+            home: PathBuf::from(user.home),
+            uid: user.uid.get(),
+        }
+    }
+}
+
+impl Options {
+    /// Reads the words of the PAM line. What is not understood changes nothing.
+    pub fn parse(arguments: &[&CStr]) -> Self {
+        let mut options = Self {
+            make_home: true,
+            umask: 0o077,
+            skel: PathBuf::from("/etc/skel"),
+            unknown: Vec::new(),
+        };
+        for argument in arguments {
+            let argument = argument.to_string_lossy();
+            let (word, value) = argument.split_once('=').unwrap_or((&argument, ""));
+            let umask = u32::from_str_radix(value, 8).ok().filter(|umask| *umask <= 0o777);
+            match (word, umask) {
+                ("nohome", _) if argument == "nohome" => options.make_home = false,
+                ("umask", Some(umask)) => options.umask = umask,
+                ("skel", _) if Path::new(value).is_absolute() => options.skel = PathBuf::from(value),
+                _ => options.unknown.push(argument.into_owned()),
+            }
+        }
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests;
