@@ -5,3 +5,4 @@
 
 pub mod accounts;
 pub mod imds;
+pub mod policy;
