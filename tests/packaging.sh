@@ -285,9 +285,14 @@ sshd_not_running() {
         systemctl -q start ssh.socket
         check "the packages install where a socket starts sshd" install_all
         host_works "with sshd started by its socket"
-        systemctl -q stop ssh.socket
+        check "and change their mind while it serves" sh -c "dpkg -P $packages && dpkg -i $debs/*.deb"
+        check "which sshd outlives" fails systemctl -q is-failed ssh.service
+        host_works "with sshd started by its socket, changed while it served"
+        dpkg -P $packages >/dev/null 2>&1
+        systemctl -q stop ssh.socket ssh.service
     fi
     systemctl -q start ssh.service
+    install_all
     check "they are purged" dpkg -P $packages
     host_works "after starting it again"
 }
