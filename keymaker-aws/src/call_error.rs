@@ -50,12 +50,7 @@ pub enum OutageCause {
     /// There are no credentials to sign with, or AWS does not accept them (expired, clock wrong).
     Credentials(String),
     /// AWS refused the request for a reason that no other variant names.
-    Refused {
-        /// AWS's word for the reason, such as `PackedPolicyTooLarge`.
-        code: String,
-        /// AWS's sentence.
-        message: String,
-    },
+    Refused(String),
 }
 
 impl AwsCallError {
@@ -129,10 +124,7 @@ impl AwsCallError {
             | "NotAuthorized"
             | "OptInRequired") => OutageCause::Credentials(format!("{code}: {message}")),
             "" => OutageCause::Unreadable(format!("HTTP {status} without an error code")),
-            code => OutageCause::Refused {
-                code: printable(code),
-                message,
-            },
+            code => OutageCause::Refused(format!("{}: {message}", printable(code))),
         };
         Self::Outage { action, cause }
     }
@@ -182,12 +174,10 @@ impl fmt::Display for OutageCause {
                 "the credentials of this host's role were not to be had or not accepted ({why}); check the instance profile, \
                  the metadata service and the clock"
             ),
-            Self::Refused { code, message } => {
-                write!(
-                    f,
-                    "AWS refused the request ({code}: {message}); check the settings that this call uses"
-                )
-            }
+            Self::Refused(why) => write!(
+                f,
+                "AWS refused the request ({why}); check the settings that this call uses"
+            ),
         }
     }
 }

@@ -1,12 +1,112 @@
 //! Reads users, groups and keys from IAM and publishes them to this host.
+//!
+//! `main` reads the command line and the settings; `daemon` does the work. Every path comes from here.
 
-#[allow(dead_code, reason = "the sync that asks these questions comes next")]
+mod clock;
 mod config;
-#[allow(dead_code, reason = "the sync that asks these questions comes next")]
+mod daemon;
 mod directory;
-#[allow(dead_code, reason = "the sync that asks these questions comes next")]
 mod local_accounts;
-#[allow(dead_code, reason = "the sync that asks these questions comes next")]
 mod settings;
+mod sockets;
+mod status;
+mod watch;
 
-fn main() {}
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use keymaker_core::paths;
+
+use crate::config::Config;
+use crate::daemon::Host;
+use crate::directory::store::Store;
+use crate::local_accounts::LocalFiles;
+
+/// Publishes IAM's users, groups and SSH keys to this host.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", default_value = paths::KEYMAKERD_TOML)]
+    config: PathBuf,
+    /// Check the settings file and exit: 0 if it is right.
+    #[arg(long)]
+    check: bool,
+    /// Print the settings in force, defaults included, and exit.
+    #[arg(long)]
+    print_config: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::read(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => return complain(&error),
+    };
+    if arguments.print_config {
+        return config
+            .print()
+            .map_or_else(|error| complain(&error), |text| print(&text));
+    }
+    if arguments.check {
+        return print(&format!("{}: right\n", arguments.config.display()));
+    }
+    begin_log();
+    let host = Host {
+        config_path: arguments.config,
+        store: Store {
+            public: paths::PUBLIC.into(),
+            private: paths::PRIVATE.into(),
+            run: "/run/keymaker".into(),
+        },
+        run: "/run/keymaker".into(),
+        local_files: LocalFiles {
+            passwd: paths::PASSWD.into(),
+            group: paths::GROUP.into(),
+            shells: "/etc/shells".into(),
+        },
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error),
+    };
+    match tokio::task::LocalSet::new().block_on(&runtime, daemon::run(host, config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "keymakerd ends");
+            complain(&error)
+        }
+    }
+}
+
+/// To the journal with its fields where systemd listens, else to standard error.
+fn begin_log() {
+    use tracing_subscriber::prelude::*;
+    let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
+    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    match tracing_journald::layer().ok().filter(|_| to_journal) {
+        Some(journal) => tracing_subscriber::registry()
+            .with(filter)
+            .with(journal.with_field_prefix(Some("KEYMAKER".into())))
+            .init(),
+        None => tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init(),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(error: &dyn std::fmt::Display) -> ExitCode {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "keymakerd: {error}");
+    ExitCode::FAILURE
+}

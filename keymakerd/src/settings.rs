@@ -229,11 +229,6 @@ impl IdResolver {
     pub fn account(&self) -> &str {
         &self.account
     }
-
-    /// The role's name, with its path.
-    pub fn role(&self) -> &str {
-        &self.role
-    }
 }
 
 impl fmt::Display for IdResolver {

@@ -189,12 +189,6 @@ impl IdMap {
         self.kept.get(iam_id).map(|kept| kept.id)
     }
 
-    /// Who has or ever had this number here.
-    pub fn who_was(&self, id: u32) -> Option<WhoWas<'_>> {
-        self.everybody()
-            .find(|known| known.id == id || known.former.contains(&id))
-    }
-
     /// Everybody who ever had a number here.
     pub fn everybody(&self) -> impl Iterator<Item = WhoWas<'_>> {
         self.kept.iter().map(|(iam_id, kept)| WhoWas {

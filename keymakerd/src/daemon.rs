@@ -1,0 +1,329 @@
+//! The daemon: what is kept is read, the sockets are opened, and from then on each task does one thing for ever.
+//!
+//! It is ready as soon as the kept files have been validated, whether or not there is a network: a host must boot without IAM.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use keymaker_aws::{AwsClients, AwsSettings, MetadataError, Patience, Principal, Route};
+use keymaker_core::paths;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::directory::aws_iam::AwsIam;
+use crate::directory::facts::Facts;
+use crate::directory::limits::{Outages, UnknownNames};
+use crate::directory::publication::Published;
+use crate::directory::service::{Accounts, Service, State};
+use crate::directory::store::{Store, StoreError};
+use crate::local_accounts::{LocalAccounts, LocalFiles};
+use crate::sockets::{self, Door};
+use crate::watch;
+
+/// How long until the next try to reach the metadata service or an account that could not be reached.
+const RECONNECT: Duration = Duration::from_secs(5);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// What `main` knows of the host.
+pub struct Host {
+    /// keymakerd.toml, for reloading.
+    pub config_path: PathBuf,
+    /// Where the files are kept.
+    pub store: Store,
+    /// Where the sockets lie.
+    pub run: PathBuf,
+    /// /etc/passwd, /etc/group, /etc/shells.
+    pub local_files: LocalFiles,
+}
+
+/// Why the daemon did not start, or stopped.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// the local accounts cannot be read
+    LocalAccounts(crate::local_accounts::LocalAccountsError),
+    /// a kept file is unreadable or damaged
+    Store(StoreError),
+    /// a socket cannot be opened
+    Socket(PathBuf, std::io::Error),
+}
+
+impl std::fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::LocalAccounts(error) => write!(f, "{error}"),
+            Self::Store(error) => write!(f, "{error}"),
+            Self::Socket(path, error) => write!(
+                f,
+                "{} cannot be listened on: {error}; does systemd-tmpfiles --create help?",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+/// Runs until told to stop.
+pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
+    let service = open(&host, config)?;
+    if let Err(error) = service.publish() {
+        warn!(%error, "could not publish at start; what is published stands");
+    }
+    let lookup = open_socket(&host.run.join("lookup.sock"), 0o666, None)?;
+    let keys_group = service
+        .state()
+        .local
+        .group(paths::KEYMAKER_KEYS)
+        .and_then(|group| group.gid);
+    let login = open_socket(&host.run.join("login.sock"), 0o660, keys_group)?;
+    tokio::task::spawn_local(sockets::serve(Door::Lookup, lookup, Rc::clone(&service)));
+    tokio::task::spawn_local(sockets::serve(Door::Login, login, Rc::clone(&service)));
+    tokio::task::spawn_local(keep_passing(Rc::clone(&service)));
+    tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
+    tokio::task::spawn_local(watch::follow_local_accounts(
+        Rc::clone(&service),
+        host.local_files.clone(),
+    ));
+    tokio::task::spawn_local(feed_watchdog());
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    info!(users = service.state().published.users, "ready");
+    obey_signals(&host, &service).await;
+    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    Ok(())
+}
+
+/// The service as it was left. What another instance left is worth its ids only: this is an image made from that host.
+fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError> {
+    let store = host.store.clone();
+    let local = LocalAccounts::read(&host.local_files).map_err(DaemonError::LocalAccounts)?;
+    let left_by = store
+        .directory()
+        .map(|directory| directory.header().instance_id.to_owned())
+        .filter(|id| !id.is_empty());
+    let instance_id = own_instance_id();
+    if let (Some(own), Some(former)) = (&instance_id, &left_by)
+        && own != former
+    {
+        warn!(%own, %former, "this disk comes from another instance: its ids are kept, and nobody logs in before the first pass");
+        store.forget_contact().map_err(DaemonError::Store)?;
+    }
+    let contact = store.contact();
+    // Facts and settings can be had again; ids cannot.
+    let facts: Facts = store.load("facts.json").unwrap_or_else(forgotten).unwrap_or_default();
+    let settings = store
+        .load("settings.json")
+        .unwrap_or_else(forgotten)
+        .unwrap_or_default();
+    let ids = store.load("ids.json").map_err(DaemonError::Store)?.unwrap_or_default();
+    let state = State {
+        published: Published::left_in(&store),
+        facts: facts.since_contact(contact),
+        settings,
+        ids,
+        local,
+        contact,
+        instance_id: instance_id.or(left_by),
+        config,
+        grade: Default::default(),
+        grade_until: None,
+        outages: Outages::default(),
+        unknown_names: UnknownNames::new(),
+        no_such_user: Default::default(),
+        early_pass: None,
+        last_failure: None,
+        settings_problems: Vec::new(),
+        throttled: false,
+        halted: false,
+    };
+    Ok(Service::new(state, store, Rc::new(Clock::default())))
+}
+
+fn forgotten<T>(error: StoreError) -> Option<T> {
+    error!(%error, "a kept file cannot be used; IAM will be asked anew");
+    None
+}
+
+fn open_socket(path: &Path, mode: u32, group: Option<u32>) -> Result<tokio::net::UnixListener, DaemonError> {
+    sockets::listen(path, mode, group).map_err(|error| DaemonError::Socket(path.to_owned(), error))
+}
+
+/// EC2's Nitro instances say who they are here (Amazon EC2 User Guide, "Detect whether a host is an EC2 instance").
+fn own_instance_id() -> Option<String> {
+    let tag = std::fs::read_to_string("/sys/class/dmi/id/board_asset_tag").ok()?;
+    Some(tag.trim().to_owned()).filter(|tag| tag.starts_with("i-"))
+}
+
+/// A pass now, then one at each interval; before it, whatever is needed to reach the accounts that the settings name.
+async fn keep_passing(service: Rc<Service<AwsIam>>) {
+    let mut interval = Duration::ZERO;
+    loop {
+        let reconnecting = connect_if_needed(&service).await;
+        if reconnecting.is_ok() {
+            service.pass().await;
+        }
+        let usual = Duration::from_secs(service.state().config.sync_interval.into());
+        interval = match (&reconnecting, service.state().throttled) {
+            (Err(_), _) => RECONNECT,
+            (Ok(()), true) => (interval.max(usual) * 2).min(LONGEST_INTERVAL),
+            // Nobody can log in yet: do not let them wait for an interval.
+            (Ok(()), false) if service.state().contact.is_none() => RECONNECT,
+            (Ok(()), false) => usual,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(jittered(interval)) => {}
+            () = service.accounts_changed.notified() => {}
+        }
+    }
+}
+
+/// ± 20 %, so that hosts started together do not ask together.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(0.8 + 0.4 * fastrand::f64())
+}
+
+async fn connect_if_needed(service: &Rc<Service<AwsIam>>) -> Result<(), ()> {
+    let wanted = service.effective().id_resolver;
+    if service.state().halted
+        || service
+            .accounts()
+            .is_some_and(|accounts| accounts.id_resolver == wanted)
+    {
+        return Ok(());
+    }
+    match connect(service).await {
+        Ok(accounts) => {
+            info!(role = accounts.host_role.as_deref().unwrap_or("none"), "connected");
+            service.ask(Some(accounts));
+            Ok(())
+        }
+        Err(why) => {
+            warn!(%why, "AWS cannot be reached yet");
+            service.state_mut().last_failure = Some(why);
+            service.write_status();
+            Err(())
+        }
+    }
+}
+
+/// Finds out whose host this is, and makes clients of its account and, where the settings name one, of the people's.
+async fn connect(service: &Rc<Service<AwsIam>>) -> Result<Accounts<AwsIam>, String> {
+    let aws = aws_settings(&service.state().config);
+    let route = Route::new(&aws).map_err(|error| error.to_string())?;
+    learn_instance(service, &route)
+        .await
+        .map_err(|error| error.to_string())?;
+    let host = route.as_instance_role().await.map_err(|error| error.to_string())?;
+    let identity = host.identity(Patience::SYNC).await.map_err(|error| error.to_string())?;
+    let (host_role, session) = match identity.principal {
+        Principal::AssumedRole {
+            role_name,
+            role_session_name,
+        } => (Some(role_name), role_session_name),
+        _ => (None, "keymakerd".to_owned()),
+    };
+    let id_resolver = service.effective().id_resolver;
+    let people: AwsClients = match &id_resolver {
+        None => host.clone(),
+        Some(resolver) => {
+            let role = resolver
+                .role_arn(&identity.partition)
+                .map_err(|error| error.to_string())?;
+            host.assuming(role, &session)
+        }
+    };
+    Ok(Accounts {
+        id_resolver,
+        host: AwsIam::new(&host, Patience::SYNC),
+        host_role,
+        people: AwsIam::new(&people, Patience::SYNC),
+        people_nudged: AwsIam::new(&people, Patience::NUDGE),
+    })
+}
+
+/// Where the hardware did not say which instance this is, the metadata service does.
+async fn learn_instance(service: &Rc<Service<AwsIam>>, route: &Route) -> Result<(), MetadataError> {
+    let identity = route.metadata().instance_identity().await?;
+    let former = service.state().instance_id.clone();
+    if former.as_ref() == Some(&identity.instance_id) {
+        return Ok(());
+    }
+    if let Some(former) = former {
+        warn!(own = %identity.instance_id, %former, "this disk comes from another instance: nobody logs in before the first pass");
+        service.lose_contact();
+    }
+    service.state_mut().instance_id = Some(identity.instance_id);
+    Ok(())
+}
+
+fn aws_settings(config: &Config) -> AwsSettings {
+    AwsSettings {
+        region: config.region.clone(),
+        iam_endpoint: config.iam_endpoint.clone(),
+        sts_endpoint: config.sts_endpoint.clone(),
+        metadata_endpoint: config.metadata_endpoint.clone(),
+        https_proxy: config.https_proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+        ca_bundle: config.ca_bundle.clone(),
+    }
+}
+
+async fn keep_probing(service: Rc<Service<AwsIam>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        service.probe().await;
+    }
+}
+
+/// As often as systemd asks, twice over; where it does not ask, never.
+async fn feed_watchdog() {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    loop {
+        tell_systemd(&[sd_notify::NotifyState::Watchdog]);
+        tokio::time::sleep(limit / 2).await;
+    }
+}
+
+fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// SIGHUP reads the settings anew; SIGTERM and SIGINT end the daemon.
+async fn obey_signals(host: &Host, service: &Rc<Service<AwsIam>>) {
+    let signals = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)] = signals else {
+        error!("signals cannot be received");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(host, service),
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+        }
+    }
+}
+
+/// A file that cannot be read whole changes nothing.
+fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
+    tell_systemd(&[sd_notify::NotifyState::Reloading]);
+    match Config::read(&host.config_path) {
+        Ok(config) => {
+            let mut state = service.state_mut();
+            state.config = config;
+            state.grade_until = None;
+            drop(state);
+            // Endpoints may have changed: connect anew, then make a pass.
+            service.ask(None);
+            service.accounts_changed.notify_one();
+            info!("the settings have been read anew");
+        }
+        Err(error) => error!(%error, "the settings stay as they were"),
+    }
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
+}

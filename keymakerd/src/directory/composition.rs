@@ -1,0 +1,515 @@
+//! From facts to the content of the files: who resolves under which name and number, who may log in, whose keys are shown.
+//!
+//! Pure but for the id map, which learns of new owners. `publication` writes what comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
+use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, Verdict};
+use keymaker_core::id::{Gid, IdRange, Uid};
+use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
+use keymaker_core::name::UserName;
+use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS};
+use tracing::warn;
+
+use super::facts::UserFacts;
+use super::ids::{AssignedIds, IdClaim, IdRules, IdScheme, NameHeld, Wish};
+use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
+use super::refused::{Kind, RefusedEntry};
+use super::service::State;
+use super::{ssh_keys, verdict};
+use crate::config::Tag;
+use crate::settings::EffectiveSettings;
+
+/// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.
+const KEYS_TIME_STEP: u64 = 3600;
+/// Tags that carry keys: `keymaker:ssh-key-1` and so on.
+const KEY_TAG: &str = "keymaker:ssh-key-";
+
+/// The content of the files, and what was left out of it.
+pub struct Composition {
+    /// The directory.
+    pub directory: DirectoryBuilder,
+    /// The keys.
+    pub keys: KeysBuilder,
+    /// How many users resolve.
+    pub users: usize,
+    /// How many groups of ours there are, private ones not counted.
+    pub groups: usize,
+    /// IAM users and groups that get no entry.
+    pub refused: Vec<RefusedEntry>,
+    /// Users who resolve and may not log in.
+    pub may_not_log_in: Vec<(UserName, Verdict)>,
+    /// Keys that sshd is not shown, as sentences.
+    pub unusable_keys: Vec<String>,
+}
+
+impl Composition {
+    /// What is to be published now, unix time.
+    pub fn of(state: &mut State, now: u64) -> Self {
+        let settings = state.effective();
+        let mut names = accept_names(state, &settings);
+        let ids = assign_ids(state, &names);
+        names.refused.extend(refused_ids(state, &ids));
+        let header = header(state, &settings, &names, &ids);
+        let mut composition = Self {
+            directory: DirectoryBuilder::new(&header),
+            keys: KeysBuilder::new(header.account, header.instance_id),
+            users: 0,
+            groups: 0,
+            refused: Vec::new(),
+            may_not_log_in: Vec::new(),
+            unusable_keys: Vec::new(),
+        };
+        let published = composition.add_users(state, &settings, &names, &ids, now);
+        composition.add_groups(state, &names, &ids, &published);
+        composition.add_tombstones(state, &published);
+        composition.refused = names.refused;
+        composition
+    }
+
+    /// Adds everyone who has both a name and a number; returns their uids by UserId and name.
+    fn add_users(
+        &mut self,
+        state: &mut State,
+        settings: &EffectiveSettings,
+        names: &AcceptedNames,
+        ids: &AssignedIds,
+        now: u64,
+    ) -> BTreeMap<String, (UserName, Uid)> {
+        let mut published = BTreeMap::new();
+        let mut homes = BTreeSet::new();
+        for (name, user_id) in &names.users {
+            let (Some(uid), Some(user)) = (ids.uid(user_id), state.facts.users.get(user_id)) else {
+                continue;
+            };
+            // The first to be published under a name holds it, until an administrator releases it.
+            let held = state.ids.hold_name(*name, user_id);
+            let verdict = match verdict::by_facts(user, &state.config, settings, now) {
+                Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
+                verdict => verdict,
+            };
+            let groups = supplementary_groups(state, user, names, ids);
+            let home = home(state, *name, user, &mut homes);
+            let new = NewUser {
+                name: *name,
+                uid,
+                answered_at: lag(user, state.contact),
+                verdict,
+                tombstone: false,
+                seen_here: user.last_login.is_some(),
+                gecos: &gecos(state, user),
+                home: &home,
+                shell: shell(state, user),
+                iam_user_id: user_id,
+                iam_user_name: &user.name,
+                groups: &groups,
+            };
+            if let Err(error) = self.directory.user(&new) {
+                warn!(user = %user.name, %error, "this user cannot be published");
+                continue;
+            }
+            let private = NewGroup {
+                name: (*name).into(),
+                gid: uid.into(),
+                private: true,
+                members: &[],
+            };
+            if let Err(error) = self.directory.group(&private) {
+                warn!(user = %user.name, %error, "this user's group cannot be published");
+            }
+            if verdict != Verdict::Allowed {
+                self.may_not_log_in.push((*name, verdict));
+            }
+            published.insert(user_id.clone(), (*name, uid));
+        }
+        self.users = published.len();
+        for (user_id, (name, uid)) in &published {
+            self.add_keys(state, user_id, *name, *uid);
+        }
+        published
+    }
+
+    fn add_keys(&mut self, state: &mut State, user_id: &str, name: UserName, uid: Uid) {
+        let from_tags = state.config.tags.contains(&Tag::Keys);
+        let Some(user) = state.facts.users.get_mut(user_id) else {
+            return;
+        };
+        let mut keys = Vec::new();
+        let mut times = Vec::new();
+        if let Some(facts) = &mut user.keys {
+            if facts.published_at + KEYS_TIME_STEP <= facts.answered_at || facts.published_at == 0 {
+                facts.published_at = facts.answered_at;
+            }
+            times.push(facts.published_at);
+            for (id, clean) in facts.usable() {
+                keys.push(PublishedKey {
+                    id: id.clone(),
+                    line: clean.line.clone(),
+                    fingerprint: clean.fingerprint.clone(),
+                });
+            }
+            let unusable = facts
+                .by_id
+                .iter()
+                .filter_map(|(id, key)| Some((id, key.body.as_ref().err()?)));
+            self.unusable_keys
+                .extend(unusable.map(|(id, why)| format!("{id} of {}: {why}", user.name)));
+        }
+        let tags = user
+            .tags
+            .iter()
+            .flatten()
+            .filter(|(tag, _)| from_tags && tag.starts_with(KEY_TAG));
+        for (tag, value) in tags {
+            match ssh_keys::clean_tag(value) {
+                Ok(clean) => keys.push(PublishedKey {
+                    id: tag.clone(),
+                    line: clean.line,
+                    fingerprint: clean.fingerprint,
+                }),
+                Err(why) => self.unusable_keys.push(format!("{tag} of {}: {why}", user.name)),
+            }
+        }
+        // Keys from tags alone are as old as the user's facts.
+        let Some(answered_at) = times
+            .pop()
+            .or((!keys.is_empty()).then_some(user.answered_at - user.answered_at % KEYS_TIME_STEP))
+        else {
+            return;
+        };
+        let entry = UserKeys {
+            name,
+            uid,
+            iam_user_id: user_id.to_owned(),
+            answered_at,
+            keys,
+        };
+        if let Err(error) = self.keys.user(&entry) {
+            warn!(user = %name, %error, "this user's keys cannot be published");
+        }
+    }
+
+    fn add_groups(
+        &mut self,
+        state: &State,
+        names: &AcceptedNames,
+        ids: &AssignedIds,
+        published: &BTreeMap<String, (UserName, Uid)>,
+    ) {
+        for (iam_name, group) in &names.groups {
+            let (UnixGroup::Ours(name), Some(gid)) = (group.unix, ids.gid(&group.group_id)) else {
+                continue;
+            };
+            let is_member = |id: &&String| {
+                state
+                    .facts
+                    .users
+                    .get(*id)
+                    .is_some_and(|user| user.groups.contains(iam_name))
+            };
+            let members: Vec<UserName> = published
+                .iter()
+                .filter(|(id, _)| is_member(id))
+                .map(|(_, (name, _))| *name)
+                .collect();
+            match self.directory.group(&NewGroup {
+                name,
+                gid,
+                private: false,
+                members: &members,
+            }) {
+                Ok(()) => self.groups += 1,
+                Err(error) => warn!(group = %iam_name, %error, "this group cannot be published"),
+            }
+        }
+    }
+
+    /// Everybody who once had a number here and no longer resolves: ours still, so that PAM denies them.
+    fn add_tombstones(&mut self, state: &State, published: &BTreeMap<String, (UserName, Uid)>) {
+        let mut taken: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
+        let mut uids: BTreeSet<u32> = published.values().map(|(_, uid)| uid.get()).collect();
+        for former in state
+            .ids
+            .everybody()
+            .filter(|known| known.kind == Kind::User && !published.contains_key(known.iam_id))
+        {
+            let name = former
+                .names
+                .last()
+                .and_then(|name| UserName::parse(name.as_bytes()).ok());
+            let uid = Uid::new(former.id).filter(|uid| uids.insert(uid.get()));
+            let (Some(name), Some(uid)) = (name, uid) else { continue };
+            let tombstone = NewUser {
+                name,
+                uid,
+                answered_at: 0,
+                verdict: Verdict::Deleted,
+                tombstone: true,
+                seen_here: false,
+                gecos: "",
+                home: "/",
+                shell: "/usr/sbin/nologin",
+                iam_user_id: former.iam_id,
+                iam_user_name: "",
+                groups: &[],
+            };
+            let added = if taken.insert(name) {
+                self.directory.user(&tombstone)
+            } else {
+                self.directory.nameless_tombstone(&tombstone)
+            };
+            if let Err(error) = added {
+                warn!(user = former.iam_id, %error, "this former user cannot be published");
+            }
+        }
+    }
+}
+
+/// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for certain.
+fn accept_names(state: &State, settings: &EffectiveSettings) -> AcceptedNames {
+    let present: BTreeSet<&str> = state
+        .facts
+        .users
+        .values()
+        .filter(|user| user.doubted_since.is_none())
+        .map(|user| user.name.as_str())
+        .collect();
+    let wanted = state.facts.users.iter().filter(|(_, user)| {
+        let succeeded = user.doubted_since.is_some() && present.contains(user.name.as_str());
+        let tags_known = state.config.tags.is_empty() || user.tags.is_some();
+        !succeeded && tags_known && is_wanted(state, settings, user)
+    });
+    let users: Vec<InIam<'_>> = wanted
+        .map(|(id, user)| InIam {
+            id,
+            name: &user.name,
+            path: &user.path,
+        })
+        .collect();
+    let groups: Vec<InIam<'_>> = state
+        .facts
+        .groups
+        .iter()
+        .map(|(id, group)| InIam {
+            id,
+            name: &group.name,
+            path: "/",
+        })
+        .collect();
+    NameRules {
+        config: &state.config,
+        settings,
+        local: &state.local,
+    }
+    .accept(&users, &groups)
+}
+
+/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo.
+fn is_wanted(state: &State, settings: &EffectiveSettings, user: &UserFacts) -> bool {
+    let named = [
+        settings.require_iam_group.as_ref(),
+        state.config.sudo_iam_group.as_ref(),
+    ];
+    let ours = |group: &String| group.starts_with(&settings.group_prefix) || named.contains(&Some(group));
+    !state.config.only_group_members || user.groups.iter().any(ours)
+}
+
+fn assign_ids(state: &mut State, names: &AcceptedNames) -> AssignedIds {
+    let State {
+        facts,
+        config,
+        local,
+        ids,
+        ..
+    } = state;
+    let users = names.users.iter().filter_map(|(name, id)| {
+        let user = facts.users.get(id)?;
+        let wish = user
+            .tag("uid")
+            .filter(|_| config.tags.contains(&Tag::Uid))
+            .map_or(Wish::None, Wish::Tag);
+        Some(IdClaim {
+            kind: Kind::User,
+            iam_id: id,
+            created: user.created,
+            name: name.as_str(),
+            wish,
+        })
+    });
+    let groups = names.groups.values().filter_map(|group| {
+        let UnixGroup::Ours(name) = &group.unix else {
+            return None;
+        };
+        let created = facts.groups.get(&group.group_id)?.created;
+        let wish = config
+            .group_ids
+            .get(name.as_str())
+            .map_or(Wish::None, |gid| Wish::GroupIds(*gid));
+        Some(IdClaim {
+            kind: Kind::Group,
+            iam_id: &group.group_id,
+            created,
+            name: name.as_str(),
+            wish,
+        })
+    });
+    let claims: Vec<IdClaim<'_>> = users.chain(groups).collect();
+    ids.assign(
+        &claims,
+        &IdRules {
+            scheme: config.id_scheme(),
+            tag_uid_range: config.tag_uid_range(),
+            local,
+        },
+    )
+}
+
+fn refused_ids(state: &State, ids: &AssignedIds) -> Vec<RefusedEntry> {
+    let entry = |(iam_id, reason): &(String, _)| {
+        let (kind, iam_name) = match state.facts.users.get(iam_id) {
+            Some(user) => (Kind::User, user.name.clone()),
+            None => (
+                Kind::Group,
+                state
+                    .facts
+                    .groups
+                    .get(iam_id)
+                    .map(|group| group.name.clone())
+                    .unwrap_or_default(),
+            ),
+        };
+        RefusedEntry {
+            kind,
+            iam_id: iam_id.clone(),
+            iam_name,
+            reason: Clone::clone(reason),
+        }
+    };
+    ids.refused.iter().map(entry).collect()
+}
+
+fn header<'a>(
+    state: &'a State,
+    settings: &'a EffectiveSettings,
+    names: &AcceptedNames,
+    ids: &AssignedIds,
+) -> Header<'a> {
+    let mut local_gids = [0; LOCAL_GIDS];
+    let memberships = names.groups.values().filter_map(|group| match group.unix {
+        UnixGroup::Local { gid, .. } => Some(gid),
+        UnixGroup::Ours(_) => None,
+    });
+    for (place, gid) in local_gids
+        .iter_mut()
+        .zip(memberships.chain(local_gid(state, KEYMAKER_SUDO)))
+    {
+        *place = gid;
+    }
+    Header {
+        account: state.facts.account.as_deref().unwrap_or_default(),
+        instance_id: state.instance_id.as_deref().unwrap_or_default(),
+        ranges: ranges(state, ids),
+        local_gids,
+        keymaker_users_gid: local_gid(state, KEYMAKER_USERS).unwrap_or(0),
+        enumerate_all: state.config.enumerate,
+        whole_range_ours: matches!(state.config.id_scheme(), IdScheme::Wide(_)),
+        settings_unread: !settings.known,
+        max_stale: state.config.max_stale,
+        authz_ttl: state.config.authz_ttl,
+        passwd: state.local.passwd,
+        group: state.local.group,
+        required_group: settings.require_iam_group.as_deref().unwrap_or_default(),
+    }
+}
+
+/// The range of the scheme, and one around every number outside it (tags, `group_ids`, another scheme's numbers in the map).
+fn ranges(state: &State, ids: &AssignedIds) -> [IdRange; RANGES] {
+    let drawn = state.config.id_scheme().range();
+    let mut ranges = [IdRange::EMPTY; RANGES];
+    let outside = ids
+        .ids
+        .values()
+        .copied()
+        .chain(state.ids.everybody().map(|known| known.id))
+        .filter(|id| !drawn.contains(*id));
+    let around = outside.fold(None, |around: Option<IdRange>, id| {
+        Some(around.map_or(IdRange { first: id, last: id }, |range| IdRange {
+            first: range.first.min(id),
+            last: range.last.max(id),
+        }))
+    });
+    let [first, second, ..] = &mut ranges;
+    *first = drawn;
+    *second = around.unwrap_or(IdRange::EMPTY);
+    ranges
+}
+
+/// Gids of our groups, and of local ones where the settings let IAM give membership; each once, keymaker-users left to NSS.
+fn supplementary_groups(state: &State, user: &UserFacts, names: &AcceptedNames, ids: &AssignedIds) -> Vec<u32> {
+    let joined = user.groups.iter().filter_map(|iam_name| names.groups.get(iam_name));
+    let gids = joined.filter_map(|group| match group.unix {
+        UnixGroup::Ours(_) => ids.gid(&group.group_id).map(Gid::get),
+        UnixGroup::Local { gid, .. } => Some(gid),
+    });
+    let may_sudo = state
+        .config
+        .sudo_iam_group
+        .as_ref()
+        .is_some_and(|group| user.groups.contains(group));
+    let sudo = local_gid(state, KEYMAKER_SUDO).filter(|_| may_sudo);
+    gids.chain(sudo).collect::<BTreeSet<u32>>().into_iter().collect()
+}
+
+fn local_gid(state: &State, name: &str) -> Option<u32> {
+    state.local.group(name)?.gid.filter(|gid| *gid != 0)
+}
+
+/// 0 where the facts are as fresh as the contact, so that the file rests while all is well.
+fn lag(user: &UserFacts, contact: Option<u64>) -> u64 {
+    if contact.is_some_and(|contact| user.answered_at >= contact) {
+        0
+    } else {
+        user.answered_at.max(1)
+    }
+}
+
+/// The tag's, where it is a path that nobody else has; else `home_base/NAME`.
+fn home(state: &State, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
+    let own = format!("{}/{name}", state.config.home_base);
+    let is_path = |path: &&str| {
+        path.starts_with('/') && path.len() > 1 && !path.split('/').any(|part| part == ".." || part == ".")
+    };
+    let tagged = user
+        .tag("home")
+        .filter(|_| state.config.tags.contains(&Tag::Home))
+        .filter(is_path);
+    let tagged = tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(state, name, path));
+    let home = tagged.map_or(own, str::to_owned);
+    taken.insert(home.clone());
+    home
+}
+
+/// `home_base/X` is X's, whoever asks for it.
+fn is_home_of_another(state: &State, name: UserName, path: &str) -> bool {
+    let below = path
+        .strip_prefix(&state.config.home_base)
+        .and_then(|rest| rest.strip_prefix('/'));
+    below.is_some_and(|below| below != name.as_str()) || path == state.config.home_base
+}
+
+fn shell<'a>(state: &'a State, user: &'a UserFacts) -> &'a str {
+    let tagged = user.tag("shell").filter(|_| state.config.tags.contains(&Tag::Shell));
+    tagged
+        .filter(|shell| state.local.allows_shell(shell))
+        .unwrap_or(&state.config.default_shell)
+}
+
+/// The tag's, without what a passwd line cannot hold; else the IAM user name, as the Python keymaker had it.
+fn gecos(state: &State, user: &UserFacts) -> String {
+    let tagged = user.tag("gecos").filter(|_| state.config.tags.contains(&Tag::Gecos));
+    let clean = |c: &char| *c != ':' && !c.is_control();
+    let mut gecos: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();
+    gecos.truncate(gecos.floor_char_boundary(255));
+    gecos
+}

@@ -1,0 +1,465 @@
+//! What IAM last said about people, and what a new answer changes in it. Pure: time and answers come in, nothing goes out.
+//!
+//! The one rule of this file is P3: a user goes only when IAM says so about that user. Sync and nudges call it; publish reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::iam::{IamGroup, IamUser};
+use super::ssh_keys::CleanKey;
+
+/// Two NoSuchEntity must lie this far apart where no listing can confirm them (grade 3), in seconds.
+const SECOND_LOOK: u64 = 10;
+/// More users than this, and more than a quarter of all, vanishing in one pass wait for a second one.
+const MASS_ABSENCE: usize = 10;
+
+/// Everything known of one AWS account's people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The account, once IAM has been asked.
+    pub account: Option<String>,
+    /// By UserId.
+    pub users: BTreeMap<String, UserFacts>,
+    /// By GroupId.
+    pub groups: BTreeMap<String, GroupFacts>,
+    /// Who vanished in the last pass together with too many others to be believed at once.
+    awaiting_second_pass: BTreeSet<String>,
+}
+
+/// One IAM user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserFacts {
+    /// The IAM user name.
+    pub name: String,
+    /// `/` or `/some/path/`.
+    pub path: String,
+    /// CreateDate, unix time.
+    pub created: u64,
+    /// `None`: never seen, since the grade's listings do not tell them.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// Full names of IAM groups; those that the settings give no meaning may be missing.
+    pub groups: BTreeSet<String>,
+    /// When IAM first said that this user is gone, unix time; until a second answer the user resolves but may not log in.
+    pub doubted_since: Option<u64>,
+    /// When IAM last answered about existence and groups, unix time. 0 in the kept file: as of the last contact.
+    pub answered_at: u64,
+    /// An administrator wants IAM asked, however young the facts.
+    #[serde(default, skip)]
+    pub ask_again: bool,
+    /// `None`: never asked for.
+    pub keys: Option<KeyFacts>,
+    /// When the user last logged in on this host, unix time.
+    pub last_login: Option<u64>,
+}
+
+/// A user's SSH public keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyFacts {
+    /// When IAM last answered, unix time.
+    pub answered_at: u64,
+    /// What the keys file says of that: moved forward at most hourly, so that the file rests.
+    pub published_at: u64,
+    /// By SSHPublicKeyId; the inactive ones too, since a body never changes for an id and need not be fetched again.
+    pub by_id: BTreeMap<String, KnownKey>,
+}
+
+/// One key, read once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownKey {
+    /// Whether its status is Active.
+    pub active: bool,
+    /// What may be shown to sshd, or the sentence why nothing may.
+    pub body: Result<CleanKey, String>,
+}
+
+impl KeyFacts {
+    /// The keys that open something.
+    pub fn usable(&self) -> impl Iterator<Item = (&String, &CleanKey)> {
+        self.by_id
+            .iter()
+            .filter(|(_, key)| key.active)
+            .filter_map(|(id, key)| Some((id, key.body.as_ref().ok()?)))
+    }
+}
+
+/// One IAM group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// The full IAM group name.
+    pub name: String,
+    /// CreateDate, unix time.
+    pub created: u64,
+}
+
+/// What a whole pass learned: complete listings only.
+pub struct Listing {
+    /// When the pass began, unix time: the facts are at least as fresh.
+    pub began: u64,
+    /// Everyone, or (grade 3) the members of the asked groups.
+    pub users: Vec<IamUser>,
+    /// Whether `users` is everyone, so that who is missing may be gone.
+    pub everyone: bool,
+    /// Every group of the account.
+    pub groups: Vec<IamGroup>,
+    /// The members, by IAM user name, of each group that was asked for, by its full name.
+    pub members: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What GetUser said of one user whom a listing did not show.
+pub enum Sighting {
+    /// IAM has the name, for this user or another.
+    Found(IamUser),
+    /// NoSuchEntity.
+    Gone,
+    /// No answer, or nobody asked: nothing changes, and the user's facts grow old.
+    Unanswered,
+}
+
+impl Facts {
+    /// Facts about nobody, in this account.
+    pub fn of_account(account: String) -> Self {
+        Self {
+            account: Some(account),
+            ..Self::default()
+        }
+    }
+
+    /// The facts as they are kept: what is as fresh as the contact says 0, so that the kept file rests while nothing changes.
+    pub fn as_of_contact(&self, contact: Option<u64>) -> Self {
+        let mut kept = self.clone();
+        let fresh = |user: &&mut UserFacts| contact.is_some_and(|contact| user.answered_at >= contact);
+        kept.users
+            .values_mut()
+            .filter(fresh)
+            .for_each(|user| user.answered_at = 0);
+        kept.users
+            .values_mut()
+            .filter_map(|user| user.keys.as_mut())
+            .for_each(|keys| keys.answered_at = keys.published_at);
+        kept
+    }
+
+    /// The facts as they were kept, when the contact was this.
+    pub fn since_contact(mut self, contact: Option<u64>) -> Self {
+        let fresh = |user: &&mut UserFacts| user.answered_at == 0;
+        self.users
+            .values_mut()
+            .filter(fresh)
+            .for_each(|user| user.answered_at = contact.unwrap_or(0));
+        self
+    }
+
+    /// The user whom IAM has under this name, if known; a present one before a doubted one.
+    pub fn user_named(&self, iam_name: &str) -> Option<(&String, &UserFacts)> {
+        let named = self.users.iter().filter(|(_, user)| user.name == iam_name);
+        named.min_by_key(|(_, user)| user.doubted_since.is_some())
+    }
+
+    /// Who is known but not in the listing: (UserId, IAM name).
+    pub fn missing_from(&self, listing: &Listing) -> Vec<(String, String)> {
+        let listed: BTreeSet<&str> = listing.users.iter().map(|user| user.id.as_str()).collect();
+        let missing = self.users.iter().filter(|(id, _)| !listed.contains(id.as_str()));
+        missing.map(|(id, user)| (id.clone(), user.name.clone())).collect()
+    }
+
+    /// Takes in a whole pass, and what GetUser said of each user missing from it. Returns the UserIds that are gone for good.
+    pub fn learn_listing(&mut self, listing: &Listing, sightings: Vec<(String, Sighting)>, now: u64) -> Vec<String> {
+        self.groups = listing
+            .groups
+            .iter()
+            .map(|group| (group.id.clone(), GroupFacts::of(group)))
+            .collect();
+        for user in &listing.users {
+            self.learn_user(user, listing.began);
+        }
+        let mut gone = BTreeSet::new();
+        for (id, sighting) in sightings {
+            match sighting {
+                Sighting::Found(user) => {
+                    let same = user.id == id;
+                    self.learn_user(&user, listing.began);
+                    if !same && self.doubt(&id, listing.everyone, now) {
+                        gone.insert(id);
+                    }
+                }
+                Sighting::Gone => {
+                    if self.doubt(&id, listing.everyone, now) {
+                        gone.insert(id);
+                    }
+                }
+                Sighting::Unanswered => {}
+            }
+        }
+        for user in self.users.values_mut().filter(|user| !user.heard_after(listing.began)) {
+            user.learn_memberships(listing);
+        }
+        self.remove(gone)
+    }
+
+    /// Takes in GetUser and ListGroupsForUser of one user.
+    pub fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], now: u64) {
+        self.learn_user(user, now);
+        for group in groups {
+            self.groups.insert(group.id.clone(), GroupFacts::of(group));
+        }
+        if let Some(facts) = self.users.get_mut(&user.id) {
+            facts.groups = groups.iter().map(|group| group.name.clone()).collect();
+        }
+        let others: Vec<String> = self
+            .users
+            .iter()
+            .filter(|(id, other)| **id != user.id && other.name == user.name)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for other in others {
+            self.doubt(&other, false, now);
+        }
+    }
+
+    /// GetUser said NoSuchEntity outside a pass: that name may not log in. Removal waits for the next pass.
+    pub fn learn_gone(&mut self, iam_name: &str, now: u64) {
+        for user in self.users.values_mut().filter(|user| user.name == iam_name) {
+            user.doubted_since.get_or_insert(now);
+        }
+    }
+
+    fn learn_user(&mut self, user: &IamUser, answered_at: u64) {
+        let facts = self
+            .users
+            .entry(user.id.clone())
+            .or_insert_with(|| UserFacts::new(user));
+        if facts.heard_after(answered_at) {
+            return;
+        }
+        facts.name.clone_from(&user.name);
+        facts.path.clone_from(&user.path);
+        facts.created = user.created;
+        facts.doubted_since = None;
+        facts.answered_at = answered_at;
+        facts.ask_again = false;
+        if let Some(tags) = &user.tags {
+            facts.tags = Some(tags.iter().cloned().collect());
+        }
+        if let Some(groups) = &user.groups {
+            facts.groups = groups.iter().cloned().collect();
+        }
+    }
+
+    /// IAM says that this UserId is no more. Whether that is now certain.
+    fn doubt(&mut self, id: &str, confirmed_by_listing: bool, now: u64) -> bool {
+        let Some(user) = self.users.get_mut(id) else {
+            return false;
+        };
+        let since = *user.doubted_since.get_or_insert(now);
+        confirmed_by_listing || now >= since + SECOND_LOOK
+    }
+
+    fn remove(&mut self, gone: BTreeSet<String>) -> Vec<String> {
+        let mass = gone.len() > MASS_ABSENCE && gone.len() * 4 > self.users.len();
+        let believed: Vec<String> = match mass {
+            true => gone.intersection(&self.awaiting_second_pass).cloned().collect(),
+            false => gone.iter().cloned().collect(),
+        };
+        self.awaiting_second_pass = if mass { gone } else { BTreeSet::new() };
+        for id in &believed {
+            self.users.remove(id);
+            self.awaiting_second_pass.remove(id);
+        }
+        believed
+    }
+}
+
+impl UserFacts {
+    fn new(user: &IamUser) -> Self {
+        Self {
+            name: user.name.clone(),
+            path: user.path.clone(),
+            created: user.created,
+            tags: None,
+            groups: BTreeSet::new(),
+            doubted_since: None,
+            answered_at: 0,
+            ask_again: false,
+            keys: None,
+            last_login: None,
+        }
+    }
+
+    /// Whether a nudge got a later answer than this one: a pass that began earlier must not undo a revocation (P9).
+    fn heard_after(&self, answered_at: u64) -> bool {
+        self.answered_at > answered_at || self.doubted_since.is_some_and(|since| since > answered_at)
+    }
+
+    /// Groups that no longer exist go; of those asked for, exactly the ones that list this user stay.
+    fn learn_memberships(&mut self, listing: &Listing) {
+        self.groups.retain(|group| {
+            !listing.members.contains_key(group) && listing.groups.iter().any(|known| known.name == *group)
+        });
+        let joined = listing
+            .members
+            .iter()
+            .filter(|(_, members)| members.contains(&self.name));
+        self.groups.extend(joined.map(|(group, _)| group.clone()));
+    }
+
+    /// One tag's value.
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        self.tags.as_ref()?.get(key).map(String::as_str)
+    }
+}
+
+impl GroupFacts {
+    fn of(group: &IamGroup) -> Self {
+        Self {
+            name: group.name.clone(),
+            created: group.created,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, id: &str) -> IamUser {
+        IamUser {
+            id: id.into(),
+            name: name.into(),
+            path: "/".into(),
+            created: 1,
+            tags: None,
+            groups: None,
+        }
+    }
+
+    fn listing(began: u64, users: &[(&str, &str)], everyone: bool) -> Listing {
+        Listing {
+            began,
+            users: users.iter().map(|(name, id)| user(name, id)).collect(),
+            everyone,
+            groups: vec![IamGroup {
+                id: "AGPA1".into(),
+                name: "keymaker_devs".into(),
+                path: "/".into(),
+                created: 1,
+            }],
+            members: BTreeMap::from([("keymaker_devs".to_owned(), BTreeSet::from(["alice".to_owned()]))]),
+        }
+    }
+
+    fn many(count: usize) -> Vec<(String, String)> {
+        (0..count).map(|n| (format!("user{n}"), format!("AIDA{n}"))).collect()
+    }
+
+    fn learned(users: &[(String, String)]) -> Facts {
+        let users: Vec<(&str, &str)> = users.iter().map(|(name, id)| (name.as_str(), id.as_str())).collect();
+        let mut facts = Facts::of_account("1".into());
+        facts.learn_listing(&listing(100, &users, true), Vec::new(), 100);
+        facts
+    }
+
+    fn pass_without_them(facts: &mut Facts, everyone: bool, now: u64, sighting: impl Fn() -> Sighting) -> Vec<String> {
+        let listing = listing(now, &[], everyone);
+        let sightings = facts
+            .missing_from(&listing)
+            .into_iter()
+            .map(|(id, _)| (id, sighting()))
+            .collect();
+        facts.learn_listing(&listing, sightings, now)
+    }
+
+    // P3
+    #[test]
+    fn a_user_missing_from_a_listing_stays_until_iam_says_so_about_that_user() {
+        let mut facts = learned(&many(2));
+        assert!(pass_without_them(&mut facts, true, 200, || Sighting::Unanswered).is_empty());
+        assert_eq!(facts.users["AIDA0"].answered_at, 100);
+        assert!(
+            pass_without_them(&mut facts, true, 300, || Sighting::Found(user("user0", "AIDA0")))
+                .contains(&"AIDA1".to_owned())
+        );
+        assert_eq!(facts.users.keys().collect::<Vec<_>>(), ["AIDA0"]);
+        assert_eq!(pass_without_them(&mut facts, true, 400, || Sighting::Gone), ["AIDA0"]);
+    }
+
+    // P3
+    #[test]
+    fn without_a_listing_of_everyone_two_answers_ten_seconds_apart_are_needed() {
+        let mut facts = learned(&many(1));
+        assert!(pass_without_them(&mut facts, false, 200, || Sighting::Gone).is_empty());
+        assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
+        assert!(pass_without_them(&mut facts, false, 209, || Sighting::Gone).is_empty());
+        assert_eq!(pass_without_them(&mut facts, false, 210, || Sighting::Gone), ["AIDA0"]);
+    }
+
+    // P3
+    #[test]
+    fn many_users_vanishing_at_once_wait_for_a_second_pass_but_may_not_log_in() {
+        let mut facts = learned(&many(20));
+        assert!(pass_without_them(&mut facts, true, 200, || Sighting::Gone).is_empty());
+        assert!(facts.users.values().all(|user| user.doubted_since == Some(200)));
+        assert_eq!(pass_without_them(&mut facts, true, 300, || Sighting::Gone).len(), 20);
+    }
+
+    #[test]
+    fn a_user_seen_again_is_doubted_no_longer() {
+        let mut facts = learned(&many(1));
+        facts.learn_gone("user0", 200);
+        assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
+        facts.learn_answers(&user("user0", "AIDA0"), &[], 201);
+        assert_eq!(
+            (facts.users["AIDA0"].doubted_since, facts.users["AIDA0"].answered_at),
+            (None, 201)
+        );
+    }
+
+    // P2
+    #[test]
+    fn a_user_made_again_under_the_same_name_is_another_and_the_first_is_doubted() {
+        let mut facts = learned(&many(1));
+        facts.learn_answers(&user("user0", "AIDANEW"), &[], 200);
+        assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
+        assert_eq!(facts.user_named("user0").map(|(id, _)| id.as_str()), Some("AIDANEW"));
+    }
+
+    // P9
+    #[test]
+    fn a_pass_that_began_before_a_nudge_does_not_undo_what_the_nudge_learned() {
+        let mut facts = Facts::of_account("1".into());
+        facts.learn_answers(&user("alice", "AIDAA"), &[], 150);
+        facts.learn_gone("alice", 151);
+        facts.learn_listing(&listing(100, &[("alice", "AIDAA")], true), Vec::new(), 160);
+        assert_eq!(
+            (facts.users["AIDAA"].groups.len(), facts.users["AIDAA"].doubted_since),
+            (0, Some(151))
+        );
+    }
+
+    #[test]
+    fn memberships_follow_the_groups_that_were_asked_for_and_deleted_groups_go() {
+        let mut facts = Facts::of_account("1".into());
+        facts.learn_listing(
+            &listing(100, &[("alice", "AIDAA"), ("bob", "AIDAB")], true),
+            Vec::new(),
+            100,
+        );
+        assert_eq!(
+            facts.users["AIDAA"].groups,
+            BTreeSet::from(["keymaker_devs".to_owned()])
+        );
+        facts
+            .users
+            .get_mut("AIDAB")
+            .unwrap()
+            .groups
+            .extend(["keymaker_devs".to_owned(), "deleted".to_owned()]);
+        facts.learn_listing(
+            &listing(200, &[("alice", "AIDAA"), ("bob", "AIDAB")], true),
+            Vec::new(),
+            200,
+        );
+        assert!(facts.users["AIDAB"].groups.is_empty());
+        assert_eq!(facts.users["AIDAB"].answered_at, 200);
+    }
+}

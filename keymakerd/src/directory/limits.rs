@@ -1,0 +1,201 @@
+//! What keeps the account's quota whole and callers' waits short: token buckets, and the memory of what is not answering.
+//! Pure: time comes in as a parameter. The nudges and the probe call it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use keymaker_aws::Action;
+
+/// So many at once, then so many a second.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenBucket {
+    capacity: f64,
+    per_second: f64,
+    level: f64,
+    at: Instant,
+}
+
+impl TokenBucket {
+    /// A full bucket of `capacity` tokens that gains `per_second`.
+    pub fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
+        Self {
+            capacity: capacity.into(),
+            per_second,
+            level: capacity.into(),
+            at: now,
+        }
+    }
+
+    /// Takes a token, if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        let taken = self.level >= 1.0;
+        if taken {
+            self.level -= 1.0;
+        }
+        taken
+    }
+
+    /// Whether nothing has been taken for so long that the bucket need not be remembered.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.level >= self.capacity
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.level = (self.level + passed * self.per_second).min(self.capacity);
+        self.at = now;
+    }
+}
+
+/// Names nobody has seen, by the uid that asks. Root's bucket is its own and larger: sshd asks as root, for whatever scanners try.
+#[derive(Debug)]
+pub struct UnknownNames {
+    by_uid: BTreeMap<u32, TokenBucket>,
+}
+
+impl UnknownNames {
+    /// Everybody's bucket is full.
+    pub fn new() -> Self {
+        Self {
+            by_uid: BTreeMap::new(),
+        }
+    }
+
+    /// Whether this uid may spend a call on an unknown name now.
+    pub fn may_ask(&mut self, uid: u32, now: Instant) -> bool {
+        if self.by_uid.len() > 1024 {
+            self.by_uid.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let (capacity, per_second) = if uid == 0 { (30, 2.0) } else { (6, 0.5) };
+        self.by_uid
+            .entry(uid)
+            .or_insert_with(|| TokenBucket::new(capacity, per_second, now))
+            .take(now)
+    }
+}
+
+/// Whose nudges: what keeps one socket from answering must not silence the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Door {
+    /// lookup.sock
+    Lookup,
+    /// login.sock
+    Login,
+}
+
+/// What is not answering now, by socket and action. The account needs no place here: when it changes, all is forgotten.
+#[derive(Debug, Default)]
+pub struct Outages {
+    open: BTreeMap<(Door, Action), Outage>,
+}
+
+/// One action that does not answer.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// Why, for the administrator.
+    pub why: String,
+    /// The IAM user name at which it failed: the probe asks for it again.
+    pub name: String,
+    probe_at: Instant,
+    pause: Duration,
+}
+
+const FIRST_PROBE: Duration = Duration::from_secs(10);
+const LAST_PROBE: Duration = Duration::from_secs(60);
+
+impl Outages {
+    /// Whether a nudge that needs this action is to be answered "cannot tell" at once.
+    pub fn is_open(&self, door: Door, action: Action) -> bool {
+        self.open.contains_key(&(door, action))
+    }
+
+    /// This action got no answer.
+    pub fn begin(&mut self, door: Door, action: Action, name: &str, why: String, now: Instant) {
+        let outage = self.open.entry((door, action)).or_insert_with(|| Outage {
+            why: String::new(),
+            name: name.to_owned(),
+            probe_at: now + FIRST_PROBE,
+            pause: FIRST_PROBE,
+        });
+        outage.why = why;
+    }
+
+    /// This action answers again, at either socket: both ask the same service.
+    pub fn end(&mut self, action: Action) {
+        self.open.retain(|(_, open), _| *open != action);
+    }
+
+    /// Everything may be tried again.
+    pub fn forget(&mut self) {
+        self.open.clear();
+    }
+
+    /// What is to be probed now, each with the name that failed; each waits longer for its next turn, up to a minute.
+    pub fn due(&mut self, now: Instant) -> BTreeMap<Action, String> {
+        let mut due = BTreeMap::new();
+        for ((_, action), outage) in self.open.iter_mut().filter(|(_, outage)| outage.probe_at <= now) {
+            outage.pause = (outage.pause * 2).min(LAST_PROBE);
+            outage.probe_at = now + outage.pause;
+            due.insert(*action, outage.name.clone());
+        }
+        due
+    }
+
+    /// Everything that does not answer, for the status.
+    pub fn list(&self) -> impl Iterator<Item = (Action, &Outage)> {
+        self.open.iter().map(|((_, action), outage)| (*action, outage))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_bucket_gives_its_capacity_and_then_its_rate() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(3, 0.5, start);
+        assert_eq!((0..5).filter(|_| bucket.take(start)).count(), 3);
+        assert!(!bucket.take(start + SECOND));
+        assert!(bucket.take(start + 2 * SECOND));
+        assert!(!bucket.is_full(start + 3 * SECOND));
+        assert!(bucket.is_full(start + 60 * SECOND));
+    }
+
+    // P9
+    #[test]
+    fn a_local_user_who_spends_their_tokens_spends_nobody_elses() {
+        let start = Instant::now();
+        let mut names = UnknownNames::new();
+        while names.may_ask(1001, start) {}
+        assert!(names.may_ask(0, start) && names.may_ask(1002, start));
+    }
+
+    #[test]
+    fn an_outage_is_probed_after_ten_seconds_and_then_less_often_up_to_a_minute() {
+        let start = Instant::now();
+        let mut outages = Outages::default();
+        outages.begin(Door::Login, Action::GET_USER, "alice", "timeout".into(), start);
+        let mut probes = Vec::new();
+        for second in 0..200 {
+            if !outages.due(start + second * SECOND).is_empty() {
+                probes.push(second);
+            }
+        }
+        assert_eq!(probes, [10, 30, 70, 130, 190]);
+    }
+
+    #[test]
+    fn an_outage_at_one_socket_leaves_the_other_alone_and_ends_for_both() {
+        let start = Instant::now();
+        let mut outages = Outages::default();
+        outages.begin(Door::Lookup, Action::GET_USER, "x", "throttled".into(), start);
+        assert!(outages.is_open(Door::Lookup, Action::GET_USER) && !outages.is_open(Door::Login, Action::GET_USER));
+        outages.end(Action::GET_USER);
+        assert!(!outages.is_open(Door::Lookup, Action::GET_USER));
+    }
+}

@@ -1,0 +1,133 @@
+//! What root orders by `keymaker sync`, `invalidate`, `release`, `accept-settings` and `reset`. Each returns the line that the
+//! command prints: `done …` or `failed …`, with the remedy.
+
+use std::rc::Rc;
+
+use keymaker_core::name::UserName;
+use keymaker_core::protocol::Answer;
+use tracing::info;
+
+use super::facts::Facts;
+use super::iam::Iam;
+use super::service::Service;
+
+impl<I: Iam + 'static> Service<I> {
+    /// A full pass now.
+    pub async fn order_pass(self: &Rc<Self>) -> String {
+        self.state_mut().grade_until = None;
+        let passed = self.pass().await;
+        let state = self.state();
+        match passed {
+            Answer::Fresh => {
+                let (users, groups) = (state.published.users, state.published.groups);
+                done(format_args!(
+                    "{users} users and {groups} groups are published (grade {})",
+                    state.grade.number()
+                ))
+            }
+            _ => failed(
+                state
+                    .last_failure
+                    .as_deref()
+                    .unwrap_or("the pass was interrupted; try again"),
+            ),
+        }
+    }
+
+    /// The next nudge of this user, or of everybody, asks IAM.
+    pub fn order_invalidation(&self, name: Option<UserName>) -> String {
+        let mut state = self.state_mut();
+        state.outages.forget();
+        state.no_such_user.clear();
+        let Some(name) = name else {
+            state.facts.users.values_mut().for_each(|user| user.ask_again = true);
+            return done(format_args!("every user is asked for again at the next login"));
+        };
+        let iam_name = state.iam_name(name.as_str());
+        let named = state.facts.users.values_mut().filter(|user| user.name == iam_name);
+        let count = named.map(|user| user.ask_again = true).count();
+        match count {
+            0 => failed(&format!(
+                "no user {name} is known here; 'keymaker why {name}' says more"
+            )),
+            _ => done(format_args!("{name} is asked for again at the next login")),
+        }
+    }
+
+    /// A name that a deleted IAM user held here becomes its present holder's (P2). The command moves the old home away.
+    pub fn order_release(&self, name: UserName) -> String {
+        let holder = {
+            let mut state = self.state_mut();
+            let iam_name = state.iam_name(name.as_str());
+            let present = state.facts.user_named(&iam_name).map(|(id, _)| id.clone());
+            if state.ids.holder_of_name(name).is_none() {
+                return failed(&format!(
+                    "nobody held the name {name} on this host; there is nothing to release"
+                ));
+            }
+            if present.as_deref() == state.ids.holder_of_name(name) {
+                return failed(&format!(
+                    "{name} is held by its present IAM user; there is nothing to release"
+                ));
+            }
+            let before = state.ids.release(name);
+            state
+                .facts
+                .users
+                .values_mut()
+                .filter(|user| user.name == iam_name)
+                .for_each(|user| user.ask_again = true);
+            before
+        };
+        let (holder, uid) = holder.unwrap_or_default();
+        info!(%name, %holder, "an administrator has released the name");
+        match (self.publish(), uid) {
+            (Ok(()), Some(uid)) => done(format_args!("{name} no longer belongs to uid {uid}")),
+            (Ok(()), None) => done(format_args!("{name} is free")),
+            (Err(error), _) => failed(&error.to_string()),
+        }
+    }
+
+    /// The pending settings are meant.
+    pub async fn order_acceptance(self: &Rc<Self>) -> String {
+        let accepted = self.state_mut().settings.accept();
+        if accepted.is_empty() {
+            return failed("no change of settings is pending");
+        }
+        let text = accepted.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        info!(settings = %text, "an administrator has accepted the settings");
+        if let Err(error) = self.publish() {
+            return failed(&error.to_string());
+        }
+        self.accounts_changed.notify_one();
+        done(format_args!("{text}"))
+    }
+
+    /// Everything is forgotten, and nothing is published until the daemon starts anew: this host becomes an image.
+    pub fn order_reset(&self) -> String {
+        if let Err(error) = self.store.reset() {
+            return failed(&error.to_string());
+        }
+        self.ask(None);
+        let mut state = self.state_mut();
+        state.facts = Facts::default();
+        state.halted = true;
+        drop(state);
+        self.write_status();
+        done(format_args!(
+            "users, ids and settings are forgotten; keymakerd rests until it is started again"
+        ))
+    }
+}
+
+fn done(text: std::fmt::Arguments<'_>) -> String {
+    Answer::Done(&one_line(&text.to_string())).to_string()
+}
+
+fn failed(text: &str) -> String {
+    Answer::Failed(&one_line(text)).to_string()
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

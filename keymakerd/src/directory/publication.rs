@@ -1,0 +1,105 @@
+//! Puts on disk what has changed, in an order that a crash at any point leaves right. Called after every pass, nudge and order, and
+//! when the local accounts change.
+
+use keymaker_core::directory_file::{Directory, Verdict};
+use keymaker_core::name::UserName;
+
+use super::composition::Composition;
+use super::iam::Iam;
+use super::refused::RefusedEntry;
+use super::service::Service;
+use super::store::{Store, StoreError};
+
+/// What is on disk, and what was left out of it.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// Of the directory file; one more at each publication.
+    pub generation: u64,
+    directory: Vec<u8>,
+    keys: Vec<u8>,
+    /// How many users resolve.
+    pub users: usize,
+    /// How many groups of ours there are, private ones not counted.
+    pub groups: usize,
+    /// IAM users and groups that got no entry.
+    pub refused: Vec<RefusedEntry>,
+    /// Users who resolve and may not log in.
+    pub may_not_log_in: Vec<(UserName, Verdict)>,
+    /// Keys of IAM's that sshd is not shown, as sentences.
+    pub unusable_keys: Vec<String>,
+}
+
+impl Published {
+    /// What an earlier life of the daemon left.
+    pub fn left_in(store: &Store) -> Self {
+        let directory = store.published("directory");
+        let generation = store
+            .directory()
+            .map_or(0, |directory: Directory| directory.generation());
+        Self {
+            generation,
+            directory,
+            keys: store.published("keys"),
+            ..Self::default()
+        }
+    }
+}
+
+impl<I: Iam + 'static> Service<I> {
+    /// Publishes what is known. On an error the files stand as they were, and the next change tries again.
+    pub fn publish(&self) -> Result<(), StoreError> {
+        let published = self.publish_files();
+        self.write_status();
+        published
+    }
+
+    /// From now on nobody of ours may log in, until everything has answered again.
+    pub fn lose_contact(&self) {
+        self.state_mut().contact = None;
+        if let Err(error) = self.store.forget_contact() {
+            tracing::error!(%error, "the last contact cannot be forgotten");
+        }
+    }
+
+    fn publish_files(&self) -> Result<(), StoreError> {
+        let mut state = self.state_mut();
+        if state.halted {
+            return Ok(());
+        }
+        self.store.save("settings.json", &state.settings)?;
+        // Nobody has told us of anybody: what an earlier life published stands.
+        if state.facts.account.is_none() {
+            return Ok(());
+        }
+        let composition = Composition::of(&mut state, self.clock.unix());
+        // First what only keymakerd reads: no id is published whose owner is not on record (P2).
+        self.store.save("ids.json", &state.ids)?;
+        self.store
+            .save("facts.json", &state.facts.as_of_contact(state.contact))?;
+        let published = &mut state.published;
+        let unchanged = composition
+            .directory
+            .build(published.generation)
+            .map_err(StoreError::Unbuildable)?;
+        if unchanged != published.directory {
+            let bytes = composition
+                .directory
+                .build(published.generation + 1)
+                .map_err(StoreError::Unbuildable)?;
+            self.store.publish("directory", &bytes)?;
+            published.generation += 1;
+            published.directory = bytes;
+        }
+        let bytes = composition.keys.build(0).map_err(StoreError::Unbuildable)?;
+        if bytes != published.keys {
+            self.store.publish("keys", &bytes)?;
+            published.keys = bytes;
+        }
+        published.users = composition.users;
+        published.groups = composition.groups;
+        published.refused = composition.refused;
+        published.may_not_log_in = composition.may_not_log_in;
+        published.unusable_keys = composition.unusable_keys;
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! The directory of one host: what is known, who is asked, what is published. [`super::sync`] brings it up to date as a whole,
+//! [`super::nudge`] one user at a time, [`super::publication`] writes it out; `daemon.rs` owns it.
+//!
+//! Everything runs on one thread. State is borrowed between awaits only, never across one: no lock is held while AWS is asked.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use keymaker_core::protocol::Answer;
+use tokio::sync::Notify;
+
+use super::facts::Facts;
+use super::flights::Flights;
+use super::iam::Iam;
+use super::ids::IdMap;
+use super::limits::{Outages, UnknownNames};
+use super::publication::Published;
+use super::store::Store;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::local_accounts::LocalAccounts;
+use crate::settings::{EffectiveSettings, IdResolver, KeptSettings};
+
+/// How long "no such user", "not in the required group" and "no active key" are believed without asking again, in seconds.
+pub const NEGATIVE_TTL: u64 = 5;
+
+/// The directory of this host.
+pub struct Service<I> {
+    state: RefCell<State>,
+    accounts: RefCell<Option<Rc<Accounts<I>>>>,
+    pub(super) nudges: Rc<Flights<Answer<'static>>>,
+    pub(super) passes: Rc<Flights<Answer<'static>>>,
+    /// The daemon is to reach for other accounts, and then to make a pass.
+    pub accounts_changed: Notify,
+    pub(crate) store: Store,
+    pub(super) clock: Rc<Clock>,
+}
+
+/// Whom to ask: clients of the accounts, by patience.
+pub struct Accounts<I> {
+    /// Where these people live, as the settings said when the clients were made.
+    pub id_resolver: Option<IdResolver>,
+    /// This host's own account, for its role.
+    pub host: I,
+    /// The name of this host's role; `None` where it has none (tests by hand with a user's credentials).
+    pub host_role: Option<String>,
+    /// The account that holds the people; patient, for passes.
+    pub people: I,
+    /// The same in a hurry, for nudges.
+    pub people_nudged: I,
+}
+
+/// What the daemon knows.
+pub struct State {
+    /// The administrator's file.
+    pub config: Config,
+    /// The role description's settings, as last read.
+    pub settings: KeptSettings,
+    /// What IAM last said.
+    pub facts: Facts,
+    /// The accounts of this host, which always win.
+    pub local: LocalAccounts,
+    /// Who has which number and name here, for ever.
+    pub ids: IdMap,
+    /// What is on disk for everybody to read.
+    pub published: Published,
+    /// The last pass in which everything answered, unix time.
+    pub contact: Option<u64>,
+    /// The EC2 instance on which this runs, once known.
+    pub instance_id: Option<String>,
+    /// Which listings the role allows.
+    pub grade: Grade,
+    /// When a denied listing is tried again.
+    pub grade_until: Option<Instant>,
+    /// What is not answering.
+    pub outages: Outages,
+    /// What each uid may still ask about.
+    pub unknown_names: UnknownNames,
+    /// Names that IAM does not have, and until when that is believed.
+    pub no_such_user: BTreeMap<String, Instant>,
+    /// When a pass was last begun because unknown names had run out of tokens.
+    pub early_pass: Option<Instant>,
+    /// The last pass's failure, for the status; `None` after a good one.
+    pub last_failure: Option<String>,
+    /// What could not be read in the role's description.
+    pub settings_problems: Vec<String>,
+    /// Whether everything was forgotten by order: nothing is asked or published until the next start.
+    pub halted: bool,
+    /// Whether the last pass was throttled, which stretches the interval.
+    pub throttled: bool,
+}
+
+/// What the instance's role allows us to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grade {
+    /// GetAccountAuthorizationDetails: everyone, with groups and tags; only where configured.
+    One,
+    /// ListUsers: everyone.
+    #[default]
+    Two,
+    /// ListGroups and GetGroup: the members of our groups, and who is asked for by name.
+    Three,
+}
+
+impl Grade {
+    /// The number by which the documentation knows it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+}
+
+impl<I: Iam + 'static> Service<I> {
+    /// The service as it was left: `state` holds what was kept.
+    pub fn new(state: State, store: Store, clock: Rc<Clock>) -> Rc<Self> {
+        Rc::new(Self {
+            state: RefCell::new(state),
+            accounts: RefCell::new(None),
+            nudges: Flights::new(),
+            passes: Flights::new(),
+            accounts_changed: Notify::new(),
+            store,
+            clock,
+        })
+    }
+
+    /// The state, to read. Never hold it across an await.
+    pub fn state(&self) -> Ref<'_, State> {
+        self.state.borrow()
+    }
+
+    /// The state, to change. Never hold it across an await.
+    pub fn state_mut(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+
+    /// Whom to ask now; `None` while there is no way to AWS.
+    pub fn accounts(&self) -> Option<Rc<Accounts<I>>> {
+        self.accounts.borrow().clone()
+    }
+
+    /// From now on these accounts are asked.
+    pub fn ask(&self, accounts: Option<Accounts<I>>) {
+        *self.accounts.borrow_mut() = accounts.map(Rc::new);
+        self.state_mut().outages.forget();
+    }
+
+    /// The settings in force.
+    pub fn effective(&self) -> EffectiveSettings {
+        self.state().effective()
+    }
+}
+
+impl State {
+    /// The settings in force: the file's, and below them the role description's.
+    pub fn effective(&self) -> EffectiveSettings {
+        EffectiveSettings::of(&self.config, &self.settings)
+    }
+
+    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the name of the user whose name folds to it.
+    pub fn iam_name(&self, login: &str) -> String {
+        let wanted = format!("{login}{}", self.effective().user_suffix);
+        if self.config.lowercase_names {
+            let folded = self
+                .facts
+                .users
+                .values()
+                .find(|user| user.name.eq_ignore_ascii_case(&wanted));
+            if let Some(user) = folded {
+                return user.name.clone();
+            }
+        }
+        wanted
+    }
+}

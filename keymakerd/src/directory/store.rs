@@ -1,0 +1,165 @@
+//! What is on disk: the public files that everybody reads and the private ones that only keymakerd does.
+//!
+//! Private files are written before the public ones that rest on them: no uid is ever published whose owner is not on record (P2).
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use keymaker_core::directory_file::Directory;
+use keymaker_core::published_file::writer::{BuildError, replace_file};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Where the files lie.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// World-readable: directory, keys, contact.
+    pub public: PathBuf,
+    /// Only keymakerd's: ids.json, settings.json, facts.json.
+    pub private: PathBuf,
+    /// status.json.
+    pub run: PathBuf,
+}
+
+/// Why something could not be read from or written to disk.
+#[derive(Debug)]
+pub enum StoreError {
+    /// a file could not be read
+    Unreadable(PathBuf, io::Error),
+    /// a file is damaged
+    Damaged(PathBuf, String),
+    /// a file could not be written
+    Unwritable(PathBuf, io::Error),
+    /// the records do not make a file
+    Unbuildable(BuildError),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreadable(path, error) => write!(f, "{} cannot be read: {error}", path.display()),
+            Self::Damaged(path, error) => {
+                write!(
+                    f,
+                    "{} is damaged ({error}); put back a backup, or move it away: then ids are drawn anew",
+                    path.display()
+                )
+            }
+            Self::Unwritable(path, error) => {
+                write!(f, "{} cannot be written: {error}; is the disk full?", path.display())
+            }
+            Self::Unbuildable(error) => {
+                write!(f, "the directory cannot be laid out: {error}; what is published stands")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl Store {
+    /// Reads a private file; `None` where there is none.
+    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let path = self.private.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| StoreError::Damaged(path, error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Unreadable(path, error)),
+        }
+    }
+
+    /// Writes a private file where its content has changed.
+    pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let path = self.private.join(name);
+        let bytes = serde_json::to_vec(value).map_err(|error| StoreError::Unwritable(path.clone(), error.into()))?;
+        if std::fs::read(&path).is_ok_and(|old| old == bytes) {
+            return Ok(());
+        }
+        replace_file(&path, &bytes, 0o600).map_err(|error| StoreError::Unwritable(path, error))
+    }
+
+    /// Writes a public file.
+    pub fn publish(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.public.join(name);
+        replace_file(&path, bytes, 0o644).map_err(|error| StoreError::Unwritable(path, error))
+    }
+
+    /// The bytes of a public file as they are; empty where there is none.
+    pub fn published(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.public.join(name)).unwrap_or_default()
+    }
+
+    /// The directory as it was left, if it is whole.
+    pub fn directory(&self) -> Option<Directory> {
+        Directory::open(&self.public.join("directory")).ok()
+    }
+
+    /// Records that everything answered at this unix time.
+    pub fn touch_contact(&self, at: u64) -> Result<(), StoreError> {
+        let path = self.public.join("contact");
+        let unwritable = |error| StoreError::Unwritable(path.clone(), error);
+        if !path.exists() {
+            replace_file(&path, b"", 0o644).map_err(unwritable)?;
+        }
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(time))
+            .map_err(unwritable)
+    }
+
+    /// When everything last answered, unix time; `None`: not since this instance was made.
+    pub fn contact(&self) -> Option<u64> {
+        let modified = keymaker_core::login::last_contact(&self.public.join("contact"))?;
+        modified
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .map(|age| age.as_secs())
+    }
+
+    /// From now on there is no contact, so nobody of ours may log in until there is again.
+    pub fn forget_contact(&self) -> Result<(), StoreError> {
+        remove(&self.public.join("contact"))
+    }
+
+    /// Forgets everything: this host becomes an image.
+    pub fn reset(&self) -> Result<(), StoreError> {
+        for name in ["contact", "keys", "directory"] {
+            remove(&self.public.join(name))?;
+        }
+        for name in ["facts.json", "settings.json", "ids.json"] {
+            remove(&self.private.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the status for everybody to read. It is a report: nothing is decided by it, and no failure of it matters.
+    pub fn write_status(&self, status: &impl Serialize) {
+        let path = self.run.join("status.json");
+        let written = serde_json::to_vec_pretty(status).map_err(io::Error::from);
+        if let Err(error) = written.and_then(|bytes| write_beside(&path, &bytes)) {
+            tracing::warn!(%error, path = %path.display(), "could not write the status");
+        }
+    }
+}
+
+/// As `replace_file`, without waiting for the disk: /run is memory, and the status is written at every change.
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let aside = path.with_extension("new");
+    std::fs::write(&aside, bytes)?;
+    std::fs::set_permissions(&aside, PermissionsExt::from_mode(0o644))?;
+    std::fs::rename(&aside, path)
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Unwritable(path.to_owned(), error)),
+        _ => Ok(()),
+    }
+}

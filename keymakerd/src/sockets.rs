@@ -1,0 +1,177 @@
+//! The two request sockets: a line in, a line out. Everything a local user can send to keymakerd passes through this file.
+//!
+//! Each socket has its own task; each connection is one question, read within a second and answered within [`LONGEST`]. Whoever has
+//! too many connections open is hung up on, which a client reports at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use keymaker_core::name::UserName;
+use keymaker_core::protocol::{Answer, Asker, MAX_ANSWER, MAX_QUESTION, Question};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::directory::iam::Iam;
+use crate::directory::nudge::Cause;
+use crate::directory::service::Service;
+
+/// A full pass over a large account takes minutes.
+const LONGEST: Duration = Duration::from_secs(600);
+const READING: Duration = Duration::from_secs(1);
+const MOST_PER_UID: usize = 32;
+const MOST_OF_ROOT: usize = 256;
+
+/// Which socket a connection came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// lookup.sock
+    Lookup,
+    /// login.sock
+    Login,
+}
+
+/// Makes a socket that whoever `mode` allows may connect to; `group` owns it where one is given.
+pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::os::unix::fs::chown(path, None, group)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// Answers whoever connects, for ever.
+pub async fn serve<I: Iam + 'static>(door: Door, listener: UnixListener, service: Rc<Service<I>>) {
+    let open: Rc<RefCell<BTreeMap<u32, usize>>> = Rc::default();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // Out of descriptors, or the client has gone: the next one may do better.
+            Err(error) => {
+                tracing::warn!(%error, "could not take a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let Some(place) = Place::take(&open, peer.uid()) else {
+            continue;
+        };
+        let service = Rc::clone(&service);
+        tokio::task::spawn_local(async move {
+            // A client that is slow or gone loses its answer and nothing else.
+            let _ = tokio::time::timeout(LONGEST, converse(door, stream, place.uid, service)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn converse<I: Iam + 'static>(
+    door: Door,
+    mut stream: UnixStream,
+    uid: u32,
+    service: Rc<Service<I>>,
+) -> io::Result<()> {
+    let line = tokio::time::timeout(READING, read_line(&mut stream)).await??;
+    let asker = asker(door, uid, &service);
+    let question = match door {
+        Door::Lookup => UserName::parse(&line).ok().map(Question::Lookup),
+        Door::Login => Question::parse(&line),
+    };
+    let mut answer = match question {
+        Some(question) if asker.may_ask(&question) => answer(&service, question, asker, uid).await,
+        Some(_) => Answer::NotPermitted.to_string(),
+        // Hung up on: what speaks so is not one of ours.
+        None => return Ok(()),
+    };
+    answer.truncate(answer.floor_char_boundary(MAX_ANSWER - 1));
+    answer.push('\n');
+    stream.write_all(answer.as_bytes()).await
+}
+
+async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut line = [0; MAX_QUESTION];
+    let mut filled = 0;
+    loop {
+        let read = stream.read(line.get_mut(filled..).unwrap_or_default()).await?;
+        // The end, or a line too long for any question.
+        if read == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        filled += read;
+        if let Some(said) = line.get(..filled).and_then(|said| said.strip_suffix(b"\n")) {
+            return Ok(said.to_vec());
+        }
+    }
+}
+
+fn asker<I: Iam + 'static>(door: Door, uid: u32, service: &Service<I>) -> Asker {
+    let state = service.state();
+    let is = |name: &str| state.local.user(name).and_then(|user| user.uid) == Some(uid);
+    match door {
+        Door::Lookup => Asker::Anyone,
+        Door::Login if uid == 0 => Asker::Root,
+        Door::Login if is(keymaker_core::paths::KEYMAKER_KEYS) => Asker::KeysCommand,
+        Door::Login if is("credd") => Asker::Credd,
+        Door::Login => Asker::Anyone,
+    }
+}
+
+async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, asker: Asker, uid: u32) -> String {
+    let login = if asker == Asker::Root {
+        Cause::Login
+    } else {
+        Cause::Question
+    };
+    match question {
+        Question::Lookup(name) => service.refresh_account(name, Cause::Lookup { uid }).await.to_string(),
+        Question::Account(name) => service.refresh_account(name, login).await.to_string(),
+        Question::Keys(name) => service.refresh_keys(name).await.to_string(),
+        Question::Sync => service.order_pass().await,
+        Question::Invalidate(name) => service.order_invalidation(name),
+        Question::Release(name) => service.order_release(name),
+        Question::AcceptSettings => service.order_acceptance().await,
+        Question::Reset => service.order_reset(),
+    }
+}
+
+/// One of the connections that a uid may have open.
+struct Place {
+    open: Rc<RefCell<BTreeMap<u32, usize>>>,
+    uid: u32,
+}
+
+impl Place {
+    fn take(open: &Rc<RefCell<BTreeMap<u32, usize>>>, uid: u32) -> Option<Self> {
+        let most = if uid == 0 { MOST_OF_ROOT } else { MOST_PER_UID };
+        let mut counts = open.borrow_mut();
+        let count = counts.entry(uid).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Self {
+            open: Rc::clone(open),
+            uid,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.open.borrow_mut();
+        if let Some(count) = counts.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.uid);
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! /run/keymaker/status.json: what keymakerd thinks of itself, for `keymaker status`, `why`, `doctor` and monitoring.
+//!
+//! A report and nothing else: no program decides anything by it. docs/status.md describes each field.
+
+use keymaker_core::directory_file::Verdict;
+use serde::Serialize;
+
+use crate::directory::iam::Iam;
+use crate::directory::service::{Grade, Service, State};
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    account: Option<&'a str>,
+    instance_id: Option<&'a str>,
+    role: Option<&'a str>,
+    grade: u8,
+    grade_means: &'static str,
+    better_grade_needs: Option<&'static str>,
+    settings_known: bool,
+    required_group: Option<&'a str>,
+    id_resolver_account: Option<&'a str>,
+    pending_settings: Vec<String>,
+    settings_problems: &'a [String],
+    contact: Option<u64>,
+    max_stale: u32,
+    last_failure: Option<&'a str>,
+    outages: Vec<Silence>,
+    generation: u64,
+    users: usize,
+    groups: usize,
+    refused_entries: Vec<RefusedEntryStatus<'a>>,
+    may_not_log_in: Vec<MayNotLogIn>,
+    unusable_keys: &'a [String],
+    halted: bool,
+}
+
+/// One action that does not answer.
+#[derive(Serialize)]
+struct Silence {
+    action: &'static str,
+    why: String,
+}
+
+/// An IAM user or group that gets no entry.
+#[derive(Serialize)]
+struct RefusedEntryStatus<'a> {
+    kind: String,
+    iam_id: &'a str,
+    iam_name: &'a str,
+    why: String,
+}
+
+/// A user who resolves and may not log in.
+#[derive(Serialize)]
+struct MayNotLogIn {
+    name: String,
+    why: &'static str,
+}
+
+impl<I: Iam + 'static> Service<I> {
+    /// Writes the status anew.
+    pub fn write_status(&self) {
+        let accounts = self.accounts();
+        let role = accounts.as_ref().and_then(|accounts| accounts.host_role.as_deref());
+        let state = self.state();
+        let settings = state.effective();
+        let published = &state.published;
+        self.store.write_status(&Status {
+            version: env!("CARGO_PKG_VERSION"),
+            account: state.facts.account.as_deref(),
+            instance_id: state.instance_id.as_deref(),
+            role,
+            grade: state.grade.number(),
+            grade_means: grade_means(state.grade),
+            better_grade_needs: better_grade_needs(state.grade),
+            settings_known: settings.known,
+            required_group: settings.require_iam_group.as_deref(),
+            id_resolver_account: settings.id_resolver.as_ref().map(|resolver| resolver.account()),
+            pending_settings: state.settings.pending().iter().map(ToString::to_string).collect(),
+            settings_problems: &state.settings_problems,
+            contact: state.contact,
+            max_stale: state.config.max_stale,
+            last_failure: state.last_failure.as_deref(),
+            outages: silences(&state),
+            generation: published.generation,
+            users: published.users,
+            groups: published.groups,
+            refused_entries: refused_entries(&state),
+            may_not_log_in: may_not_log_in(&state),
+            unusable_keys: &published.unusable_keys,
+            halted: state.halted,
+        });
+    }
+}
+
+fn grade_means(grade: Grade) -> &'static str {
+    match grade {
+        Grade::One => "everyone, with groups and tags, in one call",
+        Grade::Two => "everyone",
+        Grade::Three => "the members of our groups, and others when first asked for by name",
+    }
+}
+
+/// Grade 1 is only taken where configured: asking for it uninvited would look like an attack in CloudTrail.
+fn better_grade_needs(grade: Grade) -> Option<&'static str> {
+    match grade {
+        Grade::One => None,
+        Grade::Two => Some("iam:GetAccountAuthorizationDetails, and grade = 1 in keymakerd.toml"),
+        Grade::Three => Some("iam:ListUsers"),
+    }
+}
+
+fn silences(state: &State) -> Vec<Silence> {
+    let mut silences: Vec<Silence> = state
+        .outages
+        .list()
+        .map(|(action, outage)| Silence {
+            action: action.as_str(),
+            why: outage.why.clone(),
+        })
+        .collect();
+    silences.dedup_by(|a, b| a.action == b.action);
+    silences
+}
+
+fn refused_entries(state: &State) -> Vec<RefusedEntryStatus<'_>> {
+    let entries = state.published.refused.iter();
+    let status = entries.map(|entry| RefusedEntryStatus {
+        kind: entry.kind.to_string(),
+        iam_id: &entry.iam_id,
+        iam_name: &entry.iam_name,
+        why: entry.reason.to_string(),
+    });
+    status.collect()
+}
+
+fn may_not_log_in(state: &State) -> Vec<MayNotLogIn> {
+    let status = |(name, verdict): &(keymaker_core::name::UserName, Verdict)| MayNotLogIn {
+        name: name.to_string(),
+        why: match verdict {
+            Verdict::Allowed => "may log in",
+            Verdict::NotInRequiredGroup => "not in the required IAM group",
+            Verdict::Deleted => "IAM no longer has the user",
+            Verdict::NameHeldByAnother => "the name was another IAM user's here: keymaker release NAME",
+            Verdict::Expired => "the expires tag has passed or cannot be read",
+        },
+    };
+    state.published.may_not_log_in.iter().map(status).collect()
+}
