@@ -1,1 +1,152 @@
+//! What a session decides on a host of a test's own.
 
+use std::fs;
+use std::time::Duration;
+
+use super::*;
+use crate::test_host::{FINGERPRINT, KEY, TestHost, UID};
+
+fn publickey() -> String {
+    format!("publickey {KEY}\n")
+}
+
+/// The session of `name` at sshd.
+fn opening(host: &TestHost, name: &str, auth_info: &str) -> Opening {
+    host.asked(|asked| judge(name.as_bytes(), b"sshd", auth_info.as_bytes(), asked, host.now))
+}
+
+/// Why alice's session with her own key is refused, freshly published after `change`; `None`: it is not.
+fn refusal_after(change: impl FnOnce(&mut TestHost)) -> Option<LoginDecision> {
+    let mut host = TestHost::new();
+    change(&mut host);
+    host.publish();
+    match opening(&host, "alice", &publickey()) {
+        Opening::Refused(decided) => Some(decided.decision),
+        Opening::Welcome(_) => None,
+        Opening::NotOurs => panic!("alice is ours"),
+    }
+}
+
+#[test]
+fn a_login_is_one_line_with_who_and_by_which_key() {
+    let host = TestHost::new();
+    host.publish();
+    let Opening::Welcome(welcome) = opening(&host, "alice", &publickey()) else {
+        panic!("alice may log in");
+    };
+    assert_eq!(
+        welcome.line,
+        format!("login of alice: uid {UID}, IAM UserId AIDAALICE, key {FINGERPRINT}, SourceIdentity alice,")
+    );
+    assert_eq!((welcome.home.as_path(), welcome.uid), (Path::new("/no/such/home"), UID));
+    let Opening::Welcome(welcome) = opening(&host, "alice", "") else {
+        panic!("su proves no key");
+    };
+    assert!(welcome.line.contains(", key none,"));
+}
+
+// P8
+#[test]
+fn a_key_that_iam_does_not_have_for_the_user_starts_nothing() {
+    let foreign = Some(LoginDecision::Refused(Refusal::ForeignKey));
+    assert_eq!(refusal_after(|host| host.keys.keys.clear()), foreign);
+    assert_eq!(
+        refusal_after(|host| host.keys.iam_user_id = "AIDAOLD".to_owned()),
+        foreign
+    );
+    let host = TestHost::new();
+    host.publish();
+    fs::remove_file(host.file("keys")).unwrap();
+    assert!(matches!(
+        opening(&host, "alice", &publickey()),
+        Opening::Refused(Decided {
+            decision: LoginDecision::Refused(Refusal::ForeignKey),
+            ..
+        })
+    ));
+    // Without a key there is nothing to compare.
+    assert!(matches!(opening(&host, "alice", ""), Opening::Welcome(_)));
+}
+
+// P9
+#[test]
+fn a_key_that_iam_has_not_confirmed_within_max_stale_starts_nothing() {
+    let stale = Some(LoginDecision::CannotTell(Doubt::KeysStale));
+    assert_eq!(refusal_after(|host| host.keys.answered_at -= 86_460), stale);
+    assert_eq!(refusal_after(|host| host.now += Duration::from_secs(86_460)), stale);
+}
+
+// P7
+#[test]
+fn who_is_denied_by_account_gets_no_session_either() {
+    assert_eq!(
+        refusal_after(|host| host.alice.tombstone = true),
+        Some(LoginDecision::Refused(Refusal::Deleted))
+    );
+    let another = Some(LoginDecision::Refused(Refusal::EntryOfAnother));
+    assert_eq!(refusal_after(|host| host.resolved = Some(5000)), another);
+    assert_eq!(refusal_after(|host| host.resolved = None), another);
+    // P2
+    assert_eq!(
+        refusal_after(|host| host.alice.home = "/"),
+        Some(LoginDecision::Refused(Refusal::HomeOfAnother))
+    );
+}
+
+// P7 P12
+#[test]
+fn who_is_not_ours_is_ignored_with_and_without_a_directory() {
+    let mut host = TestHost::new();
+    host.resolved = Some(5000);
+    assert!(matches!(opening(&host, "bob", &publickey()), Opening::NotOurs));
+    host.publish();
+    assert!(matches!(opening(&host, "bob", &publickey()), Opening::NotOurs));
+    host.resolved = Some(0);
+    assert!(matches!(opening(&host, "toor", &publickey()), Opening::NotOurs));
+}
+
+// P7
+#[test]
+fn without_a_directory_nobody_of_ours_gets_a_session() {
+    let host = TestHost::new();
+    assert!(matches!(
+        opening(&host, "alice", ""),
+        Opening::Refused(Decided {
+            decision: LoginDecision::CannotTell(Doubt::NoDirectory),
+            ..
+        })
+    ));
+}
+
+#[test]
+fn the_arguments_of_the_pam_line_are_read_and_others_reported() {
+    let parse = |arguments: &[&CStr]| Options::parse(arguments);
+    let plain = parse(&[]);
+    assert_eq!(
+        (plain.make_home, plain.umask, plain.skel.as_path()),
+        (true, 0o077, Path::new("/etc/skel"))
+    );
+    let all = parse(&[c"nohome", c"umask=0027", c"skel=/srv/skel"]);
+    assert_eq!(
+        (all.make_home, all.umask, all.skel.as_path()),
+        (false, 0o027, Path::new("/srv/skel"))
+    );
+    assert!(all.unknown.is_empty());
+    let odd = parse(&[
+        c"umask=9",
+        c"umask=7777",
+        c"umask",
+        c"skel=etc",
+        c"nohome=1",
+        c"debug",
+        c"\xff",
+    ]);
+    assert_eq!(odd.unknown.len(), 7);
+    assert_eq!(
+        Options {
+            unknown: Vec::new(),
+            ..odd
+        },
+        plain
+    );
+}
