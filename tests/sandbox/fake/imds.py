@@ -147,7 +147,8 @@ def listing(folder):
         parts = path.split("/")
         if parts[: len(folder)] == folder and len(parts) > len(folder):
             name = parts[len(folder)]
-            found[name + "/" if len(parts) > len(folder) + 1 else name] = None
+            is_folder = folder and len(parts) > len(folder) + 1  # the service puts no slash to the folders of /latest
+            found[name + "/" if is_folder else name] = None
     return "\n".join(found) or None
 
 
