@@ -259,3 +259,6 @@ impl Serialize for ProxyUrl {
 fn id_range([first, last]: [u32; 2]) -> IdRange {
     IdRange { first, last }
 }
+
+#[cfg(test)]
+mod tests;

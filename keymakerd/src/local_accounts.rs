@@ -170,3 +170,107 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         .map(str::trim_start)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("keymakerd-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn files(&self) -> LocalFiles {
+            let path = |name| self.0.join(name);
+            LocalFiles {
+                passwd: path("passwd"),
+                group: path("group"),
+                shells: path("shells"),
+            }
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn every_name_and_number_of_the_local_files_is_known() {
+        let accounts = LocalAccounts::parse(
+            "root:x:0:0:root:/root:/bin/bash\n# comment:x:5:5\n\n  dave:x:1001:1002::/:/bin/sh\ndave:x:7:7\nbad:x:y:\nshort\nb\u{fffd}d:x:8:8",
+            "root:x:0:\nsudo:x:27:alice, bob,\nodd:x:z:carol\nend:x:99999999999:",
+            "# shells\n/bin/sh\n /bin/bash \n",
+        );
+        assert_eq!(
+            accounts.user("dave"),
+            Some(&LocalUser {
+                uid: Some(1001),
+                gid: Some(1002)
+            }),
+            "the first line counts"
+        );
+        assert!(
+            ["root", "bad", "short"]
+                .iter()
+                .all(|name| accounts.user(name).is_some())
+        );
+        assert!(
+            accounts.user("# comment").is_none() && accounts.user("comment").is_none() && accounts.user("").is_none()
+        );
+        assert_eq!(accounts.group("sudo").unwrap().members, ["alice", "bob"]);
+        assert_eq!(
+            (accounts.group("odd").unwrap().gid, accounts.group("end").unwrap().gid),
+            (None, None)
+        );
+        for id in [0, 1001, 1002, 7, 27] {
+            assert!(accounts.owns_id(id), "{id}");
+        }
+        assert!(!accounts.owns_id(5) && !accounts.owns_id(99));
+        assert!(
+            accounts.allows_shell("/bin/sh")
+                && accounts.allows_shell("/bin/bash")
+                && !accounts.allows_shell("/bin/false")
+        );
+    }
+
+    #[test]
+    fn stamps_are_those_of_the_files_as_read() {
+        let folder = Folder::new("stamps");
+        let files = folder.files();
+        std::fs::write(&files.passwd, "root:x:0:0::/root:/bin/sh\n").unwrap();
+        std::fs::write(&files.group, b"root:x:0:\nb\xff:x:1:\n").unwrap();
+        let accounts = LocalAccounts::read(&files).unwrap();
+        assert_eq!(accounts.passwd, FileStamp::of(&files.passwd.metadata().unwrap()));
+        assert_eq!(accounts.group, FileStamp::of(&files.group.metadata().unwrap()));
+        assert!(
+            accounts.owns_id(1) && accounts.allows_shell("/bin/csh"),
+            "getusershell(3)'s default"
+        );
+    }
+
+    // P1
+    #[test]
+    fn local_files_that_cannot_be_read_whole_are_an_error_and_never_no_accounts() {
+        let folder = Folder::new("errors");
+        let files = folder.files();
+        std::fs::write(&files.passwd, "").unwrap();
+        let error = LocalAccounts::read(&files).unwrap_err();
+        assert!(
+            matches!(error, LocalAccountsError::Unreadable(ref path, _) if *path == files.group),
+            "{error}"
+        );
+        // Its size is never what is read from it, as when a file grows under the reader.
+        let restless = LocalFiles {
+            passwd: "/proc/version".into(),
+            ..files
+        };
+        let error = LocalAccounts::read(&restless).unwrap_err();
+        assert!(matches!(error, LocalAccountsError::Restless(_)), "{error}");
+    }
+}

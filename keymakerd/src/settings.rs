@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, ResolverSetting};
 
 /// The group prefix where nobody says otherwise.
-const DEFAULT_GROUP_PREFIX: &str = "keymaker_";
+pub const DEFAULT_GROUP_PREFIX: &str = "keymaker_";
 
 /// What holds on this host: keymakerd.toml, and below it the role's description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -365,3 +365,6 @@ pub fn is_suffix(text: &str) -> bool {
 fn is_iam_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;

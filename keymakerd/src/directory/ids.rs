@@ -325,3 +325,6 @@ fn tag_uid(value: &str, range: IdRange) -> Result<u32, Refusal> {
         false => Err(Refusal::TagUidOutside(uid, range)),
     }
 }
+
+#[cfg(test)]
+mod tests;

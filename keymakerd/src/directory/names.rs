@@ -226,3 +226,6 @@ impl<'a> Claims<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

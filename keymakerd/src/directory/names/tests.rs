@@ -1,0 +1,314 @@
+//! The rules for names, one by one.
+
+use std::path::Path;
+
+use keymaker_core::name::NameError;
+
+use super::*;
+use crate::settings::KeptSettings;
+
+const PASSWD: &str =
+    "root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/home/ubuntu:/bin/bash\nadm:x:3:4::/:/bin/sh\nbad:x:?:?\n";
+const GROUP: &str =
+    "root:x:0:\nwheel:x:10:\nsudo:x:27:\nadm:x:4:\nzero:x:0:\ndocker:x:998:\nstaff2:x:50:\nbroken:x:y:\n";
+
+struct Host {
+    config: Config,
+    local: LocalAccounts,
+}
+
+impl Host {
+    fn new(config: &str) -> Self {
+        Self {
+            config: Config::parse(config, Path::new("keymakerd.toml")).unwrap(),
+            local: LocalAccounts::parse(PASSWD, GROUP, ""),
+        }
+    }
+
+    fn accept(&self, users: &[&str], groups: &[&str]) -> AcceptedNames {
+        let settings = EffectiveSettings::of(&self.config, &KeptSettings::default());
+        let rules = NameRules {
+            config: &self.config,
+            settings: &settings,
+            local: &self.local,
+        };
+        fn listed<'a>(names: &[&'a str]) -> Vec<InIam<'a>> {
+            // The id is the name, so that an assertion can say who.
+            let split = |name: &&'a str| match name.rsplit_once('/') {
+                Some((path, last)) => InIam {
+                    id: last,
+                    name: last,
+                    path: &name[..=path.len()],
+                },
+                None => InIam {
+                    id: name,
+                    name,
+                    path: "/",
+                },
+            };
+            names.iter().map(split).collect()
+        }
+        rules.accept(&listed(users), &listed(groups))
+    }
+}
+
+impl AcceptedNames {
+    fn logins(&self) -> Vec<&str> {
+        self.users.keys().map(UserName::as_str).collect()
+    }
+
+    fn reason(&self, iam_name: &str) -> &Refusal {
+        &self
+            .refused
+            .iter()
+            .find(|entry| entry.iam_name == iam_name)
+            .unwrap()
+            .reason
+    }
+}
+
+#[test]
+fn the_suffix_is_taken_off_byte_for_byte_and_names_without_it_are_not_ours() {
+    let host = Host::new("linux_user_suffix = \"@x.org\"");
+    let names = host.accept(
+        &[
+            "alice@x.org",
+            "bob",
+            "carol@X.org",
+            "dave@x.org@x.org",
+            "@x.org",
+            "root@x.org",
+        ],
+        &[],
+    );
+    assert_eq!(
+        names.users,
+        BTreeMap::from([(UserName::parse(b"alice").unwrap(), "alice@x.org".to_owned())])
+    );
+    let refused: Vec<&str> = names.refused.iter().map(|entry| entry.iam_name.as_str()).collect();
+    assert_eq!(
+        refused,
+        ["dave@x.org@x.org", "@x.org", "root@x.org"],
+        "bob and carol are reported nowhere"
+    );
+}
+
+// P1
+#[test]
+fn names_of_the_system_and_of_this_host_are_refused() {
+    let host = Host::new("reserved_names = [\"boss\"]");
+    let users = [
+        "root",
+        "ubuntu",
+        "sudo",
+        "postgres",
+        "systemd-x",
+        "_apt",
+        "boss",
+        "staff2",
+        "bad",
+        "broken",
+        "alice",
+    ];
+    let names = host.accept(&users, &[]);
+    assert_eq!(names.logins(), ["alice"]);
+    let is = |name: &str, reason: fn(String) -> Refusal| assert_eq!(*names.reason(name), reason(name.into()));
+    for name in ["root", "ubuntu", "bad"] {
+        is(name, Refusal::LocalUser);
+    }
+    for name in ["sudo", "staff2", "broken"] {
+        is(name, Refusal::LocalGroup);
+    }
+    for name in ["postgres", "systemd-x", "_apt", "boss"] {
+        is(name, Refusal::ReservedName);
+    }
+    let shown = names.refused[0].to_string();
+    assert_eq!(
+        shown,
+        "IAM user \"root\" is refused: root is a user in this host's /etc/passwd"
+    );
+}
+
+#[test]
+fn names_that_are_no_unix_names_are_refused() {
+    let names = Host::new("").accept(
+        &["Alice", "2001", "a b", "bob@x.org", "al=ice", "müller", ""],
+        &["keymaker_", "keymaker_Devs"],
+    );
+    assert!(names.users.is_empty() && names.groups.is_empty());
+    assert_eq!(
+        *names.reason("2001"),
+        Refusal::IllegalName("2001".into(), NameError::BadStart)
+    );
+    assert_eq!(
+        *names.reason("bob@x.org"),
+        Refusal::IllegalName("bob@x.org".into(), NameError::BadCharacter)
+    );
+    assert_eq!(names.refused.len(), 9);
+}
+
+#[test]
+fn capitals_are_folded_in_ascii_only_and_two_that_fold_alike_are_both_refused() {
+    let host = Host::new("lowercase_names = true\nlinux_user_suffix = \"@X\"");
+    let names = host.accept(
+        &["Alice@X", "bob@X", "BOB@X", "\u{212A}arl@X", "Root@X", "eve@x"],
+        &["keymaker_Devs", "Keymaker_ops"],
+    );
+    assert_eq!(names.logins(), ["alice"]);
+    assert_eq!(names.users.values().collect::<Vec<_>>(), ["Alice@X"]);
+    assert_eq!(
+        *names.reason("bob@X"),
+        Refusal::SameName {
+            name: "bob".into(),
+            other_kind: Kind::User,
+            other: "BOB@X".into()
+        }
+    );
+    assert!(matches!(names.reason("BOB@X"), Refusal::SameName { .. }));
+    assert!(
+        matches!(names.reason("\u{212A}arl@X"), Refusal::IllegalName(..)),
+        "the Kelvin sign is not a k"
+    );
+    assert!(
+        matches!(names.reason("Root@X"), Refusal::LocalUser(_)),
+        "names are judged after folding"
+    );
+    assert_eq!(names.groups.keys().collect::<Vec<_>>(), ["keymaker_Devs"]);
+}
+
+#[test]
+fn a_path_narrows_who_is_published() {
+    let names = Host::new("user_path_prefix = \"/staff/\"").accept(
+        &["/staff/alice", "/staff/eu/bob", "/staff2/carol", "dave", "/root"],
+        &[],
+    );
+    assert_eq!((names.logins(), names.refused.len()), (vec!["alice", "bob"], 0));
+}
+
+#[test]
+fn groups_with_the_prefix_become_unix_groups() {
+    let names = Host::new("").accept(&[], &["keymaker_devs", "devs", "keymaker-ops", "KEYMAKER_x"]);
+    let devs = AcceptedGroup {
+        group_id: "keymaker_devs".into(),
+        unix: UnixGroup::Ours(GroupName::parse(b"devs").unwrap()),
+    };
+    assert_eq!(
+        (names.groups, names.refused.len()),
+        (BTreeMap::from([("keymaker_devs".to_owned(), devs)]), 0)
+    );
+    assert_eq!(
+        Host::new("linux_group_prefix = \"\"")
+            .accept(&[], &["devs"])
+            .groups
+            .len(),
+        1
+    );
+}
+
+// P1
+#[test]
+fn a_local_group_is_given_only_where_it_exists_and_the_file_names_it() {
+    let host = Host::new("local_groups = [\"sudo\", \"adm\", \"lxd\", \"zero\", \"broken\", \"devs\"]");
+    let groups = [
+        "sudo", "adm", "lxd", "zero", "broken", "devs", "wheel", "docker", "root", "ubuntu", "disk",
+    ];
+    let groups: Vec<String> = groups.iter().map(|name| format!("keymaker_{name}")).collect();
+    let names = host.accept(&[], &groups.iter().map(String::as_str).collect::<Vec<_>>());
+    let unix: Vec<UnixGroup> = names.groups.values().map(|group| group.unix).collect();
+    let name = |name: &str| GroupName::parse(name.as_bytes()).unwrap();
+    let local = |text, gid| UnixGroup::Local { name: name(text), gid };
+    assert_eq!(
+        unix,
+        [local("adm", 4), UnixGroup::Ours(name("devs")), local("sudo", 27)]
+    );
+    assert_eq!(
+        *names.reason("keymaker_lxd"),
+        Refusal::ReservedName("lxd".into()),
+        "not on this host"
+    );
+    assert_eq!(*names.reason("keymaker_disk"), Refusal::ReservedName("disk".into()));
+    assert_eq!(*names.reason("keymaker_zero"), Refusal::RootGroup("zero".into()));
+    assert_eq!(*names.reason("keymaker_broken"), Refusal::LocalGroup("broken".into()));
+    assert_eq!(
+        *names.reason("keymaker_wheel"),
+        Refusal::LocalGroup("wheel".into()),
+        "not in local_groups"
+    );
+    assert_eq!(*names.reason("keymaker_docker"), Refusal::LocalGroup("docker".into()));
+    assert_eq!(*names.reason("keymaker_root"), Refusal::LocalUser("root".into()));
+    assert_eq!(*names.reason("keymaker_ubuntu"), Refusal::LocalUser("ubuntu".into()));
+    assert!(names.reason("keymaker_docker").to_string().contains("local_groups"));
+}
+
+#[test]
+fn root_is_no_local_group_whatever_the_file_says() {
+    let names = Host::new("local_groups = [\"root\"]").accept(&[], &["keymaker_root"]);
+    assert_eq!(
+        (names.groups.len(), names.reason("keymaker_root")),
+        (0, &Refusal::RootGroup("root".into()))
+    );
+}
+
+#[test]
+fn a_user_and_a_group_of_one_name_are_both_refused() {
+    let names = Host::new("").accept(&["devs", "alice"], &["keymaker_devs", "keymaker_ops"]);
+    assert_eq!(names.logins(), ["alice"]);
+    assert_eq!(names.groups.keys().collect::<Vec<_>>(), ["keymaker_ops"]);
+    let same = |other_kind, other: &str| Refusal::SameName {
+        name: "devs".into(),
+        other_kind,
+        other: other.into(),
+    };
+    assert_eq!(*names.reason("devs"), same(Kind::Group, "keymaker_devs"));
+    assert_eq!(*names.reason("keymaker_devs"), same(Kind::User, "devs"));
+}
+
+#[test]
+fn two_groups_of_one_unix_name_are_both_refused() {
+    for name in ["devs", "sudo"] {
+        let [small, large] = [format!("keymaker_{name}"), format!("keymaker_{}", name.to_uppercase())];
+        let names = Host::new("lowercase_names = true").accept(&["alice"], &[&small, &large]);
+        assert_eq!(
+            (names.groups.len(), names.refused.len(), names.logins()),
+            (0, 2, vec!["alice"]),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn nobody_is_both_accepted_and_refused_and_no_name_is_given_twice() {
+    let host = Host::new("lowercase_names = true\nlocal_groups = [\"sudo\", \"wheel\"]");
+    let pool = [
+        "a", "A", "b", "root", "sudo", "wheel", "devs", "Devs", "9", "x y", "ubuntu", "lxd",
+    ];
+    for seed in 0..4096_usize {
+        let chosen = |mask: usize| {
+            pool.iter()
+                .enumerate()
+                .filter(move |(n, _)| mask >> n & 1 == 1)
+                .map(|(_, name)| *name)
+        };
+        let users: Vec<&str> = chosen(seed).collect();
+        let groups: Vec<String> = chosen((seed * 2_654_435) >> 7)
+            .map(|name| format!("keymaker_{name}"))
+            .collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let names = host.accept(&users, &groups);
+        assert_eq!(
+            names.users.len() + names.groups.len() + names.refused.len(),
+            users.len() + groups.len()
+        );
+        let mut unix: Vec<&str> = names.logins();
+        let of_groups: Vec<GroupName> = names.groups.values().map(|group| group.unix.name()).collect();
+        unix.extend(of_groups.iter().map(GroupName::as_str));
+        let distinct: BTreeSet<&str> = unix.iter().copied().collect();
+        assert_eq!(distinct.len(), unix.len(), "{users:?} {groups:?}");
+        assert!(
+            names
+                .users
+                .keys()
+                .all(|name| host.local.user(name.as_str()).is_none() && host.local.group(name.as_str()).is_none())
+        );
+    }
+}

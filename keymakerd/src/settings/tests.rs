@@ -1,0 +1,230 @@
+//! What a role's description may and may not do to a host.
+
+use std::path::Path;
+
+use super::*;
+
+const RESOLVER: &str = "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=KeymakerIdResolver";
+
+fn config(text: &str) -> Config {
+    Config::parse(text, Path::new("keymakerd.toml")).unwrap()
+}
+
+fn kept(description: &str) -> KeptSettings {
+    let mut kept = KeptSettings::default();
+    let change = kept.observe(Some(description));
+    assert_eq!(
+        (change.applied, change.pending, change.problems),
+        (true, vec![], vec![])
+    );
+    kept
+}
+
+fn effective(kept: &KeptSettings) -> EffectiveSettings {
+    EffectiveSettings::of(&Config::default(), kept)
+}
+
+// The five examples of the Python keymaker.
+#[test]
+fn a_description_is_split_as_the_python_keymaker_splits_it() {
+    for description in [
+        "keymaker_a=b, keymaker_c=d",
+        "keymaker_a=b, keymaker_c='d'",
+        "keymaker_a=b, keymaker_c=\"d\"",
+        "keymaker_a=b,  keymaker_c=d",
+        "Role's description keymaker_a=b keymaker_c=d e=f",
+    ] {
+        let expected = [("keymaker_a", "b"), ("keymaker_c", "d")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(words(description).0, expected, "{description}");
+    }
+    assert!(
+        words("keymaker_a=b=c keymaker_d a_keymaker_e=f KEYMAKER_g=h")
+            .0
+            .is_empty()
+    );
+    assert_eq!(words("keymaker_a=1\nkeymaker_a=2").value("keymaker_a"), Some("2"));
+}
+
+#[test]
+fn all_five_settings_are_read() {
+    let kept = kept(&format!(
+        "Web servers. {RESOLVER}, keymaker_require_iam_group='prod_ssh_users', keymaker_linux_user_suffix=@example.com,\
+         keymaker_linux_group_prefix=unix-"
+    ));
+    assert_eq!(
+        effective(&kept),
+        EffectiveSettings {
+            id_resolver: Some(IdResolver::new("210987654321", "KeymakerIdResolver").unwrap()),
+            require_iam_group: Some("prod_ssh_users".into()),
+            user_suffix: "@example.com".into(),
+            group_prefix: "unix-".into(),
+            known: true,
+        }
+    );
+    let arn = effective(&kept)
+        .id_resolver
+        .unwrap()
+        .role_arn(&"aws-cn".parse().unwrap())
+        .unwrap();
+    assert_eq!(arn.to_string(), "arn:aws-cn:iam::210987654321:role/KeymakerIdResolver");
+}
+
+#[test]
+fn a_role_without_settings_leaves_the_defaults() {
+    for description in [None, Some(""), Some("Web servers of team a=b, keymakers welcome")] {
+        let mut kept = KeptSettings::default();
+        assert!(kept.observe(description).problems.is_empty());
+        let settings = effective(&kept);
+        assert_eq!(
+            (settings.user_suffix.as_str(), settings.group_prefix.as_str()),
+            ("", "keymaker_")
+        );
+        assert_eq!(
+            (settings.id_resolver, settings.require_iam_group, settings.known),
+            (None, None, true)
+        );
+    }
+}
+
+// P3
+#[test]
+fn until_they_are_read_once_the_settings_are_not_known() {
+    assert!(!effective(&KeptSettings::default()).known);
+    assert!(EffectiveSettings::of(&config("role_settings = false"), &KeptSettings::default()).known);
+    let mut kept = KeptSettings::default();
+    let change = kept.observe(Some("keymaker_require_iam_group=prod/ssh"));
+    assert_eq!((change.applied, change.problems.len()), (false, 1));
+    assert!(
+        !effective(&kept).known,
+        "a required group that cannot be read is not none"
+    );
+    assert!(kept.accept().is_empty() && !effective(&kept).known);
+}
+
+// P3
+#[test]
+fn a_description_full_of_rubbish_changes_nothing() {
+    let good = format!(
+        "{RESOLVER} keymaker_require_iam_group=ops keymaker_linux_user_suffix=@x keymaker_linux_group_prefix=unix-"
+    );
+    let before = kept(&good);
+    for (rubbish, problems) in [
+        (
+            "keymaker_id_resolver_account=12 keymaker_id_resolver_iam_role=R keymaker_require_iam_group=o/ps keymaker_linux_user_suffix=é keymaker_linux_group_prefix=",
+            4,
+        ),
+        (
+            "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=a*b keymaker_require_iam_group='' keymaker_linux_user_suffix=\"@ keymaker_linux_group_prefix=$(id)",
+            4,
+        ),
+        (
+            "keymaker_id_resolver_iam_role=R keymaker_require_iam_group=%% keymaker_linux_user_suffix=:: keymaker_linux_group_prefix=;",
+            4,
+        ),
+        (
+            "keymaker_id_resolver_account=210987654321 keymaker_require_iam_group=ops keymaker_linux_user_suffix=@x keymaker_linux_group_prefix=unix-",
+            1,
+        ),
+    ] {
+        let mut after = before.clone();
+        let change = after.observe(Some(rubbish));
+        assert_eq!(
+            (change.applied, change.problems.len()),
+            (false, problems),
+            "{rubbish}: {change:?}"
+        );
+        assert!(change.pending.is_empty(), "{rubbish}");
+        assert_eq!(effective(&after), effective(&before), "{rubbish}");
+        after.accept();
+        assert_eq!(
+            effective(&after),
+            effective(&before),
+            "accepting accepts nothing that was not read: {rubbish}"
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_reported_and_does_no_harm() {
+    let mut kept = KeptSettings::default();
+    let change = kept.observe(Some("keymaker_require_iam_gruop=ops keymaker_linux_user_suffix=@x"));
+    assert_eq!(
+        change.problems,
+        [SettingProblem::UnknownKey("keymaker_require_iam_gruop".into())]
+    );
+    assert_eq!(
+        (effective(&kept).known, effective(&kept).user_suffix.as_str()),
+        (true, "@x")
+    );
+}
+
+#[test]
+fn another_id_resolver_waits_until_it_is_accepted() {
+    let other = RESOLVER.replace("2109", "9999");
+    for (before, after) in [(RESOLVER, other.as_str()), ("", RESOLVER), (RESOLVER, "")] {
+        let mut kept = kept(before);
+        let was = effective(&kept);
+        let change = kept.observe(Some(&format!("{after} keymaker_linux_user_suffix=@x")));
+        assert_eq!(change.pending.len(), 1, "{before} -> {after}");
+        assert_eq!(effective(&kept).id_resolver, was.id_resolver);
+        assert_eq!(effective(&kept).user_suffix, "@x", "everything else applies at once");
+        assert_eq!(kept.accept(), change.pending);
+        assert_ne!(effective(&kept).id_resolver, was.id_resolver);
+        assert!(kept.pending().is_empty());
+    }
+}
+
+#[test]
+fn the_disappearance_of_the_required_group_waits_and_a_new_one_does_not() {
+    let mut kept = kept("keymaker_require_iam_group=ops");
+    let group = |kept: &KeptSettings| effective(kept).require_iam_group;
+    let change = kept.observe(None);
+    assert_eq!(change.pending, [PendingSetting::NoRequiredGroup { now: "ops".into() }]);
+    assert_eq!((change.applied, group(&kept).as_deref()), (false, Some("ops")));
+    assert!(change.pending[0].to_string().contains("accept-settings"));
+
+    assert!(
+        kept.observe(Some("keymaker_require_iam_group=ops")).pending.is_empty(),
+        "it came back by itself"
+    );
+    assert!(kept.observe(Some("keymaker_require_iam_group=dev")).applied);
+    assert_eq!(group(&kept).as_deref(), Some("dev"));
+    kept.observe(None);
+    kept.accept();
+    assert_eq!(group(&kept), None);
+}
+
+#[test]
+fn the_file_wins_over_the_role_setting_by_setting() {
+    let kept = kept(&format!(
+        "{RESOLVER} keymaker_require_iam_group=ops keymaker_linux_user_suffix=@x"
+    ));
+    let of = |text: &str| EffectiveSettings::of(&config(text), &kept);
+    assert_eq!(
+        of("require_iam_group = \"dev\"").require_iam_group.as_deref(),
+        Some("dev")
+    );
+    assert_eq!(of("require_iam_group = \"dev\"").user_suffix, "@x");
+    assert_eq!(of("require_iam_group = \"\"").require_iam_group, None);
+    assert_eq!(of("linux_user_suffix = \"\"").user_suffix, "");
+    assert_eq!(of("linux_group_prefix = \"\"").group_prefix, "");
+    assert_eq!(of("id_resolver_account = \"\"").id_resolver, None);
+    let other = of("id_resolver_account = \"999999999999\"\nid_resolver_iam_role = \"ops/Resolver\"");
+    assert_eq!(
+        other.id_resolver.unwrap().to_string(),
+        "role ops/Resolver in account 999999999999"
+    );
+    let none = of("role_settings = false");
+    assert_eq!(
+        (none.id_resolver, none.require_iam_group, none.user_suffix),
+        (None, None, String::new())
+    );
+}
+
+#[test]
+fn what_is_kept_survives_the_disk() {
+    let mut kept = kept(RESOLVER);
+    kept.observe(Some("keymaker_require_iam_group=ops"));
+    let text = serde_json::to_string(&kept).unwrap();
+    assert_eq!(serde_json::from_str::<KeptSettings>(&text).unwrap(), kept);
+}
