@@ -1,0 +1,94 @@
+//! nss_keymaker/src/abi.rs, built and linked as for the product, over lookups that all panic: shows that none gets out of it.
+
+#[path = "../../../../nss_keymaker/src/abi.rs"]
+mod abi;
+
+use std::path::Path;
+use std::time::Duration;
+
+#[allow(dead_code)]
+struct Host<'a> {
+    directory: &'a Path,
+    lookup_socket: &'a Path,
+    passwd: &'a Path,
+    group: &'a Path,
+    patience: Duration,
+}
+
+#[allow(dead_code)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LookupError {
+    NotFound,
+    CannotTell,
+    BufferTooSmall,
+    OutOfMemory,
+}
+
+mod passwd {
+    use super::{Host, LookupError};
+
+    pub struct PasswdEntry {
+        pub uid: u32,
+        pub name: usize,
+        pub password: usize,
+        pub gecos: usize,
+        pub home: usize,
+        pub shell: usize,
+    }
+
+    pub fn by_name(_: &Host<'_>, _: &[u8], _: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+        panic!("a lookup by name")
+    }
+
+    pub fn by_uid(_: &Host<'_>, uid: u32, _: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+        panic!("a lookup by uid {uid}")
+    }
+
+    pub fn next(_: &Host<'_>, from: u32, _: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
+        panic!("an enumeration at {from}")
+    }
+}
+
+mod group {
+    use super::{Host, LookupError};
+
+    pub struct GroupEntry {
+        pub gid: u32,
+        pub name: usize,
+        pub password: usize,
+        pub members: usize,
+    }
+
+    pub fn by_name(_: &Host<'_>, _: &[u8], _: &mut [u8]) -> Result<GroupEntry, LookupError> {
+        panic!("a group by name")
+    }
+
+    pub fn by_gid(_: &Host<'_>, gid: u32, _: &mut [u8]) -> Result<GroupEntry, LookupError> {
+        panic!("a group by gid {gid}")
+    }
+
+    pub fn next(_: &Host<'_>, from: u32, _: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
+        panic!("an enumeration at {from}")
+    }
+}
+
+mod initgroups {
+    use super::{Host, LookupError};
+
+    pub struct Memberships;
+
+    impl Memberships {
+        #[allow(dead_code)]
+        pub fn of(_: impl Iterator<Item = u32>) -> Self {
+            Self
+        }
+
+        pub fn gids(&self) -> &[u32] {
+            &[]
+        }
+    }
+
+    pub fn of_user(_: &Host<'_>, _: &[u8]) -> Result<Memberships, LookupError> {
+        panic!("the groups of a user")
+    }
+}

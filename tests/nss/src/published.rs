@@ -1,0 +1,122 @@
+//! What this host's directory holds, and what the right answer about each of its users and groups is.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use keymaker_core::directory_file::{DirectoryBuilder, FileStamp, Header, NewGroup, NewUser, Verdict};
+use keymaker_core::id::{Gid, IdRange, Uid};
+use keymaker_core::name::{GroupName, UserName};
+use keymaker_core::paths;
+use keymaker_core::published_file::writer::replace_file;
+
+/// How many users are in every publication.
+pub const USERS: u32 = 500;
+/// How many groups are, each with every seventh user.
+pub const TEAMS: u32 = 7;
+const FIRST_UID: u32 = 1_900_000_000;
+const FIRST_TEAM: u32 = 2_000_000_000;
+/// The local groups that users are in.
+pub const SUDO: u32 = 27;
+pub const KEYMAKER_USERS: u32 = 990;
+
+/// One of the users that are in every publication.
+pub struct KnownUser {
+    pub number: u32,
+    pub uid: u32,
+    pub name: CString,
+    pub gecos: CString,
+    pub home: CString,
+}
+
+impl KnownUser {
+    pub fn new(number: u32) -> Self {
+        let text = |text: String| CString::new(text).unwrap();
+        Self {
+            number,
+            uid: FIRST_UID + number,
+            name: text(format!("user{number}")),
+            gecos: text(format!("The user number {number}")),
+            home: text(format!("/home/user{number}")),
+        }
+    }
+
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        (0..USERS).map(Self::new).collect()
+    }
+
+    /// The supplementary groups.
+    pub fn groups(&self) -> [u32; 3] {
+        [team(self.number % TEAMS), SUDO, KEYMAKER_USERS]
+    }
+}
+
+/// The gid of this team.
+pub fn team(number: u32) -> u32 {
+    FIRST_TEAM + number
+}
+
+/// The bytes of the directory's publication `number`: the known users, and others that make each publication's layout differ.
+pub fn directory(number: u64) -> Vec<u8> {
+    let stamp = |path: &str| FileStamp::of(&std::fs::metadata(path).unwrap());
+    let mut header = Header {
+        account: "123456789012",
+        keymaker_users_gid: KEYMAKER_USERS,
+        passwd: stamp(paths::PASSWD),
+        group: stamp(paths::GROUP),
+        ..Header::NOTHING
+    };
+    header.ranges[0] = IdRange::WIDE;
+    header.local_gids[0] = SUDO;
+    let mut builder = DirectoryBuilder::new(&header);
+    for number in (1..number % 8 * 150).map(|extra| USERS + extra as u32) {
+        add(&mut builder, &KnownUser::new(number));
+    }
+    for user in KnownUser::all() {
+        add(&mut builder, &user);
+    }
+    for number in 0..TEAMS {
+        let members: Vec<UserName> = (0..USERS)
+            .filter(|user| user % TEAMS == number)
+            .map(|user| UserName::parse(format!("user{user}").as_bytes()).unwrap())
+            .collect();
+        add_group(&mut builder, &format!("team{number}"), team(number), &members);
+    }
+    builder.build(number).unwrap()
+}
+
+/// Puts publication `number` in place.
+pub fn publish(number: u64) {
+    std::fs::create_dir_all(paths::PUBLIC).unwrap();
+    replace_file(Path::new(paths::DIRECTORY), &directory(number), 0o644).unwrap();
+}
+
+fn add(builder: &mut DirectoryBuilder, user: &KnownUser) {
+    let name = user.name.to_str().unwrap();
+    let new = NewUser {
+        name: UserName::parse(name.as_bytes()).unwrap(),
+        uid: Uid::new(user.uid).unwrap(),
+        answered_at: 0,
+        verdict: Verdict::Allowed,
+        tombstone: false,
+        seen_here: user.number < 10,
+        gecos: user.gecos.to_str().unwrap(),
+        home: user.home.to_str().unwrap(),
+        shell: "/bin/bash",
+        iam_user_id: "AIDAEXAMPLE",
+        iam_user_name: name,
+        groups: &[team(user.number % TEAMS), SUDO],
+    };
+    builder.user(&new).unwrap();
+    add_group(builder, name, user.uid, &[]);
+}
+
+fn add_group(builder: &mut DirectoryBuilder, name: &str, gid: u32, members: &[UserName]) {
+    let group = NewGroup {
+        name: GroupName::parse(name.as_bytes()).unwrap(),
+        gid: Gid::new(gid).unwrap(),
+        private: members.is_empty(),
+        members,
+    };
+    builder.group(&group).unwrap();
+}
