@@ -4,5 +4,8 @@
 //! (`tests/`) share one implementation. Folders meet only in the daemon; no other program imports this crate.
 
 pub mod accounts;
+pub mod audit;
+pub mod clock;
 pub mod imds;
 pub mod policy;
+pub mod time_text;

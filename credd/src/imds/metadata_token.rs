@@ -65,7 +65,7 @@ impl MetadataTokens {
         Ok(Self { key, boot_id })
     }
 
-    /// A token for `uid`: 56 characters, as those of the real service. `now` is [`since_boot`].
+    /// A token for `uid`: 56 characters, as those of the real service. `now` is the time since boot.
     pub fn issue(&self, uid: u32, ttl: TokenTtl, now: Duration) -> String {
         let end = now.saturating_add(Duration::from_secs(ttl.0.into()));
         let end = u64::try_from(end.as_millis()).unwrap_or(u64::MAX).to_be_bytes();
@@ -93,15 +93,6 @@ impl MetadataTokens {
             .chain_update(end)
             .chain_update(&self.boot_id)
     }
-}
-
-/// The time since boot, suspension included.
-pub fn since_boot() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or(0),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
 }
 
 fn read_key(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LENGTH]>>, TokenKeyError> {

@@ -2,10 +2,18 @@
 //!
 //! The daemon starts it; it never asks STS or IAM itself.
 
+mod admission;
+pub mod answer;
 pub mod caller;
+mod credential_answer;
+pub mod credential_source;
 pub mod metadata_token;
 pub mod path;
+mod reply;
 pub mod route_table;
 pub mod routes;
 pub mod rules;
+pub mod server;
 mod sock_diag;
+pub mod upstream;
+mod wire;

@@ -1,0 +1,287 @@
+//! Answers one request of one identified caller.
+//!
+//! The server calls [`MetadataService::answer`] for each. Refusals come first, then the route table decides who answers:
+//! credentials are written here and only here, and only after the caller's socket was looked at again (P13).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Bytes};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use rustix::net::sockopt;
+
+use super::admission;
+use super::caller::IdentifyCaller;
+use super::credential_source::{Caller, CredentialSource};
+use super::metadata_token::{MetadataTokens, TokenTtl};
+use super::path;
+use super::reply::{self, Reply, TTL_HEADER};
+use super::routes::{Route, UpstreamPath, has_iam, route};
+use super::rules::Rules;
+use super::upstream::{Upstream, UpstreamError};
+use crate::accounts::Accounts;
+use crate::audit::{AuditEvent, AuditLog, Decision};
+use crate::clock::Clock;
+use crate::time_text::iso8601;
+
+/// Everything an answer depends on.
+pub struct MetadataService<S> {
+    /// Who has which credentials.
+    pub source: S,
+    /// Who is at the other end.
+    pub callers: Box<dyn IdentifyCaller>,
+    /// Their names and groups.
+    pub accounts: Box<dyn Accounts>,
+    /// IMDSv2.
+    pub tokens: MetadataTokens,
+    /// Who may read which path of the real service.
+    pub rules: Rules,
+    /// The real service.
+    pub upstream: Upstream,
+    /// Where decisions are written.
+    pub audit: Box<dyn AuditLog>,
+    /// What time it is.
+    pub clock: Box<dyn Clock>,
+    /// Whether a request without a token is answered.
+    pub token_policy: TokenPolicy,
+    /// The IP hop limit of a reply that carries a token, 1 to 64.
+    pub token_hop_limit: u8,
+}
+
+/// Whether a request without a token is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenPolicy {
+    /// 401: IMDSv2 only.
+    Required,
+    /// Answered, as IMDSv1.
+    Optional,
+}
+
+/// One connection with the caller it was identified as.
+pub struct Client {
+    /// Who.
+    pub caller: Caller,
+    /// The accepted socket.
+    pub socket: OwnedFd,
+}
+
+impl Client {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A reply, and what the audit line says of it; plain metadata has none.
+pub(super) struct Answer {
+    pub(super) reply: Reply,
+    pub(super) event: Option<AuditEvent>,
+}
+
+impl<S: CredentialSource> MetadataService<S> {
+    /// The reply to `request`. The audit line is written before this returns.
+    pub async fn answer<B>(&self, client: &Client, request: Request<B>) -> Reply
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let (head, body) = request.into_parts();
+        let answer = self.decide(client, &head, body).await;
+        if let Some(event) = answer.event {
+            self.audit.record(&AuditEvent {
+                time: iso8601(self.clock.now()),
+                uid: Some(client.caller.owner.uid),
+                user: client.caller.account.user.clone(),
+                cookie: Some(client.caller.owner.cookie),
+                status: answer.reply.status().as_u16(),
+                ..event
+            });
+        }
+        answer.reply
+    }
+
+    async fn decide<B>(&self, client: &Client, head: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        if let Err(refused) = admission::check(head) {
+            return refuse("request", refused.status, refused.reason);
+        }
+        if Limited::new(body, LARGEST_BODY).collect().await.is_err() {
+            return refuse(
+                "request",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the request has a body that nobody reads",
+            );
+        }
+        let Ok(segments) = path::segments(head.uri.path()) else {
+            return refuse("request", StatusCode::BAD_REQUEST, "the path could be read in two ways");
+        };
+        let route = route(&segments);
+        if route == Route::Token {
+            return self.token(client, head);
+        }
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return plain(reply::allow(StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD"));
+        }
+        let remaining = match self.check_token(client, head) {
+            Ok(remaining) => remaining,
+            Err(reason) => return refuse("token", StatusCode::UNAUTHORIZED, reason),
+        };
+        let mut answer = self.read(client, route, &segments).await;
+        if let Some(seconds) = remaining.filter(|_| answer.reply.status() == StatusCode::OK) {
+            answer.reply.headers_mut().insert(TTL_HEADER, seconds.into());
+        }
+        answer
+    }
+
+    /// `PUT /latest/api/token`.
+    fn token(&self, client: &Client, head: &Parts) -> Answer {
+        match head.method {
+            Method::PUT => {}
+            Method::OPTIONS => return plain(reply::allow(StatusCode::OK, "OPTIONS, PUT")),
+            _ => return plain(reply::allow(StatusCode::METHOD_NOT_ALLOWED, "OPTIONS, PUT")),
+        }
+        let mut values = head.headers.get_all(TTL_HEADER).iter();
+        let ttl = match (values.next(), values.next()) {
+            (Some(value), None) => TokenTtl::parse(value.as_bytes()),
+            _ => None,
+        };
+        let Some(ttl) = ttl else {
+            return refuse(
+                "token",
+                StatusCode::BAD_REQUEST,
+                "a token needs one ttl from 1 to 21600",
+            );
+        };
+        // A token must not travel: whoever relays the connection to another host receives nothing.
+        if set_hop_limit(client, self.token_hop_limit).is_err() {
+            return refuse(
+                "token",
+                StatusCode::FORBIDDEN,
+                "the hop limit of the reply cannot be set",
+            );
+        }
+        self.source.prewarm(&client.caller);
+        let token = self.tokens.issue(client.caller.owner.uid, ttl, self.clock.since_boot());
+        let mut reply = reply::text(token, self.clock.now());
+        reply.headers_mut().insert(TTL_HEADER, ttl.seconds().into());
+        plain(reply)
+    }
+
+    /// The seconds the request's token still has; None if it has none and needs none.
+    fn check_token(&self, client: &Client, head: &Parts) -> Result<Option<u64>, &'static str> {
+        let mut tokens = head.headers.get_all(TOKEN_HEADER).iter();
+        match (tokens.next(), tokens.next()) {
+            (None, _) if self.token_policy == TokenPolicy::Optional => Ok(None),
+            (None, _) => Err("the request has no token, and require_imds_v2 is on"),
+            (Some(token), None) => {
+                let now = self.clock.since_boot();
+                let left = self.tokens.remaining(token.as_bytes(), client.caller.owner.uid, now);
+                left.map(Some).ok_or("the token is not one of this user, or has ended")
+            }
+            (Some(_), Some(_)) => Err("the request has several tokens"),
+        }
+    }
+
+    async fn read(&self, client: &Client, route: Route, segments: &[String]) -> Answer {
+        match route {
+            Route::Listing(listing) => plain(reply::text(listing, self.clock.now())),
+            Route::RoleList => self.role_list(client).await,
+            Route::RoleCredentials(name) => self.role_credentials(client, &name).await,
+            Route::InstanceProfile => self.instance_profile(client).await,
+            Route::MetaDataListing(path) => self.meta_data_listing(client, &path, segments).await,
+            Route::Upstream(path) if self.may_read(client, &path) => self.pass_on(&path).await,
+            Route::Upstream(_) => refuse(
+                "metadata",
+                StatusCode::NOT_FOUND,
+                "no rule opens this path to this user",
+            ),
+            Route::NotFound | Route::Token => plain(reply::error(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    fn may_read(&self, client: &Client, path: &UpstreamPath) -> bool {
+        self.rules.allow(client.caller.owner.uid, &client.caller.account, path)
+    }
+
+    async fn pass_on(&self, path: &UpstreamPath) -> Answer {
+        match self.upstream.get(path).await {
+            Ok(found) => {
+                let content_type = found.content_type.unwrap_or(reply::PLAIN);
+                plain(reply::ok(found.body, content_type, self.clock.now()))
+            }
+            Err(error) => upstream_failed(error),
+        }
+    }
+
+    /// The real listing without what this caller would get a 404 for, and with `iam/`.
+    async fn meta_data_listing(&self, client: &Client, path: &UpstreamPath, segments: &[String]) -> Answer {
+        let found = match self.upstream.get(path).await {
+            Ok(found) => found,
+            Err(error) => return upstream_failed(error),
+        };
+        let listing = String::from_utf8_lossy(&found.body);
+        let mut names: Vec<&str> = listing
+            .lines()
+            .filter(|name| self.is_listed(client, segments, name))
+            .collect();
+        if segments.first().is_some_and(|version| has_iam(version)) {
+            names.push("iam/");
+        }
+        names.sort_unstable();
+        plain(reply::text(names.join("\n"), self.clock.now()))
+    }
+
+    fn is_listed(&self, client: &Client, segments: &[String], name: &str) -> bool {
+        let below: Vec<String> = segments
+            .iter()
+            .cloned()
+            .chain([name.trim_end_matches('/').to_owned()])
+            .collect();
+        matches!(route(&below), Route::Upstream(path) if self.may_read(client, &path))
+    }
+}
+
+pub(super) fn plain(reply: Reply) -> Answer {
+    Answer { reply, event: None }
+}
+
+pub(super) fn refuse(asked: &'static str, status: StatusCode, reason: &str) -> Answer {
+    decided(reply::error(status), asked, Decision::Refused, reason)
+}
+
+pub(super) fn decided(reply: Reply, asked: &'static str, outcome: Decision, reason: &str) -> Answer {
+    let event = AuditEvent {
+        asked,
+        outcome,
+        reason: Some(reason.to_owned()),
+        ..AuditEvent::default()
+    };
+    Answer {
+        reply,
+        event: Some(event),
+    }
+}
+
+fn upstream_failed(error: UpstreamError) -> Answer {
+    match error {
+        UpstreamError::NotFound => plain(reply::error(StatusCode::NOT_FOUND)),
+        UpstreamError::Forbidden => plain(reply::error(StatusCode::FORBIDDEN)),
+        UpstreamError::Unavailable(reason) => decided(
+            reply::error(StatusCode::SERVICE_UNAVAILABLE),
+            "metadata",
+            Decision::Transient,
+            &reason,
+        ),
+    }
+}
+
+fn set_hop_limit(client: &Client, hops: u8) -> rustix::io::Result<()> {
+    match sockopt::socket_domain(client.fd())? {
+        rustix::net::AddressFamily::INET6 => sockopt::set_ipv6_unicast_hops(client.fd(), Some(hops)),
+        _ => sockopt::set_ip_ttl(client.fd(), hops.into()),
+    }
+}
+
+const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
+const LARGEST_BODY: usize = 1024;

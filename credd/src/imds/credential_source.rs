@@ -1,0 +1,81 @@
+//! What the metadata server asks of the rest of credd: which role a caller has, and its credentials.
+//!
+//! `credentials/` implements the trait; the daemon joins the two. The server never learns which method answered.
+
+use std::future::Future;
+use std::time::SystemTime;
+
+use keymaker_aws::RoleArn;
+use zeroize::Zeroizing;
+
+use super::caller::SocketOwner;
+use crate::accounts::Account;
+
+/// Somebody who was identified by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The uid, and the socket it was read from.
+    pub owner: SocketOwner,
+    /// The uid's name and groups.
+    pub account: Account,
+}
+
+/// How a question about credentials ends. An error narrows: only `Issued` carries anything.
+pub enum Outcome<T> {
+    /// Here it is.
+    Issued(T),
+    /// The chain ended and no method applies to this caller: 404.
+    NotApplicable,
+    /// A method applies and refuses. The list of roles is 404, a role 200 with `AssumeRoleUnauthorizedAccess`.
+    Denied(Reason),
+    /// It cannot be found out now: 503, which SDKs try again.
+    Transient(Reason),
+}
+
+/// Why, for the audit line; never sent to the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(pub String);
+
+/// Where credentials come from. Implementations answer within the server's deadline or are cut off with a 503; they are
+/// cancelled by being dropped, so a shared call must not live in the future of one caller.
+pub trait CredentialSource {
+    /// The role whose credentials `caller` would get. Must not need STS where a cache can answer.
+    fn role(&self, caller: &Caller) -> impl Future<Output = Outcome<RoleArn>>;
+
+    /// Credentials of `role`, which `role()` has just given for this caller.
+    fn credentials(&self, caller: &Caller, role: &RoleArn) -> impl Future<Output = Outcome<Credentials>>;
+
+    /// The caller has asked for a metadata token and will probably ask for credentials next. Must not block.
+    fn prewarm(&self, caller: &Caller);
+}
+
+/// Credentials for one caller. Neither Debug nor Display: they are written once, into the reply.
+#[derive(Clone)]
+pub struct Credentials {
+    /// As CloudTrail names the key.
+    pub access_key_id: String,
+    /// The key's secret.
+    pub secret_access_key: Secret,
+    /// The session token of STS.
+    pub sts_session_token: Secret,
+    /// When they were obtained.
+    pub last_updated: SystemTime,
+    /// When they end.
+    pub expiration: SystemTime,
+}
+
+/// A text that is wiped when it is dropped and cannot be printed.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for the one place that writes it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,259 @@
+//! Reads allow-listed paths of the real metadata service, with a token of its own.
+//!
+//! The server calls it with an [`UpstreamPath`], which only the route table can make; no header, query or method of a client
+//! comes this far. Equal questions at one moment are one request, and what changes rarely is kept for a minute, so that
+//! users cannot spend the 1,024 packets a second that the real service gives this host.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use super::route_table::Freshness;
+use super::routes::UpstreamPath;
+
+/// What the real service said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamAnswer {
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// Its type, as the real service named it.
+    pub content_type: Option<HeaderValue>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamError {
+    /// The real service has no such path: 404.
+    NotFound,
+    /// The instance's metadata service is switched off or refuses this host: 403.
+    Forbidden,
+    /// The real service did not answer properly in time, for this reason: 503.
+    Unavailable(String),
+}
+
+/// The real metadata service.
+pub struct Upstream {
+    endpoints: Vec<SocketAddr>,
+    token: RefCell<Option<OwnToken>>,
+    slots: RefCell<HashMap<String, Rc<Slot>>>,
+}
+
+#[derive(Clone)]
+struct OwnToken {
+    text: Zeroizing<String>,
+    end: Instant,
+}
+
+/// One question, while it is asked and as long as its answer is good.
+struct Slot {
+    answer: OnceCell<Result<UpstreamAnswer, UpstreamError>>,
+    asked: Instant,
+}
+
+impl Upstream {
+    /// The service at the first of `endpoints` that takes a connection.
+    pub fn new(endpoints: Vec<SocketAddr>) -> Self {
+        Self {
+            endpoints,
+            token: RefCell::new(None),
+            slots: RefCell::new(HashMap::new()),
+        }
+    }
+
+    /// What the real service has at `path`.
+    pub async fn get(&self, path: &UpstreamPath) -> Result<UpstreamAnswer, UpstreamError> {
+        let slot = self.slot(path);
+        let answer = slot
+            .answer
+            .get_or_init(|| self.ask_in_time(path.as_str()))
+            .await
+            .clone();
+        if answer.is_err() || path.entry().freshness == Freshness::Live {
+            let mut slots = self.slots.borrow_mut();
+            if slots.get(path.as_str()).is_some_and(|kept| Rc::ptr_eq(kept, &slot)) {
+                slots.remove(path.as_str());
+            }
+        }
+        answer
+    }
+
+    fn slot(&self, path: &UpstreamPath) -> Rc<Slot> {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slot) = slots
+            .get(path.as_str())
+            .filter(|slot| slot.asked.elapsed() < STEADY_FOR)
+        {
+            return Rc::clone(slot);
+        }
+        let slot = Rc::new(Slot {
+            answer: OnceCell::new(),
+            asked: Instant::now(),
+        });
+        if slots.len() >= MOST_SLOTS {
+            slots.retain(|_, slot| slot.asked.elapsed() < STEADY_FOR);
+        }
+        // Names in a path are the client's choice: past the limit a question is asked, but not remembered.
+        if slots.len() < MOST_SLOTS {
+            slots.insert(path.as_str().to_owned(), Rc::clone(&slot));
+        }
+        slot
+    }
+
+    async fn ask_in_time(&self, path: &str) -> Result<UpstreamAnswer, UpstreamError> {
+        let late = |_| Err(unavailable("the metadata service took too long"));
+        timeout(WHOLE_QUESTION, self.ask(path)).await.unwrap_or_else(late)
+    }
+
+    async fn ask(&self, path: &str) -> Result<UpstreamAnswer, UpstreamError> {
+        let token = self.own_token().await?;
+        match self.read(path, &token).await {
+            // Our token died early, with a reboot of the service: one new one.
+            Err(ReadError::TokenRefused) => {
+                self.token.replace(None);
+                let token = self.own_token().await?;
+                self.read(path, &token).await.map_err(UpstreamError::from)
+            }
+            other => other.map_err(UpstreamError::from),
+        }
+    }
+
+    async fn read(&self, path: &str, token: &OwnToken) -> Result<UpstreamAnswer, ReadError> {
+        let value = HeaderValue::from_str(&token.text).map_err(|_| ReadError::TokenRefused)?;
+        let response = self
+            .exchange(Method::GET, path, ("x-aws-ec2-metadata-token", value))
+            .await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => return Err(ReadError::TokenRefused),
+            status => return Err(ReadError::Final(refusal(status))),
+        }
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
+        Ok(UpstreamAnswer {
+            body: body(response).await?,
+            content_type,
+        })
+    }
+
+    async fn own_token(&self) -> Result<OwnToken, UpstreamError> {
+        let kept = self.token.borrow().clone();
+        if let Some(token) = kept.filter(|token| token.end > Instant::now()) {
+            return Ok(token);
+        }
+        let ttl = HeaderValue::from_static("21600");
+        let header = ("x-aws-ec2-metadata-token-ttl-seconds", ttl);
+        let response = self.exchange(Method::PUT, "/latest/api/token", header).await?;
+        if response.status() != StatusCode::OK {
+            return Err(match refusal(response.status()) {
+                // An endpoint without IMDSv2 is not a metadata service that we know.
+                UpstreamError::NotFound => unavailable("the metadata service gives no tokens"),
+                other => other,
+            });
+        }
+        let text = String::from_utf8(body(response).await?.to_vec());
+        let text = text.map_err(|_| unavailable("the metadata service gave an unreadable token"))?;
+        let token = OwnToken {
+            text: Zeroizing::new(text),
+            end: Instant::now() + OWN_TOKEN_FOR,
+        };
+        self.token.replace(Some(token.clone()));
+        Ok(token)
+    }
+
+    /// One request on a connection of its own.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        (name, value): (&'static str, HeaderValue),
+    ) -> Result<Response<hyper::body::Incoming>, UpstreamError> {
+        let stream = self.connect().await?;
+        let failed = |error: hyper::Error| unavailable(&format!("the metadata service broke off: {error}"));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(failed)?;
+        tokio::task::spawn_local(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, METADATA_HOST)
+            .header(name, value);
+        let request = request
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| unavailable(&error.to_string()))?;
+        sender.send_request(request).await.map_err(failed)
+    }
+
+    async fn connect(&self) -> Result<TcpStream, UpstreamError> {
+        let mut last = unavailable("no address of a metadata service is configured");
+        for endpoint in &self.endpoints {
+            match timeout(CONNECT, TcpStream::connect(endpoint)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = unavailable(&format!("connecting to {endpoint}: {error}")),
+                Err(_) => last = unavailable(&format!("connecting to {endpoint} took too long")),
+            }
+        }
+        Err(last)
+    }
+}
+
+enum ReadError {
+    TokenRefused,
+    Final(UpstreamError),
+}
+
+impl From<UpstreamError> for ReadError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<ReadError> for UpstreamError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TokenRefused => unavailable("the metadata service refuses its own token"),
+            ReadError::Final(error) => error,
+        }
+    }
+}
+
+fn refusal(status: StatusCode) -> UpstreamError {
+    match status {
+        StatusCode::NOT_FOUND => UpstreamError::NotFound,
+        StatusCode::FORBIDDEN => UpstreamError::Forbidden,
+        other => unavailable(&format!("the metadata service answered {other}")),
+    }
+}
+
+async fn body(response: Response<hyper::body::Incoming>) -> Result<Bytes, UpstreamError> {
+    let collected = Limited::new(response.into_body(), LARGEST_BODY).collect().await;
+    collected
+        .map(|whole| whole.to_bytes())
+        .map_err(|error| unavailable(&format!("reading the metadata service: {error}")))
+}
+
+fn unavailable(reason: &str) -> UpstreamError {
+    UpstreamError::Unavailable(reason.to_owned())
+}
+
+const METADATA_HOST: &str = "169.254.169.254";
+const MOST_SLOTS: usize = 1024;
+const STEADY_FOR: Duration = Duration::from_secs(60);
+const CONNECT: Duration = Duration::from_millis(250);
+/// Clients give up after a second.
+const WHOLE_QUESTION: Duration = Duration::from_millis(800);
+/// Asked for 6 hours, renewed after 5.
+const OWN_TOKEN_FOR: Duration = Duration::from_secs(5 * 3600);
+/// user-data has 16 KiB at most.
+const LARGEST_BODY: usize = 64 * 1024;

@@ -1,0 +1,20 @@
+//! The metadata protocol, row by row: the table is docs/metadata-protocol.md, a row's test has its number.
+//!
+//! The real server code answers over loopback, on IPv4 and again on IPv6, in front of a stand-in for the real service
+//! that records every request it gets. Callers are identified by the kernel; where a row needs several uids, the stand
+//! renames the uid that the kernel named.
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod rows_credentials;
+#[cfg(test)]
+mod rows_http;
+#[cfg(test)]
+mod rows_metadata;
+#[cfg(test)]
+mod rows_tokens;
+#[cfg(test)]
+mod stand;
+#[cfg(test)]
+mod stand_in;
