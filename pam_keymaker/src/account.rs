@@ -139,13 +139,18 @@ fn decide(
     let decision = LoginDecision::about(user, header, contact, now).and_home(user);
     if decision != LoginDecision::Allowed {
         decision
-    } else if !account.is_of(user) {
+    } else if !account.is_of(user) && !resolves_now(account, user, host) {
         LoginDecision::Refused(Refusal::EntryOfAnother)
     } else if !in_keymaker_users(user, host) {
         LoginDecision::Refused(Refusal::NotInKeymakerUsers)
     } else {
         LoginDecision::Allowed
     }
+}
+
+/// A user whom the nudge has only just brought in did not resolve before it.
+fn resolves_now(account: &Account<'_>, user: &User<'_>, host: &Host<'_>) -> bool {
+    account.entry.is_none() && Account::of(account.name.as_bytes(), host).is_some_and(|now| now.is_of(user))
 }
 
 /// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open (P8).
@@ -180,5 +185,7 @@ impl Decided {
     }
 }
 
+// The path for tests/pam/panicking_module, which builds this file too.
 #[cfg(test)]
+#[path = "account/tests.rs"]
 mod tests;

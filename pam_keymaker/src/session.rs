@@ -237,5 +237,7 @@ impl Options {
     }
 }
 
+// The path for tests/pam/panicking_module, which builds this file too.
 #[cfg(test)]
+#[path = "session/tests.rs"]
 mod tests;
