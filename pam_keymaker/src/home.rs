@@ -94,12 +94,16 @@ impl Workshop<'_> {
             return Err(HomeError::NotAPath);
         };
         let parent = folder::only_roots(parent, self.owner)?;
-        let skel = folder::only_roots(home.skel, self.owner)?;
+        let skel = match folder::only_roots(home.skel, self.owner) {
+            // A small host has none: the home is empty.
+            Err(HomeError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound => None,
+            skel => Some(skel?),
+        };
         let label = CreationLabel::of_home_in(&parent);
         let aside = self.make_aside(&parent, name)?;
         self.sweep(&parent, &aside);
         let made = self
-            .fill(&aside, &skel, home, label.as_ref().ok())
+            .fill(&aside, skel.as_deref(), home, label.as_ref().ok())
             .and_then(|()| self.put_in_place(&aside, &parent.join(name)));
         if made.is_err() {
             // The first error is the one to report; what is left here the next first login sweeps up.
@@ -160,7 +164,7 @@ impl Workshop<'_> {
     fn fill(
         &self,
         aside: &Path,
-        skel: &Path,
+        skel: Option<&Path>,
         home: &NewHome<'_>,
         label: Option<&CreationLabel>,
     ) -> Result<(), HomeError> {
@@ -171,7 +175,9 @@ impl Workshop<'_> {
             uid: home.uid,
             step: self.step,
         };
-        copy.tree(skel, aside, 0)?;
+        if let Some(skel) = skel {
+            copy.tree(skel, aside, 0)?;
+        }
         copy.finish_folder(aside, 0o777 & !home.umask)
     }
 

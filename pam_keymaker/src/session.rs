@@ -119,7 +119,7 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: &Welcome) {
             handle.tell(&format!(
                 "keymaker: your home directory {path} could not be made; please tell the administrator of this host."
             ));
-            handle.log(Priority::Warning, &format!("could not make the home {path}: {error}"));
+            handle.log(Priority::Warning, &format!("no home at {path}: {error}"));
         }
     }
 }

@@ -342,6 +342,15 @@ fn of_two_logins_at_once_one_makes_the_home_and_both_have_it() {
 }
 
 #[test]
+fn a_host_without_skel_makes_empty_homes() {
+    let host = host();
+    let home = host.0.join("home/alice");
+    let outcome = make_home_at(&home, &host.0.join("none"), DEAD_AFTER, &|| ());
+    assert!(matches!(outcome, Ok(Home::Made { .. })));
+    assert!(names_in(&home).is_empty());
+}
+
+#[test]
 fn a_skel_within_itself_ends() {
     let host = host();
     let mut deep = host.0.join("skel");
