@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::login::LoginDecision::{Allowed, CannotTell, Refused};
+use keymaker_core::sys::ResolvedUser;
 
 use super::*;
 use crate::test_host::{KEYMAKER_USERS, TestHost, UID};
@@ -122,6 +123,8 @@ fn another_services_account_with_uid_0_is_not_ours_even_without_a_directory() {
     let mut host = TestHost::new();
     host.resolved = Some(0);
     assert_eq!(decided(&host, "toor", "sshd"), None);
+    host.publish();
+    assert_eq!(decided(&host, "alice", "sshd"), None);
 }
 
 // P7 P12
@@ -209,6 +212,30 @@ fn what_the_nudge_changed_is_what_counts() {
             Some(Refused(Refusal::NotInRequiredGroup))
         );
     });
+}
+
+// P6
+#[test]
+fn a_user_who_resolves_only_since_the_nudge_gets_in() {
+    let host = TestHost::new();
+    host.publish();
+    let asked_before = std::cell::Cell::new(false);
+    let resolve = |_: &str| {
+        Ok(asked_before
+            .replace(true)
+            .then_some(ResolvedUser { uid: UID, gid: UID }))
+    };
+    let judgement = host.asked(|asked| {
+        let asked = Host {
+            resolve: &resolve,
+            ..*asked
+        };
+        judge(b"alice", b"sshd", &asked, host.now)
+    });
+    assert!(
+        matches!(judgement, Judgement::Ours(Decided { decision: Allowed, .. })),
+        "{judgement:?}"
+    );
 }
 
 #[test]
