@@ -59,6 +59,32 @@ impl UserKeys {
     pub fn are_of(&self, user: &User<'_>) -> bool {
         self.name == user.name && self.uid == user.uid && self.iam_user_id == user.iam_user_id
     }
+
+    /// Reads a record; `None` where it is damaged, or holds a line that is more than a key.
+    pub fn parse(record: &[u8]) -> Option<Self> {
+        let count = u32_at(record, 12)?;
+        let texts = str::from_utf8(record.get(16..)?).ok()?.strip_suffix('\0')?;
+        let mut texts = texts.split('\0');
+        let name = UserName::parse(texts.next()?.as_bytes()).ok()?;
+        let iam_user_id = texts.next()?.to_owned();
+        let mut keys = Vec::new();
+        for _ in 0..count {
+            let id = texts.next()?.to_owned();
+            let line = SshPublicKey::parse(texts.next()?)?.line().to_owned();
+            let fingerprint = texts.next().filter(|text| is_fingerprint(text))?.to_owned();
+            keys.push(PublishedKey { id, line, fingerprint });
+        }
+        if texts.next().is_some() {
+            return None;
+        }
+        Some(Self {
+            name,
+            uid: Uid::new(u32_at(record, 0)?)?,
+            iam_user_id,
+            answered_at: u64_at(record, 4)?,
+            keys,
+        })
+    }
 }
 
 impl KeysFile {
@@ -87,34 +113,9 @@ impl KeysFile {
             return Err(ReadError::Damaged);
         }
         let mut buffer = vec![0; slot.len as usize];
-        let user = parse(self.file.record(slot, &mut buffer)?).ok_or(ReadError::Damaged)?;
+        let user = UserKeys::parse(self.file.record(slot, &mut buffer)?).ok_or(ReadError::Damaged)?;
         Ok((user.name == name).then_some(user))
     }
-}
-
-fn parse(record: &[u8]) -> Option<UserKeys> {
-    let count = u32_at(record, 12)?;
-    let texts = str::from_utf8(record.get(16..)?).ok()?.strip_suffix('\0')?;
-    let mut texts = texts.split('\0');
-    let name = UserName::parse(texts.next()?.as_bytes()).ok()?;
-    let iam_user_id = texts.next()?.to_owned();
-    let mut keys = Vec::new();
-    for _ in 0..count {
-        let id = texts.next()?.to_owned();
-        let line = SshPublicKey::parse(texts.next()?)?.line().to_owned();
-        let fingerprint = texts.next().filter(|text| is_fingerprint(text))?.to_owned();
-        keys.push(PublishedKey { id, line, fingerprint });
-    }
-    if texts.next().is_some() {
-        return None;
-    }
-    Some(UserKeys {
-        name,
-        uid: Uid::new(u32_at(record, 0)?)?,
-        iam_user_id,
-        answered_at: u64_at(record, 4)?,
-        keys,
-    })
 }
 
 /// Whether this is what ssh-keygen(1) `-l` prints for a key: the unpadded base64 of 32 bytes.
@@ -165,7 +166,7 @@ impl KeysBuilder {
             record.extend(text.as_bytes());
             record.push(0);
         }
-        if parse(&record).as_ref() != Some(user) {
+        if UserKeys::parse(&record).as_ref() != Some(user) {
             return Err(RecordError::BadText);
         }
         self.file.add(&record, &[(USER_NAMES, Key::Name(user.name.as_str()))]);

@@ -137,7 +137,7 @@ impl fmt::Display for NoKeys {
             Self::NotAName => f.write_str("no IAM user can have this name here"),
             Self::LocalAccount => f.write_str("the name is a local account's (/etc/passwd)"),
             Self::Unreadable(file, error) => write!(f, "{file}: {error}"),
-            Self::Unknown => f.write_str("not an IAM user of this host; keymaker why NAME says more"),
+            Self::Unknown => f.write_str("not an IAM user of this host (keymaker status)"),
             Self::EntryOfAnother => {
                 f.write_str("the name resolves to another account than the IAM user, or to none (getent passwd NAME)")
             }
