@@ -70,11 +70,11 @@ pub fn restricted_instance_role(
     }
     let (by_arn, spelled_out) = divided(&user.managed, role);
     let documents = user.inline.iter().chain(spelled_out);
-    let statements = kept(documents.flat_map(PolicyDocument::statements), compression);
+    let statements = compacted(kept(documents.flat_map(PolicyDocument::statements), compression));
     if by_arn.is_empty() && !statements.iter().any(|statement| statement.effect == Effect::Allow) {
         return Ok(SessionPolicies::deny_all());
     }
-    SessionPolicies::new(&compacted(statements), &by_arn)
+    SessionPolicies::new(&statements, &by_arn)
 }
 
 /// Which managed policies go by ARN, and which must be spelled out in the inline policy: those of another account, and the

@@ -126,10 +126,18 @@ fn a_variable_in_a_document_of_2008_is_text_and_stays_text() {
 }
 
 #[test]
-fn a_user_without_any_policy_gets_deny_all() {
+fn a_user_to_whom_nothing_is_allowed_gets_deny_all() {
     let deny_all = r#"{"Statement":[{"Action":"*","Effect":"Deny","Resource":"*"}],"Version":"2012-10-17"}"#;
     let only_denies = policy(r#"{"Effect":"Deny","Action":"s3:*","Resource":"*"}"#);
-    for inline in [vec![], vec![only_denies.as_str()], vec![r#"{"Statement":[]}"#]] {
+    let all_denied = policy(
+        r#"{"Effect":"Allow","Action":"s3:Get*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"*"}"#,
+    );
+    for inline in [
+        vec![],
+        vec![only_denies.as_str()],
+        vec![all_denied.as_str()],
+        vec![r#"{"Statement":[]}"#],
+    ] {
         let policies = for_user(&inline).unwrap();
         assert_eq!(policies.policy().unwrap().as_str(), deny_all);
         assert!(policies.policy_arns().is_empty());
