@@ -1,0 +1,55 @@
+#!/bin/bash
+# Rules of the project that no compiler knows. Each prints what breaks it.
+set -u
+cd "$(dirname "$(realpath "$0")")/.."
+passed=0 failed=0
+
+# rule SENTENCE COMMAND…: the command prints what breaks the rule, or nothing.
+rule() {
+  local sentence=$1 broken; shift
+  broken=$("$@")
+  if [ -z "$broken" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); printf 'broken: %s\n%s\n' "$sentence" "$broken"; fi
+}
+
+product() { git ls-files -co --exclude-standard -- '*.rs' ':!tests' ':!fuzz'; }
+
+unsafe_elsewhere() {
+  product | grep -vE '^(keymaker-core/src/sys|nss_keymaker/src/abi|pam_keymaker/src/abi)(\.rs|/)' |
+    xargs grep -nE '(allow|expect)\((.*, *)?unsafe_code|^[^/]*\bunsafe (\{|fn|impl)' /dev/null
+}
+aborting_profile() { git ls-files '*Cargo.toml' | xargs grep -nE '^ *panic *= *"abort"' /dev/null; }
+without_opening_words() { product | while read -r file; do head -n 1 "$file" | grep -q '^//!' || echo "$file"; done; }
+unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[ignore' /dev/null; }
+program_imports_program() {
+  grep -lE '^(nss_keymaker|pam_keymaker|keymaker-keys|keymakerd|credd|keymaker-cli)\b.*(path|workspace)' ./*/Cargo.toml
+}
+module_dependencies() {
+  local crate dependency
+  for crate in keymaker-core nss_keymaker pam_keymaker keymaker-keys; do
+    sed -n '/^\[dependencies\]/,/^\[/p' $crate/Cargo.toml | grep -oE '^[a-z][a-z0-9_-]*' |
+      grep -vxE 'keymaker-core|libc|pam-bindings' | sed "s/^/$crate depends on /"
+  done
+}
+# SECURITY.md has a line «| P7 | … | `test_name`, … |» for each promise; each named test exists and carries the promise's number.
+promises_without_tests() {
+  local number tests test file
+  for number in $(seq 1 20); do
+    tests=$(grep -E "^\| P$number \|" SECURITY.md | grep -oE '`[a-z0-9_]{12,}`' | tr -d '`')
+    [ -n "$tests" ] || { echo "P$number has no test in SECURITY.md"; continue; }
+    for test in $tests; do
+      file=$(git ls-files -co --exclude-standard -- '*.rs' '*.sh' '*.py' | xargs grep -lE "(fn|def) $test\b|^$test\(\)" 2>/dev/null | head -n 1)
+      [ -n "$file" ] || { echo "P$number names $test, which does not exist"; continue; }
+      grep -B 4 -E "(fn|def) $test\b|^$test\(\)" "$file" | grep -qE "(//|#) .*\bP$number\b" || echo "$file: $test lacks its mark P$number"
+    done
+  done
+}
+
+rule "unsafe code stands in three places only" unsafe_elsewhere
+rule "no profile aborts on a panic: it would kill sshd" aborting_profile
+rule "every file opens by saying what it is responsible for" without_opening_words
+rule "nothing is left unfinished in the tree" unfinished
+rule "no program imports a program" program_imports_program
+rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
+rule "every promise has a test that carries its number" promises_without_tests
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
