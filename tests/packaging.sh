@@ -195,6 +195,7 @@ second_architecture() {
     check "of PAM too" fails grep -rqs pam_keymaker /etc/pam.d
 }
 
+# P12
 half_installed() {
     step "half-installed"
     local package
@@ -215,6 +216,7 @@ half_installed() {
     dpkg -P $packages >/dev/null 2>&1
 }
 
+# P12
 parts_missing() {
     step "parts missing or broken"
     install_all

@@ -1,3 +1,5 @@
+//! The directory file as others would read it, and records that must never be written.
+
 use super::*;
 use crate::id::{IdRange, Uid};
 use crate::published_file::tests_support::Folder;

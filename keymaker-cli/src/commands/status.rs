@@ -1,0 +1,173 @@
+//! `keymaker status`: what keymakerd says of itself, and what the published files say without it.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use keymaker_core::client::AskError;
+use keymaker_core::login::{last_contact, older_than};
+use keymaker_core::paths;
+use keymaker_core::sys::LocalStream;
+use serde_json::{Value, json};
+
+use super::CommandError;
+use crate::output::Output;
+
+/// Prints the status. Anybody may ask.
+pub fn run(output: &Output) -> Result<(), CommandError> {
+    let unreadable = |why: String| CommandError::Unreadable(paths::STATUS.into(), why);
+    let text = std::fs::read_to_string(paths::STATUS).map_err(|error| {
+        unreadable(format!(
+            "{error}; keymakerd has not run since boot (systemctl status keymakerd)"
+        ))
+    })?;
+    let mut status: Value = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    let running = LocalStream::connect(Path::new(paths::LOOKUP_SOCKET)).map_err(AskError::NotListening);
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("running".into(), json!(running.is_ok()));
+    }
+    let mut text = String::new();
+    if let Err(error) = running {
+        text += &format!("keymakerd does not answer: {error}\nThis is what it last said:\n");
+    }
+    text += &describe(&status, last_contact(Path::new(paths::CONTACT)), SystemTime::now());
+    output.print(&text, &status);
+    Ok(())
+}
+
+fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(text, "{label:<16} {value}");
+    };
+    let word = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let number = |key: &str| status.get(key).and_then(Value::as_u64).unwrap_or_default();
+    line("account", word("account"));
+    line(
+        "instance",
+        format!("{} with role {}", word("instance_id"), word("role")),
+    );
+    line(
+        "published",
+        format!(
+            "{} users, {} groups (generation {})",
+            number("users"),
+            number("groups"),
+            number("generation")
+        ),
+    );
+    line("grade", format!("{}: {}", number("grade"), word("grade_means")));
+    if let Some(needs) = status.get("better_grade_needs").and_then(Value::as_str) {
+        line("", format!("a better one needs {needs}"));
+    }
+    line(
+        "IAM answered",
+        contact_sentence(contact, Duration::from_secs(number("max_stale")), now),
+    );
+    if status.get("settings_known") == Some(&Value::Bool(false)) {
+        line(
+            "settings",
+            "never read yet, so nobody from IAM may log in; the role needs iam:GetRole on itself".to_owned(),
+        );
+    }
+    if let Some(group) = status.get("required_group").and_then(Value::as_str) {
+        line("required group", group.to_owned());
+    }
+    if let Some(account) = status.get("id_resolver_account").and_then(Value::as_str) {
+        line("users live in", format!("account {account}"));
+    }
+    if let Some(failure) = status.get("last_failure").and_then(Value::as_str) {
+        line("last pass failed", failure.to_owned());
+    }
+    let lists = [
+        ("pending", "pending_settings", ""),
+        ("setting ignored", "settings_problems", ""),
+        ("not answering", "outages", "action"),
+        ("refused", "refused_entries", "iam_name"),
+        ("may not log in", "may_not_log_in", "name"),
+        ("unusable key", "unusable_keys", ""),
+    ];
+    for (label, key, name) in lists {
+        for item in status.get(key).and_then(Value::as_array).into_iter().flatten() {
+            line(label, item_sentence(item, name));
+        }
+    }
+    if status.get("halted") == Some(&Value::Bool(true)) {
+        line(
+            "resting",
+            "everything was forgotten by 'keymaker reset'; systemctl restart keymakerd begins anew".to_owned(),
+        );
+    }
+    text
+}
+
+fn item_sentence(item: &Value, name: &str) -> String {
+    match (
+        item.as_str(),
+        item.get(name).and_then(Value::as_str),
+        item.get("why").and_then(Value::as_str),
+    ) {
+        (Some(sentence), _, _) => sentence.to_owned(),
+        (None, Some(name), Some(why)) => format!("{name}: {why}"),
+        _ => item.to_string(),
+    }
+}
+
+fn contact_sentence(contact: Option<SystemTime>, max_stale: Duration, now: SystemTime) -> String {
+    let Some(contact) = contact else {
+        return "not yet, so nobody from IAM may log in".to_owned();
+    };
+    let age = now.duration_since(contact).unwrap_or_default().as_secs();
+    let ago = match age {
+        0..=119 => format!("{age} seconds ago"),
+        120..=7199 => format!("{} minutes ago", age / 60),
+        _ => format!("{} hours ago", age / 3600),
+    };
+    match older_than(contact, max_stale, now) {
+        true => format!("{ago}, longer than max_stale, so nobody from IAM may log in"),
+        false => ago,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_out_of_contact_is_said_to_let_nobody_in() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let day = Duration::from_secs(86_400);
+        assert_eq!(
+            contact_sentence(None, day, now),
+            "not yet, so nobody from IAM may log in"
+        );
+        assert_eq!(
+            contact_sentence(Some(now - Duration::from_secs(60)), day, now),
+            "60 seconds ago"
+        );
+        assert!(contact_sentence(Some(now - day * 2), day, now).contains("nobody from IAM may log in"));
+    }
+
+    #[test]
+    fn everything_that_needs_an_administrator_is_named() {
+        let status = json!({
+            "account": "123456789012", "grade": 3, "grade_means": "the members", "better_grade_needs": "iam:ListUsers",
+            "settings_known": false, "last_failure": "iam:GetRole was denied",
+            "pending_settings": ["no group would be required"],
+            "outages": [{ "action": "iam:GetUser", "why": "timeout" }],
+            "refused_entries": [{ "iam_name": "root", "why": "reserved" }],
+            "may_not_log_in": [{ "name": "carol", "why": "not in the required IAM group" }],
+        });
+        let text = describe(&status, None, SystemTime::now());
+        for part in [
+            "iam:ListUsers",
+            "iam:GetRole",
+            "no group would be",
+            "iam:GetUser: timeout",
+            "root: reserved",
+            "carol: not in",
+        ] {
+            assert!(text.contains(part), "{part} is missing from\n{text}");
+        }
+    }
+}
