@@ -58,6 +58,11 @@ pub fn team(number: u32) -> u32 {
 
 /// The bytes of the directory's publication `number`: the known users, and others that make each publication's layout differ.
 pub fn directory(number: u64) -> Vec<u8> {
+    directory_of(USERS + number as u32 % 8 * 150)
+}
+
+/// The bytes of a directory of this many users.
+pub fn directory_of(users: u32) -> Vec<u8> {
     let stamp = |path: &str| FileStamp::of(&std::fs::metadata(path).unwrap());
     let mut header = Header {
         account: "123456789012",
@@ -69,20 +74,17 @@ pub fn directory(number: u64) -> Vec<u8> {
     header.ranges[0] = IdRange::WIDE;
     header.local_gids[0] = SUDO;
     let mut builder = DirectoryBuilder::new(&header);
-    for number in (1..number % 8 * 150).map(|extra| USERS + extra as u32) {
+    for number in (0..users).rev() {
         add(&mut builder, &KnownUser::new(number));
     }
-    for user in KnownUser::all() {
-        add(&mut builder, &user);
-    }
     for number in 0..TEAMS {
-        let members: Vec<UserName> = (0..USERS)
+        let members: Vec<UserName> = (0..USERS.min(users))
             .filter(|user| user % TEAMS == number)
             .map(|user| UserName::parse(format!("user{user}").as_bytes()).unwrap())
             .collect();
         add_group(&mut builder, &format!("team{number}"), team(number), &members);
     }
-    builder.build(number).unwrap()
+    builder.build(1).unwrap()
 }
 
 /// Puts publication `number` in place.

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
+use std::os::unix::net::UnixListener;
+use std::time::Instant;
 
 use keymaker_core::paths;
+use keymaker_core::protocol::LOOKUP_BUDGET;
 
 use crate::ask::{self, Answer, Judged};
 use crate::published::{KEYMAKER_USERS, KnownUser, TEAMS, team};
@@ -51,6 +54,21 @@ pub fn all_judged(answer: &mut Answer, user: &KnownUser) -> [Judged; 6] {
         answer.team(user),
         ask::group_list(user),
     ]
+}
+
+/// A daemon that accepts and never answers: known users at once, unknown ones after the budget.
+pub fn wait_for_a_hung_daemon() {
+    let _listener = UnixListener::bind(paths::LOOKUP_SOCKET).unwrap();
+    let mut answer = Answer::new();
+    let started = Instant::now();
+    for user in KnownUser::all() {
+        assert_eq!(all_judged(&mut answer, &user), [Judged::Right; 6]);
+    }
+    assert!(started.elapsed() < LOOKUP_BUDGET, "{:?}", started.elapsed());
+    let started = Instant::now();
+    assert_eq!(answer.is_user(c"nobody-knows"), Err(libc::ENOENT));
+    let waited = started.elapsed();
+    assert!(waited >= LOOKUP_BUDGET && waited < LOOKUP_BUDGET * 2, "{waited:?}");
 }
 
 /// getpwent(3) without setpwent(3), twice; and the groups.

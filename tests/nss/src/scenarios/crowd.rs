@@ -49,11 +49,12 @@ pub fn asks(module: &str, wanted: u64) {
     let mut answer = Answer::new();
     assert_eq!(answer.user_by_name(&KnownUser::new(0)), Judged::Right);
     let descriptors = open_descriptors();
+    let variants: Vec<Vec<u8>> = (0..8).map(published::directory).collect();
     let tally = Tally::default();
     let done = AtomicBool::new(false);
     let (mut deaths, mut publications) = (0, 0);
     std::thread::scope(|scope| {
-        let publisher = scope.spawn(|| publish_without_pause(&done));
+        let publisher = scope.spawn(|| publish_without_pause(&variants, &done));
         let keeper = scope.spawn(|| keep_daemon(module, &done));
         let forker = scope.spawn(|| fork_without_pause(&tally, wanted));
         let askers: Vec<_> = (0..THREADS)
@@ -83,7 +84,11 @@ pub fn asks(module: &str, wanted: u64) {
         "{answers} answers, {wrong} wrong, {lost} lost; {forks} forks, {misses} unknown names, {publications} publications, {deaths} deaths of the daemon"
     );
     assert_eq!((wrong, lost), (0, 0));
-    assert!(answers >= wanted && forks > 100 && misses > 100 && publications > 100 && deaths > 10);
+    assert!(answers >= wanted);
+    // That all of this happened meanwhile, and often.
+    assert!(
+        forks > wanted / 5000 && misses > wanted / 5000 && publications > wanted / 5000 && deaths > wanted / 50_000
+    );
     assert_eq!(open_descriptors(), descriptors);
 }
 
@@ -156,8 +161,7 @@ fn in_child(user: &KnownUser) -> i32 {
 }
 
 /// Replaces the directory without pause, each time by one of another layout; how often.
-fn publish_without_pause(done: &AtomicBool) -> u64 {
-    let variants: Vec<Vec<u8>> = (0..8).map(published::directory).collect();
+fn publish_without_pause(variants: &[Vec<u8>], done: &AtomicBool) -> u64 {
     let mut publications = 0;
     for variant in variants.iter().cycle() {
         if done.load(Ordering::Relaxed) {

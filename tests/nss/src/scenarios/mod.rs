@@ -1,6 +1,7 @@
 //! The scenarios by name.
 
 mod answers;
+mod benchmark;
 mod crowd;
 mod states;
 
@@ -12,6 +13,9 @@ pub fn run(scenario: &str, module: &str, argument: &str) {
         "enumeration" => answers::are_enumerated(),
         "local-files-changed" => answers::follow_changed_local_files(),
         "lookups" => answers::repeat(argument.parse().unwrap()),
+        "hung-daemon" => answers::wait_for_a_hung_daemon(),
+        "benchmark" => benchmark::compare(module),
+        "benchmark-one" => benchmark::measure(argument),
         "crowd" => crowd::asks(module, argument.parse().unwrap()),
         "crowd-daemon" => crowd::answer_and_die(argument.parse().unwrap()),
         "small-stack" => states::small_stack(),
