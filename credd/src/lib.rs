@@ -6,6 +6,10 @@
 pub mod accounts;
 pub mod audit;
 pub mod clock;
+pub mod config;
+pub mod daemon;
 pub mod imds;
+pub mod log;
+pub mod notify;
 pub mod policy;
 pub mod time_text;

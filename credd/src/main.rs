@@ -1,3 +1,122 @@
 //! Gives every user of this host their own AWS credentials at the metadata address.
+//!
+//! `main` reads the command line and the settings; `daemon` does the work.
 
-fn main() {}
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use credd::config::Config;
+use credd::daemon::{self, Host};
+use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Outcome, Reason};
+use credd::{log, notify};
+use keymaker_aws::RoleArn;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Answers the metadata requests of this host's users with credentials of their own.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/keymaker/credd.toml")]
+    config: PathBuf,
+    /// Check the settings file and exit: 0 if it is right.
+    #[arg(long)]
+    check: bool,
+    /// Print the settings in force, defaults included, and exit.
+    #[arg(long)]
+    print_config: bool,
+    /// Listen here too, besides the sockets that systemd passes.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Where the key of the metadata tokens is kept over restarts.
+    #[arg(long, value_name = "FILE", default_value = "/run/keymaker-credd/token-key")]
+    token_key: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::read(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => return complain(&error),
+    };
+    if arguments.print_config {
+        return config
+            .print()
+            .map_or_else(|error| complain(&error), |text| print(&text));
+    }
+    if arguments.check {
+        return print(&format!("{}: right\n", arguments.config.display()));
+    }
+    log::begin();
+    if let Err(error) = harden() {
+        return complain(&format!("core dumps cannot be switched off: {error}"));
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error),
+    };
+    let host = Host {
+        token_key: arguments.token_key,
+        listen: arguments.listen,
+    };
+    let serving = daemon::run(host, &config, NoMethods, notify::ready);
+    match tokio::task::LocalSet::new().block_on(&runtime, serving) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "credd ends");
+            complain(&error)
+        }
+    }
+}
+
+/// No core dump and no debugger of the same uid (P19); and a descriptor for each connection that the limits allow.
+fn harden() -> rustix::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(wanted.max(limit.current.unwrap_or(0))),
+            ..limit
+        },
+    )
+}
+
+/// The source of a credd that has no method built in: whoever asks is refused, as by an empty chain.
+struct NoMethods;
+
+impl CredentialSource for NoMethods {
+    async fn role(&self, _: &Caller) -> Outcome<RoleArn> {
+        Outcome::Denied(no_method())
+    }
+
+    async fn credentials(&self, _: &Caller, _: &RoleArn) -> Outcome<Credentials> {
+        Outcome::Denied(no_method())
+    }
+
+    fn prewarm(&self, _: &Caller) {}
+}
+
+fn no_method() -> Reason {
+    Reason("this credd has no method of issuing credentials".to_owned())
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(error: &dyn std::fmt::Display) -> ExitCode {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "credd: {error}");
+    ExitCode::FAILURE
+}
+
+/// Two for each of the server's connections, and some.
+const DESCRIPTORS: u64 = 8192;

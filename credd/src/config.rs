@@ -1,0 +1,366 @@
+//! credd.toml: what the administrator of this host decided about metadata and credentials, whole and checked.
+//!
+//! credd and credd-capture read it at start; a file that cannot be read whole is an error, and so is one that is not there
+//! (H11: a missing file must not mean more than the file did). An empty file means the defaults.
+
+mod error;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::Account;
+use crate::imds::caller::METADATA_ADDRESSES;
+use crate::imds::rules::Rule;
+pub use error::ConfigError;
+pub use values::{Capture, CaptureMode, Directory, Exempt, Method, Network, ProxyUrl, RuleEntry, UidRange};
+
+/// What stands in the file, with the defaults for what does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who goes on talking to the real metadata service, besides keymakerd and credd.
+    pub exempt_uids: Vec<Exempt>,
+    /// How requests are brought here.
+    pub capture: Capture,
+    /// The local port of `capture = "nft"`; below 1024, so that nobody can take it while credd is down.
+    pub nft_port: u16,
+    /// Whether anything is captured, or only written down.
+    pub mode: CaptureMode,
+    /// Networks whose forwarded packets may reach the real metadata service.
+    pub containers: Vec<Network>,
+    /// Whether users must stand in keymakerd's directory.
+    pub directory: Directory,
+    /// How old a directory fact may be before it is asked for again, in seconds.
+    pub authz_ttl: u32,
+    /// The methods of whom no other chain names.
+    pub default_chain: Vec<Method>,
+    /// Chains by user name.
+    pub user_chains: BTreeMap<String, Vec<Method>>,
+    /// Chains by uid, `"900-999"` or `"900"`; they do not overlap.
+    pub uid_chains: BTreeMap<UidRange, Vec<Method>>,
+    /// Chains by Unix group, in alphabetical order.
+    pub group_chains: BTreeMap<String, Vec<Method>>,
+    /// The role of `user_role` and `create_user_role`.
+    pub role_name_pattern: String,
+    /// The path of that role.
+    pub role_path: String,
+    /// The IAM user of `create_user_role` and `restricted_instance_role`.
+    pub iam_name_pattern: String,
+    /// Whether policies that are too large are made smaller.
+    pub compress_user_policy: bool,
+    /// What `instance_role` denies.
+    pub deny_actions: Vec<String>,
+    /// The role of `shared_role`.
+    pub shared_role: Option<String>,
+    /// Whether the other methods, too, send session tags and a SourceIdentity.
+    pub session_tags: bool,
+    /// Whether a request needs an IMDSv2 token.
+    pub require_imds_v2: bool,
+    /// The IP hop limit of replies that carry a token.
+    pub token_hop_limit: u8,
+    /// Who may read what else; the last rule that matches counts.
+    pub rules: Vec<RuleEntry>,
+    /// Whether AWS_CONTAINER_CREDENTIALS_FULL_URI is answered.
+    pub container_endpoint: bool,
+    /// The region of STS; None: the instance's.
+    pub region: Option<String>,
+    /// Where IAM is; None: AWS's own.
+    pub iam_endpoint: Option<String>,
+    /// Where STS is; None: AWS's own.
+    pub sts_endpoint: Option<String>,
+    /// Where the real metadata service is, `http://ADDRESS[:PORT]`; None: its link-local addresses.
+    pub metadata_endpoint: Option<String>,
+    /// The proxy on the way to AWS.
+    pub https_proxy: Option<ProxyUrl>,
+    /// A PEM file of the certificate authorities to trust; None: the system's.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            exempt_uids: vec![Exempt::Name("root".into())],
+            capture: Capture::Route,
+            nft_port: 988,
+            mode: CaptureMode::Enforce,
+            containers: vec![],
+            directory: Directory::Auto,
+            authz_ttl: 60,
+            default_chain: vec![Method::UserRole],
+            user_chains: BTreeMap::new(),
+            uid_chains: BTreeMap::new(),
+            group_chains: BTreeMap::new(),
+            role_name_pattern: "user-{username}".into(),
+            role_path: "/".into(),
+            iam_name_pattern: "{username}".into(),
+            compress_user_policy: false,
+            deny_actions: DENIED_ACTIONS.map(str::to_owned).into(),
+            shared_role: None,
+            session_tags: false,
+            require_imds_v2: true,
+            token_hop_limit: 1,
+            rules: vec![],
+            container_endpoint: false,
+            region: None,
+            iam_endpoint: None,
+            sts_endpoint: None,
+            metadata_endpoint: None,
+            https_proxy: None,
+            ca_bundle: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|why| ConfigError::Unreadable(path.to_owned(), why))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks a text; `path` is for the sentences.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|why| ConfigError::unreadable_toml(text, path, &why))?;
+        match config.first_problem() {
+            Some((key, problem)) => Err(ConfigError::bad_value(text, path, key, problem)),
+            None => Ok(config),
+        }
+    }
+
+    /// The whole configuration as it holds, as a file of the same form; what has no value is absent, and a proxy's
+    /// password is not shown.
+    pub fn print(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// The rules of the file. They were checked when it was read.
+    pub fn rules(&self) -> Vec<Rule> {
+        self.rules
+            .iter()
+            .flat_map(|entry| entry.rules().unwrap_or_default())
+            .collect()
+    }
+
+    /// The chain of the caller of `uid`: by user, else by uid, else by group, else the default.
+    pub fn chain(&self, uid: u32, account: &Account) -> &[Method] {
+        let by_user = account.user.as_ref().and_then(|user| self.user_chains.get(user));
+        let by_uid = || {
+            self.uid_chains
+                .iter()
+                .find(|(range, _)| range.contains(uid))
+                .map(|(_, chain)| chain)
+        };
+        let by_group = || {
+            self.group_chains
+                .iter()
+                .find(|(group, _)| account.groups.contains(group))
+                .map(|(_, chain)| chain)
+        };
+        by_user.or_else(by_uid).or_else(by_group).unwrap_or(&self.default_chain)
+    }
+
+    /// Where the real metadata service is.
+    pub fn metadata_endpoints(&self) -> Vec<SocketAddr> {
+        match self.metadata_endpoint.as_deref().and_then(values::plain_endpoint) {
+            Some(endpoint) => vec![endpoint],
+            None => METADATA_ADDRESSES.map(|address| SocketAddr::new(address, 80)).into(),
+        }
+    }
+
+    /// The first value that fits its type and is wrong all the same, by key.
+    fn first_problem(&self) -> Option<(&'static str, String)> {
+        let ranges: Vec<&UidRange> = self.uid_chains.keys().collect();
+        let overlap = ranges
+            .iter()
+            .zip(ranges.iter().skip(1))
+            .find(|(first, second)| first.last >= second.first);
+        let chains = self
+            .user_chains
+            .values()
+            .chain(self.uid_chains.values())
+            .chain(self.group_chains.values());
+        let shared = || {
+            chains
+                .chain([&self.default_chain])
+                .flatten()
+                .any(|method| *method == Method::SharedRole)
+        };
+        let bad_rule = self.rules.iter().find_map(|entry| entry.rules().err());
+        let action = self.deny_actions.iter().find(|action| !values::is_action(action));
+        let url = |value: &Option<String>| value.as_ref().is_some_and(|url| !values::is_url(url));
+        let not_url = || "this is no http:// or https:// URL".to_owned();
+        if !(1..=1023).contains(&self.nft_port) {
+            Some((
+                "nft_port",
+                "a port from 1 to 1023: any user could take a higher one".into(),
+            ))
+        } else if !(1..=64).contains(&self.token_hop_limit) {
+            Some(("token_hop_limit", "a number from 1 to 64".into()))
+        } else if let Some((first, second)) = overlap {
+            Some((
+                "uid_chains",
+                format!("{first} and {second} overlap; write disjoint ranges"),
+            ))
+        } else if self.shared_role.is_none() && shared() {
+            Some((
+                "shared_role",
+                "a chain has the method shared_role; name its role here, as an ARN".into(),
+            ))
+        } else if self
+            .shared_role
+            .as_ref()
+            .is_some_and(|role| role.parse::<keymaker_aws::RoleArn>().is_err())
+        {
+            Some((
+                "shared_role",
+                "this is no role's ARN, such as arn:aws:iam::123456789012:role/everybody".into(),
+            ))
+        } else if let Some(problem) = bad_rule {
+            Some(("rules", problem))
+        } else if let Some(action) = action {
+            Some((
+                "deny_actions",
+                format!("{action} is no action, such as iam:* or kms:Decrypt"),
+            ))
+        } else if let Some(problem) = self.pattern_problem() {
+            Some(problem)
+        } else if url(&self.iam_endpoint) {
+            Some(("iam_endpoint", not_url()))
+        } else if url(&self.sts_endpoint) {
+            Some(("sts_endpoint", not_url()))
+        } else {
+            let endpoint = self.metadata_endpoint.as_deref();
+            let wrong = endpoint.is_some_and(|url| values::plain_endpoint(url).is_none());
+            wrong.then(|| {
+                (
+                    "metadata_endpoint",
+                    "write http://ADDRESS or http://ADDRESS:PORT, with an IP address".into(),
+                )
+            })
+        }
+    }
+
+    fn pattern_problem(&self) -> Option<(&'static str, String)> {
+        let lacks_name = |pattern: &str| pattern.matches("{username}").count() != 1;
+        let advice = "write {username} in it, once: without it all users would have one role";
+        if lacks_name(&self.role_name_pattern) {
+            return Some(("role_name_pattern", advice.into()));
+        }
+        if lacks_name(&self.iam_name_pattern) {
+            return Some(("iam_name_pattern", advice.into()));
+        }
+        let path = self.role_path.starts_with('/') && self.role_path.ends_with('/');
+        (!path).then(|| ("role_path", "a path begins and ends with a slash".into()))
+    }
+}
+
+/// Everything that leads from the instance's role to other roles, people or secrets. sts:GetCallerIdentity cannot be denied
+/// (IAM User Guide: "no permissions are required"), so it stays possible.
+const DENIED_ACTIONS: [&str; 5] = ["sts:*", "iam:*", "secretsmanager:*", "ssm:GetParameter*", "kms:Decrypt"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("credd.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults_and_a_missing_one_is_an_error() {
+        assert_eq!(parse("").unwrap(), Config::default());
+        assert!(matches!(
+            Config::read(Path::new("/nonexistent/credd.toml")),
+            Err(ConfigError::Unreadable(..))
+        ));
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back_as_the_same() {
+        let text = "exempt_uids = [\"root\", 33]\nuser_chains = { postgres = [] }\nuid_chains = { \"900-999\" = [] }\n\
+                    containers = [\"172.17.0.0/16\", \"fd00::/8\"]\n\
+                    [[rules]]\ngroup = \"ops\"\nallow = [\"user-data\"]\n[[rules]]\nuids = \"7\"\ndeny = [\"meta-data/tags\"]\n";
+        let config = parse(text).unwrap();
+        assert_eq!(parse(&config.print().unwrap()).unwrap(), config);
+        assert_eq!(parse(&Config::default().print().unwrap()).unwrap(), Config::default());
+        assert_eq!(config.rules().len(), 2);
+    }
+
+    #[test]
+    fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
+        for (text, parts) in [
+            ("\nexempt_uid = []", &["credd.toml:2", "exempt_uid", "exempt_uids"][..]),
+            ("region = 'x'\nmode = \"on\"", &["credd.toml:2", "enforce", "observe"]),
+            ("default_chain = [\"UserRole\"]", &["credd.toml:1", "user_role"]),
+            ("nft_port = 8080", &["credd.toml:1", "nft_port", "1023"]),
+            ("token_hop_limit = 0", &["token_hop_limit", "64"]),
+            (
+                "\n\nuid_chains = { \"1-5\" = [], \"5-9\" = [] }",
+                &["credd.toml:3", "1-5 and 5-9 overlap"],
+            ),
+            ("uid_chains = { \"9-1\" = [] }", &["credd.toml:1", "9-1"]),
+            ("default_chain = [\"shared_role\"]", &["shared_role", "ARN"]),
+            (
+                "[[rules]]\nuser = \"a\"\nallow = [\"meta-data/iam\"]",
+                &["credd.toml:1", "rules", "exempt_uids"],
+            ),
+            (
+                "[[rules]]\nuser = \"a\"\nallow = [\"meta-data/nix\"]",
+                &["rules", "no such path", "meta-data/nix"],
+            ),
+            (
+                "[[rules]]\nuser = \"a\"\ngroup = \"b\"\nallow = [\"user-data\"]",
+                &["rules", "one of user, uids and group"],
+            ),
+            ("[[rules]]\nwho = \"a\"", &["credd.toml:2", "who"]),
+            (
+                "role_name_pattern = \"everybody\"",
+                &["role_name_pattern", "{username}"],
+            ),
+            ("deny_actions = [\"all\"]", &["deny_actions", "iam:*"]),
+            (
+                "metadata_endpoint = \"http://imds.example/\"",
+                &["metadata_endpoint", "IP address"],
+            ),
+            ("containers = [\"172.17.0.0/33\"]", &["credd.toml:1", "172.17.0.0/33"]),
+            ("exempt_uids = [", &["credd.toml:1"]),
+        ] {
+            let sentence = parse(text).unwrap_err();
+            for part in parts {
+                assert!(sentence.contains(part), "{text}: {sentence} lacks {part}");
+            }
+        }
+    }
+
+    // P18
+    #[test]
+    fn the_first_chain_that_matches_counts_and_an_empty_one_is_a_chain() {
+        let config = parse(
+            "user_chains = { eve = [] }\nuid_chains = { \"2000-2999\" = [\"instance_role\"] }\n\
+             group_chains = { devs = [\"restricted_instance_role\"] }",
+        )
+        .unwrap();
+        let account = |user: &str| Account {
+            user: Some(user.into()),
+            groups: vec!["devs".into()],
+        };
+        assert_eq!(config.chain(2001, &account("eve")), []);
+        assert_eq!(config.chain(2001, &account("alice")), [Method::InstanceRole]);
+        assert_eq!(config.chain(3001, &account("alice")), [Method::RestrictedInstanceRole]);
+        assert_eq!(config.chain(3001, &Account::default()), [Method::UserRole]);
+    }
+
+    // P19
+    #[test]
+    fn a_proxys_password_is_never_printed() {
+        let config = parse("https_proxy = \"http://me:hunter2@proxy:3128\"").unwrap();
+        assert!(!config.print().unwrap().contains("hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(config.https_proxy.unwrap().expose(), "http://me:hunter2@proxy:3128");
+    }
+}

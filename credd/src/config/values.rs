@@ -1,0 +1,267 @@
+//! What single values of credd.toml may be.
+//!
+//! `config` uses it; each type is read from and printed as the text that stands in the file.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::imds::rules::{Effect, Rule, RuleError, Who};
+
+/// How requests are brought to credd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capture {
+    /// Policy routing to a transparent listener.
+    Route,
+    /// A redirect by nftables.
+    Nft,
+}
+
+/// Whether anything is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureMode {
+    /// Requests are captured and answered.
+    Enforce,
+    /// It is only written down who would have been captured.
+    Observe,
+}
+
+/// Whether users must stand in keymakerd's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Directory {
+    /// Required where keymakerd.toml exists.
+    Auto,
+    /// Whom no chain names gets nothing while it cannot be read.
+    Required,
+    /// Local accounts only.
+    None,
+}
+
+/// A way to credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// AssumeRole on the user's own role.
+    UserRole,
+    /// The same, on roles that `keymaker sync-roles` keeps.
+    CreateUserRole,
+    /// The instance's role, cut to what the IAM user may do.
+    RestrictedInstanceRole,
+    /// The instance's role, less `deny_actions`.
+    InstanceRole,
+    /// One role for everybody, told apart by session tags.
+    SharedRole,
+}
+
+/// Somebody who is not captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a user's name or uid")]
+pub enum Exempt {
+    /// By uid.
+    Uid(u32),
+    /// By the name of a local account.
+    Name(String),
+}
+
+/// Uids, both ends included; written `900-999` or `900`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UidRange {
+    /// The first.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+}
+
+impl UidRange {
+    /// Whether `uid` is one of them.
+    pub fn contains(&self, uid: u32) -> bool {
+        (self.first..=self.last).contains(&uid)
+    }
+}
+
+impl FromStr for UidRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(format!("{text} is no range of uids, such as 900-999 or 900")),
+        }
+    }
+}
+
+impl fmt::Display for UidRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
+/// A network, `172.17.0.0/16` or `fd00::/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its address.
+    pub address: IpAddr,
+    /// The bits that count.
+    pub prefix: u8,
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text} is no network, such as 172.17.0.0/16");
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let (address, prefix): (IpAddr, u8) = (
+            address.parse().map_err(|_| wrong())?,
+            prefix.parse().map_err(|_| wrong())?,
+        );
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        if prefix <= longest {
+            Ok(Self { address, prefix })
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// A proxy's URL. It may hold a password, so it is never shown whole.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct ProxyUrl(String);
+
+impl ProxyUrl {
+    /// The whole URL, for the connection only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
+            (_, None) => f.write_str(&self.0),
+            (scheme, Some((_, host))) => write!(f, "{}://(hidden)@{host}", scheme.map_or("", |(scheme, _)| scheme)),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ProxyUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One `[[rules]]` table: whom (nobody named: everybody), and which paths are opened or closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uids: Option<UidRange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    allow: Vec<String>,
+    deny: Vec<String>,
+}
+
+impl RuleEntry {
+    /// The rules that it stands for: what is allowed first, so that a denied part of it stays denied.
+    pub fn rules(&self) -> Result<Vec<Rule>, String> {
+        let who = match (&self.user, self.uids, &self.group) {
+            (None, None, None) => Who::Everybody,
+            (Some(user), None, None) => Who::User(user.clone()),
+            (None, Some(range), None) => Who::Uids(range.first..=range.last),
+            (None, None, Some(group)) => Who::Group(group.clone()),
+            _ => return Err("a rule names one of user, uids and group, or nobody and means everybody".into()),
+        };
+        let allowed = self.allow.iter().map(|path| (Effect::Allow, path));
+        let denied = self.deny.iter().map(|path| (Effect::Deny, path));
+        let rule = |(effect, path): (Effect, &String)| {
+            Rule::new(who.clone(), effect, path).map_err(|error| rule_problem(&error, path))
+        };
+        allowed.chain(denied).map(rule).collect()
+    }
+}
+
+fn rule_problem(error: &RuleError, path: &str) -> String {
+    match error {
+        RuleError::Credentials => {
+            format!(
+                "{path}: no rule reaches credentials; who must read them from the real service belongs into exempt_uids"
+            )
+        }
+        RuleError::NoSuchPath => format!("{path}: no such path; write it as below the version, like meta-data/tags"),
+    }
+}
+
+/// `http://ADDRESS[:PORT][/]`.
+pub fn plain_endpoint(url: &str) -> Option<SocketAddr> {
+    let host = url.strip_prefix("http://")?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(host);
+    host.parse()
+        .ok()
+        .or_else(|| Some(SocketAddr::new(bare.parse().ok()?, 80)))
+}
+
+/// Whether an SDK could take `url` for an endpoint.
+pub fn is_url(url: &str) -> bool {
+    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace))
+}
+
+/// `service:Action`, with wildcards in the action.
+pub fn is_action(action: &str) -> bool {
+    let known = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-*?".contains(&byte))
+    };
+    action
+        .split_once(':')
+        .is_some_and(|(service, action)| known(service) && known(action))
+}
+
+macro_rules! as_text {
+    ($($kind:ty),*) => {$(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+as_text!(UidRange, Network);
