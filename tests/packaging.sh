@@ -21,6 +21,8 @@ library_dir=/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || bas
 . "$(dirname "$0")/packaging/host.sh"
 
 main() {
+    # The sandbox brings a configuration of its own.
+    rm -rf /etc/keymaker
     make_local_user
     before=$(configuration)
 
@@ -172,6 +174,11 @@ purge() {
     host_works "after the purge"
     check "a purge of a removed package" remove_then_purge
     check "leaves nothing either" no_file_left
+    mkdir /etc/keymaker
+    echo 'max_stale = 7200' >/etc/keymaker/keymakerd.toml
+    check "with a configuration written beforehand they install without a question" install_all
+    check "and keep it" same_text "max_stale = 7200" "$(cat /etc/keymaker/keymakerd.toml)"
+    dpkg -P $packages >/dev/null 2>&1
 }
 
 # Both modules are Multi-Arch: same. What they set up on the host stays until the last of them goes.
@@ -262,16 +269,16 @@ sshd_refuses() {
     dpkg -P $packages >/dev/null 2>&1
 
     cp -a "$work/sshd_config" /etc/ssh/sshd_config
-    echo 'AuthenticationMethods publickey,keyboard-interactive publickey,password' >/etc/ssh/sshd_config.d/10-second-factor.conf
+    printf '%s\n' 'PasswordAuthentication yes' 'AuthenticationMethods publickey,password' >/etc/ssh/sshd_config.d/00-methods.conf
     install_all
     check "where a second factor is required, it stays required" fails grep -q AuthenticationMethods "$drop_in"
     check "of IAM users too" grep -q '^  AuthorizedKeysFile none' "$drop_in"
     dpkg -P $packages >/dev/null 2>&1
-    echo 'AuthenticationMethods publickey,password password' >/etc/ssh/sshd_config.d/10-second-factor.conf
+    printf '%s\n' 'PasswordAuthentication yes' 'AuthenticationMethods publickey,password password' >/etc/ssh/sshd_config.d/00-methods.conf
     install_all
     check "where a password alone would do, a key is required of IAM users" grep -q '^  AuthenticationMethods publickey$' "$drop_in"
     dpkg -P $packages >/dev/null 2>&1
-    rm /etc/ssh/sshd_config.d/10-second-factor.conf
+    rm /etc/ssh/sshd_config.d/00-methods.conf
     systemctl reload ssh.service
     host_works "after all that"
 }
@@ -326,7 +333,7 @@ nsswitch_lines() {
 
 apt_install() { apt-get install -y --no-install-recommends "$debs"/{keymaker,keymaker-cli,libnss-keymaker,libpam-keymaker}_*.deb; }
 install_all() { install_from "$debs"; }
-install_from() { (cd "$1" && dpkg -i keymaker_*.deb keymaker-cli_*.deb libnss-keymaker_*.deb libpam-keymaker_*.deb) >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; return 1; }; }
+install_from() { (cd "$1" && dpkg -i keymaker_*.deb keymaker-cli_*.deb libnss-keymaker_*.deb libpam-keymaker_*.deb) >"$work/dpkg" 2>&1 </dev/null || { cat "$work/dpkg"; return 1; }; }
 install_says() { install_all && { grep -qF "$1" "$work/dpkg" || { cat "$work/dpkg"; return 1; }; }; }
 reconfigure_says() { dpkg-reconfigure keymaker 2>&1 | grep -F "$1"; }
 reconfigured_with_drop_in() { dpkg-reconfigure keymaker && test -e "$drop_in"; }

@@ -38,8 +38,9 @@ host_works() {
     check "$1: sudo works" timeout 5 sudo -n -u local-user true
 }
 
+# sshd opens its port anew at a reload; in that moment a connection is refused.
 ssh_as() {
-    timeout 10 ssh -F none -i "$work/key" -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none -o ConnectTimeout=5 \
+    timeout 10 ssh -F none -o ConnectionAttempts=5 -i "$work/key" -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none -o ConnectTimeout=5 \
         -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "$1@localhost" true
 }
 
