@@ -50,7 +50,12 @@ pub enum OutageCause {
     /// There are no credentials to sign with, or AWS does not accept them (expired, clock wrong).
     Credentials(String),
     /// AWS refused the request for a reason that no other variant names.
-    Refused(String),
+    Refused {
+        /// AWS's word for the reason, such as `PackedPolicyTooLarge`.
+        code: String,
+        /// AWS's sentence.
+        message: String,
+    },
 }
 
 impl AwsCallError {
@@ -124,7 +129,10 @@ impl AwsCallError {
             | "NotAuthorized"
             | "OptInRequired") => OutageCause::Credentials(format!("{code}: {message}")),
             "" => OutageCause::Unreadable(format!("HTTP {status} without an error code")),
-            code => OutageCause::Refused(format!("{}: {message}", printable(code))),
+            code => OutageCause::Refused {
+                code: printable(code),
+                message,
+            },
         };
         Self::Outage { action, cause }
     }
@@ -174,10 +182,12 @@ impl fmt::Display for OutageCause {
                 "the credentials of this host's role were not to be had or not accepted ({why}); check the instance profile, \
                  the metadata service and the clock"
             ),
-            Self::Refused(why) => write!(
-                f,
-                "AWS refused the request ({why}); check the settings that this call uses"
-            ),
+            Self::Refused { code, message } => {
+                write!(
+                    f,
+                    "AWS refused the request ({code}: {message}); check the settings that this call uses"
+                )
+            }
         }
     }
 }

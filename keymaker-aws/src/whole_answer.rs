@@ -31,6 +31,10 @@ impl Intercept for WholeAnswer {
             .body()
             .bytes()
             .is_some_and(|body| body.trim_ascii_end().ends_with(end.as_bytes()));
-        if whole { Ok(()) } else { Err("it broke off".into()) }
+        if whole {
+            Ok(())
+        } else {
+            Err("it broke off, or is a page of somebody else's".into())
+        }
     }
 }

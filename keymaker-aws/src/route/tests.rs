@@ -104,6 +104,11 @@ async fn denied_throttled_and_failed_are_told_apart() {
     );
     let expired = outcome(403, error_document("ExpiredToken")).await;
     assert_eq!(expired, outage(OutageCause::Credentials("ExpiredToken: why".into())));
+    let refused = OutageCause::Refused {
+        code: "ValidationError".into(),
+        message: "why".into(),
+    };
+    assert_eq!(outcome(400, error_document("ValidationError")).await, outage(refused));
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -214,7 +214,7 @@ impl Iam for AwsIam {
         Ok(IamRole {
             id,
             arn: filled(action, "role's ARN", role.arn)?,
-            description: role.description,
+            description: role.description.filter(|text| !text.is_empty()),
         })
     }
 

@@ -285,8 +285,11 @@ async fn a_role_comes_with_its_whole_arn_and_description() {
     let role = "<Role><Path>/ec2/</Path><RoleName>host</RoleName><RoleId>AROA1</RoleId>\
         <Arn>arn:aws:iam::123456789012:role/ec2/host</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate>\
         <Description>keymaker_require_iam_group=ssh</Description></Role>";
-    let server = giving([(200, answer("GetRole", role))]).await;
-    let role = iam(&server).role("host").await.unwrap();
+    let silent = role.replace("keymaker_require_iam_group=ssh", "");
+    let server = giving([(200, answer("GetRole", role)), (200, answer("GetRole", &silent))]).await;
+    let iam = iam(&server);
+    let role = iam.role("host").await.unwrap();
     assert_eq!(role.arn, "arn:aws:iam::123456789012:role/ec2/host");
     assert_eq!(role.description.as_deref(), Some("keymaker_require_iam_group=ssh"));
+    assert_eq!(iam.role("host").await.unwrap().description, None);
 }
