@@ -68,6 +68,9 @@ impl std::error::Error for DaemonError {}
 
 /// Runs until told to stop.
 pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
+    if let Err(error) = host.store.make_folders() {
+        warn!(%error, "what is learned cannot be kept");
+    }
     let service = open(&host, config)?;
     if let Err(error) = service.publish() {
         warn!(%error, "could not publish at start; what is published stands");
@@ -185,12 +188,7 @@ fn jittered(interval: Duration) -> Duration {
 }
 
 async fn connect_if_needed(service: &Rc<Service<AwsIam>>) -> Result<(), ()> {
-    let wanted = service.effective().id_resolver;
-    if service.state().halted
-        || service
-            .accounts()
-            .is_some_and(|accounts| accounts.id_resolver == wanted)
-    {
+    if service.state().halted || service.is_connected() {
         return Ok(());
     }
     match connect(service).await {
@@ -318,9 +316,7 @@ fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
             state.config = config;
             state.grade_until = None;
             drop(state);
-            // Endpoints may have changed: connect anew, then make a pass.
-            service.ask(None);
-            service.accounts_changed.notify_one();
+            service.reconnect();
             info!("the settings have been read anew");
         }
         Err(error) => error!(%error, "the settings stay as they were"),

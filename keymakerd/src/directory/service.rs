@@ -3,7 +3,7 @@
 //!
 //! Everything runs on one thread. State is borrowed between awaits only, never across one: no lock is held while AWS is asked.
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
@@ -30,6 +30,8 @@ pub const NEGATIVE_TTL: u64 = 5;
 pub struct Service<I> {
     state: RefCell<State>,
     accounts: RefCell<Option<Rc<Accounts<I>>>>,
+    /// The endpoints may have changed: the clients serve until others are made.
+    outdated: Cell<bool>,
     pub(super) nudges: Rc<Flights<Answer<'static>>>,
     pub(super) passes: Rc<Flights<Answer<'static>>>,
     /// The daemon is to reach for other accounts, and then to make a pass.
@@ -121,6 +123,7 @@ impl<I: Iam + 'static> Service<I> {
         Rc::new(Self {
             state: RefCell::new(state),
             accounts: RefCell::new(None),
+            outdated: Cell::new(false),
             nudges: Flights::new(),
             passes: Flights::new(),
             accounts_changed: Notify::new(),
@@ -144,8 +147,21 @@ impl<I: Iam + 'static> Service<I> {
         self.accounts.borrow().clone()
     }
 
+    /// Whether there are clients for the accounts that the settings name, by the file as it is.
+    pub fn is_connected(&self) -> bool {
+        let wanted = self.effective().id_resolver;
+        !self.outdated.get() && self.accounts().is_some_and(|accounts| accounts.id_resolver == wanted)
+    }
+
+    /// The file says anew how AWS is reached. Whoever logs in meanwhile is served by the old clients.
+    pub fn reconnect(&self) {
+        self.outdated.set(true);
+        self.accounts_changed.notify_one();
+    }
+
     /// From now on these accounts are asked.
     pub fn ask(&self, accounts: Option<Accounts<I>>) {
+        self.outdated.set(false);
         *self.accounts.borrow_mut() = accounts.map(Rc::new);
         self.state_mut().outages.forget();
     }

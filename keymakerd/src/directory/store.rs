@@ -2,8 +2,9 @@
 //!
 //! Private files are written before the public ones that rest on them: no uid is ever published whose owner is not on record (P2).
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -60,6 +61,19 @@ impl std::fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
+    /// Makes the two folders where they are missing: whoever empties /var/lib/keymaker means to begin anew.
+    pub fn make_folders(&self) -> Result<(), StoreError> {
+        for (folder, mode) in [(&self.public, 0o755), (&self.private, 0o700)] {
+            match DirBuilder::new().mode(mode).create(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(StoreError::Unwritable(folder.clone(), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a private file; `None` where there is none.
     pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let path = self.private.join(name);
