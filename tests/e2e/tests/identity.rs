@@ -1,0 +1,290 @@
+//! Who a name and a number are: IAM users and groups beside the accounts of the host, who owns a uid, a name and a home.
+
+use std::time::Duration;
+
+use e2e::{Host, delete_user, groups, make_user, order, run, sh, ssh, ssh_with_key, uid, until};
+
+// P5
+#[test]
+fn what_no_iam_user_of_ours_is_resolves_to_nothing_and_at_once() {
+    let _host = Host::fresh();
+    let long = "a".repeat(33);
+    let very_long = "a".repeat(5000);
+    let names = [
+        "nobody-has-this",
+        "4294967",
+        "1879048193",
+        &long,
+        &very_long,
+        "alice@example.com",
+        "Alice",
+        "BOB",
+        "al ice",
+        "../alice",
+        "-",
+    ];
+    for name in names {
+        for database in ["passwd", "group"] {
+            let asked = run(&format!("getent {database} -- '{name}'"));
+            assert_eq!(asked.stdout, "", "{asked}");
+            assert!(asked.took < Duration::from_secs(1), "{asked}");
+        }
+        let asked = run(&format!("id -- '{name}'")).refused();
+        assert!(asked.took < Duration::from_secs(1), "{asked}");
+    }
+}
+
+#[test]
+fn a_user_resolves_by_name_and_by_uid_and_a_group_by_name_and_by_gid() {
+    let _host = Host::fresh();
+    let alice = sh("getent passwd alice");
+    let uid = uid("alice");
+    assert!((1_879_048_192..=2_147_352_575).contains(&uid), "{alice}");
+    assert_eq!(alice, format!("alice:*:{uid}:{uid}:alice:/home/alice:/bin/bash"));
+    assert_eq!(sh(&format!("getent passwd {uid}")), alice);
+    assert_eq!(sh(&format!("getent group {uid}")), format!("alice:*:{uid}:"));
+    assert_eq!(sh("getent group alice"), format!("alice:*:{uid}:"));
+    let devs = sh("getent group devs");
+    let fields: Vec<&str> = devs.split(':').collect();
+    assert_eq!(fields[3], "alice,bob");
+    assert_eq!(sh(&format!("getent group {}", fields[2])), devs);
+    assert_eq!(groups("bob"), ["bob", "devs", "keymaker-users"]);
+    assert_eq!(groups("carol"), ["carol", "keymaker-users"]);
+}
+
+// P1
+#[test]
+fn iam_users_with_the_names_of_the_systems_accounts_become_and_open_nothing() {
+    let host = Host::unstarted();
+    sh("useradd -r -m -s /bin/bash postgres");
+    let before = sh("getent passwd; getent group; id root; id postgres");
+    host.reseed(
+        r#"{"users": [{"name": "root", "groups": ["keymaker_devs"]}, {"name": "sudo", "groups": ["keymaker_sudo"]}, {"name": "wheel"},
+            {"name": "postgres", "groups": ["keymaker_sudo"]}, {"name": "devs"}, {"name": "bob", "groups": ["keymaker_devs"]}],
+            "groups": [{"name": "keymaker_devs"}, {"name": "keymaker_sudo"}, {"name": "keymaker_root"}, {"name": "keymaker_shadow"}]}"#,
+    );
+    host.start();
+    for name in ["root", "sudo", "wheel", "postgres", "devs"] {
+        let login = ssh(name, "echo I am in").refused();
+        assert!(!login.stdout.contains("I am in"), "{login}");
+    }
+    for name in ["sudo", "wheel", "devs"] {
+        assert_eq!(run(&format!("getent passwd {name}")).stdout, "");
+    }
+    assert_eq!(
+        run("getent group devs").stdout,
+        "",
+        "a name of a user and a group at once is neither's"
+    );
+    assert_eq!(groups("bob"), ["bob", "keymaker-users"]);
+    assert_eq!(
+        sh("getent -s files passwd; getent -s files group; id root; id postgres"),
+        before
+    );
+    ssh("bob", "true").ok();
+}
+
+// P1
+#[test]
+fn a_local_account_added_after_its_namesake_was_published_inherits_no_group() {
+    let host = Host::fresh();
+    for keymakerd in ["running", "dead"] {
+        make_user("dave", &["keymaker_devs", "keymaker_sudo"]);
+        host.sync();
+        assert_eq!(groups("dave"), ["dave", "devs", "keymaker-users", "sudo"]);
+        if keymakerd == "dead" {
+            sh("systemctl kill -s KILL keymakerd; systemctl stop keymakerd");
+        }
+        // useradd refuses a name that resolves; a configuration tool that writes the file does not.
+        sh("echo 'dave:x:4242:4242::/home/dave:/bin/bash' >> /etc/passwd");
+        assert_eq!(
+            run("id -G dave").stdout.trim_end(),
+            "4242",
+            "with keymakerd {keymakerd}"
+        );
+        assert!(sh("getent passwd dave").starts_with("dave:x:4242:"));
+        let login = ssh("dave", "echo I am in").refused();
+        assert!(!login.stdout.contains("I am in"), "{login}");
+        sh("sed -i /^dave:/d /etc/passwd");
+        delete_user("dave");
+    }
+}
+
+// P1
+#[test]
+fn who_has_the_uid_of_a_local_account_is_refused_and_nobody_else() {
+    let host = Host::fresh();
+    let uid = uid("alice");
+    ssh("alice", "true").ok();
+    // Afterwards, while alice is published.
+    sh(&format!(
+        "echo 'lola:x:{uid}:{uid}::/home/lola:/bin/bash' >> /etc/passwd"
+    ));
+    let login = ssh("alice", "echo I am in").refused();
+    assert!(!login.stdout.contains("I am in"), "{login}");
+    until("alice resolves no longer", Duration::from_secs(5), || {
+        run("getent passwd alice").stdout.is_empty()
+    });
+    ssh("alice", "true").refused();
+    assert!(sh(&format!("getent passwd {uid}")).starts_with("lola:x:"));
+    ssh("bob", "true").ok();
+    // On a host that had the account before Keymaker came.
+    sh("systemctl stop keymakerd; rm -rf /var/lib/keymaker/*");
+    host.start();
+    assert_eq!(run("getent passwd alice").stdout, "");
+    ssh("alice", "true").refused();
+    ssh("bob", "true").ok();
+    assert!(
+        sh("cat /run/keymaker/status.json").contains(&format!("the id {uid} belongs to a user or group of this host"))
+    );
+}
+
+/// Two UserIds whose SHA-256 falls on one uid.
+const ONE_UID: u32 = 2_143_653_307;
+const ERIN: &str = r#"{"name": "erin", "id": "AIDAQ6KAYIGTKTN5BOVAO", "created": "2020-01-01T00:00:00Z"}"#;
+const FRANK: &str = r#"{"name": "frank", "id": "AIDAQ6KAYIGTDCC622FMZ", "created": "2021-01-01T00:00:00Z"}"#;
+
+fn seed_of(users: &[&str]) -> String {
+    format!(r#"{{"users": [{{"name": "bob"}}, {}]}}"#, users.join(", "))
+}
+
+// P2
+#[test]
+fn of_two_user_ids_with_one_uid_the_earlier_made_owns_it_and_the_other_is_nobody() {
+    let _host = Host::with_seed(&seed_of(&[FRANK, ERIN]));
+    assert_eq!(uid("erin"), ONE_UID);
+    ssh("erin", "true").ok();
+    assert_eq!(run("getent passwd frank").stdout, "");
+    ssh("frank", "true").refused();
+    ssh("bob", "true").ok();
+}
+
+// P2
+#[test]
+fn where_the_later_made_had_the_uid_first_both_are_refused_until_an_administrator_decides() {
+    let host = Host::with_seed(&seed_of(&[FRANK]));
+    assert_eq!(uid("frank"), ONE_UID);
+    ssh("frank", "true").ok();
+    host.reseed(&seed_of(&[FRANK, ERIN]));
+    host.sync();
+    for name in ["erin", "frank"] {
+        assert_eq!(run(&format!("getent passwd {name}")).stdout, "");
+        ssh(name, "true").refused();
+    }
+    ssh("bob", "true").ok();
+    assert!(sh("cat /run/keymaker/status.json").contains("is claimed by"));
+}
+
+// P2
+#[test]
+fn a_user_made_again_is_refused_until_the_name_is_released_and_then_gets_a_home_of_their_own() {
+    let host = Host::fresh();
+    let old = uid("alice");
+    ssh("alice", "echo secret > diary").ok();
+    delete_user("alice");
+    make_user("alice", &["prod_ssh_users"]);
+    host.sync();
+    let login = ssh("alice", "cat diary").refused();
+    assert!(!login.stdout.contains("secret"), "{login}");
+    assert!(
+        login
+            .reads()
+            .contains("the name alice belonged to another IAM user on this host"),
+        "{login}"
+    );
+    assert!(login.reads().contains("keymaker release alice"), "{login}");
+    assert_ne!(uid("alice"), old);
+    sh("keymaker release alice");
+    assert_eq!(
+        ssh("alice", "pwd; ls; stat -c '%a %u' .").ok(),
+        format!("/home/alice\n700 {}", uid("alice"))
+    );
+    assert_eq!(
+        sh(&format!(
+            "cat /home/alice.{old}/diary; stat -c '%a %u' /home/alice.{old}"
+        )),
+        format!("secret\n700 {old}")
+    );
+}
+
+// P2
+#[test]
+fn a_user_made_again_within_one_pass_is_refused_by_the_nudge_alone() {
+    let _host = Host::with_settings("authz_ttl = 1\nsync_interval = 3600");
+    ssh("alice", "echo secret > diary").ok();
+    delete_user("alice");
+    make_user("alice", &[]);
+    until("the first alice's facts are old", Duration::from_secs(3), || {
+        let login = ssh("alice", "echo I am in");
+        login.status != 0
+    });
+    assert!(order("release nobody-has-this").starts_with("failed "));
+    let login = ssh("alice", "cat diary").refused();
+    assert!(!login.stdout.contains("secret"), "{login}");
+}
+
+// P2
+#[test]
+fn on_a_home_shared_by_two_hosts_a_user_has_one_home_and_never_somebody_elses() {
+    let host = Host::fresh();
+    ssh("alice", "echo mine > diary").ok();
+    let alice = uid("alice");
+    // Another host with the same /home: it knows nothing, and comes to the same uid.
+    sh("systemctl stop keymakerd; rm -rf /var/lib/keymaker/*");
+    host.start();
+    assert_eq!(uid("alice"), alice);
+    assert_eq!(ssh("alice", "cat diary").ok(), "mine");
+    // Another user's home, as a host with another id scheme would have made it.
+    sh("chown -R 4242:4242 /home/alice");
+    let login = ssh("alice", "cat diary").refused();
+    assert!(
+        login
+            .reads()
+            .contains("the home directory of alice belongs to somebody else"),
+        "{login}"
+    );
+    assert!(!login.stdout.contains("mine"), "{login}");
+    assert_eq!(
+        sh("stat -c '%u %a' /home/alice /home/alice/diary | sort -u"),
+        "4242 644\n4242 700"
+    );
+}
+
+// P2
+#[test]
+fn the_files_of_another_instance_give_ids_and_no_login_before_the_first_sync() {
+    let host = Host::fresh();
+    let alice = uid("alice");
+    ssh("alice", "true").ok();
+    sh(
+        "systemctl stop keymakerd; sandbox-imds set instance-id i-0fedcba9876543210; sandbox-fault down; systemctl start keymakerd",
+    );
+    until(
+        "keymakerd knows that it is another instance",
+        Duration::from_secs(10),
+        || run("test -e /var/lib/keymaker/public/contact").status != 0,
+    );
+    assert_eq!(uid("alice"), alice);
+    let login = ssh("alice", "echo I am in").refused();
+    assert!(!login.stdout.contains("I am in"), "{login}");
+    assert!(
+        login.reads().contains("cannot tell now whether alice may log in"),
+        "{login}"
+    );
+    sh("sandbox-fault none");
+    host.await_contact();
+    ssh("alice", "true").ok();
+    assert_eq!(uid("alice"), alice);
+}
+
+// P1
+#[test]
+fn a_local_account_made_before_keymaker_keeps_its_keys_and_the_iam_user_of_that_name_gets_nothing() {
+    let host = Host::unstarted();
+    sh("sandbox-key intruder; useradd -m -s /bin/bash alice; mkdir -m 700 ~alice/.ssh; cp /sandbox/keys/intruder.pub ~alice/.ssh/authorized_keys
+        chown -R alice: ~alice/.ssh");
+    host.start();
+    ssh("alice", "true").refused();
+    let login = ssh_with_key("/sandbox/keys/intruder", "alice", "id -Gn").ok();
+    assert_eq!(login, "alice");
+}

@@ -1,0 +1,108 @@
+//! The way out: what IAM takes back opens nothing any more, and soon.
+
+use std::time::{Duration, Instant};
+
+use e2e::{Host, delete_user, describe_role, groups, iam, key_id, ssh, until};
+
+/// What these tests set authz_ttl to; a decision takes no longer than this beyond it.
+const AUTHZ_TTL: Duration = Duration::from_secs(3);
+const SETTINGS: &str = "authz_ttl = 3";
+const DECIDING: Duration = Duration::from_secs(2);
+
+/// Waits until the user is refused, which must be within authz_ttl from `since`; returns what the user then reads.
+#[track_caller]
+fn refused_in_time(user: &str, since: Instant) -> String {
+    loop {
+        let began = since.elapsed();
+        let login = ssh(user, "echo I am in");
+        if login.status != 0 {
+            assert!(!login.stdout.contains("I am in"), "{login}");
+            return login.reads();
+        }
+        assert!(began <= AUTHZ_TTL, "{user} got in {began:?} after IAM said no");
+    }
+}
+
+// P7 P9
+#[test]
+fn only_members_of_the_required_group_get_in_and_the_others_read_why() {
+    let host = Host::with_settings(SETTINGS);
+    ssh("carol", "true").ok();
+    describe_role("keymaker_require_iam_group=prod_ssh_users");
+    host.reload();
+    let carol = ssh("carol", "echo I am in").refused();
+    assert!(
+        carol
+            .reads()
+            .contains("carol is not in the IAM group prod_ssh_users, which this host requires"),
+        "{carol}"
+    );
+    assert!(!carol.stdout.contains("I am in"), "{carol}");
+    ssh("bob", "true").ok();
+    iam("remove-user-from-group --user-name bob --group-name prod_ssh_users");
+    let why = refused_in_time("bob", Instant::now());
+    assert!(why.contains("bob is not in the IAM group prod_ssh_users"), "{why}");
+    iam("add-user-to-group --user-name bob --group-name prod_ssh_users");
+    until("bob gets in again", Duration::from_secs(6), || {
+        ssh("bob", "true").status == 0
+    });
+}
+
+// P9
+#[test]
+fn a_key_made_inactive_opens_nothing_after_authz_ttl_and_opens_again_when_active() {
+    let _host = Host::with_settings(SETTINGS);
+    ssh("bob", "true").ok();
+    let set = |status| {
+        let id = key_id("bob");
+        iam(&format!(
+            "update-ssh-public-key --user-name bob --ssh-public-key-id {id} --status {status}"
+        ));
+    };
+    set("Inactive");
+    let why = refused_in_time("bob", Instant::now());
+    assert!(why.contains("Permission denied (publickey)"), "{why}");
+    set("Active");
+    until("bob gets in again", Duration::from_secs(6), || {
+        ssh("bob", "true").status == 0
+    });
+}
+
+// P9
+#[test]
+fn a_deleted_user_cannot_log_in_after_authz_ttl() {
+    let host = Host::with_settings(SETTINGS);
+    ssh("bob", "true").ok();
+    delete_user("bob");
+    refused_in_time("bob", Instant::now());
+    host.sync();
+    ssh("bob", "true").refused();
+    assert_eq!(e2e::run("getent passwd bob").stdout, "");
+}
+
+// P9
+#[test]
+fn a_deleted_user_is_refused_with_keymakerds_files_and_without_keymakerd() {
+    let host = Host::with_settings(SETTINGS);
+    ssh("bob", "true").ok();
+    ssh("alice", "true").ok();
+    delete_user("bob");
+    host.sync();
+    e2e::sh("systemctl stop keymakerd");
+    ssh("bob", "true").refused();
+    ssh("alice", "true").ok();
+}
+
+// P9
+#[test]
+fn a_group_taken_away_is_absent_from_new_logins_after_authz_ttl() {
+    let _host = Host::with_settings(SETTINGS);
+    assert!(ssh("bob", "id -Gn").ok().contains("devs"));
+    iam("remove-user-from-group --user-name bob --group-name keymaker_devs");
+    let since = Instant::now();
+    until("a new login lacks the group", AUTHZ_TTL + DECIDING, || {
+        !ssh("bob", "id -Gn").ok().contains("devs")
+    });
+    assert!(since.elapsed() < AUTHZ_TTL + DECIDING);
+    assert_eq!(groups("bob"), ["bob", "keymaker-users"]);
+}
