@@ -40,6 +40,8 @@ pub enum Refusal {
     NotInKeymakerUsers,
     /// the key that opened the connection is not one of the user's in IAM
     ForeignKey,
+    /// IAM has the user, but this host gives no entry
+    NoEntry,
 }
 
 /// Why nobody can tell.
@@ -63,6 +65,7 @@ impl LoginDecision {
     /// The decision about `user`, as the directory's header, the last contact and the clock say.
     pub fn about(user: &User<'_>, header: &Header<'_>, contact: Option<SystemTime>, now: SystemTime) -> Self {
         let refused = match user.verdict {
+            Verdict::NoEntry => Some(Refusal::NoEntry),
             _ if user.tombstone => Some(Refusal::Deleted),
             Verdict::Allowed => None,
             Verdict::NotInRequiredGroup => Some(Refusal::NotInRequiredGroup),
@@ -167,6 +170,10 @@ impl fmt::Display for Sentence<'_> {
                     self.required_group
                 )
             }
+            Refusal::NoEntry => write!(
+                f,
+                "keymaker: this host has no account for {name}; an administrator finds the reason with: keymaker why {name}"
+            ),
             Refusal::Deleted => write!(f, "keymaker: {name} is no longer a user in IAM."),
             Refusal::NameHeldByAnother => write!(
                 f,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use keymaker_aws::{AwsClients, AwsSettings, MetadataError, Patience, Principal, Route};
+use keymaker_aws::{AwsClients, AwsSettings, AwsSettingsError, MetadataError, Patience, Principal, Route};
 use keymaker_core::paths;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -254,6 +254,11 @@ async fn learn_instance(service: &Rc<Service<AwsIam>>, route: &Route) -> Result<
     }
     service.state_mut().instance_id = Some(identity.instance_id);
     Ok(())
+}
+
+/// Whether the settings that lead to AWS can be used: URLs, proxy, certificate authorities. Opens no connection.
+pub fn check_aws_settings(config: &Config) -> Result<(), AwsSettingsError> {
+    Route::new(&aws_settings(config)).map(drop)
 }
 
 fn aws_settings(config: &Config) -> AwsSettings {

@@ -51,7 +51,10 @@ fn main() -> ExitCode {
             .map_or_else(|error| complain(&error), |text| print(&text));
     }
     if arguments.check {
-        return print(&format!("{}: right\n", arguments.config.display()));
+        return match daemon::check_aws_settings(&config) {
+            Ok(()) => print(&format!("{}: right\n", arguments.config.display())),
+            Err(error) => complain(&format!("{}: {error}", arguments.config.display())),
+        };
     }
     begin_log();
     let host = Host {

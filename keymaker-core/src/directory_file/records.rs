@@ -36,6 +36,8 @@ pub enum Verdict {
     NameHeldByAnother,
     /// the date in the user's `expires` tag has passed, or cannot be read
     Expired,
+    /// IAM has the user, but this host gives no entry: the name or the number is somebody else's here; only in tombstones
+    NoEntry,
 }
 
 impl Verdict {
@@ -46,6 +48,7 @@ impl Verdict {
             Self::Deleted => 3,
             Self::NameHeldByAnother => 4,
             Self::Expired => 5,
+            Self::NoEntry => 6,
         }
     }
 
@@ -56,6 +59,7 @@ impl Verdict {
             Self::Deleted,
             Self::NameHeldByAnother,
             Self::Expired,
+            Self::NoEntry,
         ]
         .into_iter()
         .find(|verdict| verdict.code() == code)

@@ -225,44 +225,52 @@ impl Composition {
         }
     }
 
-    /// Everybody who once had a number here and no longer resolves: ours still, so that PAM denies them.
+    /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM denies them and
+    /// `keymaker who-was` knows them. A name that somebody else has now finds that one.
     fn add_tombstones(&mut self, state: &State, published: &BTreeMap<String, (UserName, Uid)>) {
-        let mut taken: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
-        let mut uids: BTreeSet<u32> = published.values().map(|(_, uid)| uid.get()).collect();
-        for former in state
-            .ids
-            .everybody()
-            .filter(|known| known.kind == Kind::User && !published.contains_key(known.iam_id))
-        {
-            let name = former
+        let mut names: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
+        let mut uids: BTreeSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
+        for known in state.ids.everybody().filter(|known| known.kind == Kind::User) {
+            let Some(name) = known
                 .names
                 .last()
-                .and_then(|name| UserName::parse(name.as_bytes()).ok());
-            let uid = Uid::new(former.id).filter(|uid| uids.insert(uid.get()));
-            let (Some(name), Some(uid)) = (name, uid) else { continue };
-            let tombstone = NewUser {
-                name,
-                uid,
-                answered_at: 0,
-                verdict: Verdict::Deleted,
-                tombstone: true,
-                seen_here: false,
-                gecos: "",
-                home: "/",
-                shell: "/usr/sbin/nologin",
-                iam_user_id: former.iam_id,
-                iam_user_name: "",
-                groups: &[],
+                .and_then(|name| UserName::parse(name.as_bytes()).ok())
+            else {
+                continue;
             };
-            let added = if taken.insert(name) {
-                self.directory.user(&tombstone)
-            } else {
-                self.directory.nameless_tombstone(&tombstone)
+            let verdict = match state.facts.users.contains_key(known.iam_id) {
+                true => Verdict::NoEntry,
+                false => Verdict::Deleted,
             };
-            if let Err(error) = added {
-                warn!(user = former.iam_id, %error, "this former user cannot be published");
+            let numbers = std::iter::once(known.id).chain(known.former.iter().copied());
+            for uid in numbers.filter_map(Uid::new).filter(|uid| uids.insert(*uid)) {
+                let tombstone = tombstone(name, uid, verdict, known.iam_id);
+                let added = match names.insert(name) {
+                    true => self.directory.user(&tombstone),
+                    false => self.directory.nameless_tombstone(&tombstone),
+                };
+                if let Err(error) = added {
+                    warn!(user = known.iam_id, %error, "this former user cannot be published");
+                }
             }
         }
+    }
+}
+
+fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> NewUser<'_> {
+    NewUser {
+        name,
+        uid,
+        answered_at: 0,
+        verdict,
+        tombstone: true,
+        seen_here: false,
+        gecos: "",
+        home: "/",
+        shell: "/usr/sbin/nologin",
+        iam_user_id,
+        iam_user_name: "",
+        groups: &[],
     }
 }
 
