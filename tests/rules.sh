@@ -21,7 +21,7 @@ aborting_profile() { git ls-files '*Cargo.toml' | xargs grep -nE '^ *panic *= *"
 without_opening_words() { product | while read -r file; do head -n 1 "$file" | grep -q '^//!' || echo "$file"; done; }
 unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[ignore' /dev/null; }
 program_imports_program() {
-  grep -lE '^(nss_keymaker|pam_keymaker|keymaker-keys|keymakerd|credd|keymaker-cli)\b.*(path|workspace)' ./*/Cargo.toml
+  grep -lE '^(nss_keymaker|pam_keymaker|keymaker-keys|keymakerd|credd|keymaker-cli)\b.*(path|workspace)' keymaker-*/Cargo.toml *_keymaker/Cargo.toml keymakerd/Cargo.toml credd/Cargo.toml
 }
 module_dependencies() {
   local crate dependency

@@ -143,7 +143,7 @@ fn a_process_killed_at_any_step_leaves_no_half_home_and_the_next_login_mends_it(
     for stop_at in 1..=steps.get() {
         let host = host();
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "home::tests::dies_at_a_step", "--ignored"])
+            .args(["--exact", "home::tests::dies_at_a_step"])
             .env(STOP_AT, stop_at.to_string())
             .env(FOLDER, &host.0)
             .output()
@@ -177,11 +177,11 @@ fn a_process_killed_at_any_step_leaves_no_half_home_and_the_next_login_mends_it(
     }
 }
 
-/// The child of the test above: dies without a word at the step that its environment names.
+/// The child of the test above, which alone sets its environment: dies without a word at the step that is named there.
 #[test]
-#[ignore = "it kills itself"]
 fn dies_at_a_step() {
-    let stop_at: u32 = std::env::var(STOP_AT).unwrap().parse().unwrap();
+    let Ok(stop_at) = std::env::var(STOP_AT) else { return };
+    let stop_at: u32 = stop_at.parse().unwrap();
     let step = Cell::new(0);
     let die = || {
         step.set(step.get() + 1);
