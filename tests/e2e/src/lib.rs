@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 
 /// What the host looked like before the first test.
 const BEFORE: &str = "/run/e2e";
-const KEPT: [&str; 5] = [
+const KEPT: [&str; 6] = [
     "etc/passwd",
     "etc/shadow",
     "etc/group",
     "etc/gshadow",
     "etc/keymaker/keymakerd.toml",
+    "etc/ssh/sshd_config.d/50-keymaker.conf",
 ];
 const SSHD_DROP_IN: &str = "/run/systemd/system/ssh.service.d";
+/// The unit that looks up name after name.
+const SCAN: &str = "e2e-scan.service";
 /// Where tests mount something small.
 const MOUNT_POINTS: [&str; 3] = ["/home", "/var/lib/keymaker/public", "/var/lib/keymaker"];
 
@@ -271,7 +274,9 @@ impl Host {
                 KEPT.join(" ")
             ));
         }
-        sh("systemctl reset-failed; systemctl stop keymakerd");
+        sh(&format!(
+            "systemctl reset-failed; systemctl stop keymakerd; systemctl stop {SCAN} 2>&1; true"
+        ));
         if Path::new(SSHD_DROP_IN).exists() {
             sh(&format!(
                 "rm -r {SSHD_DROP_IN}; systemctl daemon-reload; systemctl restart ssh"
@@ -283,7 +288,7 @@ impl Host {
         sh(&format!(
             "set -e; cp -a {BEFORE}/etc/. /etc/
              shopt -s dotglob; rm -rf /home/* /var/lib/keymaker/*
-             sandbox-reset; systemctl is-active -q ssh || systemctl start ssh
+             sandbox-reset; systemctl restart ssh
              date '+%F %T' > {BEFORE}/began"
         ));
         host
@@ -322,6 +327,28 @@ impl Host {
         );
         fs::write(format!("{SSHD_DROP_IN}/e2e.conf"), drop_in).expect("/run can be written");
         sh("systemctl daemon-reload; systemctl restart ssh");
+    }
+
+    /// A local user, eve, looks up names that nobody has, and keeps all connections open that she may.
+    #[track_caller]
+    pub fn scan_as_local_user(&self) {
+        sh("useradd -m -s /bin/bash eve");
+        let hold = "for i in {1..64}; do sleep 600 | nc -U /run/keymaker/lookup.sock & done";
+        let scan = "while :; do getent passwd scan$((n++)); sleep 0.02; done";
+        sh(&format!(
+            "systemd-run -q --collect --unit={SCAN} --uid=eve bash -c {}",
+            quoted(&format!("{hold}; {scan}"))
+        ));
+    }
+
+    /// What sshd asks when scanners try one name after the other.
+    #[track_caller]
+    pub fn scan_as_root(&self) {
+        let scan = "while :; do getent passwd scan$((n++)); sleep 0.05; done";
+        sh(&format!(
+            "systemd-run -q --collect --unit={SCAN} bash -c {}",
+            quoted(scan)
+        ));
     }
 
     /// Has keymakerd read its settings anew and waits until it has made a pass by them.

@@ -60,8 +60,10 @@ fn iam_users_with_the_names_of_the_systems_accounts_become_and_open_nothing() {
     let before = sh("getent passwd; getent group; id root; id postgres");
     host.reseed(
         r#"{"users": [{"name": "root", "groups": ["keymaker_devs"]}, {"name": "sudo", "groups": ["keymaker_sudo"]}, {"name": "wheel"},
-            {"name": "postgres", "groups": ["keymaker_sudo"]}, {"name": "devs"}, {"name": "bob", "groups": ["keymaker_devs"]}],
-            "groups": [{"name": "keymaker_devs"}, {"name": "keymaker_sudo"}, {"name": "keymaker_root"}, {"name": "keymaker_shadow"}]}"#,
+            {"name": "postgres", "groups": ["keymaker_sudo"]}, {"name": "devs"},
+            {"name": "bob", "groups": ["keymaker_devs", "keymaker_root", "keymaker_shadow", "keymaker_docker"]}],
+            "groups": [{"name": "keymaker_devs"}, {"name": "keymaker_sudo"}, {"name": "keymaker_root"}, {"name": "keymaker_shadow"},
+            {"name": "keymaker_docker"}]}"#,
     );
     host.start();
     for name in ["root", "sudo", "wheel", "postgres", "devs"] {

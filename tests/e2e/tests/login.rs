@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, groups, journal, make_user, run, sh, ssh, ssh_at_a_terminal, ssh_with_key, uid, until};
+use e2e::{Host, groups, make_user, run, sh, ssh, uid, until};
 
 /// IAM shows a user at once in the sandbox; a negative answer is kept for 5 s.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
@@ -74,57 +74,6 @@ fn one_ssh_suffices_six_seconds_after_an_attempt_that_came_too_early() {
     ssh("dave", "true").ok();
 }
 
-// P8
-#[test]
-fn a_key_planted_in_a_users_home_opens_nothing_and_a_local_users_own_does() {
-    let _host = Host::fresh();
-    sh("sandbox-key intruder");
-    ssh("bob", "true").ok();
-    plant("bob");
-    ssh_with_key(INTRUDER, "bob", "true").refused();
-    ssh("bob", "true").ok();
-    sh("useradd -m -s /bin/bash lola && mkdir -m 700 /home/lola/.ssh && chown lola: /home/lola/.ssh");
-    plant("lola");
-    assert_eq!(ssh_with_key(INTRUDER, "lola", "id -un").ok(), "lola");
-}
-
-const INTRUDER: &str = "/sandbox/keys/intruder";
-
-fn plant(user: &str) {
-    sh(&format!(
-        "cd ~{user} && mkdir -p -m 700 .ssh && cp /sandbox/keys/intruder.pub .ssh/authorized_keys
-         cp .ssh/authorized_keys .ssh/authorized_keys2; chown -R {user}: .ssh; chmod 600 .ssh/*"
-    ));
-}
-
-// P8
-#[test]
-fn beside_ec2_instance_connect_its_command_serves_local_users_and_ours_serves_those_of_iam() {
-    let host = Host::fresh();
-    sh("sandbox-key intruder; useradd -m -s /bin/bash lola
-        install -m 755 /dev/stdin /usr/local/bin/instance-connect <<< $'#!/bin/sh\\ncat /sandbox/keys/intruder.pub'
-        chmod 755 /sandbox /sandbox/keys; chmod 644 /sandbox/keys/intruder.pub");
-    // As the package ec2-instance-connect starts sshd.
-    host.start_sshd_with(
-        "-o 'AuthorizedKeysCommand /usr/local/bin/instance-connect %u %f' -o 'AuthorizedKeysCommandUser nobody'",
-    );
-    assert_eq!(ssh_with_key(INTRUDER, "lola", "id -un").ok(), "lola");
-    ssh_with_key(INTRUDER, "alice", "true").refused();
-    assert_eq!(ssh("alice", "id -un").ok(), "alice");
-}
-
-// P8
-#[test]
-fn a_foreign_certification_authority_on_sshds_command_line_opens_nothing() {
-    let host = Host::fresh();
-    sh("rm -rf /root/ca && mkdir /root/ca && cd /root/ca && ssh-keygen -q -t ed25519 -N '' -f ca && ssh-keygen -q -t ed25519 -N '' -f guest
-        ssh-keygen -q -s ca -I guest -n alice,lola guest.pub; useradd -m -s /bin/bash lola");
-    host.start_sshd_with("-o TrustedUserCAKeys=/root/ca/ca.pub");
-    assert_eq!(ssh_with_key("/root/ca/guest", "lola", "id -un").ok(), "lola");
-    ssh_with_key("/root/ca/guest", "alice", "true").refused();
-    ssh("alice", "true").ok();
-}
-
 // P6
 #[test]
 fn a_login_in_the_first_second_of_a_first_boot_works_or_is_refused_cleanly_and_works_a_second_later() {
@@ -149,37 +98,43 @@ fn a_login_in_the_first_second_of_a_first_boot_works_or_is_refused_cleanly_and_w
     }
 }
 
-// P11
+// P6
 #[test]
-fn a_full_disk_under_home_lets_the_login_go_on_and_leaves_no_half_home() {
-    let _host = Host::fresh();
-    sh(
-        "mount -t tmpfs -o size=64k,mode=755 tmpfs /home && { head -c 100k /dev/zero > /home/ballast; true; } 2>/dev/null",
-    );
-    assert_eq!(ssh("alice", "id -un").ok(), "alice");
-    let alice = ssh_at_a_terminal("alice", "id -un").ok();
-    assert!(
-        alice.contains("your home directory /home/alice could not be made"),
-        "{alice}"
-    );
-    assert_eq!(sh("ls -A /home"), "ballast");
-    assert!(journal("-t sshd").contains("could not make the home /home/alice"));
-    sh("rm /home/ballast");
-    assert_eq!(ssh("alice", "stat -c %a ~").ok(), "700");
+fn one_ssh_suffices_while_a_local_user_spends_all_the_questions_that_local_users_have() {
+    let host = Host::fresh();
+    host.scan_as_local_user();
+    until("eve gets no answer any more", Duration::from_secs(10), || {
+        run("runuser -u eve -- getent passwd nobody-has-this").status != 0 && calls("GetUser") >= 6
+    });
+    make_user("dave", &[]);
+    ssh("dave", "true").ok();
+    let asked = calls("GetUser");
+    assert!(asked < 60, "a local user made keymakerd ask IAM {asked} times");
 }
 
-// P11
+// P6
 #[test]
-fn a_home_folder_in_which_root_may_not_write_lets_the_login_go_on() {
-    let _host = Host::fresh();
-    sh("mount -t tmpfs -o mode=755 tmpfs /home && mount -o remount,ro /home");
-    assert_eq!(ssh("alice", "id -un").ok(), "alice");
-    let alice = ssh_at_a_terminal("alice", "id -un").ok();
-    assert!(
-        alice.contains("your home directory /home/alice could not be made"),
-        "{alice}"
-    );
-    assert_eq!(sh("ls -A /home"), "");
+fn a_new_user_gets_in_within_a_minute_while_scanners_try_name_after_name() {
+    let host = Host::fresh();
+    host.scan_as_root();
+    until("the bucket is empty", Duration::from_secs(20), || {
+        calls("GetUser") >= 30
+    });
+    make_user("dave", &[]);
+    until("dave gets in", Duration::from_secs(70), || {
+        ssh("dave", "true").status == 0
+    });
+    let asked = calls("GetUser");
+    assert!(asked < 30 + 2 * 90, "scanners made keymakerd ask IAM {asked} times");
+}
+
+/// How often keymakerd made this call.
+fn calls(action: &str) -> u32 {
+    let counts = sh("sandbox-calls");
+    let count = counts.lines().find(|line| line.contains(action));
+    count
+        .and_then(|line| line.split_whitespace().find_map(|word| word.parse().ok()))
+        .unwrap_or(0)
 }
 
 // P3

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, delete_user, describe_role, groups, iam, key_id, ssh, until};
+use e2e::{Host, delete_user, describe_role, groups, iam, key_id, run, ssh, until};
 
 /// What these tests set authz_ttl to; a decision takes no longer than this beyond it.
 const AUTHZ_TTL: Duration = Duration::from_secs(3);
@@ -105,4 +105,30 @@ fn a_group_taken_away_is_absent_from_new_logins_after_authz_ttl() {
     });
     assert!(since.elapsed() < AUTHZ_TTL + DECIDING);
     assert_eq!(groups("bob"), ["bob", "keymaker-users"]);
+}
+
+// P7
+#[test]
+fn who_is_refused_at_login_is_refused_by_su_too() {
+    let host = Host::fresh();
+    describe_role("keymaker_require_iam_group=prod_ssh_users");
+    host.reload();
+    let carol = run("su carol -c 'echo I am in'").refused();
+    assert!(
+        carol.reads().contains("carol is not in the IAM group prod_ssh_users"),
+        "{carol}"
+    );
+    assert!(!carol.stdout.contains("I am in"), "{carol}");
+    assert_eq!(run("su - bob -c 'id -un; pwd'").ok(), "bob\n/home/bob");
+}
+
+// P9
+#[test]
+fn nothing_that_a_local_user_does_at_the_sockets_lengthens_a_revocation() {
+    let host = Host::with_settings(SETTINGS);
+    host.scan_as_local_user();
+    run("runuser -u eve -- bash -c 'echo invalidate | nc -N -U /run/keymaker/login.sock'").refused();
+    ssh("bob", "true").ok();
+    delete_user("bob");
+    refused_in_time("bob", Instant::now());
 }

@@ -1,0 +1,90 @@
+//! The home: made at the first login, whole or not at all, and never at the price of the login or of what is there already.
+
+use std::time::Duration;
+
+use e2e::{Host, journal, sh, ssh, ssh_at_a_terminal, uid, until};
+
+// P11
+#[test]
+fn what_is_there_already_is_never_chowned_chmodded_or_filled() {
+    let _host = Host::fresh();
+    let (alice, bob) = (uid("alice"), uid("bob"));
+    sh(&format!(
+        "mkdir -m 755 /home/alice && echo mine > /home/alice/diary && chown -R {alice}:100 /home/alice
+         mkdir -m 700 /home/bob && chown 0:0 /home/bob"
+    ));
+    assert_eq!(ssh("alice", "cat diary; ls -A").ok(), "mine\ndiary");
+    let login = ssh("bob", "true").refused();
+    assert!(
+        login
+            .reads()
+            .contains("the home directory of bob belongs to somebody else"),
+        "{login}"
+    );
+    assert_eq!(
+        sh("stat -c '%n %a %u %g' /home/alice /home/alice/diary /home/bob; ls -A /home/bob"),
+        format!("/home/alice 755 {alice} 100\n/home/alice/diary 644 {alice} 100\n/home/bob 700 0 0")
+    );
+    assert_ne!(bob, 0);
+}
+
+// P11
+#[test]
+fn a_link_in_the_place_of_a_home_is_not_followed() {
+    let _host = Host::fresh();
+    let before =
+        sh("ln -s /srv/nowhere /home/alice; ln -s /root /home/bob; stat -c '%a %u %g' /root /srv; ls -A /root /srv");
+    assert_eq!(ssh("alice", "id -un").ok(), "alice");
+    ssh("bob", "true").refused();
+    assert_eq!(sh("readlink /home/alice /home/bob"), "/srv/nowhere\n/root");
+    assert_eq!(sh("stat -c '%a %u %g' /root /srv; ls -A /root /srv"), before);
+}
+
+// P11
+#[test]
+fn five_first_logins_at_once_all_get_in_and_find_one_whole_home() {
+    let _host = Host::fresh();
+    let logins: Vec<_> = (0..5)
+        .map(|_| std::thread::spawn(|| ssh("alice", "ls -A | sort | tr '\\n' ' '")))
+        .collect();
+    let skel = sh("ls -A /etc/skel | sort | tr '\\n' ' '");
+    for login in logins {
+        assert_eq!(login.join().expect("ssh runs").ok(), skel);
+    }
+    assert_eq!(sh("ls -A /home"), "alice");
+}
+
+// P11
+#[test]
+fn a_full_disk_under_home_lets_the_login_go_on_and_leaves_no_half_home() {
+    let _host = Host::fresh();
+    sh(
+        "mount -t tmpfs -o size=64k,mode=755 tmpfs /home && { head -c 100k /dev/zero > /home/ballast; true; } 2>/dev/null",
+    );
+    assert_eq!(ssh("alice", "id -un").ok(), "alice");
+    let alice = ssh_at_a_terminal("alice", "id -un").ok();
+    assert!(
+        alice.contains("your home directory /home/alice could not be made"),
+        "{alice}"
+    );
+    assert_eq!(sh("ls -A /home"), "ballast");
+    until("the journal says so too", Duration::from_secs(5), || {
+        journal("-t sshd").contains("no home at /home/alice: could not write")
+    });
+    sh("rm /home/ballast");
+    assert_eq!(ssh("alice", "stat -c %a ~").ok(), "700");
+}
+
+// P11
+#[test]
+fn a_home_folder_in_which_root_may_not_write_lets_the_login_go_on() {
+    let _host = Host::fresh();
+    sh("mount -t tmpfs -o mode=755 tmpfs /home && mount -o remount,ro /home");
+    assert_eq!(ssh("alice", "id -un").ok(), "alice");
+    let alice = ssh_at_a_terminal("alice", "id -un").ok();
+    assert!(
+        alice.contains("your home directory /home/alice could not be made"),
+        "{alice}"
+    );
+    assert_eq!(sh("ls -A /home"), "");
+}
