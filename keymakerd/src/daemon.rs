@@ -86,6 +86,7 @@ pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
     tokio::task::spawn_local(sockets::serve(Door::Login, login, Rc::clone(&service)));
     tokio::task::spawn_local(keep_passing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
+    tokio::task::spawn_local(keep_publishing(Rc::clone(&service)));
     tokio::task::spawn_local(watch::follow_local_accounts(
         Rc::clone(&service),
         host.local_files.clone(),
@@ -123,6 +124,7 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
     let ids = store.load("ids.json").map_err(DaemonError::Store)?.unwrap_or_default();
     let state = State {
         published: Published::left_in(&store),
+        unpublished: true,
         facts: facts.since_contact(contact),
         settings,
         ids,
@@ -276,6 +278,16 @@ async fn keep_probing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         service.probe().await;
+    }
+}
+
+/// What changes by the clock alone: users whose last day has ended, also while IAM is silent. And what a full disk kept back.
+async fn keep_publishing(service: Rc<Service<AwsIam>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        if let Err(error) = service.publish() {
+            warn!(%error, "could not publish");
+        }
     }
 }
 

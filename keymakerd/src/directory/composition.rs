@@ -22,7 +22,7 @@ use crate::config::Tag;
 use crate::settings::EffectiveSettings;
 
 /// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.
-const KEYS_TIME_STEP: u64 = 3600;
+pub const KEYS_TIME_STEP: u64 = 3600;
 /// Tags that carry keys: `keymaker:ssh-key-1` and so on.
 const KEY_TAG: &str = "keymaker:ssh-key-";
 

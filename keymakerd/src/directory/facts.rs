@@ -197,31 +197,43 @@ impl Facts {
         self.remove(gone)
     }
 
-    /// Takes in GetUser and ListGroupsForUser of one user.
-    pub fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], now: u64) {
+    /// Takes in GetUser and ListGroupsForUser of one user. Returns whether anything but the time of the answer is new.
+    pub fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], now: u64) -> bool {
+        let before = self.users.get(&user.id).cloned();
         self.learn_user(user, now);
+        let mut changed = false;
         for group in groups {
-            self.groups.insert(group.id.clone(), GroupFacts::of(group));
+            let known = self.groups.insert(group.id.clone(), GroupFacts::of(group));
+            changed |= known != Some(GroupFacts::of(group));
         }
         if let Some(facts) = self.users.get_mut(&user.id) {
             facts.groups = groups.iter().map(|group| group.name.clone()).collect();
+            changed |= before.is_none_or(|before| facts.differs_from(&before));
         }
-        let others: Vec<String> = self
+        for (_, other) in self
             .users
-            .iter()
+            .iter_mut()
             .filter(|(id, other)| **id != user.id && other.name == user.name)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for other in others {
-            self.doubt(&other, false, now);
+        {
+            changed |= other.doubted_since.is_none();
+            other.doubted_since.get_or_insert(now);
         }
+        changed
     }
 
-    /// GetUser said NoSuchEntity outside a pass: that name may not log in. Removal waits for the next pass.
-    pub fn learn_gone(&mut self, iam_name: &str, now: u64) {
-        for user in self.users.values_mut().filter(|user| user.name == iam_name) {
-            user.doubted_since.get_or_insert(now);
+    /// GetUser said NoSuchEntity outside a pass: that name may not log in. Removal waits for the next pass. Returns whether that
+    /// is news.
+    pub fn learn_gone(&mut self, iam_name: &str, now: u64) -> bool {
+        let mut changed = false;
+        for user in self
+            .users
+            .values_mut()
+            .filter(|user| user.name == iam_name && user.doubted_since.is_none())
+        {
+            user.doubted_since = Some(now);
+            changed = true;
         }
+        changed
     }
 
     fn learn_user(&mut self, user: &IamUser, answered_at: u64) {
@@ -289,6 +301,16 @@ impl UserFacts {
     /// Whether a nudge got a later answer than this one: a pass that began earlier must not undo a revocation (P9).
     fn heard_after(&self, answered_at: u64) -> bool {
         self.answered_at > answered_at || self.doubted_since.is_some_and(|since| since > answered_at)
+    }
+
+    /// Whether anything but the times of answers differs.
+    fn differs_from(&self, before: &Self) -> bool {
+        let timeless = |user: &Self| Self {
+            answered_at: 0,
+            ask_again: false,
+            ..user.clone()
+        };
+        timeless(self) != timeless(before)
     }
 
     /// Groups that no longer exist go; of those asked for, exactly the ones that list this user stay.

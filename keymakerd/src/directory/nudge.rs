@@ -13,10 +13,11 @@ use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
 use tracing::{info, warn};
 
+use super::composition::KEYS_TIME_STEP;
 use super::facts::{KeyFacts, KnownKey, UserFacts};
-use super::iam::Iam;
+use super::iam::{Iam, IamGroup, IamUser};
 use super::limits::Door;
-use super::service::{Grade, NEGATIVE_TTL, Service};
+use super::service::{Grade, NEGATIVE_TTL, Service, State};
 use super::{ssh_keys, verdict};
 
 /// Who caused the nudge, as far as it matters.
@@ -115,7 +116,9 @@ impl<I: Iam + 'static> Service<I> {
         };
         // An answer from the future means that the clock was set back: ask.
         let young = now.checked_sub(user.answered_at).is_some_and(|age| age < ttl);
-        (young && !user.ask_again).then_some(Answer::Fresh)
+        let answered = young && !user.ask_again;
+        drop(state);
+        answered.then(|| self.publish_for_nudge())
     }
 
     async fn keys_if_old(self: &Rc<Self>, iam_name: &str) -> Answer<'static> {
@@ -168,7 +171,7 @@ impl<I: Iam + 'static> Service<I> {
                     state.outages.end(Action::GET_USER);
                     state.outages.end(Action::LIST_GROUPS_FOR_USER);
                     state.no_such_user.remove(&name);
-                    state.facts.learn_answers(&user, &groups, began);
+                    state.learn_answers(&user, &groups, began);
                     drop(state);
                     service.publish_for_nudge()
                 }
@@ -191,7 +194,7 @@ impl<I: Iam + 'static> Service<I> {
         let (now, unix) = (self.clock.instant(), self.clock.unix());
         let mut state = self.state_mut();
         state.outages.end(Action::GET_USER);
-        state.facts.learn_gone(iam_name, unix);
+        state.unpublished |= state.facts.learn_gone(iam_name, unix);
         state.no_such_user.retain(|_, until| *until > now);
         state
             .no_such_user
@@ -248,9 +251,7 @@ impl<I: Iam + 'static> Service<I> {
                 },
             );
         }
-        if let Some(user) = self.state_mut().facts.users.get_mut(&user_id) {
-            user.keys = Some(keys);
-        }
+        self.state_mut().learn_keys(&user_id, keys);
         Ok(())
     }
 
@@ -308,13 +309,17 @@ impl<I: Iam + 'static> Service<I> {
         };
         if user.last_login.is_none_or(|at| now > at + 86_400) {
             user.last_login = Some(now);
+            state.unpublished = true;
             drop(state);
             self.publish_for_nudge();
         }
     }
 
-    /// Publishes what a nudge learned. On a full disk the answer is "cannot tell", and the old files stand.
+    /// Publishes what a nudge learned, if that is news. On a full disk the answer is "cannot tell", and the old files stand.
     fn publish_for_nudge(&self) -> Answer<'static> {
+        if !self.state().unpublished {
+            return Answer::Fresh;
+        }
         match self.publish() {
             Ok(()) => Answer::Fresh,
             Err(error) => {
@@ -322,5 +327,31 @@ impl<I: Iam + 'static> Service<I> {
                 Answer::CannotTell
             }
         }
+    }
+}
+
+impl State {
+    fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], began: u64) {
+        // The file says of a user whose facts lag behind the contact since when they do.
+        let fresh = |user: &UserFacts| self.contact.is_some_and(|contact| user.answered_at >= contact);
+        let lagged = !self.facts.users.get(&user.id).is_some_and(fresh);
+        self.unpublished |= self.facts.learn_answers(user, groups, began) || lagged;
+    }
+
+    fn learn_keys(&mut self, user_id: &str, keys: KeyFacts) {
+        let Some(user) = self.facts.users.get_mut(user_id) else {
+            return;
+        };
+        let before = user.keys.take().unwrap_or_default();
+        // Two may have asked at once, and the later answer have come first.
+        let (keys, changed) = match keys.answered_at < before.answered_at {
+            true => (before, false),
+            false => {
+                let changed = keys.by_id != before.by_id || keys.answered_at >= before.published_at + KEYS_TIME_STEP;
+                (keys, changed)
+            }
+        };
+        user.keys = Some(keys);
+        self.unpublished |= changed;
     }
 }

@@ -100,6 +100,7 @@ impl<I: Iam + 'static> Service<I> {
         published.refused = composition.refused;
         published.may_not_log_in = composition.may_not_log_in;
         published.unusable_keys = composition.unusable_keys;
+        state.unpublished = false;
         Ok(())
     }
 }

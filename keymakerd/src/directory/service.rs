@@ -68,6 +68,8 @@ pub struct State {
     pub ids: IdMap,
     /// What is on disk for everybody to read.
     pub published: Published,
+    /// Whether something is known that the files do not say yet.
+    pub unpublished: bool,
     /// The last pass in which everything answered, unix time.
     pub contact: Option<u64>,
     /// The EC2 instance on which this runs, once known.

@@ -61,6 +61,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake) -> Rc<Service<
         facts: facts.since_contact(contact),
         ids: store.load("ids.json").unwrap().unwrap_or_default(),
         published: Published::left_in(&store),
+        unpublished: true,
         local: LocalAccounts::parse(LOCAL_PASSWD, LOCAL_GROUP, "/bin/bash\n/bin/zsh\n"),
         contact,
         instance_id: Some("i-0123456789abcdef0".into()),
@@ -493,6 +494,31 @@ fn a_required_group_that_vanishes_from_the_description_is_kept_until_accepted() 
         );
         assert!(host.service.order_acceptance().await.starts_with("done "));
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+    });
+}
+
+// P9
+#[test]
+fn what_a_full_disk_kept_back_is_published_by_the_next_nudge() {
+    on_one_thread(async {
+        let host = host("require_iam_group = \"prod_ssh_users\"");
+        host.iam.join("alice", "prod_ssh_users");
+        host.service.pass().await;
+        host.iam.leave("alice", "prod_ssh_users");
+        host.pass_time(61);
+        std::fs::rename(host.folder.join("public"), host.folder.join("gone")).unwrap();
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            Answer::CannotTell
+        );
+        std::fs::rename(host.folder.join("gone"), host.folder.join("public")).unwrap();
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        host.pass_time(6);
+        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Answer::Fresh);
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
     });
 }
 
