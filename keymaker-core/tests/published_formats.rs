@@ -36,7 +36,10 @@ fn the_layouts_in_the_documentation_are_those_in_the_source() {
 fn the_dumps_in_the_documentation_are_of_files_as_they_are_written() {
     for (name, bytes) in [("directory", directory()), ("keys", keys())] {
         let dump = hexdump(&bytes);
-        assert!(PAGE.contains(&dump), "docs/formats.md lacks this dump of {name}:\n{dump}");
+        assert!(
+            PAGE.contains(&dump),
+            "docs/formats.md lacks this dump of {name}:\n{dump}"
+        );
     }
 }
 

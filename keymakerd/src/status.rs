@@ -149,3 +149,71 @@ fn may_not_log_in(state: &State) -> Vec<MayNotLogIn> {
     };
     state.published.may_not_log_in.iter().map(status).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/status.md");
+
+    #[test]
+    fn the_documentation_explains_every_field_and_no_other() {
+        let mut written = BTreeSet::new();
+        collect_fields(&serde_json::to_value(one_of_everything()).unwrap(), &mut written);
+        let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `"));
+        let explained: BTreeSet<String> = rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
+        assert_eq!(explained, written);
+    }
+
+    fn collect_fields(value: &serde_json::Value, into: &mut BTreeSet<String>) {
+        for (field, value) in value.as_object().into_iter().flatten() {
+            into.insert(field.clone());
+            value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .for_each(|item| collect_fields(item, into));
+        }
+    }
+
+    fn one_of_everything() -> Status<'static> {
+        Status {
+            version: "",
+            account: None,
+            instance_id: None,
+            role: None,
+            grade: 2,
+            grade_means: "",
+            better_grade_needs: None,
+            settings_known: false,
+            required_group: None,
+            id_resolver_account: None,
+            pending_settings: Vec::new(),
+            settings_problems: &[],
+            contact: None,
+            max_stale: 0,
+            last_failure: None,
+            outages: vec![Silence {
+                action: "",
+                why: String::new(),
+            }],
+            generation: 0,
+            users: 0,
+            groups: 0,
+            refused_entries: vec![RefusedEntryStatus {
+                kind: String::new(),
+                iam_id: "",
+                iam_name: "",
+                why: String::new(),
+            }],
+            may_not_log_in: vec![MayNotLogIn {
+                name: String::new(),
+                why: "",
+            }],
+            unusable_keys: &[],
+            halted: false,
+        }
+    }
+}

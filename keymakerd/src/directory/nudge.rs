@@ -92,6 +92,7 @@ impl<I: Iam + 'static> Service<I> {
             if matches!(outcome, Ok(()) | Err(AwsCallError::NoSuchEntity { .. })) {
                 info!(%action, "IAM answers again");
                 self.state_mut().outages.end(action);
+                self.write_status();
             }
         }
     }
@@ -294,6 +295,7 @@ impl<I: Iam + 'static> Service<I> {
         self.state_mut()
             .outages
             .begin(door, error.action(), iam_name, error.to_string(), self.clock.instant());
+        self.write_status();
     }
 
     /// A user who logs in here is one whose keys are kept fresh, and who is shown by getent. To the day is close enough.

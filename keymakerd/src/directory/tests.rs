@@ -100,6 +100,10 @@ fn name(text: &str) -> UserName {
 }
 
 impl Host {
+    fn status(&self) -> String {
+        std::fs::read_to_string(self.folder.join("run/status.json")).unwrap()
+    }
+
     fn directory(&self) -> Directory {
         Directory::open(&self.folder.join("public/directory")).unwrap()
     }
@@ -406,7 +410,9 @@ fn while_iam_is_silent_nobody_waits_for_it_twice() {
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
         host.iam.mend(Action::GET_USER);
         host.pass_time(11);
+        assert!(host.status().contains("\"action\": \"iam:GetUser\""));
         host.service.probe().await;
+        assert!(host.status().contains("\"outages\": []"));
         assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Answer::Fresh);
     });
 }
