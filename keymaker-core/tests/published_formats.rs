@@ -2,6 +2,8 @@
 //!
 //! Where this fails the documentation is what is wrong; a changed layout also needs another version in the file's magic.
 
+#![cfg(test)]
+
 use keymaker_core::directory_file::{DirectoryBuilder, FileStamp, Header, NewGroup, NewUser, Verdict};
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
