@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod capture;
 pub mod clock;
 pub mod config;
 pub mod daemon;

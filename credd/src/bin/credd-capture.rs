@@ -1,0 +1,120 @@
+//! Puts up, watches and repairs what brings metadata requests to credd. Runs with CAP_NET_ADMIN and parses nothing from
+//! users; `capture/` does the work, this file reads the command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use credd::capture::keeper::{Keeper, KeeperError, Report, take_down};
+use credd::capture::plan::{Family, Guard, Plan};
+use credd::capture::{guard, observed, routing};
+use credd::{log, notify};
+
+/// Brings metadata requests of this host's users to credd.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/keymaker/credd.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what would be put up, and who uses the metadata service now; change nothing.
+    Plan,
+    /// Exit with 0 if routing is as planned and the guard has all its rules; else say what is missing.
+    Check,
+    /// Put everything up, once.
+    Up,
+    /// Put everything up, watch, and put right what others change. Leaves all in place when it ends.
+    Run,
+    /// Take everything down: from then on users reach the instance's own credentials.
+    Down,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::begin();
+    let mut keeper = match Keeper::new(arguments.config) {
+        Ok(keeper) => keeper,
+        Err(error) => return complain(&error.to_string()),
+    };
+    for name in &keeper.plan().unknown_names {
+        tracing::warn!("exempt_uids names {name}, but no local account has that name");
+    }
+    match arguments.command {
+        Command::Plan => say(&shown(keeper.plan())),
+        Command::Check => check(keeper.plan()),
+        Command::Up => end(&keeper.settle()),
+        Command::Down => end(&take_down(keeper.plan().clone())),
+        Command::Run => {
+            let error: KeeperError = keeper.keep(notify::ready);
+            complain(&error.to_string())
+        }
+    }
+}
+
+fn shown(plan: &Plan) -> String {
+    let mut text = String::new();
+    for repair in Family::ALL.iter().flat_map(|family| routing::all(plan, *family)) {
+        text.push_str(&repair.line());
+        text.push('\n');
+    }
+    text.push_str(&guard::ruleset(plan));
+    let mut users = observed::users_now();
+    users.extend(guard::seen().unwrap_or_default());
+    let affected: Vec<String> = users.difference(&plan.exempt).map(u32::to_string).collect();
+    let affected = if affected.is_empty() {
+        "nobody".to_owned()
+    } else {
+        affected.join(" ")
+    };
+    format!("{text}# uids that use the metadata service now and are not exempt: {affected}\n")
+}
+
+fn check(plan: &Plan) -> ExitCode {
+    let mut missing = vec![];
+    for family in Family::ALL {
+        match routing::drift(plan, family, Guard::Loaded) {
+            Ok(repairs) => missing.extend(repairs.iter().map(|repair| format!("missing: {}", repair.line()))),
+            Err(error) => missing.push(error.to_string()),
+        }
+    }
+    match guard::looks_whole(plan) {
+        Ok(true) => {}
+        Ok(false) => missing.push("missing: rules of the nft table keymaker_credd".to_owned()),
+        Err(error) => missing.push(error.to_string()),
+    }
+    if missing.is_empty() {
+        say("capture is as planned\n")
+    } else {
+        complain(&missing.join("\n"))
+    }
+}
+
+fn end(report: &Report) -> ExitCode {
+    let done: String = report.repaired.iter().map(|line| format!("{line}\n")).collect();
+    let said = say(&done);
+    if report.failed.is_empty() {
+        said
+    } else {
+        complain(&report.failed.join("\n"))
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(text: &str) -> ExitCode {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "credd-capture: {text}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,216 @@
+//! The nftables half: an own table that stops whatever routing did not catch.
+//!
+//! The keeper loads it and compares it. It accepts exempt owners and then rejects everything to the metadata addresses; it
+//! never asks for "not exempt", which a packet without an owner would not match.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::commands::{CommandError, json, run};
+use super::plan::{Family, Plan};
+use crate::config::{Capture, CaptureMode};
+
+/// The ruleset of `plan` as `nft -f` takes it. Loading is atomic and may be repeated.
+pub fn ruleset(plan: &Plan) -> String {
+    let mut text = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
+    let uids: Vec<String> = plan.exempt.iter().map(u32::to_string).collect();
+    let elements = if uids.is_empty() {
+        String::new()
+    } else {
+        format!("elements = {{ {} }}; ", uids.join(", "))
+    };
+    let _ = writeln!(text, "  set exempt {{ type uid; {elements}}}");
+    text.push_str(&match plan.mode {
+        CaptureMode::Observe => observing(),
+        CaptureMode::Enforce => enforcing(plan),
+    });
+    text.push_str("}\n");
+    text
+}
+
+/// Loads the ruleset.
+pub fn load(plan: &Plan) -> Result<(), CommandError> {
+    run("nft", &["-f", "-"], &ruleset(plan)).map(|_| ())
+}
+
+/// Takes the table away.
+pub fn unload() -> Result<(), CommandError> {
+    run(
+        "nft",
+        &["-f", "-"],
+        &format!("table inet {TABLE}\ndelete table inet {TABLE}\n"),
+    )
+    .map(|_| ())
+}
+
+/// What the kernel has in our table, without handles, counts and what was observed: two of these are equal if and only if
+/// they filter alike. None where there is no table.
+pub fn fingerprint() -> Result<Option<String>, CommandError> {
+    match json("nft", &["-j", "list", "table", "inet", TABLE]) {
+        Ok(mut listed) => {
+            strip(&mut listed);
+            Ok(Some(listed.to_string()))
+        }
+        Err(CommandError::Failed(_, said)) if said.contains("No such file or directory") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether our table has as many rules as `plan` wants: what can be told without having loaded it.
+pub fn looks_whole(plan: &Plan) -> Result<bool, CommandError> {
+    let Some(present) = fingerprint()? else {
+        return Ok(false);
+    };
+    let wanted = ruleset(plan)
+        .lines()
+        .filter(|line| line.starts_with("    ") && !line.starts_with("    type "))
+        .count();
+    Ok(present.matches("{\"rule\":").count() == wanted)
+}
+
+/// The uids that asked for the metadata service while it was only observed.
+pub fn seen() -> Result<Vec<u32>, CommandError> {
+    let listed = json("nft", &["-j", "list", "set", "inet", TABLE, "seen"])?;
+    let mut uids = vec![];
+    collect_uids(&listed, &mut uids);
+    Ok(uids)
+}
+
+fn enforcing(plan: &Plan) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "  chain output {{\n    type filter hook output priority 0; policy accept;"
+    );
+    for family in Family::ALL {
+        let _ = writeln!(text, "    {} jump guard", daddr(family));
+    }
+    if plan.capture == Capture::Nft {
+        // Nobody reaches credd's port but through the redirect (H10).
+        let port = plan.nft_port;
+        let _ = writeln!(text, "    tcp dport {port} ct status dnat accept");
+        let _ = writeln!(
+            text,
+            "    fib daddr type local tcp dport {port} counter reject with tcp reset"
+        );
+    }
+    text.push_str("  }\n  chain guard {\n");
+    if plan.capture == Capture::Route {
+        // On its way to credd.
+        text.push_str("    oifname \"lo\" accept\n");
+    }
+    text.push_str("    meta skuid @exempt accept\n");
+    text.push_str(
+        "    meta l4proto tcp counter reject with tcp reset\n    counter reject with icmpx admin-prohibited\n  }\n",
+    );
+    text.push_str("  chain forward {\n    type filter hook forward priority 0; policy accept;\n");
+    for network in &plan.containers {
+        let (keyword, family) = if network.address.is_ipv4() {
+            ("ip", Family::V4)
+        } else {
+            ("ip6", Family::V6)
+        };
+        let _ = writeln!(text, "    {keyword} saddr {network} {} accept", daddr(family));
+    }
+    for family in Family::ALL {
+        let _ = writeln!(text, "    {} counter drop", daddr(family));
+    }
+    text.push_str("  }\n");
+    if plan.capture == Capture::Nft {
+        text.push_str("  chain to_credd {\n    type nat hook output priority -100; policy accept;\n");
+        text.push_str("    meta skuid @exempt return\n");
+        for family in Family::ALL {
+            let _ = writeln!(
+                text,
+                "    {} tcp dport 80 redirect to :{}",
+                daddr(family),
+                plan.nft_port
+            );
+        }
+        text.push_str("  }\n");
+    }
+    text
+}
+
+/// Nothing is stopped: who would have been captured is noted.
+fn observing() -> String {
+    let mut text = "  set seen { type uid; size 65535; flags dynamic,timeout; timeout 1d; }\n".to_owned();
+    text.push_str("  chain output {\n    type filter hook output priority 0; policy accept;\n");
+    for family in Family::ALL {
+        let _ = writeln!(
+            text,
+            "    {} meta skuid != @exempt update @seen {{ meta skuid }}",
+            daddr(family)
+        );
+    }
+    text.push_str("  }\n");
+    text
+}
+
+fn daddr(family: Family) -> String {
+    let keyword = if family == Family::V4 { "ip" } else { "ip6" };
+    format!("{keyword} daddr {}", family.address())
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let is_seen = fields.get("name").and_then(Value::as_str) == Some("seen");
+            let passing = ["handle", "counter", "metainfo"];
+            fields.retain(|key, _| !(passing.contains(&key.as_str()) || is_seen && key == "elem"));
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// An element is `1000`, or `{"elem": {"val": 1000, "expires": …}}`.
+fn collect_uids(value: &Value, uids: &mut Vec<u32>) {
+    match value {
+        Value::Object(fields) => {
+            let elements = fields
+                .get("elem")
+                .into_iter()
+                .flat_map(|elem| elem.as_array().into_iter().flatten());
+            let uid = |element: &Value| element.pointer("/elem/val").unwrap_or(element).as_u64();
+            uids.extend(elements.filter_map(|element| u32::try_from(uid(element)?).ok()));
+            fields.values().for_each(|field| collect_uids(field, uids));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_uids(item, uids)),
+        _ => {}
+    }
+}
+
+const TABLE: &str = "keymaker_credd";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_handles_are_no_drift_and_a_changed_rule_is() {
+        let listed = |packets: u64, target: &str| {
+            let mut value = serde_json::json!({"nftables": [
+                {"metainfo": {"version": packets}},
+                {"set": {"name": "seen", "handle": packets, "elem": [packets]}},
+                {"rule": {"handle": packets, "expr": [{"counter": {"packets": packets}}, {"jump": {"target": target}}]}},
+            ]});
+            strip(&mut value);
+            value
+        };
+        assert_eq!(listed(1, "guard"), listed(2, "guard"));
+        assert_ne!(listed(1, "guard"), listed(1, "other"));
+    }
+
+    #[test]
+    fn observed_uids_are_read_in_both_spellings() {
+        let listed = serde_json::json!({"nftables": [{"set": {"name": "seen", "elem": [
+            33, {"elem": {"val": 1000, "timeout": 86400, "expires": 5}}
+        ]}}]});
+        let mut uids = vec![];
+        collect_uids(&listed, &mut uids);
+        assert_eq!(uids, [33, 1000]);
+    }
+}

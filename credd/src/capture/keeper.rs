@@ -1,0 +1,215 @@
+//! Puts capture up, watches it, and puts right what others change.
+//!
+//! credd-capture runs it. Each part goes up even if another fails, and nothing is taken down when the program ends: a host
+//! without its keeper stays closed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::commands::CommandError;
+use super::plan::{Family, Guard, Plan};
+use super::watch::Changes;
+use super::{guard, routing};
+use crate::accounts::{AccountsError, LocalAccounts};
+use crate::config::{CaptureMode, Config, ConfigError};
+use crate::time_text::iso8601;
+
+/// Why capture cannot be planned.
+#[derive(Debug)]
+pub enum KeeperError {
+    /// The settings cannot be used.
+    Config(ConfigError),
+    /// The local accounts cannot be read.
+    Accounts(AccountsError),
+    /// Changes cannot be watched; see that the unit's RestrictAddressFamilies has AF_NETLINK.
+    Watch(std::io::Error),
+}
+
+impl fmt::Display for KeeperError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Accounts(AccountsError::Read(path, why)) => write!(f, "{} cannot be read: {why}", path.display()),
+            Self::Watch(why) => write!(f, "changes cannot be watched: {why}; may this program use AF_NETLINK?"),
+        }
+    }
+}
+
+/// What was done, or could not be, in one comparison.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What was put right, as commands.
+    pub repaired: Vec<String>,
+    /// What could not be.
+    pub failed: Vec<String>,
+}
+
+/// Keeps one host's capture as planned.
+pub struct Keeper {
+    config: PathBuf,
+    accounts: LocalAccounts,
+    plan: Plan,
+    /// What the guard looked like when it was loaded last; None: not by this process.
+    loaded: Option<String>,
+    reported: Vec<u32>,
+}
+
+impl Keeper {
+    /// Reads the settings at `config`.
+    pub fn new(config: PathBuf) -> Result<Self, KeeperError> {
+        let accounts = LocalAccounts::host();
+        let plan = read_plan(&config, &accounts)?;
+        Ok(Self {
+            config,
+            accounts,
+            plan,
+            loaded: None,
+            reported: vec![],
+        })
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Compares once and puts right.
+    pub fn settle(&mut self) -> Report {
+        let mut report = Report::default();
+        let guard = match self.settle_guard(&mut report) {
+            Ok(()) => Guard::Loaded,
+            Err(error) => {
+                report.failed.push(error.to_string());
+                Guard::Missing
+            }
+        };
+        for family in Family::ALL {
+            if let Err(error) = settle_routing(&self.plan, family, guard, &mut report) {
+                report.failed.push(error.to_string());
+            }
+        }
+        report
+    }
+
+    /// Settles, says that it is ready, and goes on watching; returns only if watching fails.
+    pub fn keep(mut self, ready: impl FnOnce()) -> KeeperError {
+        // Subscribed before the first comparison, so that no change falls between the two.
+        let changes = match Changes::subscribe() {
+            Ok(changes) => changes,
+            Err(error) => return KeeperError::Watch(error),
+        };
+        record("up", &self.settle());
+        ready();
+        let mut compared = Instant::now();
+        loop {
+            let changed = match changes.wait(TICK) {
+                Ok(changed) => changed,
+                Err(error) => return KeeperError::Watch(error),
+            };
+            if self.plan_again() || changed || compared.elapsed() > COMPARE_ANYWAY {
+                let report = self.settle();
+                record("repair", &report);
+                // Our own repairs are changes, too: their notices are not worth a comparison each.
+                let _ = changes.wait(Duration::ZERO);
+                compared = Instant::now();
+            }
+            self.report_observed();
+        }
+    }
+
+    /// Reads settings and accounts again; whether the plan is another one now. What cannot be read changes nothing.
+    fn plan_again(&mut self) -> bool {
+        match read_plan(&self.config, &self.accounts) {
+            Ok(plan) if plan != self.plan => {
+                self.plan = plan;
+                self.loaded = None;
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::error!(%error, "the settings cannot be read; capture stays as it is");
+                false
+            }
+        }
+    }
+
+    fn settle_guard(&mut self, report: &mut Report) -> Result<(), CommandError> {
+        if self.loaded.is_some() && guard::fingerprint()? == self.loaded {
+            return Ok(());
+        }
+        guard::load(&self.plan)?;
+        self.loaded = guard::fingerprint()?;
+        report.repaired.push("nft -f (the table keymaker_credd)".to_owned());
+        Ok(())
+    }
+
+    /// One audit line for each uid that is seen for the first time.
+    fn report_observed(&mut self) {
+        if self.plan.mode != CaptureMode::Observe {
+            return;
+        }
+        for uid in guard::seen().unwrap_or_default() {
+            if !self.reported.contains(&uid) {
+                self.reported.push(uid);
+                audit(&serde_json::json!({"time": now(), "asked": "capture", "outcome": "observed", "uid": uid}));
+            }
+        }
+    }
+}
+
+/// Takes everything down that `up` put up.
+pub fn take_down(mut plan: Plan) -> Report {
+    let mut report = Report::default();
+    plan.mode = CaptureMode::Observe;
+    for family in Family::ALL {
+        if let Err(error) = settle_routing(&plan, family, Guard::Loaded, &mut report) {
+            report.failed.push(error.to_string());
+        }
+    }
+    match guard::unload() {
+        Ok(()) => report.repaired.push("nft delete table inet keymaker_credd".to_owned()),
+        Err(error) => report.failed.push(error.to_string()),
+    }
+    report
+}
+
+fn settle_routing(plan: &Plan, family: Family, guard: Guard, report: &mut Report) -> Result<(), CommandError> {
+    for repair in routing::drift(plan, family, guard)? {
+        match repair.apply() {
+            Ok(()) => report.repaired.push(repair.line()),
+            Err(error) => report.failed.push(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+fn read_plan(config: &std::path::Path, accounts: &LocalAccounts) -> Result<Plan, KeeperError> {
+    let config = Config::read(config).map_err(KeeperError::Config)?;
+    Plan::new(&config, accounts).map_err(KeeperError::Accounts)
+}
+
+fn record(what: &str, report: &Report) {
+    if report.repaired.is_empty() && report.failed.is_empty() {
+        return;
+    }
+    let outcome = if report.failed.is_empty() { what } else { "failed" };
+    audit(&serde_json::json!({
+        "time": now(), "asked": "capture", "outcome": outcome, "repaired": report.repaired, "failed": report.failed,
+    }));
+    for failed in &report.failed {
+        tracing::error!("{failed}");
+    }
+}
+
+fn audit(event: &serde_json::Value) {
+    tracing::info!(target: "credd::audit", audit = %event, "{event}");
+}
+
+fn now() -> String {
+    iso8601(SystemTime::now())
+}
+
+/// How long a change of the settings or of /etc/passwd can go unnoticed.
+const TICK: Duration = Duration::from_secs(1);
+const COMPARE_ANYWAY: Duration = Duration::from_secs(30);

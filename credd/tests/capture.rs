@@ -1,0 +1,40 @@
+//! Capture, end to end, in network namespaces of the test's own: the built credd and credd-capture between users, a router
+//! and a stand-in for the real service. `capture.py` holds the promises; this file starts it.
+
+use std::process::Command;
+
+// P14
+#[test]
+fn no_user_reaches_the_real_service_whatever_happens_to_capture() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/capture.py");
+    let programs = [env!("CARGO_BIN_EXE_credd"), env!("CARGO_BIN_EXE_credd-capture")];
+    // A pid namespace as well: whatever the script leaves behind dies with it.
+    let namespaces = [
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+        "python3",
+        script,
+    ];
+    let output = Command::new("unshare").args(namespaces).args(programs).output();
+    let Ok(output) = output else {
+        println!("not run: unshare (util-linux) is not installed");
+        return;
+    };
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let not_permitted = rustix::process::getuid().as_raw() != 0 || output.status.code() == Some(77);
+    if not_permitted && !output.status.success() {
+        println!("not run: {}", said.trim());
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+    println!("{said}");
+}
