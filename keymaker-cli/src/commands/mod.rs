@@ -1,63 +1,54 @@
-//! One file a command, and what they all may fail with.
+//! One file a command, and what they all may fail with. Those about this host are in [`host`].
 
-pub mod order;
-pub mod release;
-pub mod status;
-pub mod who_was;
+pub mod change_key;
+#[cfg(all(target_os = "linux", feature = "host"))]
+pub mod host;
+pub mod list_keys;
+pub mod upload_key;
 
-use std::path::PathBuf;
-
-use keymaker_core::client::AskError;
-use keymaker_core::name::NameError;
-use keymaker_core::published_file::reader::ReadError;
+use crate::aws::AwsError;
+use crate::public_key::PublicKeyError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub enum CommandError {
-    /// a name that no user can have
-    NotAName(String, NameError),
-    /// keymakerd gave no answer
-    NoAnswer(AskError),
-    /// only root may order this
-    NotRoot,
-    /// keymakerd would not do it
-    Refused(String),
-    /// a file of keymakerd's cannot be read
-    Unreadable(PathBuf, String),
-    /// nobody ever had that uid
-    NobodyHad(u32),
-    /// a home could not be moved away
-    HomeInTheWay(PathBuf, PathBuf, std::io::Error),
+    /// AWS was not reached, or said no
+    Aws(AwsError),
+    /// there is no key to upload
+    PublicKey(PublicKeyError),
+    /// the command about this host failed
+    #[cfg(all(target_os = "linux", feature = "host"))]
+    Host(host::HostError),
 }
 
 impl std::fmt::Display for CommandError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotAName(name, why) => write!(f, "{name:?} cannot be a user here: {why}"),
-            Self::NoAnswer(error) => write!(f, "{error}"),
-            Self::NotRoot => f.write_str("only root may order this; try again with sudo"),
-            Self::Refused(why) => f.write_str(why),
-            Self::Unreadable(path, why) => write!(f, "{}: {why}", path.display()),
-            Self::NobodyHad(uid) => write!(
-                f,
-                "nobody from IAM ever had uid {uid} on this host; 'getent passwd {uid}' asks everybody else"
-            ),
-            Self::HomeInTheWay(from, to, error) => {
-                write!(
-                    f,
-                    "the name is released, but {} could not be moved to {}: {error}; move it by hand",
-                    from.display(),
-                    to.display()
-                )
-            }
+            Self::Aws(error) => write!(f, "{error}"),
+            Self::PublicKey(error) => write!(f, "{error}"),
+            #[cfg(all(target_os = "linux", feature = "host"))]
+            Self::Host(error) => write!(f, "{error}"),
         }
     }
 }
 
 impl std::error::Error for CommandError {}
 
-impl CommandError {
-    fn unreadable(path: &str, error: &ReadError) -> Self {
-        Self::Unreadable(path.into(), error.to_string())
+impl From<AwsError> for CommandError {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(error)
+    }
+}
+
+impl From<PublicKeyError> for CommandError {
+    fn from(error: PublicKeyError) -> Self {
+        Self::PublicKey(error)
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "host"))]
+impl From<host::HostError> for CommandError {
+    fn from(error: host::HostError) -> Self {
+        Self::Host(error)
     }
 }

@@ -8,32 +8,32 @@ use keymaker_core::paths;
 use keymaker_core::protocol::{Answer, MAX_ANSWER, Question};
 use serde_json::json;
 
-use super::CommandError;
+use super::HostError;
 use crate::output::Output;
 
 /// A pass over a large account takes minutes.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Gives the order and prints what came of it.
-pub fn run(order: Question, output: &Output) -> Result<(), CommandError> {
+pub fn run(order: Question, output: &Output) -> Result<(), HostError> {
     let done = give(order)?;
     output.print(&done, &json!({ "done": done }));
     Ok(())
 }
 
 /// Gives the order; returns keymakerd's sentence.
-pub fn give(order: Question) -> Result<String, CommandError> {
+pub fn give(order: Question) -> Result<String, HostError> {
     let mut buffer = [0; MAX_ANSWER];
     match ask(Path::new(paths::LOGIN_SOCKET), &order, PATIENCE, &mut buffer) {
         Ok(Answer::Done(text)) => Ok(text.to_owned()),
-        Ok(Answer::Failed(text)) => Err(CommandError::Refused(text.to_owned())),
-        Ok(Answer::NotPermitted) => Err(CommandError::NotRoot),
+        Ok(Answer::Failed(text)) => Err(HostError::Refused(text.to_owned())),
+        Ok(Answer::NotPermitted) => Err(HostError::NotRoot),
         Ok(Answer::Fresh | Answer::NoSuchUser | Answer::CannotTell) => {
-            Err(CommandError::NoAnswer(AskError::Unintelligible))
+            Err(HostError::NoAnswer(AskError::Unintelligible))
         }
         Err(AskError::NotListening(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(CommandError::NotRoot)
+            Err(HostError::NotRoot)
         }
-        Err(error) => Err(CommandError::NoAnswer(error)),
+        Err(error) => Err(HostError::NoAnswer(error)),
     }
 }

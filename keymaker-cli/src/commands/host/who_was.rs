@@ -6,18 +6,18 @@ use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::paths;
 use serde_json::json;
 
-use super::CommandError;
+use super::HostError;
 use crate::output::Output;
 
 /// Prints who has or had this uid.
-pub fn run(uid: u32, output: &Output) -> Result<(), CommandError> {
-    let unreadable = |error| CommandError::unreadable(paths::DIRECTORY, &error);
+pub fn run(uid: u32, output: &Output) -> Result<(), HostError> {
+    let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
     let directory = Directory::open(Path::new(paths::DIRECTORY)).map_err(unreadable)?;
     let mut buffer = [0; MAX_USER_RECORD];
     let user = directory
         .user_by_uid(uid, &mut buffer)
         .map_err(unreadable)?
-        .ok_or(CommandError::NobodyHad(uid))?;
+        .ok_or(HostError::NobodyHad(uid))?;
     let now = if user.tombstone {
         "was, and no longer is on this host"
     } else {

@@ -10,12 +10,12 @@ use keymaker_core::paths;
 use keymaker_core::sys::LocalStream;
 use serde_json::{Value, json};
 
-use super::CommandError;
+use super::HostError;
 use crate::output::Output;
 
 /// Prints the status. Anybody may ask.
-pub fn run(output: &Output) -> Result<(), CommandError> {
-    let unreadable = |why: String| CommandError::Unreadable(paths::STATUS.into(), why);
+pub fn run(output: &Output) -> Result<(), HostError> {
+    let unreadable = |why: String| HostError::Unreadable(paths::STATUS.into(), why);
     let text = std::fs::read_to_string(paths::STATUS).map_err(|error| {
         unreadable(format!(
             "{error}; keymakerd has not run since boot (systemctl status keymakerd)"

@@ -12,11 +12,11 @@ use keymaker_core::protocol::Question;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 
-use super::{CommandError, order};
+use super::{HostError, order};
 use crate::output::Output;
 
 /// Releases the name, then moves a home of another uid from the user's home path to PATH.UID.
-pub fn run(name: UserName, output: &Output) -> Result<(), CommandError> {
+pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
     let released = order::give(Question::Release(name))?;
     let moved = move_home_of_another(name)?;
     let text = match &moved {
@@ -32,8 +32,8 @@ pub fn run(name: UserName, output: &Output) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, CommandError> {
-    let unreadable = |error| CommandError::unreadable(paths::DIRECTORY, &error);
+fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, HostError> {
+    let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
     let directory = Directory::open(Path::new(paths::DIRECTORY)).map_err(unreadable)?;
     let mut buffer = [0; MAX_USER_RECORD];
     let Some(user) = directory
@@ -56,6 +56,6 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Co
     let aside = PathBuf::from(aside);
     match renameat_with(CWD, &home, CWD, &aside, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Some((home, aside))),
-        Err(error) => Err(CommandError::HomeInTheWay(home, aside, error.into())),
+        Err(error) => Err(HostError::HomeInTheWay(home, aside, error.into())),
     }
 }

@@ -1,0 +1,2 @@
+# The program completes itself, user names and key ids included.
+source <(COMPLETE=bash keymaker)

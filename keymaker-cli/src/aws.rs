@@ -1,0 +1,235 @@
+//! How the command line reaches AWS: as the AWS CLI does, with every source of credentials, region and endpoint that the SDK knows.
+//!
+//! Only this program does so. The daemons take credentials from the metadata service alone and read no environment (keymaker-aws),
+//! and their packages do not contain what this file uses (aws-config).
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_iam::config::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use clap::Args;
+use keymaker_aws::{Action, AwsCallError, CallerIdentity, OutageCause, Principal};
+
+use crate::output::Progress;
+
+/// The way to AWS, as the command line says; what it leaves out comes from where the AWS CLI takes it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "AWS options")]
+pub struct AwsOptions {
+    /// The profile of ~/.aws to use.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// The region whose endpoints are used.
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Another endpoint than AWS's own, for tests and proxies.
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+}
+
+/// IAM is one service for a whole partition; where no region is configured anywhere, this one leads to it.
+const ANY_REGION: &str = "us-east-1";
+
+/// Runs `work` with the way to AWS.
+pub fn with_aws<T, E, F>(options: &AwsOptions, work: impl FnOnce(SdkConfig) -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<AwsError>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| AwsError::NoRuntime(error.to_string()))?;
+    let _progress = Progress::begin("asking AWS");
+    runtime.block_on(async {
+        let config = load(options, None).await;
+        let config = match config.region() {
+            Some(_) => config,
+            // Once more, so that profiles that assume a role have a region for that, too.
+            None => load(options, Some(ANY_REGION)).await,
+        };
+        work(config).await
+    })
+}
+
+async fn load(options: &AwsOptions, region: Option<&str>) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(Duration::from_secs(10))
+                .operation_timeout(Duration::from_secs(30))
+                .build(),
+        );
+    if let Some(profile) = &options.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = options.region.as_deref().or(region) {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    if let Some(url) = &options.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    let config = loader.load().await;
+    match &options.profile {
+        Some(profile) => with_profile_alone(config, profile),
+        None => config,
+    }
+}
+
+/// A profile that was asked for is taken or is an error; the chain would go on to whatever credentials come next.
+fn with_profile_alone(config: SdkConfig, profile: &str) -> SdkConfig {
+    let provider = ProviderConfig::default()
+        .with_region(config.region().cloned())
+        .with_http_client(http_client());
+    let credentials = ProfileFileCredentialsProvider::builder()
+        .configure(&provider)
+        .profile_name(profile)
+        .build();
+    let credentials = SharedCredentialsProvider::new(credentials);
+    config.into_builder().credentials_provider(credentials).build()
+}
+
+/// The proxy is the environment's (https_proxy, no_proxy), as for the AWS CLI.
+fn http_client() -> aws_sdk_iam::config::SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, _| {
+        Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .proxy_config(ProxyConfig::from_env())
+            .sleep_impl(TokioSleep::new())
+            .connector_settings(settings.cloned().unwrap_or_default())
+            .build()
+    })
+}
+
+/// The IAM user whose keys are meant: the one named, else the one whose credentials these are.
+pub async fn user_meant(config: &SdkConfig, named: Option<&str>) -> Result<String, AwsError> {
+    match named {
+        Some(user) => Ok(user.to_owned()),
+        None => match identity(config).await?.principal {
+            Principal::User { iam_user_name } => Ok(iam_user_name),
+            Principal::AssumedRole { role_name, .. } => Err(AwsError::NotAUser(format!("the role {role_name}"))),
+            Principal::Other(what) => Err(AwsError::NotAUser(what)),
+        },
+    }
+}
+
+/// Whose credentials these are.
+pub async fn identity(config: &SdkConfig) -> Result<CallerIdentity, AwsError> {
+    let action = Action::GET_CALLER_IDENTITY;
+    let sts = aws_sdk_sts::Client::new(config);
+    let answer = sts.get_caller_identity().send().await;
+    let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+    let identity = CallerIdentity::from_arn(answer.arn().unwrap_or_default());
+    Ok(identity.map_err(|why| AwsCallError::unreadable(action, why.to_string()))?)
+}
+
+/// Why AWS was not reached, or said no.
+#[derive(Debug)]
+pub enum AwsError {
+    /// this computer cannot do anything now
+    NoRuntime(String),
+    /// a call failed
+    Call(AwsCallError),
+    /// the credentials are not those of an IAM user
+    NotAUser(String),
+    /// IAM has no such user
+    NoSuchUser(String),
+    /// IAM has no such key of the user
+    NoSuchKey {
+        /// The IAM user.
+        user: String,
+        /// The key's id.
+        id: String,
+    },
+    /// IAM takes no further key of the user
+    KeyQuota(String),
+    /// the key is the user's already
+    DuplicateKey(String),
+    /// IAM does not take the key
+    KeyNotTaken(String),
+}
+
+impl From<AwsCallError> for AwsError {
+    fn from(error: AwsCallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl fmt::Display for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRuntime(why) => write!(f, "the system gives no resources for a network connection: {why}"),
+            Self::Call(error) => describe(error, f),
+            Self::NotAUser(who) => write!(
+                f,
+                "these AWS credentials are those of {who}, not of an IAM user: say whose keys are meant with --user NAME, or use \
+                 the user's own credentials (--profile)"
+            ),
+            Self::NoSuchUser(user) => write!(
+                f,
+                "IAM has no user {user:?} in this account: check the spelling, and the account with 'aws sts get-caller-identity'"
+            ),
+            Self::NoSuchKey { user, id } => write!(
+                f,
+                "IAM has no user {user}, or the user has no key {id}: 'keymaker list-keys --user {user}' shows the keys"
+            ),
+            Self::KeyQuota(user) => write!(
+                f,
+                "{user} has five SSH keys already, and IAM keeps no more: 'keymaker list-keys --user {user}' shows them, and \
+                 'keymaker delete-key --user {user} ID' makes room"
+            ),
+            Self::DuplicateKey(user) => {
+                write!(
+                    f,
+                    "IAM has this key of {user} already: 'keymaker list-keys --user {user}' shows it"
+                )
+            }
+            Self::KeyNotTaken(why) => write!(
+                f,
+                "IAM does not take this key ({why}): it takes RSA of 2048 to 16384 bits; make one: ssh-keygen -t rsa -b 4096"
+            ),
+        }
+    }
+}
+
+/// The sentences of keymaker-aws speak to the administrator of a host; these to whoever sits before the command line.
+fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match error {
+        AwsCallError::AccessDenied { action, message } => write!(
+            f,
+            "AWS denied {action} ({message}): ask for a policy that allows {action}, or use other credentials (--profile)"
+        ),
+        AwsCallError::Throttled { action } => {
+            write!(
+                f,
+                "{action}: too many calls in this account just now; try again in a minute"
+            )
+        }
+        AwsCallError::NoSuchEntity { action } => write!(f, "{action}: AWS has no such entity"),
+        AwsCallError::Outage { action, cause } => match cause {
+            OutageCause::Credentials(why) => write!(
+                f,
+                "no AWS credentials that AWS accepts were found ({why}): run 'aws configure' or 'aws sso login', or choose a \
+                 profile with --profile or AWS_PROFILE"
+            ),
+            OutageCause::Unreachable(why) => write!(
+                f,
+                "{action}: no connection to AWS ({why}): check the network, --region, --endpoint-url, AWS_ENDPOINT_URL and https_proxy"
+            ),
+            OutageCause::Refused { code, message } => {
+                write!(f, "{action}: AWS refused the request: {message} ({code})")
+            }
+            other => write!(f, "{action}: {other}"),
+        },
+    }
+}

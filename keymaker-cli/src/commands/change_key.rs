@@ -1,0 +1,74 @@
+//! `keymaker enable-key`, `disable-key` and `delete-key`: one key in IAM, by its id.
+
+use aws_config::SdkConfig;
+use aws_sdk_iam::types::StatusType;
+use keymaker_aws::{Action, AwsCallError};
+use serde_json::json;
+
+use super::CommandError;
+use crate::aws::{AwsError, AwsOptions, user_meant, with_aws};
+use crate::output::Output;
+
+/// What becomes of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It opens logins again.
+    Enable,
+    /// It opens nothing until it is enabled again.
+    Disable,
+    /// It is gone.
+    Delete,
+}
+
+impl Change {
+    fn status(self) -> &'static str {
+        match self {
+            Self::Enable => "Active",
+            Self::Disable => "Inactive",
+            Self::Delete => "deleted",
+        }
+    }
+}
+
+/// Changes the key `id`.
+pub fn run(
+    change: Change,
+    id: &str,
+    user: Option<&str>,
+    options: &AwsOptions,
+    output: &Output,
+) -> Result<(), CommandError> {
+    let user = with_aws(options, |config| apply(config, change, id, user))?;
+    let status = change.status();
+    let value = json!({ "user": user, "id": id, "status": status });
+    output.print(&format!("The key {id} of {user} is now {status}."), &value);
+    Ok(())
+}
+
+async fn apply(config: SdkConfig, change: Change, id: &str, user: Option<&str>) -> Result<String, AwsError> {
+    let user = user_meant(&config, user).await?;
+    let iam = aws_sdk_iam::Client::new(&config);
+    let no_such = |error| match error {
+        AwsCallError::NoSuchEntity { .. } => AwsError::NoSuchKey {
+            user: user.clone(),
+            id: id.to_owned(),
+        },
+        other => other.into(),
+    };
+    if change == Change::Delete {
+        let request = iam.delete_ssh_public_key().user_name(&user).ssh_public_key_id(id);
+        let action = Action::named("iam:DeleteSSHPublicKey");
+        let answer = request.send().await;
+        answer.map_err(|error| no_such(AwsCallError::from_sdk(action, error)))?;
+        return Ok(user);
+    }
+    let request = iam
+        .update_ssh_public_key()
+        .user_name(&user)
+        .ssh_public_key_id(id)
+        .status(StatusType::from(change.status()));
+    let action = Action::named("iam:UpdateSSHPublicKey");
+    let answer = request.send().await;
+    answer.map_err(|error| no_such(AwsCallError::from_sdk(action, error)))?;
+    Ok(user)
+}

@@ -1,0 +1,92 @@
+//! `keymaker get-uid`, `get-groups` and `get-authorized-keys`: what this host says about one user, in the form that the Python
+//! keymaker's scripts read.
+
+use std::path::Path;
+use std::process::Command;
+
+use keymaker_core::client::ask;
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::name::UserName;
+use keymaker_core::paths;
+use keymaker_core::protocol::{LOOKUP_BUDGET, MAX_ANSWER, Question};
+use serde_json::json;
+
+use super::HostError;
+use crate::output::Output;
+
+const KEYS_COMMAND: &str = "/usr/libexec/keymaker/keymaker-keys";
+/// A group with as many members as anybody has.
+const MAX_GROUP_RECORD: usize = 1 << 20;
+
+/// Prints the uid.
+pub fn uid(name: UserName, output: &Output) -> Result<(), HostError> {
+    let directory = fresh_directory(name)?;
+    let mut buffer = [0; MAX_USER_RECORD];
+    let user = directory.user_by_name(name, &mut buffer);
+    let user = user.map_err(|error| HostError::unreadable(paths::DIRECTORY, &error))?;
+    let uid = user.filter(|user| !user.tombstone).map(|user| user.uid.get());
+    let uid = uid.ok_or(HostError::NoSuchUser(name))?;
+    output.print(&uid.to_string(), &json!({ "name": name.as_str(), "uid": uid }));
+    Ok(())
+}
+
+/// Prints the groups, one a line, as Unix calls them.
+pub fn groups(name: UserName, output: &Output) -> Result<(), HostError> {
+    let names = group_names(&fresh_directory(name)?, name)?;
+    let value = json!({ "name": name.as_str(), "groups": names });
+    output.print(&names.join("\n"), &value);
+    Ok(())
+}
+
+/// The names of the groups that the directory gives the user, local ones among them.
+pub fn group_names(directory: &Directory, name: UserName) -> Result<Vec<String>, HostError> {
+    let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
+    let mut buffer = [0; MAX_USER_RECORD];
+    let user = directory.user_by_name(name, &mut buffer).map_err(unreadable)?;
+    let user = user.filter(|user| !user.tombstone).ok_or(HostError::NoSuchUser(name))?;
+    let local = std::fs::read_to_string(paths::GROUP).unwrap_or_default();
+    let mut record = vec![0; MAX_GROUP_RECORD];
+    let mut names = Vec::new();
+    for gid in user.groups() {
+        let ours = directory.group_by_gid(gid, &mut record).map_err(unreadable)?;
+        names.push(match ours {
+            Some(group) => group.name.to_string(),
+            None => local_group(&local, gid).unwrap_or_else(|| gid.to_string()),
+        });
+    }
+    Ok(names)
+}
+
+fn local_group(file: &str, gid: u32) -> Option<String> {
+    let gid = gid.to_string();
+    let mut lines = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find_map(|fields| {
+        (fields.get(2) == Some(&gid.as_str())).then(|| fields.first().map(|name| (*name).to_owned()))?
+    })
+}
+
+/// Prints what sshd's keys command prints: it makes the same decision as a login.
+pub fn authorized_keys(name: UserName, output: &Output) -> Result<(), HostError> {
+    let not_run = |why: String| HostError::NotRun(KEYS_COMMAND, why);
+    let ran = Command::new(KEYS_COMMAND).arg(name.as_str()).output();
+    let ran = ran.map_err(|error| not_run(error.to_string()))?;
+    let lines = String::from_utf8_lossy(&ran.stdout).into_owned();
+    if lines.is_empty() {
+        return Err(not_run(String::from_utf8_lossy(&ran.stderr).trim().to_owned()));
+    }
+    let value = json!({ "name": name.as_str(), "lines": lines.lines().collect::<Vec<_>>() });
+    output.print(&lines, &value);
+    Ok(())
+}
+
+/// The directory, after keymakerd was asked to make sure of the name. What it published stands where it cannot.
+pub fn fresh_directory(name: UserName) -> Result<Directory, HostError> {
+    let mut buffer = [0; MAX_ANSWER];
+    let _ = ask(
+        Path::new(paths::LOOKUP_SOCKET),
+        &Question::Lookup(name),
+        LOOKUP_BUDGET,
+        &mut buffer,
+    );
+    Directory::open(Path::new(paths::DIRECTORY)).map_err(|error| HostError::unreadable(paths::DIRECTORY, &error))
+}

@@ -1,0 +1,174 @@
+//! The commands that look after a host, one file each, and what they may fail with. Linux only.
+
+pub mod get;
+pub mod order;
+pub mod release;
+pub mod status;
+pub mod who_was;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
+use keymaker_core::client::AskError;
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::name::{NameError, UserName};
+use keymaker_core::paths;
+use keymaker_core::protocol::Question;
+use keymaker_core::published_file::reader::ReadError;
+
+use crate::completion;
+use crate::output::Output;
+
+/// What can be asked and ordered about this host.
+#[derive(Subcommand, Debug)]
+pub enum HostCommand {
+    /// Show what this host knows of IAM, and what keeps it from knowing more.
+    Status,
+    /// Ask IAM about everybody, now. (root)
+    #[command(alias = "sync_groups")]
+    Sync,
+    /// Let the next login of USER, or of everybody, ask IAM, however fresh the facts are. (root)
+    Invalidate {
+        /// A login name; without one, everybody.
+        #[arg(add = ArgValueCompleter::new(completion::users))]
+        user: Option<String>,
+    },
+    /// Let the changed settings of the role's description apply that are held back. (root)
+    AcceptSettings,
+    /// Hand a name over to the IAM user who has it now, and move the former one's home to NAME.OLDUID. (root)
+    Release {
+        /// A login name.
+        #[arg(add = ArgValueCompleter::new(completion::users))]
+        name: String,
+    },
+    /// Say whose a user id is or was on this host.
+    WhoWas {
+        /// A user id, such as `ls -n` shows it.
+        uid: u32,
+    },
+    /// Forget users, ids and settings, and rest: the last step before this host becomes an image. (root)
+    Reset,
+    /// Print the lines that sshd is shown for USER. (root)
+    #[command(alias = "get_authorized_keys")]
+    GetAuthorizedKeys {
+        /// A login name.
+        #[arg(add = ArgValueCompleter::new(completion::users))]
+        user: String,
+    },
+    /// Print the user id of USER on this host.
+    #[command(alias = "get_uid")]
+    GetUid {
+        /// A login name.
+        #[arg(add = ArgValueCompleter::new(completion::users))]
+        user: String,
+    },
+    /// Print the Unix groups of USER that come from IAM.
+    #[command(alias = "get_groups")]
+    GetGroups {
+        /// A login name.
+        #[arg(add = ArgValueCompleter::new(completion::users))]
+        user: String,
+    },
+}
+
+/// Runs the command.
+pub fn run(command: &HostCommand, output: &Output) -> Result<ExitCode, HostError> {
+    match command {
+        HostCommand::Status => status::run(output)?,
+        HostCommand::Sync => order::run(Question::Sync, output)?,
+        HostCommand::Invalidate { user } => {
+            let user = user.as_deref().map(login_name).transpose()?;
+            order::run(Question::Invalidate(user), output)?;
+        }
+        HostCommand::AcceptSettings => order::run(Question::AcceptSettings, output)?,
+        HostCommand::Release { name } => release::run(login_name(name)?, output)?,
+        HostCommand::WhoWas { uid } => who_was::run(*uid, output)?,
+        HostCommand::Reset => order::run(Question::Reset, output)?,
+        HostCommand::GetAuthorizedKeys { user } => get::authorized_keys(login_name(user)?, output)?,
+        HostCommand::GetUid { user } => get::uid(login_name(user)?, output)?,
+        HostCommand::GetGroups { user } => get::groups(login_name(user)?, output)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn login_name(text: &str) -> Result<UserName, HostError> {
+    UserName::parse(text.as_bytes()).map_err(|why| HostError::NotAName(text.to_owned(), why))
+}
+
+/// The names of everybody whom this host has published.
+pub fn published_names() -> Result<Vec<String>, HostError> {
+    let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
+    let directory = Directory::open(Path::new(paths::DIRECTORY)).map_err(unreadable)?;
+    let mut buffer = [0; MAX_USER_RECORD];
+    let mut names = Vec::new();
+    let mut from = 0;
+    while let Some((next, user)) = directory.next_user(from, &mut buffer).map_err(unreadable)? {
+        from = next;
+        if !user.tombstone {
+            names.push(user.name.to_string());
+        }
+    }
+    Ok(names)
+}
+
+/// Why a command about this host did not do what it was asked.
+#[derive(Debug)]
+pub enum HostError {
+    /// a name that no user can have
+    NotAName(String, NameError),
+    /// keymakerd gave no answer
+    NoAnswer(AskError),
+    /// only root may order this
+    NotRoot,
+    /// keymakerd would not do it
+    Refused(String),
+    /// a file of keymakerd's cannot be read
+    Unreadable(PathBuf, String),
+    /// nobody ever had that uid
+    NobodyHad(u32),
+    /// this host has no such user from IAM
+    NoSuchUser(UserName),
+    /// a program of the packages could not be run
+    NotRun(&'static str, String),
+    /// a home could not be moved away
+    HomeInTheWay(PathBuf, PathBuf, std::io::Error),
+}
+
+impl std::fmt::Display for HostError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotAName(name, why) => write!(f, "{name:?} cannot be a user here: {why}"),
+            Self::NoAnswer(error) => write!(f, "{error}"),
+            Self::NotRoot => f.write_str("only root may order this; try again with sudo"),
+            Self::Refused(why) => f.write_str(why),
+            Self::Unreadable(path, why) => write!(f, "{}: {why}", path.display()),
+            Self::NobodyHad(uid) => write!(
+                f,
+                "nobody from IAM ever had uid {uid} on this host; 'getent passwd {uid}' asks everybody else"
+            ),
+            Self::NoSuchUser(name) => write!(
+                f,
+                "this host has no user {name} from IAM: 'keymaker why {name}' says at which gate the name ends"
+            ),
+            Self::NotRun(program, why) => write!(f, "{program}: {why}"),
+            Self::HomeInTheWay(from, to, error) => {
+                write!(
+                    f,
+                    "the name is released, but {} could not be moved to {}: {error}; move it by hand",
+                    from.display(),
+                    to.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for HostError {}
+
+impl HostError {
+    fn unreadable(path: &str, error: &ReadError) -> Self {
+        Self::Unreadable(path.into(), error.to_string())
+    }
+}

@@ -1,0 +1,101 @@
+//! keymaker(1), made from the same data as the help. A test compares it with docs/man/keymaker.1, which the packages install;
+//! `KEYMAKER_WRITE_MAN=1 cargo test -p keymaker-cli manual` writes it.
+
+#![cfg(all(target_os = "linux", feature = "host"))]
+
+use std::io::Write;
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+
+use crate::arguments::Arguments;
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/man/keymaker.1");
+
+const END: &str = r#".SH EXIT STATUS
+0 done; 1 not done, or, of
+.B doctor
+and
+.BR why ,
+a finding or a closed gate; 2 wrong usage. What could not be done is said on standard error, with
+.B \-\-json
+as an object with the member
+.BR error .
+.SH ENVIRONMENT
+What the AWS command line reads: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and their like, https_proxy. NO_COLOR and a
+standard output that is no terminal keep colours away.
+.SH FILES
+.I /run/keymaker/status.json
+.br
+.I /run/keymaker/login.sock
+.br
+.I /var/lib/keymaker/public/directory
+.SH SEE ALSO
+.BR keymakerd (8),
+.BR keymakerd.toml (5),
+.BR nss_keymaker (8),
+.BR pam_keymaker (8),
+.BR keymaker\-keys (8)
+"#;
+
+fn page() -> Vec<u8> {
+    let command = Arguments::command();
+    let man = Man::new(command.clone())
+        .date("")
+        .source("Keymaker")
+        .manual("User commands");
+    let mut page = Vec::new();
+    man.render_title(&mut page).unwrap();
+    man.render_name_section(&mut page).unwrap();
+    man.render_synopsis_section(&mut page).unwrap();
+    man.render_description_section(&mut page).unwrap();
+    man.render_options_section(&mut page).unwrap();
+    writeln!(page, ".SH COMMANDS").unwrap();
+    for subcommand in command.get_subcommands() {
+        describe(subcommand, "", &mut page);
+    }
+    page.extend_from_slice(END.as_bytes());
+    page
+}
+
+/// A heading with the synopsis, what it does, its own options; then its own commands.
+fn describe(command: &Command, above: &str, page: &mut Vec<u8>) {
+    let name = format!("{above}{}", command.get_name());
+    let mut alone = command
+        .clone()
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .bin_name(&name);
+    let usage = alone.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").replace('-', r"\-");
+    writeln!(page, ".SS {usage}").unwrap();
+    let about = command.get_long_about().or(command.get_about()).unwrap().to_string();
+    writeln!(page, "{}", about.replace('-', r"\-")).unwrap();
+    let mut options = Vec::new();
+    Man::new(alone.disable_version_flag(true))
+        .render_options_section(&mut options)
+        .unwrap();
+    let options = String::from_utf8(options).unwrap();
+    for line in options
+        .lines()
+        .filter(|line| !line.starts_with(".SH") && !line.starts_with(".ie") && !line.starts_with(".el"))
+    {
+        writeln!(page, "{line}").unwrap();
+    }
+    for subcommand in command.get_subcommands() {
+        describe(subcommand, &format!("{name} "), page);
+    }
+}
+
+#[test]
+fn the_manual_page_is_made_from_the_same_source_as_the_help() {
+    let made = String::from_utf8(page()).unwrap();
+    if std::env::var_os("KEYMAKER_WRITE_MAN").is_some() {
+        std::fs::write(PAGE, &made).unwrap();
+    }
+    let kept = std::fs::read_to_string(PAGE).unwrap();
+    assert!(
+        made == kept,
+        "docs/man/keymaker.1 is out of step; KEYMAKER_WRITE_MAN=1 cargo test -p keymaker-cli manual writes it"
+    );
+}

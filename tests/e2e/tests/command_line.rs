@@ -1,0 +1,88 @@
+//! The keymaker command, as users of SSH keys in IAM meet it: ordinary output, and errors that name the remedy.
+
+use e2e::{Host, run, sh, until};
+use std::time::Duration;
+
+/// As the account's administrator.
+fn keymaker(arguments: &str) -> e2e::Outcome {
+    run(&format!("sandbox-admin keymaker {arguments}"))
+}
+
+fn makes_key(name: &str, options: &str) {
+    sh(&format!(
+        "rm -f /tmp/{name} /tmp/{name}.pub; ssh-keygen -q -N '' -f /tmp/{name} {options}"
+    ));
+}
+
+#[test]
+fn a_key_is_uploaded_listed_disabled_enabled_and_deleted() {
+    let _host = Host::fresh();
+    makes_key("dave", "-t rsa -b 2048");
+    let uploaded = keymaker("--json upload_key --identity /tmp/dave --user carol").ok();
+    let fingerprint = sh("ssh-keygen -lf /tmp/dave.pub | cut -d' ' -f2");
+    assert!(uploaded.contains(&fingerprint), "{uploaded}");
+    let id = sh(
+        "sandbox-admin keymaker list-keys --user carol --json | jq -r '.keys[] | select(.body | endswith(\"carol\") | not) | .id'",
+    );
+    for (command, status) in [("disable-key", "Inactive"), ("enable_key", "Active")] {
+        keymaker(&format!("{command} {id} --user carol")).ok();
+        let listed = keymaker("list_keys --user carol").ok();
+        let line = listed
+            .lines()
+            .find(|line| line.starts_with(&id))
+            .expect("the key is listed");
+        assert!(line.ends_with(&format!(" {status}")), "{listed}");
+    }
+    keymaker(&format!("delete-key {id} --user carol")).ok();
+    assert!(!keymaker("list-keys --user carol").ok().contains(&id));
+}
+
+#[test]
+fn an_uploaded_key_opens_a_login() {
+    let _host = Host::fresh();
+    makes_key("mine", "-t rsa -b 2048");
+    keymaker("upload-key -i /tmp/mine.pub --user alice").ok();
+    sh("keymaker invalidate alice");
+    until("alice logs in with the new key", Duration::from_secs(10), || {
+        e2e::ssh_with_key("/tmp/mine", "alice", "true").status == 0
+    });
+}
+
+#[test]
+fn each_refusal_names_the_remedy() {
+    let _host = Host::fresh();
+    makes_key("ed", "-t ed25519");
+    makes_key("short", "-t rsa -b 1024");
+    sh("sandbox-admin aws iam list-ssh-public-keys --user-name carol > /dev/null");
+    for number in 0..4 {
+        makes_key(&format!("more{number}"), "-t rsa -b 2048");
+        keymaker(&format!("upload-key -i /tmp/more{number} --user carol")).ok();
+    }
+    makes_key("sixth", "-t rsa -b 2048");
+    let as_role = |arguments: &str| run(&format!("keymaker {arguments}"));
+    let none = |arguments: &str| run(&format!("AWS_EC2_METADATA_DISABLED=true keymaker {arguments}"));
+    for (refused, remedy) in [
+        (keymaker("upload-key -i /tmp/ed --user carol"), "ssh-keygen -t rsa"),
+        (keymaker("upload-key -i /tmp/short --user carol"), "ssh-keygen -t rsa"),
+        (keymaker("upload-key -i /etc/hostname --user carol"), ".pub"),
+        (keymaker("upload-key -i /tmp/sixth --user carol"), "keymaker delete-key"),
+        (keymaker("upload-key -i /tmp/more0 --user carol"), "keymaker list-keys"),
+        (keymaker("list-keys --user nosuch"), "check the spelling"),
+        (
+            keymaker("delete-key APKANOSUCHKEY12345678 --user carol"),
+            "keymaker list-keys",
+        ),
+        (keymaker("--profile nosuch list-keys"), "--profile"),
+        (as_role("upload-key -i /tmp/sixth --user bob"), "iam:UploadSSHPublicKey"),
+        (as_role("list-keys"), "--user NAME"),
+        (none("list-keys --user carol"), "aws configure"),
+        (
+            run("keymaker --endpoint-url http://127.0.0.1:1 list-keys --user carol"),
+            "--endpoint-url",
+        ),
+    ] {
+        let refused = refused.refused();
+        assert_eq!(refused.status, 1, "{refused}");
+        assert!(refused.stderr.contains(remedy), "{remedy} is missing: {refused}");
+    }
+}
