@@ -27,6 +27,7 @@ pub const LOCAL_GIDS: usize = 32;
 const FLAG_ENUMERATE_ALL: u32 = 1;
 const FLAG_WHOLE_RANGE_OURS: u32 = 2;
 const FLAG_SETTINGS_UNREAD: u32 = 4;
+const FLAG_END_SESSIONS: u32 = 8;
 const REQUIRED_GROUP_AT: usize = 268;
 const MAX_REQUIRED_GROUP: usize = 128;
 
@@ -49,6 +50,8 @@ pub struct Header<'a> {
     pub whole_range_ours: bool,
     /// The settings of this host have never been read, so nobody of ours may log in.
     pub settings_unread: bool,
+    /// Whether the running sessions of refused users are ended.
+    pub end_sessions: bool,
     /// How old a fact may be before logins stop, in seconds.
     pub max_stale: u32,
     /// How old a fact may be before a login asks again, in seconds.
@@ -106,6 +109,7 @@ impl<'a> Header<'a> {
         enumerate_all: false,
         whole_range_ours: false,
         settings_unread: true,
+        end_sessions: false,
         max_stale: 0,
         authz_ttl: 0,
         passwd: FileStamp {
@@ -145,6 +149,7 @@ impl<'a> Header<'a> {
             enumerate_all: flags & FLAG_ENUMERATE_ALL != 0,
             whole_range_ours: flags & FLAG_WHOLE_RANGE_OURS != 0,
             settings_unread: flags & FLAG_SETTINGS_UNREAD != 0,
+            end_sessions: flags & FLAG_END_SESSIONS != 0,
             max_stale: u32_at(meta, 212)?,
             authz_ttl: u32_at(meta, 216)?,
             passwd: FileStamp::parse(meta, 220)?,
@@ -170,7 +175,8 @@ impl<'a> Header<'a> {
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
         let flags = flag(self.enumerate_all, FLAG_ENUMERATE_ALL)
             | flag(self.whole_range_ours, FLAG_WHOLE_RANGE_OURS)
-            | flag(self.settings_unread, FLAG_SETTINGS_UNREAD);
+            | flag(self.settings_unread, FLAG_SETTINGS_UNREAD)
+            | flag(self.end_sessions, FLAG_END_SESSIONS);
         put(&mut meta, 208, &flags.to_le_bytes());
         put(&mut meta, 212, &self.max_stale.to_le_bytes());
         put(&mut meta, 216, &self.authz_ttl.to_le_bytes());

@@ -22,6 +22,7 @@ fn header() -> Header<'static> {
         enumerate_all: true,
         whole_range_ours: true,
         settings_unread: false,
+        end_sessions: true,
         max_stale: 86_400,
         authz_ttl: 60,
         passwd: FileStamp {

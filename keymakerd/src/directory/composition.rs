@@ -423,6 +423,7 @@ fn header<'a>(
         enumerate_all: state.config.enumerate,
         whole_range_ours: matches!(state.config.id_scheme(), IdScheme::Wide(_)),
         settings_unread: !settings.known,
+        end_sessions: state.config.end_sessions,
         max_stale: state.config.max_stale,
         authz_ttl: state.config.authz_ttl,
         passwd: state.local.passwd,

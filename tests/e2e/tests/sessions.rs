@@ -1,0 +1,57 @@
+//! Running sessions: they go on, unless the administrator wants them ended.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::{Host, describe_role, iam, run, sh, until};
+
+/// A session of bob's that waits for a long time.
+fn session() -> Child {
+    let session = Command::new("ssh")
+        .args(["-o", "BatchMode=yes", "bob@localhost", "exec sleep 600"])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("ssh(1) runs");
+    until("bob's command runs", Duration::from_secs(10), || {
+        run("pgrep -u bob -x sleep").status == 0
+    });
+    session
+}
+
+/// Takes bob out of the required group, and waits until the host knows.
+fn refuse_bob() {
+    iam("remove-user-from-group --user-name bob --group-name prod_ssh_users");
+    sh("keymaker sync");
+    assert!(sh("keymaker status").contains("bob: not in the required IAM group"));
+}
+
+// P9
+#[test]
+fn with_end_sessions_a_refused_users_session_ends() {
+    let _host = Host::with_settings("end_sessions = true");
+    describe_role("keymaker_require_iam_group=prod_ssh_users");
+    sh("keymaker sync");
+    let mut session = session();
+    refuse_bob();
+    until("bob's session has ended", Duration::from_secs(10), || {
+        run("pgrep -u bob -x sleep").status != 0
+    });
+    assert!(!session.wait().expect("ssh ends").success());
+    sh("journalctl -u keymaker-end-sessions | grep 'ended the sessions of bob'");
+}
+
+// P9
+#[test]
+fn without_it_a_running_session_goes_on() {
+    let _host = Host::with_settings("");
+    describe_role("keymaker_require_iam_group=prod_ssh_users");
+    sh("keymaker sync");
+    let mut session = session();
+    refuse_bob();
+    until("the publication has been looked at", Duration::from_secs(10), || {
+        sh("systemctl show -P Result,ActiveState keymaker-end-sessions").contains("success")
+    });
+    sh("pgrep -u bob -x sleep");
+    sh("kill $(pgrep -u bob -x sleep)");
+    session.wait().expect("ssh ends");
+}
