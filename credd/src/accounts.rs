@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What rules and chains can go by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
     /// The name, if the uid has one.
     pub user: Option<String>,
@@ -64,6 +64,13 @@ impl LocalAccounts {
                 .find(|user| user.name == name)
                 .map(|user| user.uid)
         })
+    }
+
+    /// The name of the local group `gid`; None where there is none, or the file cannot be read.
+    pub fn group_name(&self, gid: u32) -> Option<String> {
+        self.with_snapshot(|snapshot| snapshot.group_names.get(&gid).cloned())
+            .ok()
+            .flatten()
     }
 
     fn with_snapshot<T>(&self, ask: impl FnOnce(&Snapshot) -> T) -> Result<T, AccountsError> {

@@ -164,6 +164,15 @@ impl Config {
         by_user.or_else(by_uid).or_else(by_group).unwrap_or(&self.default_chain)
     }
 
+    /// Whether a chain names that user or uid; a group names nobody.
+    pub fn names(&self, uid: u32, account: &Account) -> bool {
+        let by_user = account
+            .user
+            .as_ref()
+            .is_some_and(|user| self.user_chains.contains_key(user));
+        by_user || self.uid_chains.keys().any(|range| range.contains(uid))
+    }
+
     /// Where the real metadata service is.
     pub fn metadata_endpoints(&self) -> Vec<SocketAddr> {
         match self.metadata_endpoint.as_deref().and_then(values::plain_endpoint) {

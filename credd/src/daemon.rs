@@ -7,22 +7,29 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
+use keymaker_aws::{AwsSettings, AwsSettingsError, Route};
+use keymaker_core::paths;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::accounts::LocalAccounts;
+use crate::accounts::{Account, LocalAccounts};
 use crate::audit::TracedAudit;
-use crate::clock::HostClock;
-use crate::config::{Capture, Config};
+use crate::clock::{Clock, HostClock};
+use crate::config::{Capture, Config, Directory, Method};
+use crate::credentials::directory_accounts::HostAccounts;
+use crate::credentials::metrics::Metrics;
+use crate::credentials::people::{Keymakerd, People};
+use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
 use crate::imds::answer::{MetadataService, TokenPolicy};
 use crate::imds::caller::{Arrival, KernelCallers};
-use crate::imds::credential_source::CredentialSource;
 use crate::imds::metadata_token::{MetadataTokens, TokenKeyError};
 use crate::imds::rules::Rules;
 use crate::imds::server::{Limits, Server};
 use crate::imds::upstream::Upstream;
+use crate::policy::PolicyRefusal;
 
 /// Why the daemon cannot run.
 #[derive(Debug)]
@@ -37,6 +44,10 @@ pub enum DaemonError {
     TokenKey(TokenKeyError),
     /// Signals cannot be received.
     Signals(io::Error),
+    /// A setting about the way to AWS cannot be used.
+    Aws(AwsSettingsError),
+    /// An action of deny_actions cannot be used.
+    Policy(PolicyRefusal),
 }
 
 impl fmt::Display for DaemonError {
@@ -49,6 +60,8 @@ impl fmt::Display for DaemonError {
             Self::Socket(why) => write!(f, "a socket that systemd passed cannot be used: {why}"),
             Self::TokenKey(error) => token_key_problem(error, f),
             Self::Signals(why) => write!(f, "signals cannot be received: {why}"),
+            Self::Aws(why) => write!(f, "{why}; see credd.toml(5)"),
+            Self::Policy(why) => write!(f, "deny_actions: {why}; see credd.toml(5)"),
         }
     }
 }
@@ -84,15 +97,12 @@ pub struct Host {
 }
 
 /// Serves until SIGTERM or SIGINT; calls `ready` when the first connection can be taken.
-pub async fn run(
-    host: Host,
-    config: &Config,
-    source: impl CredentialSource + 'static,
-    ready: impl FnOnce(),
-) -> Result<(), DaemonError> {
+pub async fn run(host: Host, config: &Config, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let listeners = listeners(&host.listen)?;
     let stop = stop_signal()?;
-    let service = service(&host.token_key, config, source).map_err(DaemonError::TokenKey)?;
+    let issuer = issuer(config)?;
+    let service = service(&host.token_key, config, issuer.clone()).map_err(DaemonError::TokenKey)?;
+    tokio::task::spawn_local(tidy(issuer));
     let server = Server::new(service, Limits::default());
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -117,7 +127,7 @@ fn service<S>(key: &Path, config: &Config, source: S) -> Result<MetadataService<
     Ok(MetadataService {
         source,
         callers: Box::new(KernelCallers::new(arrival)),
-        accounts: Box::new(LocalAccounts::host()),
+        accounts: Box::new(host_accounts(config)),
         tokens: MetadataTokens::load(key)?,
         rules: Rules::new(config.rules()),
         upstream: Upstream::new(config.metadata_endpoints()),
@@ -126,6 +136,62 @@ fn service<S>(key: &Path, config: &Config, source: S) -> Result<MetadataService<
         token_policy,
         token_hop_limit: config.token_hop_limit,
     })
+}
+
+/// Where credentials come from on this host.
+fn issuer(config: &Config) -> Result<HostIssuer, DaemonError> {
+    let (clock, metrics): (Rc<dyn Clock>, _) = (Rc::new(HostClock), Rc::new(Metrics::default()));
+    let route = Route::new(&aws_settings(config)).map_err(DaemonError::Aws)?;
+    let settings = MethodSettings::new(config).map_err(DaemonError::Policy)?;
+    let chain = Chain::new(settings, Aws::new(route, Rc::clone(&clock)), Rc::clone(&clock));
+    let keymakerd = Keymakerd {
+        contact: paths::CONTACT.into(),
+        login_socket: paths::LOGIN_SOCKET.into(),
+        authz_ttl: Duration::from_secs(config.authz_ttl.into()),
+    };
+    let people = People::new(host_accounts(config), keymakerd, Rc::clone(&clock));
+    let cache = Cache::new(chain, clock, Rc::clone(&metrics));
+    Ok(Issuer::new(people, config.clone(), cache, metrics))
+}
+
+type HostIssuer = Issuer<Chain, Config>;
+
+impl Chains for Config {
+    fn chain(&self, uid: u32, account: &Account) -> &[Method] {
+        self.chain(uid, account)
+    }
+
+    fn names(&self, uid: u32, account: &Account) -> bool {
+        self.names(uid, account)
+    }
+}
+
+fn host_accounts(config: &Config) -> HostAccounts {
+    let wanted = match config.directory {
+        Directory::Required => true,
+        Directory::None => false,
+        Directory::Auto => Path::new(paths::KEYMAKERD_TOML).exists(),
+    };
+    HostAccounts::new(LocalAccounts::host(), wanted.then(|| paths::DIRECTORY.into()))
+}
+
+fn aws_settings(config: &Config) -> AwsSettings {
+    AwsSettings {
+        region: config.region.clone(),
+        iam_endpoint: config.iam_endpoint.clone(),
+        sts_endpoint: config.sts_endpoint.clone(),
+        metadata_endpoint: config.metadata_endpoint.clone(),
+        https_proxy: config.https_proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+        ca_bundle: config.ca_bundle.clone(),
+    }
+}
+
+async fn tidy(issuer: HostIssuer) {
+    let mut ticks = tokio::time::interval(BETWEEN_TIDYINGS);
+    loop {
+        ticks.tick().await;
+        issuer.tidy();
+    }
 }
 
 fn listeners(named: &[SocketAddr]) -> Result<Vec<TcpListener>, DaemonError> {
@@ -167,3 +233,5 @@ async fn stopped(mut stop: watch::Receiver<()>) {
     // An error means that the sender is gone, and with it the daemon's reason to run.
     let _ = stop.changed().await;
 }
+
+const BETWEEN_TIDYINGS: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod daemon;
 pub mod imds;
 pub mod log;

@@ -10,9 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use credd::config::Config;
 use credd::daemon::{self, Host};
-use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Outcome, Reason};
 use credd::{log, notify};
-use keymaker_aws::RoleArn;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Answers the metadata requests of this host's users with credentials of their own.
@@ -62,7 +60,7 @@ fn main() -> ExitCode {
         token_key: arguments.token_key,
         listen: arguments.listen,
     };
-    let serving = daemon::run(host, &config, NoMethods, notify::ready);
+    let serving = daemon::run(host, &config, notify::ready);
     match tokio::task::LocalSet::new().block_on(&runtime, serving) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -84,25 +82,6 @@ fn harden() -> rustix::io::Result<()> {
             ..limit
         },
     )
-}
-
-/// The source of a credd that has no method built in: whoever asks is refused, as by an empty chain.
-struct NoMethods;
-
-impl CredentialSource for NoMethods {
-    async fn role(&self, _: &Caller) -> Outcome<RoleArn> {
-        Outcome::Denied(no_method())
-    }
-
-    async fn credentials(&self, _: &Caller, _: &RoleArn) -> Outcome<Credentials> {
-        Outcome::Denied(no_method())
-    }
-
-    fn prewarm(&self, _: &Caller) {}
-}
-
-fn no_method() -> Reason {
-    Reason("this credd has no method of issuing credentials".to_owned())
 }
 
 fn print(text: &str) -> ExitCode {

@@ -43,7 +43,7 @@ pub enum Directory {
 }
 
 /// A way to credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// AssumeRole on the user's own role.
@@ -56,6 +56,18 @@ pub enum Method {
     InstanceRole,
     /// One role for everybody, told apart by session tags.
     SharedRole,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UserRole => "user_role",
+            Self::CreateUserRole => "create_user_role",
+            Self::RestrictedInstanceRole => "restricted_instance_role",
+            Self::InstanceRole => "instance_role",
+            Self::SharedRole => "shared_role",
+        })
+    }
 }
 
 /// Somebody who is not captured.

@@ -36,6 +36,7 @@ mod strict_json;
 mod variable;
 
 pub use document::PolicyDocument;
+pub(crate) use document::percent_decoded;
 pub use instance_role::{DEFAULT_DENY_ACTIONS, instance_role};
 pub use pattern::ActionPattern;
 pub use policy_arn::PolicyArn;

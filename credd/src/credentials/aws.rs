@@ -1,0 +1,120 @@
+//! This host as AWS knows it: the clients that call as the instance's role, and who that is. The methods ask here before
+//! anything else; what was found out is kept for some minutes, since an instance's profile can be changed while it runs.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use keymaker_aws::{AwsClients, CallerIdentity, Patience, Principal, RoleArn, Route};
+
+use super::iam;
+use super::refusal::Refusal;
+use crate::clock::Clock;
+
+/// The way to AWS.
+pub struct Aws {
+    route: Route,
+    clock: Rc<dyn Clock>,
+    patience: Patience,
+    clients: RefCell<Option<AwsClients>>,
+    identity: RefCell<Option<(CallerIdentity, Duration)>>,
+    own_role: RefCell<Option<(RoleArn, Duration)>>,
+}
+
+impl Aws {
+    /// Opens no connection.
+    pub fn new(route: Route, clock: Rc<dyn Clock>) -> Self {
+        Self {
+            route,
+            clock,
+            patience: FLIGHT,
+            clients: RefCell::default(),
+            identity: RefCell::default(),
+            own_role: RefCell::default(),
+        }
+    }
+
+    /// With clients that are there already.
+    #[cfg(test)]
+    pub fn with_clients(route: Route, clients: AwsClients, patience: Patience, clock: Rc<dyn Clock>) -> Self {
+        Self {
+            patience,
+            clients: RefCell::new(Some(clients)),
+            ..Self::new(route, clock)
+        }
+    }
+
+    /// STS, as the instance's role.
+    pub async fn sts(&self) -> Result<aws_sdk_sts::Client, Refusal> {
+        Ok(self.clients().await?.sts(self.patience))
+    }
+
+    /// IAM, as the instance's role.
+    pub async fn iam(&self) -> Result<aws_sdk_iam::Client, Refusal> {
+        Ok(self.clients().await?.iam(self.patience))
+    }
+
+    /// Account, partition and role of this host.
+    pub async fn identity(&self) -> Result<CallerIdentity, Refusal> {
+        if let Some(known) = self.known(&self.identity) {
+            return Ok(known);
+        }
+        let identity = self.clients().await?.identity(self.patience).await?;
+        self.keep(&self.identity, &identity);
+        Ok(identity)
+    }
+
+    /// The ARN of the instance's role with its path, which only iam:GetRole knows.
+    pub async fn own_role(&self) -> Result<RoleArn, Refusal> {
+        if let Some(known) = self.known(&self.own_role) {
+            return Ok(known);
+        }
+        let identity = self.identity().await?;
+        let Principal::AssumedRole { role_name, .. } = &identity.principal else {
+            return Err(Refusal::Denied("this host calls AWS by no role".to_owned()));
+        };
+        let role = iam::role(&self.iam().await?, role_name).await?.arn;
+        if role.account() != &identity.account || role.name() != role_name {
+            return Err(Refusal::Transient(format!(
+                "iam:GetRole answered about {role}, not {role_name}"
+            )));
+        }
+        self.keep(&self.own_role, &role);
+        Ok(role)
+    }
+
+    /// The name of this instance's own session: on EC2 the instance id.
+    pub async fn instance_id(&self) -> Result<String, Refusal> {
+        match self.identity().await?.principal {
+            Principal::AssumedRole { role_session_name, .. } => Ok(role_session_name),
+            _ => Err(Refusal::Denied("this host calls AWS by no role".to_owned())),
+        }
+    }
+
+    async fn clients(&self) -> Result<AwsClients, Refusal> {
+        if let Some(clients) = self.clients.borrow().clone() {
+            return Ok(clients);
+        }
+        let clients = self.route.as_instance_role().await?;
+        Ok(self.clients.borrow_mut().get_or_insert(clients).clone())
+    }
+
+    fn known<T: Clone>(&self, kept: &RefCell<Option<(T, Duration)>>) -> Option<T> {
+        let kept = kept.borrow();
+        let (value, since) = kept.as_ref()?;
+        (self.clock.since_boot().saturating_sub(*since) < KNOWN_FOR).then(|| value.clone())
+    }
+
+    fn keep<T: Clone>(&self, kept: &RefCell<Option<(T, Duration)>>, value: &T) {
+        kept.replace(Some((value.clone(), self.clock.since_boot())));
+    }
+}
+
+/// A call that goes on when those who wait have given up: the next request finds its answer.
+const FLIGHT: Patience = Patience {
+    attempt: Duration::from_millis(1500),
+    total: Duration::from_secs(4),
+    attempts: 2,
+    backoff: Duration::from_millis(100),
+};
+const KNOWN_FOR: Duration = Duration::from_secs(600);

@@ -1,0 +1,181 @@
+//! Keeps what was issued, so that AWS is asked once per question and not once per request. The issuer asks [`Cache::get`];
+//! behind it stands the chain of methods.
+//!
+//! One question is under way at a time and goes on when those who wait for it give up. Credentials are handed out while they
+//! have 25 minutes, renewed in the background from half their life on, and in an outage handed out down to their last
+//! minute (P17). An entry is found by the whole question only (P18); what is dropped is wiped (P19).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::rc::Rc;
+
+use keymaker_aws::RoleArn;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::entry::{Entry, LAST_MINUTE, Now};
+use super::metrics::{Metrics, count};
+use super::question::Question;
+use super::rate::Rates;
+use super::refusal::Refusal;
+use crate::clock::Clock;
+use crate::config::Method;
+use crate::imds::credential_source::Credentials;
+
+/// Credentials, and whose they are.
+pub struct Issuance {
+    /// The method that issued them.
+    pub method: Method,
+    /// The role of the session.
+    pub role: RoleArn,
+    /// The session's credentials.
+    pub credentials: Credentials,
+}
+
+/// Asks AWS.
+pub trait Issue {
+    /// The credentials that answer the question, new.
+    fn issue(&self, question: &Question) -> impl Future<Output = Result<Issuance, Refusal>>;
+}
+
+/// What was issued, by question. Runs on a `LocalSet`.
+pub struct Cache<I> {
+    source: I,
+    clock: Rc<dyn Clock>,
+    metrics: Rc<Metrics>,
+    entries: RefCell<HashMap<Question, Entry>>,
+    rates: RefCell<Rates>,
+}
+
+impl<I: Issue + 'static> Cache<I> {
+    /// An empty cache before `source`.
+    pub fn new(source: I, clock: Rc<dyn Clock>, metrics: Rc<Metrics>) -> Rc<Self> {
+        Rc::new(Self {
+            source,
+            clock,
+            metrics,
+            entries: RefCell::default(),
+            rates: RefCell::default(),
+        })
+    }
+
+    /// The answer to `question`, by `deadline`.
+    pub async fn get(self: &Rc<Self>, question: &Question, deadline: Instant) -> Result<Rc<Issuance>, Refusal> {
+        let now = self.now();
+        if let Some(issuance) = self.fresh(question, now) {
+            count(&self.metrics.hits);
+            if self.with_entry(question, |entry| entry.is_due(now)) {
+                self.ask(question, now);
+            }
+            return Ok(issuance);
+        }
+        if let Some(mut flight) = self.ask(question, now) {
+            // An error is the end that is waited for: the channel closes.
+            let _ = timeout_at(deadline, flight.changed()).await;
+        }
+        let now = self.now();
+        self.with_entry(question, |entry| entry.settled(now))
+    }
+
+    /// Wipes what is kept for `uid`.
+    pub fn forget(&self, uid: u32) {
+        self.entries.borrow_mut().retain(|question, _| question.uid != uid);
+    }
+
+    /// Renews what is in use and wipes what has ended. Called every few seconds.
+    pub fn tidy(self: &Rc<Self>) {
+        let now = self.now();
+        let mut due = vec![];
+        self.entries.borrow_mut().retain(|question, entry| {
+            if entry.is_used() && entry.is_due(now) {
+                due.push(question.clone());
+            }
+            !entry.tidy(now)
+        });
+        self.rates.borrow_mut().tidy(now.since_boot);
+        for question in due {
+            self.ask(&question, now);
+        }
+    }
+
+    /// How many answers are kept.
+    pub fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
+    }
+
+    fn fresh(&self, question: &Question, now: Now) -> Option<Rc<Issuance>> {
+        self.entries.borrow_mut().get_mut(question)?.fresh(now)
+    }
+
+    /// Asks the source, unless it is being asked already, has refused a moment ago, or was asked too often. What is under
+    /// way, if anything is.
+    fn ask(self: &Rc<Self>, question: &Question, now: Now) -> Option<watch::Receiver<()>> {
+        let known = self.with_entry(question, |entry| match entry.flight() {
+            Some(flight) => Some(Some(flight)),
+            None if !entry.may_ask(now) => Some(None),
+            None => None,
+        });
+        if let Some(known) = known {
+            return known;
+        }
+        if !self.rates.borrow_mut().take(question.uid, now.since_boot) {
+            count(&self.metrics.held_back);
+            return None;
+        }
+        count(&self.metrics.flights);
+        let (ended, flight) = watch::channel(());
+        self.with_entry(question, |entry| entry.begin(flight.clone()));
+        let (cache, question) = (Rc::clone(self), question.clone());
+        tokio::task::spawn_local(async move {
+            let outcome = cache.source.issue(&question).await;
+            cache.land(&question, outcome);
+            drop(ended);
+        });
+        Some(flight)
+    }
+
+    /// Keeps an answer; one that nobody waits for any more, since its uid was refused meanwhile, is dropped.
+    fn land(&self, question: &Question, outcome: Result<Issuance, Refusal>) {
+        let now = self.now();
+        let outcome = outcome.and_then(|issuance| usable(issuance, now));
+        count(match &outcome {
+            Ok(_) => &self.metrics.issued,
+            Err(Refusal::NotApplicable) => &self.metrics.not_applicable,
+            Err(Refusal::Denied(_)) => &self.metrics.denied,
+            Err(Refusal::Transient(_)) => &self.metrics.transient,
+        });
+        if let Some(entry) = self.entries.borrow_mut().get_mut(question) {
+            entry.end(outcome, now);
+        }
+    }
+
+    fn with_entry<T>(&self, question: &Question, ask: impl FnOnce(&mut Entry) -> T) -> T {
+        let mut entries = self.entries.borrow_mut();
+        match entries.get_mut(question) {
+            Some(entry) => ask(entry),
+            None => ask(entries.entry(question.clone()).or_default()),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: self.clock.now(),
+            since_boot: self.clock.since_boot(),
+        }
+    }
+}
+
+/// Credentials that have ended by this host's clock are as good as none, and worth a word about the clock.
+fn usable(issuance: Issuance, now: Now) -> Result<Issuance, Refusal> {
+    if issuance.credentials.expiration < now.wall + LAST_MINUTE {
+        let why = "STS gave credentials that have ended by this host's clock; set the clock";
+        return Err(Refusal::Transient(why.to_owned()));
+    }
+    Ok(issuance)
+}

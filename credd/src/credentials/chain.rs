@@ -1,0 +1,141 @@
+//! Walks a chain of methods: the first that applies answers, for good or ill. Only "does not apply" leads to the next, and
+//! that is never made of an error (H11: the predecessor went on to the wider instance role whenever something failed).
+
+use std::rc::Rc;
+
+use keymaker_aws::RoleArn;
+
+use super::aws::Aws;
+use super::cache::{Issuance, Issue};
+use super::question::Question;
+use super::refusal::Refusal;
+use super::session::{role_session_name, session_tags, source_identity_of};
+use super::sts::{self, Session};
+use crate::clock::Clock;
+use crate::config::{Config, Method};
+use crate::policy::{ActionPattern, PolicyRefusal, SessionPolicies};
+
+/// What the methods need of credd.toml.
+pub struct MethodSettings {
+    pub(super) role_name_pattern: String,
+    pub(super) role_path: String,
+    pub(super) iam_name_pattern: String,
+    pub(super) compress_user_policy: bool,
+    pub(super) deny_actions: Vec<ActionPattern>,
+    pub(super) shared_role: Option<RoleArn>,
+    pub(super) session_tags: bool,
+}
+
+impl MethodSettings {
+    /// The settings of `config`; its values were checked when it was read, but for what only policies know.
+    pub fn new(config: &Config) -> Result<Self, PolicyRefusal> {
+        let actions = config.deny_actions.iter().map(|action| action.parse());
+        Ok(Self {
+            role_name_pattern: config.role_name_pattern.clone(),
+            role_path: config.role_path.clone(),
+            iam_name_pattern: config.iam_name_pattern.clone(),
+            compress_user_policy: config.compress_user_policy,
+            deny_actions: actions.collect::<Result<_, _>>()?,
+            shared_role: config.shared_role.as_ref().and_then(|role| role.parse().ok()),
+            session_tags: config.session_tags,
+        })
+    }
+}
+
+/// The methods of this host.
+pub struct Chain {
+    pub(super) settings: MethodSettings,
+    pub(super) aws: Aws,
+    clock: Rc<dyn Clock>,
+}
+
+impl Chain {
+    /// Asks nothing yet.
+    pub fn new(settings: MethodSettings, aws: Aws, clock: Rc<dyn Clock>) -> Self {
+        Self { settings, aws, clock }
+    }
+
+    async fn by(&self, method: Method, question: &Question) -> Result<Issuance, Refusal> {
+        match method {
+            Method::UserRole => self.user_role(question).await,
+            Method::InstanceRole => self.instance_role(question).await,
+            Method::SharedRole => self.shared_role(question).await,
+            Method::CreateUserRole => self.create_user_role(question).await,
+            Method::RestrictedInstanceRole => self.restricted_instance_role(question).await,
+        }
+    }
+
+    /// A session of `role` for whoever asks, with tags where the settings want them. The error is STS's own, since methods
+    /// differ in what AccessDenied means.
+    pub(super) async fn session(
+        &self,
+        method: Method,
+        role: RoleArn,
+        question: &Question,
+        policies: Option<&SessionPolicies>,
+    ) -> Result<Issuance, SessionError> {
+        let sts = self.aws.sts().await?;
+        let tagged = self.settings.session_tags || method == Method::SharedRole;
+        let tags = match tagged {
+            true => session_tags(question, &self.aws.instance_id().await?)?,
+            false => vec![],
+        };
+        let session = Session {
+            role: &role,
+            role_session_name: role_session_name(question),
+            policies,
+            tags,
+            source_identity: tagged.then(|| source_identity_of(question)),
+        };
+        let credentials = sts::assume(&sts, session, self.clock.now()).await?;
+        Ok(Issuance {
+            method,
+            role,
+            credentials,
+        })
+    }
+}
+
+impl Issue for Chain {
+    async fn issue(&self, question: &Question) -> Result<Issuance, Refusal> {
+        for method in &question.chain {
+            match self.by(*method, question).await {
+                Err(Refusal::NotApplicable) => {}
+                answer => return answer.map_err(|refusal| refusal.of(method)),
+            }
+        }
+        Err(Refusal::NotApplicable)
+    }
+}
+
+/// Why there is no session.
+pub(super) enum SessionError {
+    /// STS says no; it does not say whether the role is missing or does not trust this host.
+    AccessDenied(String),
+    /// Anything else.
+    Other(Refusal),
+}
+
+impl From<keymaker_aws::AwsCallError> for SessionError {
+    fn from(error: keymaker_aws::AwsCallError) -> Self {
+        match error {
+            keymaker_aws::AwsCallError::AccessDenied { .. } => Self::AccessDenied(error.to_string()),
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl From<Refusal> for SessionError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Other(refusal)
+    }
+}
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::AccessDenied(reason) => Self::Denied(reason),
+            SessionError::Other(refusal) => refusal,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The method `instance_role`: the instance's own role for whoever has it in their chain, less `deny_actions`. Its policy is
+//! made in `policy/instance_role.rs`; there is no way to the role without it.
+
+use super::cache::Issuance;
+use super::chain::Chain;
+use super::question::Question;
+use super::refusal::Refusal;
+use crate::config::Method;
+use crate::policy;
+
+impl Chain {
+    pub(super) async fn instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {
+        let policies = policy::instance_role(&self.settings.deny_actions)?;
+        let role = self.aws.own_role().await?;
+        Ok(self
+            .session(Method::InstanceRole, role, question, Some(&policies))
+            .await?)
+    }
+}

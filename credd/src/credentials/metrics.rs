@@ -1,0 +1,75 @@
+//! Counts of what happened, in the text format of Prometheus. The cache and the chain count; the status socket shows.
+
+use std::cell::Cell;
+use std::fmt::Write;
+
+/// The counters of one daemon, from its start.
+#[derive(Default)]
+pub struct Metrics {
+    /// Answers given from the cache.
+    pub hits: Cell<u64>,
+    /// Times that the chain was asked, which is at most one sts:AssumeRole each and method.
+    pub flights: Cell<u64>,
+    /// Chains that ended with credentials.
+    pub issued: Cell<u64>,
+    /// Chains that ended without any method that applies.
+    pub not_applicable: Cell<u64>,
+    /// Chains that ended with a method that says no.
+    pub denied: Cell<u64>,
+    /// Chains that could not find out.
+    pub transient: Cell<u64>,
+    /// Questions held back by the token buckets.
+    pub held_back: Cell<u64>,
+    /// Callers whom the directory refuses.
+    pub refused_people: Cell<u64>,
+}
+
+/// Adds one.
+pub fn count(counter: &Cell<u64>) {
+    counter.set(counter.get().saturating_add(1));
+}
+
+impl Metrics {
+    /// Everything, as Prometheus reads it. `kept` is how many answers the cache holds now.
+    pub fn text(&self, kept: usize) -> String {
+        let mut text = String::new();
+        for (name, help, counter) in [
+            ("cache_hits_total", "Answers given from the cache.", &self.hits),
+            (
+                "flights_total",
+                "Times that a chain of methods was asked.",
+                &self.flights,
+            ),
+            ("issued_total", "Chains that ended with credentials.", &self.issued),
+            (
+                "not_applicable_total",
+                "Chains without a method that applies.",
+                &self.not_applicable,
+            ),
+            ("denied_total", "Chains that ended with a refusal.", &self.denied),
+            ("transient_total", "Chains that could not find out.", &self.transient),
+            (
+                "held_back_total",
+                "Questions held back by the token buckets.",
+                &self.held_back,
+            ),
+            (
+                "refused_people_total",
+                "Callers whom the directory refuses.",
+                &self.refused_people,
+            ),
+        ] {
+            // Writing to a String does not fail.
+            let _ = write!(
+                text,
+                "# HELP credd_{name} {help}\n# TYPE credd_{name} counter\ncredd_{name} {}\n",
+                counter.get()
+            );
+        }
+        let _ = write!(
+            text,
+            "# HELP credd_cache_entries Answers that the cache holds.\n# TYPE credd_cache_entries gauge\ncredd_cache_entries {kept}\n"
+        );
+        text
+    }
+}

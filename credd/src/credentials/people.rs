@@ -1,0 +1,240 @@
+//! Who is this uid, and may they have any credentials? The issuer asks for every request, cached answers included (P20).
+//!
+//! With a directory, its users are judged as they would be at a login, from facts that keymakerd was asked to refresh; local
+//! accounts are nobody in IAM unless a chain names them. Without one there are local accounts only. A doubt is never a yes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use keymaker_core::client::{self, AskError};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
+use keymaker_core::login::{LoginDecision, last_contact};
+use keymaker_core::name::UserName;
+use keymaker_core::protocol::{Answer, MAX_ANSWER, Question as Nudge};
+use keymaker_core::published_file::reader::ReadError;
+
+use super::directory_accounts::HostAccounts;
+use super::question::{IamIdentity, Names, Person};
+use super::refusal::Refusal;
+use crate::accounts::{Account, Accounts};
+use crate::clock::Clock;
+
+/// Where keymakerd is.
+pub struct Keymakerd {
+    /// Its contact file.
+    pub contact: PathBuf,
+    /// Its socket for logins.
+    pub login_socket: PathBuf,
+    /// How old a fact may be.
+    pub authz_ttl: Duration,
+}
+
+/// Everybody on this host.
+pub struct People {
+    accounts: HostAccounts,
+    keymakerd: Keymakerd,
+    clock: Rc<dyn Clock>,
+    nudged: RefCell<HashMap<u32, Rc<Nudged>>>,
+}
+
+/// When a uid is worth the next nudge; one at a time.
+#[derive(Default)]
+struct Nudged {
+    asking: tokio::sync::Mutex<()>,
+    next: Cell<Duration>,
+}
+
+/// What the directory has at a uid.
+enum Found {
+    /// A user, by this name.
+    Living(UserName),
+    /// One who is gone.
+    Tombstone,
+    /// Nobody, though the whole range is the directory's.
+    Unknown,
+    /// The uid is none of the directory's.
+    Foreign,
+}
+
+impl People {
+    /// Opens nothing yet.
+    pub fn new(accounts: HostAccounts, keymakerd: Keymakerd, clock: Rc<dyn Clock>) -> Self {
+        Self {
+            accounts,
+            keymakerd,
+            clock,
+            nudged: RefCell::default(),
+        }
+    }
+
+    /// Who `uid` is. `is_named` says whether a chain names such an account by user or uid.
+    pub async fn person(&self, uid: u32, is_named: impl Fn(&Account) -> bool) -> Result<Person, Refusal> {
+        let local = self.accounts.local().account(uid);
+        let named = is_named(&local);
+        if self.accounts.directory().is_none() {
+            return Ok(of_this_host(local, Names::Trusted));
+        }
+        if local.user.is_some() && named {
+            return Ok(of_this_host(local, Names::Trusted));
+        }
+        let found = self.find(uid)?;
+        if local.user.is_some() {
+            return Ok(of_this_host(local, Names::NotOurs));
+        }
+        match found {
+            Found::Foreign => Ok(of_this_host(local, if named { Names::Trusted } else { Names::NotOurs })),
+            Found::Unknown => Err(Refusal::Denied("the directory knows nobody of this uid".to_owned())),
+            Found::Tombstone => self.judge(uid),
+            Found::Living(name) => {
+                self.refresh(uid, name).await?;
+                self.judge(uid)
+            }
+        }
+    }
+
+    /// Forgets the nudges that are long past.
+    pub fn tidy(&self) {
+        let now = self.clock.since_boot();
+        self.nudged
+            .borrow_mut()
+            .retain(|_, nudged| nudged.next.get() > now || Rc::strong_count(nudged) > 1);
+    }
+
+    fn open(&self) -> Result<Directory, Refusal> {
+        let path = self
+            .accounts
+            .directory()
+            .ok_or(ReadError::Damaged)
+            .map_err(no_directory)?;
+        Directory::open(path).map_err(no_directory)
+    }
+
+    fn find(&self, uid: u32) -> Result<Found, Refusal> {
+        let directory = self.open()?;
+        let mut buffer = [0; MAX_USER_RECORD];
+        let user = directory.user_by_uid(uid, &mut buffer).map_err(no_directory)?;
+        let header = directory.header();
+        let ours = header.whole_range_ours && header.ranges.first().is_some_and(|range| range.contains(uid));
+        Ok(match user {
+            Some(user) if user.tombstone => Found::Tombstone,
+            Some(user) => Found::Living(user.name),
+            None if ours => Found::Unknown,
+            None => Found::Foreign,
+        })
+    }
+
+    /// The decision of a login, from the file as it is now.
+    fn judge(&self, uid: u32) -> Result<Person, Refusal> {
+        let directory = self.open()?;
+        let mut buffer = [0; MAX_USER_RECORD];
+        let user = directory.user_by_uid(uid, &mut buffer).map_err(no_directory)?;
+        let user = user.ok_or_else(|| Refusal::Denied("the directory no longer has this uid".to_owned()))?;
+        match self.accounts.local().uid(user.name.as_str()) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                return Err(Refusal::Denied(format!(
+                    "{} is another account's name on this host",
+                    user.name
+                )));
+            }
+            Err(error) => {
+                return Err(Refusal::Transient(format!(
+                    "the local accounts are not known: {error:?}"
+                )));
+            }
+        }
+        let header = directory.header();
+        let contact = last_contact(&self.keymakerd.contact);
+        let decision = LoginDecision::about(&user, &header, contact, self.clock.now());
+        let sentence = || decision.sentence(user.name, header.required_group).to_string();
+        match decision {
+            LoginDecision::Allowed => Ok(self.of_the_directory(&directory, &user)),
+            LoginDecision::Refused(_) => Err(Refusal::Denied(sentence())),
+            LoginDecision::CannotTell(_) => Err(Refusal::Transient(sentence())),
+        }
+    }
+
+    fn of_the_directory(&self, directory: &Directory, user: &User<'_>) -> Person {
+        Person {
+            account: self.accounts.account_of(directory, user),
+            iam: Some(IamIdentity {
+                user_id: user.iam_user_id.to_owned(),
+                user_name: user.iam_user_name.to_owned(),
+            }),
+            names: Names::Trusted,
+        }
+    }
+
+    /// Makes keymakerd look again where its facts may be too old. If it cannot be asked, what is published stands and
+    /// `judge` sees how old that is.
+    async fn refresh(&self, uid: u32, name: UserName) -> Result<(), Refusal> {
+        let nudged = Rc::clone(self.nudged.borrow_mut().entry(uid).or_default());
+        let is_fresh = || self.clock.since_boot() < nudged.next.get();
+        if is_fresh() {
+            return Ok(());
+        }
+        let _asking = nudged.asking.lock().await;
+        if is_fresh() {
+            return Ok(());
+        }
+        let answer = self.ask(name).await;
+        let pause = match &answer {
+            // "Fresh" may be almost authz_ttl old already, so the next one comes well before another authz_ttl has passed.
+            Some(_) => self.keymakerd.authz_ttl / FRESH_SHARE,
+            None => AFTER_SILENCE.min(self.keymakerd.authz_ttl),
+        };
+        match answer {
+            Some(Nudging::NoSuchUser) => Err(Refusal::Denied(format!("IAM no longer has the user {name}"))),
+            _ => {
+                nudged.next.set(self.clock.since_boot() + pause);
+                Ok(())
+            }
+        }
+    }
+
+    async fn ask(&self, name: UserName) -> Option<Nudging> {
+        let socket = self.keymakerd.login_socket.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut buffer = [0; MAX_ANSWER];
+            client::ask(&socket, &Nudge::Account(name), NUDGE_BUDGET, &mut buffer).map(|answer| match answer {
+                Answer::Fresh => Some(Nudging::Fresh),
+                Answer::NoSuchUser => Some(Nudging::NoSuchUser),
+                _ => None,
+            })
+        });
+        match asked.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(AskError::NotListening(_))) | Err(_) => None,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, %name, "keymakerd could not be asked; what it published stands");
+                None
+            }
+        }
+    }
+}
+
+/// What keymakerd knows after a nudge.
+enum Nudging {
+    Fresh,
+    NoSuchUser,
+}
+
+fn of_this_host(account: Account, names: Names) -> Person {
+    Person {
+        account,
+        iam: None,
+        names,
+    }
+}
+
+fn no_directory(error: ReadError) -> Refusal {
+    Refusal::Transient(format!("the directory of keymakerd cannot be read: {error}"))
+}
+
+/// Of the 800 ms that an answer may take.
+const NUDGE_BUDGET: Duration = Duration::from_millis(500);
+const FRESH_SHARE: u32 = 12;
+const AFTER_SILENCE: Duration = Duration::from_secs(5);

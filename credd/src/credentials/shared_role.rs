@@ -1,0 +1,18 @@
+//! The method `shared_role`: one role for everybody, whose sessions are told apart by tags and SourceIdentity, so that 500
+//! users need one role and its policies say `${aws:PrincipalTag/keymaker-user}`.
+
+use super::cache::Issuance;
+use super::chain::Chain;
+use super::question::Question;
+use super::refusal::Refusal;
+use crate::config::Method;
+
+impl Chain {
+    pub(super) async fn shared_role(&self, question: &Question) -> Result<Issuance, Refusal> {
+        // Its policies go by the tag keymaker-user, so it is a method by name.
+        question.user()?;
+        let role = self.settings.shared_role.clone();
+        let role = role.ok_or_else(|| Refusal::Denied("credd.toml names no shared_role".to_owned()))?;
+        Ok(self.session(Method::SharedRole, role, question, None).await?)
+    }
+}

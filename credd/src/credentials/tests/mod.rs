@@ -1,0 +1,27 @@
+//! What the tests of this folder share.
+
+mod cached;
+
+use super::question::{Names, Person, Question};
+use crate::accounts::Account;
+
+/// A local account without groups, whose name counts.
+pub fn local(user: &str) -> Person {
+    Person {
+        account: Account {
+            user: Some(user.to_owned()),
+            groups: vec![],
+        },
+        iam: None,
+        names: Names::Trusted,
+    }
+}
+
+/// By the default chain.
+pub fn question(uid: u32, person: Person) -> Question {
+    Question {
+        uid,
+        person,
+        chain: vec![crate::config::Method::UserRole],
+    }
+}

@@ -1,0 +1,51 @@
+//! The method `user_role`: a session of the user's own role.
+//!
+//! STS answers "no such role" and "not trusted" alike, so IAM is asked when STS says no: the method does not apply only when
+//! iam:GetRole says NoSuchEntity. Whatever else stands in the way is a refusal.
+
+use keymaker_aws::{AwsCallError, RoleArn};
+
+use super::cache::Issuance;
+use super::chain::{Chain, SessionError};
+use super::iam;
+use super::question::Question;
+use super::refusal::Refusal;
+use crate::config::Method;
+
+impl Chain {
+    pub(super) async fn user_role(&self, question: &Question) -> Result<Issuance, Refusal> {
+        let role = self.role_of(question).await?;
+        match self.session(Method::UserRole, role.clone(), question, None).await {
+            Ok(issuance) => Ok(issuance),
+            Err(SessionError::AccessDenied(reason)) => Err(self.missing_or_denied(&role, reason).await),
+            Err(SessionError::Other(refusal)) => Err(refusal),
+        }
+    }
+
+    /// The role of the caller by the settings' pattern.
+    pub(super) async fn role_of(&self, question: &Question) -> Result<RoleArn, Refusal> {
+        let name = self.settings.role_name_pattern.replace("{username}", question.user()?);
+        let own = self.aws.identity().await?;
+        Ok(RoleArn::new(
+            own.partition,
+            own.account,
+            &self.settings.role_path,
+            &name,
+        )?)
+    }
+
+    async fn missing_or_denied(&self, role: &RoleArn, reason: String) -> Refusal {
+        let iam = match self.aws.iam().await {
+            Ok(iam) => iam,
+            Err(refusal) => return refusal,
+        };
+        match iam::role(&iam, role.name()).await {
+            Err(AwsCallError::NoSuchEntity { .. }) => Refusal::NotApplicable,
+            Err(error) => Refusal::from(error),
+            Ok(found) if found.arn != *role => {
+                Refusal::Denied(format!("the role is {}, not {role}; see role_path", found.arn))
+            }
+            Ok(_) => Refusal::Denied(reason),
+        }
+    }
+}
