@@ -46,6 +46,14 @@ promises_without_tests() {
   done
 }
 
+# The last column of docs/past-vulnerabilities.md names tests.
+tests_that_are_not_there() {
+  local test
+  for test in $(cut -d'|' -f4 docs/past-vulnerabilities.md | grep -oE '`[a-z0-9_]+`' | tr -d '`' | sort -u); do
+    git ls-files -co --exclude-standard -- '*.rs' '*.sh' '*.py' | xargs grep -qE "(fn|def) $test\b|^$test\(\)" || echo "$test is in docs/past-vulnerabilities.md and nowhere else"
+  done
+}
+
 rule "unsafe code stands in three places only" unsafe_elsewhere
 rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
@@ -53,5 +61,6 @@ rule "nothing is left unfinished in the tree" unfinished
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
 rule "every promise has a test that carries its number" promises_without_tests
+rule "what docs/past-vulnerabilities.md names as a test is one" tests_that_are_not_there
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
