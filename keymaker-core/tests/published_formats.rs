@@ -45,6 +45,27 @@ fn the_dumps_in_the_documentation_are_of_files_as_they_are_written() {
     }
 }
 
+#[test]
+fn every_flag_and_verdict_is_in_a_table_of_the_documentation() {
+    let header = include_str!("../src/directory_file/header.rs");
+    let flags = header.lines().filter_map(|line| line.strip_prefix("const FLAG_"));
+    let flags = flags.filter_map(|line| line.split_once("= ")?.1.strip_suffix(';'));
+    let records = include_str!("../src/directory_file/records.rs");
+    let verdicts = records.lines().filter_map(|line| line.trim().strip_prefix("Self::"));
+    let verdicts = verdicts.filter_map(|line| line.split_once(" => ")?.1.strip_suffix(','));
+    for (table, numbers) in [
+        ("| flags, bit |", flags.collect::<Vec<_>>()),
+        ("| verdict |", verdicts.collect()),
+    ] {
+        let (_, rows) = PAGE.split_once(table).unwrap();
+        let rows = rows
+            .lines()
+            .skip(2)
+            .map_while(|row| row.strip_prefix("| ")?.split(' ').next());
+        assert_eq!(rows.collect::<Vec<_>>(), numbers, "after {table}");
+    }
+}
+
 fn alice() -> UserName {
     UserName::parse(b"alice").unwrap()
 }
