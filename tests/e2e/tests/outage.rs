@@ -1,0 +1,293 @@
+//! What may not depend on IAM answering: who is known stays known and gets in, and nobody waits for it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use e2e::{Host, Outcome, groups, iam, journal, make_user, order, run, sh, ssh, uid, until};
+
+/// Every way in which the fake AWS can fail to answer, for all its actions at once.
+const FAULTS: [&str; 8] = ["down", "throttle", "500", "hang", "deny", "partial", "cut", "wrong"];
+/// A lookup's budget (P5), and what a process takes to start on a busy machine.
+const LOOKUP: Duration = Duration::from_millis(1500 + 300);
+/// Every login asks IAM, and passes come often.
+const SETTINGS: &str = "authz_ttl = 1\nsync_interval = 10";
+
+fn fault(mode: &str) {
+    sh(&format!("sandbox-fault {mode}"));
+}
+
+/// Everything of ours that glibc tells about these users and groups.
+fn resolved() -> String {
+    sh("getent passwd alice bob carol; getent group devs alice; id alice; id bob; id carol; getent passwd $(id -u carol)")
+}
+
+// P3
+#[test]
+fn whatever_iam_answers_known_users_resolve_and_log_in_and_nobody_disappears() {
+    for mode in FAULTS {
+        let host = Host::with_settings(SETTINGS);
+        for user in ["alice", "bob", "carol"] {
+            ssh(user, "true").ok();
+        }
+        let before = resolved();
+        fault(mode);
+        for round in 1..=2 {
+            let pass = order("sync");
+            assert!(
+                pass.starts_with("failed ") || mode == "partial" || mode == "deny",
+                "{mode}: {pass}"
+            );
+            assert_eq!(resolved(), before, "{mode}, pass {round}: {pass}");
+            for user in ["alice", "bob", "carol"] {
+                let login = ssh(user, "id -Gn");
+                assert_eq!(login.status, 0, "{mode}, pass {round}: {login}");
+            }
+        }
+        assert_eq!(groups("alice"), ["alice", "devs", "keymaker-users", "sudo"], "{mode}");
+        // A daemon that starts in the outage knows no less.
+        sh("systemctl restart keymakerd");
+        order("sync");
+        assert_eq!(resolved(), before, "{mode}, after a restart");
+        ssh("alice", "true").ok();
+        drop(host);
+    }
+}
+
+// P3
+#[test]
+fn a_listing_cut_short_takes_no_group_and_no_right_to_log_in_from_anybody() {
+    let host = Host::with_settings(&format!("{SETTINGS}\nrequire_iam_group = \"prod_ssh_users\""));
+    for user in ["alice", "bob"] {
+        ssh(user, "true").ok();
+    }
+    let before = resolved();
+    for mode in ["partial:ListUsers", "partial:ListGroups", "partial:GetGroup", "partial"] {
+        fault(mode);
+        for _ in 0..3 {
+            order("sync");
+        }
+        assert_eq!(resolved(), before, "{mode}");
+        for user in ["alice", "bob"] {
+            let login = ssh(user, "true");
+            assert_eq!(login.status, 0, "{mode}: {login}");
+        }
+        fault("none");
+        host.sync();
+    }
+}
+
+// P3
+#[test]
+fn a_group_that_iam_no_longer_has_goes_and_so_does_a_membership() {
+    let host = Host::fresh();
+    iam("remove-user-from-group --user-name bob --group-name keymaker_devs");
+    host.sync();
+    assert_eq!(groups("bob"), ["bob", "keymaker-users"]);
+    iam("remove-user-from-group --user-name alice --group-name keymaker_devs");
+    iam("delete-group --group-name keymaker_devs");
+    host.sync();
+    assert_eq!(run("getent group devs").stdout, "");
+    assert_eq!(groups("alice"), ["alice", "keymaker-users", "sudo"]);
+}
+
+// P5
+#[test]
+fn an_unknown_name_is_answered_within_its_budget_whatever_iam_answers() {
+    let mut slowest = Duration::ZERO;
+    for mode in FAULTS.into_iter().chain(["slow:1000", "slow:1000:GetUser", "hang:GetUser", "none"]) {
+        let _host = Host::fresh();
+        fault(mode);
+        for n in 1..=4 {
+            for asked in [format!("getent passwd nobody{n}"), format!("id nobody{n}")] {
+                let asked = run(&asked).refused();
+                assert!(asked.took < LOOKUP, "{mode}: {asked}");
+                slowest = slowest.max(asked.took);
+            }
+        }
+    }
+    println!("figure: the slowest lookup of an unknown name took {slowest:?}");
+}
+
+// P5
+#[test]
+fn while_iam_hangs_the_second_login_takes_at_most_a_second_longer_than_a_healthy_one() {
+    let _host = Host::with_settings(SETTINGS);
+    for user in ["alice", "bob"] {
+        ssh(user, "true").ok();
+    }
+    let healthy = (0..3).map(|_| old_facts_login("alice").took).max().unwrap_or_default();
+    fault("hang");
+    let first = old_facts_login("alice");
+    let second = old_facts_login("alice");
+    let other = old_facts_login("bob");
+    println!(
+        "figure: a login took {healthy:?}, the first of the outage {:?}, the second {:?}, another user's {:?}",
+        first.took, second.took, other.took
+    );
+    // sshd asks for the keys, once per offered key and once more, then PAM; what is known to be silent is asked once.
+    assert!(first.took < healthy + Duration::from_secs(4), "{first}");
+    for login in [second, other] {
+        assert!(login.took < healthy + Duration::from_secs(1), "{login}");
+    }
+}
+
+/// A login at which keymakerd has to ask IAM, since what it knows is older than authz_ttl.
+#[track_caller]
+fn old_facts_login(user: &str) -> Outcome {
+    let began = Instant::now();
+    until("the facts are old", Duration::from_secs(5), || began.elapsed() > Duration::from_millis(2100));
+    let login = ssh(user, "true");
+    assert_eq!(login.status, 0, "{login}");
+    login
+}
+
+// P3 P5
+#[test]
+fn who_is_unknown_when_an_outage_begins_gets_in_soon_after_it_ends() {
+    let host = Host::fresh();
+    ssh("alice", "true").ok();
+    for mode in ["hang", "throttle"] {
+        fault(mode);
+        make_user("dave", &["keymaker_devs"]);
+        let refused = ssh("dave", "echo I am in").refused();
+        assert!(!refused.stdout.contains("I am in"), "{refused}");
+        assert!(refused.took < Duration::from_secs(12), "{refused}");
+        ssh("alice", "true").ok();
+        fault("none");
+        let ended = Instant::now();
+        // The first probe comes 10 s after the outage began, the next 20 s later.
+        until("dave gets in", Duration::from_secs(35), || ssh("dave", "true").status == 0);
+        println!("figure: after {mode} a user unknown till then got in within {:?}", ended.elapsed());
+        e2e::delete_user("dave");
+        sh("keymaker release dave || true");
+        host.sync();
+    }
+}
+
+// P3
+#[test]
+fn users_whose_keys_this_host_has_never_fetched_cannot_log_in_without_them_and_others_can() {
+    let _host = Host::with_settings(SETTINGS);
+    ssh("alice", "true").ok();
+    fault("500:ListSSHPublicKeys 500:GetSSHPublicKey");
+    ssh("alice", "true").ok();
+    ssh("bob", "true").refused();
+    assert!(journal("-t sshd -t keymaker-keys").contains("never fetched"), "{}", journal("-t keymaker-keys"));
+}
+
+// P7 P9
+#[test]
+fn with_getgroup_failing_for_a_day_and_an_hour_nobody_gets_in_and_everybody_reads_why() {
+    let host = Host::with_settings(SETTINGS);
+    for user in ["alice", "bob"] {
+        ssh(user, "true").ok();
+    }
+    fault("500:GetGroup");
+    let contact = || sh("stat -c %Y /var/lib/keymaker/public/contact");
+    let before = contact();
+    let pass = order("sync");
+    assert!(pass.starts_with("failed ") && pass.contains("GetGroup"), "{pass}");
+    assert_eq!(contact(), before, "a pass without GetGroup is no contact");
+    ssh("alice", "true").ok();
+    // The clock of the box is the machine's, so time passes like this.
+    sh("touch -d '25 hours ago' /var/lib/keymaker/public/contact");
+    for user in ["alice", "bob"] {
+        let login = ssh(user, "echo I am in").refused();
+        assert!(!login.stdout.contains("I am in"), "{login}");
+        assert!(
+            login.reads().contains(&format!(
+                "keymaker: this host cannot tell now whether {user} may log in"
+            )),
+            "{login}"
+        );
+    }
+    // A nudge that IAM answers does not stand in for the pass.
+    sh("keymaker invalidate");
+    ssh("alice", "true").refused();
+    assert!(resolved().contains("alice:*:"));
+    let status = sh("keymaker status");
+    assert!(status.contains("GetGroup") && status.contains("so nobody from IAM may log in"), "{status}");
+    fault("none");
+    host.sync();
+    ssh("alice", "true").ok();
+}
+
+// P3 P7
+#[test]
+fn on_a_first_boot_on_which_getrole_fails_nobody_of_ours_gets_in_until_it_answers() {
+    for mode in ["500", "deny", "hang", "down", "throttle", "wrong"] {
+        let host = Host::unstarted();
+        fault(&format!("{mode}:GetRole"));
+        e2e::describe_role("keymaker_require_iam_group=prod_ssh_users");
+        sh("systemctl start keymakerd");
+        for user in ["alice", "bob", "carol"] {
+            let login = ssh(user, "echo I am in").refused();
+            assert!(!login.stdout.contains("I am in"), "{mode}: {login}");
+        }
+        assert_eq!(run("test -e /var/lib/keymaker/public/contact").status, 1, "{mode}");
+        let status = sh("keymaker status");
+        assert!(
+            status.contains("never read yet, so nobody from IAM may log in"),
+            "{mode}: {status}"
+        );
+        fault("none");
+        host.await_contact();
+        ssh("alice", "true").ok();
+        ssh("carol", "true").refused();
+    }
+}
+
+// P3
+#[test]
+fn settings_once_read_hold_while_getrole_fails_also_after_a_restart() {
+    let host = Host::fresh();
+    e2e::describe_role("keymaker_require_iam_group=prod_ssh_users");
+    host.reload();
+    ssh("carol", "true").refused();
+    fault("500:GetRole");
+    sh("systemctl restart keymakerd");
+    order("sync");
+    ssh("carol", "true").refused();
+    ssh("bob", "true").ok();
+}
+
+// P3
+#[test]
+fn when_the_listing_is_denied_the_daemon_steps_down_a_grade_and_back_and_nobody_disappears() {
+    let host = Host::fresh();
+    let grade = || sh("jq .grade /run/keymaker/status.json");
+    assert_eq!(grade(), "2");
+    let before = resolved();
+    fault("deny:ListUsers");
+    order("sync");
+    assert_eq!(grade(), "3");
+    assert_eq!(resolved(), before);
+    ssh("carol", "true").ok();
+    fault("none");
+    host.reload();
+    assert_eq!(grade(), "2");
+    assert_eq!(resolved(), before);
+}
+
+// P3
+#[test]
+fn many_users_missing_from_a_listing_stay_and_those_really_gone_go() {
+    let users: Vec<String> = (0..200).map(|n| format!(r#"{{"name": "user{n}", "keys": []}}"#)).collect();
+    let host = Host::with_seed(&format!(r#"{{"users": [{}, {{"name": "alice"}}]}}"#, users.join(", ")));
+    let names = || -> BTreeSet<String> {
+        sh("for n in $(seq 0 199); do getent passwd user$n; done | cut -d: -f1").lines().map(str::to_owned).collect()
+    };
+    assert_eq!(names().len(), 200);
+    let before = uid("user150");
+    fault("partial:ListUsers");
+    for _ in 0..3 {
+        order("sync");
+    }
+    assert_eq!(names().len(), 200);
+    assert_eq!(uid("user150"), before);
+    fault("none");
+    // Forty of two hundred: no mass that would wait for a second pass.
+    host.reseed(&format!(r#"{{"users": [{}, {{"name": "alice"}}]}}"#, users[..160].join(", ")));
+    host.sync();
+    assert_eq!(names().len(), 160);
+}
