@@ -104,6 +104,9 @@ pub struct Listing {
     pub groups: Vec<IamGroup>,
     /// The members, by IAM user name, of each group that was asked for, by its full name.
     pub members: BTreeMap<String, BTreeSet<String>>,
+    /// By UserId: the groups of who is missing from the members of a group of theirs, as ListGroupsForUser told them. `None`: it
+    /// did not answer or was not asked, so the user's groups stay and grow old.
+    pub memberships: BTreeMap<String, Option<BTreeSet<String>>>,
 }
 
 /// What GetUser said of one user whom a listing did not show.
@@ -163,6 +166,37 @@ impl Facts {
         missing.map(|(id, user)| (id.clone(), user.name.clone())).collect()
     }
 
+    /// The groups known but not in the listing, which may be gone, or the listing cut short.
+    pub fn groups_missing_from(&self, listed: &[IamGroup]) -> Vec<IamGroup> {
+        let listed: BTreeSet<&str> = listed.iter().map(|group| group.id.as_str()).collect();
+        let missing = self.groups.iter().filter(|(id, _)| !listed.contains(id.as_str()));
+        let as_known = |(id, group): (&String, &GroupFacts)| IamGroup {
+            id: id.clone(),
+            name: group.name.clone(),
+            path: String::new(),
+            created: group.created,
+        };
+        missing.map(as_known).collect()
+    }
+
+    /// Who was in one of these groups and is not among its members: (UserId, IAM name).
+    pub fn members_missing_from(&self, members: &BTreeMap<String, BTreeSet<String>>) -> Vec<(String, String)> {
+        let missing = |user: &UserFacts| {
+            let left = |group| members.get(group).is_some_and(|members| !members.contains(&user.name));
+            user.groups.iter().any(left)
+        };
+        let users = self.users.iter().filter(|(_, user)| missing(user));
+        users.map(|(id, user)| (id.clone(), user.name.clone())).collect()
+    }
+
+    /// When this pass has IAM's answer about the user: at its beginning, or not at all.
+    fn answered_at_by(&self, listing: &Listing, id: &str) -> u64 {
+        match (listing.memberships.get(id), self.users.get(id)) {
+            (Some(None), Some(user)) => user.answered_at,
+            _ => listing.began,
+        }
+    }
+
     /// Takes in a whole pass, and what GetUser said of each user missing from it. Returns the UserIds that are gone for good.
     pub fn learn_listing(&mut self, listing: &Listing, sightings: Vec<(String, Sighting)>, now: u64) -> Vec<String> {
         self.groups = listing
@@ -171,14 +205,14 @@ impl Facts {
             .map(|group| (group.id.clone(), GroupFacts::of(group)))
             .collect();
         for user in &listing.users {
-            self.learn_user(user, listing.began);
+            self.learn_user(user, self.answered_at_by(listing, &user.id));
         }
         let mut gone = BTreeSet::new();
         for (id, sighting) in sightings {
             match sighting {
                 Sighting::Found(user) => {
                     let same = user.id == id;
-                    self.learn_user(&user, listing.began);
+                    self.learn_user(&user, self.answered_at_by(listing, &user.id));
                     if !same && self.doubt(&id, listing.everyone, now) {
                         gone.insert(id);
                     }
@@ -191,8 +225,16 @@ impl Facts {
                 Sighting::Unanswered => {}
             }
         }
-        for user in self.users.values_mut().filter(|user| !user.heard_after(listing.began)) {
-            user.learn_memberships(listing);
+        for (id, user) in self
+            .users
+            .iter_mut()
+            .filter(|(_, user)| !user.heard_after(listing.began))
+        {
+            match listing.memberships.get(id) {
+                None => user.learn_memberships(listing),
+                Some(Some(groups)) => user.groups.clone_from(groups),
+                Some(None) => {}
+            }
         }
         self.remove(gone)
     }
@@ -341,147 +383,4 @@ impl GroupFacts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(name: &str, id: &str) -> IamUser {
-        IamUser {
-            id: id.into(),
-            name: name.into(),
-            path: "/".into(),
-            created: 1,
-            tags: None,
-            groups: None,
-        }
-    }
-
-    fn listing(began: u64, users: &[(&str, &str)], everyone: bool) -> Listing {
-        Listing {
-            began,
-            users: users.iter().map(|(name, id)| user(name, id)).collect(),
-            everyone,
-            groups: vec![IamGroup {
-                id: "AGPA1".into(),
-                name: "keymaker_devs".into(),
-                path: "/".into(),
-                created: 1,
-            }],
-            members: BTreeMap::from([("keymaker_devs".to_owned(), BTreeSet::from(["alice".to_owned()]))]),
-        }
-    }
-
-    fn many(count: usize) -> Vec<(String, String)> {
-        (0..count).map(|n| (format!("user{n}"), format!("AIDA{n}"))).collect()
-    }
-
-    fn learned(users: &[(String, String)]) -> Facts {
-        let users: Vec<(&str, &str)> = users.iter().map(|(name, id)| (name.as_str(), id.as_str())).collect();
-        let mut facts = Facts::of_account("1".into());
-        facts.learn_listing(&listing(100, &users, true), Vec::new(), 100);
-        facts
-    }
-
-    fn pass_without_them(facts: &mut Facts, everyone: bool, now: u64, sighting: impl Fn() -> Sighting) -> Vec<String> {
-        let listing = listing(now, &[], everyone);
-        let sightings = facts
-            .missing_from(&listing)
-            .into_iter()
-            .map(|(id, _)| (id, sighting()))
-            .collect();
-        facts.learn_listing(&listing, sightings, now)
-    }
-
-    // P3
-    #[test]
-    fn a_user_missing_from_a_listing_stays_until_iam_says_so_about_that_user() {
-        let mut facts = learned(&many(2));
-        assert!(pass_without_them(&mut facts, true, 200, || Sighting::Unanswered).is_empty());
-        assert_eq!(facts.users["AIDA0"].answered_at, 100);
-        assert!(
-            pass_without_them(&mut facts, true, 300, || Sighting::Found(user("user0", "AIDA0")))
-                .contains(&"AIDA1".to_owned())
-        );
-        assert_eq!(facts.users.keys().collect::<Vec<_>>(), ["AIDA0"]);
-        assert_eq!(pass_without_them(&mut facts, true, 400, || Sighting::Gone), ["AIDA0"]);
-    }
-
-    // P3
-    #[test]
-    fn without_a_listing_of_everyone_two_answers_ten_seconds_apart_are_needed() {
-        let mut facts = learned(&many(1));
-        assert!(pass_without_them(&mut facts, false, 200, || Sighting::Gone).is_empty());
-        assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
-        assert!(pass_without_them(&mut facts, false, 209, || Sighting::Gone).is_empty());
-        assert_eq!(pass_without_them(&mut facts, false, 210, || Sighting::Gone), ["AIDA0"]);
-    }
-
-    // P3
-    #[test]
-    fn many_users_vanishing_at_once_wait_for_a_second_pass_but_may_not_log_in() {
-        let mut facts = learned(&many(20));
-        assert!(pass_without_them(&mut facts, true, 200, || Sighting::Gone).is_empty());
-        assert!(facts.users.values().all(|user| user.doubted_since == Some(200)));
-        assert_eq!(pass_without_them(&mut facts, true, 300, || Sighting::Gone).len(), 20);
-    }
-
-    #[test]
-    fn a_user_seen_again_is_doubted_no_longer() {
-        let mut facts = learned(&many(1));
-        facts.learn_gone("user0", 200);
-        assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
-        facts.learn_answers(&user("user0", "AIDA0"), &[], 201);
-        assert_eq!(
-            (facts.users["AIDA0"].doubted_since, facts.users["AIDA0"].answered_at),
-            (None, 201)
-        );
-    }
-
-    // P2
-    #[test]
-    fn a_user_made_again_under_the_same_name_is_another_and_the_first_is_doubted() {
-        let mut facts = learned(&many(1));
-        facts.learn_answers(&user("user0", "AIDANEW"), &[], 200);
-        assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
-        assert_eq!(facts.user_named("user0").map(|(id, _)| id.as_str()), Some("AIDANEW"));
-    }
-
-    // P9
-    #[test]
-    fn a_pass_that_began_before_a_nudge_does_not_undo_what_the_nudge_learned() {
-        let mut facts = Facts::of_account("1".into());
-        facts.learn_answers(&user("alice", "AIDAA"), &[], 150);
-        facts.learn_gone("alice", 151);
-        facts.learn_listing(&listing(100, &[("alice", "AIDAA")], true), Vec::new(), 160);
-        assert_eq!(
-            (facts.users["AIDAA"].groups.len(), facts.users["AIDAA"].doubted_since),
-            (0, Some(151))
-        );
-    }
-
-    #[test]
-    fn memberships_follow_the_groups_that_were_asked_for_and_deleted_groups_go() {
-        let mut facts = Facts::of_account("1".into());
-        facts.learn_listing(
-            &listing(100, &[("alice", "AIDAA"), ("bob", "AIDAB")], true),
-            Vec::new(),
-            100,
-        );
-        assert_eq!(
-            facts.users["AIDAA"].groups,
-            BTreeSet::from(["keymaker_devs".to_owned()])
-        );
-        facts
-            .users
-            .get_mut("AIDAB")
-            .unwrap()
-            .groups
-            .extend(["keymaker_devs".to_owned(), "deleted".to_owned()]);
-        facts.learn_listing(
-            &listing(200, &[("alice", "AIDAA"), ("bob", "AIDAB")], true),
-            Vec::new(),
-            200,
-        );
-        assert!(facts.users["AIDAB"].groups.is_empty());
-        assert_eq!(facts.users["AIDAB"].answered_at, 200);
-    }
-}
+mod tests;

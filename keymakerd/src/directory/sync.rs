@@ -132,12 +132,13 @@ impl<I: Iam + 'static> Service<I> {
                 began,
                 users: details.users,
                 everyone: true,
-                groups: details.groups,
+                groups: self.with_unlisted(people, details.groups).await,
                 members: BTreeMap::new(),
+                memberships: BTreeMap::new(),
             });
         }
         let everyone = self.list_everyone(people).await?;
-        let groups = people.list_groups().await?;
+        let groups = self.with_unlisted(people, people.list_groups().await?).await;
         let mut members = BTreeMap::new();
         let mut users: BTreeMap<String, IamUser> = BTreeMap::new();
         for group in self.groups_that_matter(&groups) {
@@ -165,8 +166,47 @@ impl<I: Iam + 'static> Service<I> {
             users,
             everyone,
             groups,
+            memberships: self.confirm_memberships(people, &members).await,
             members,
         })
+    }
+
+    /// The groups of a listing, and those of ours that it lacks although IAM has not said that they are gone (P3).
+    async fn with_unlisted(&self, people: &I, mut groups: Vec<IamGroup>) -> Vec<IamGroup> {
+        let unlisted = self.state().facts.groups_missing_from(&groups);
+        let ours = self.groups_that_matter(&unlisted);
+        for known in unlisted.into_iter().filter(|group| ours.contains(&group.name)) {
+            let group = match people.group(&known.name).await {
+                Ok(answer) => answer.group,
+                Err(AwsCallError::NoSuchEntity { .. }) => continue,
+                Err(_) => known,
+            };
+            // Made again under the same name, it is listed already.
+            if groups.iter().all(|listed| listed.id != group.id) {
+                warn!(group = %group.name, "the listing lacks a group that IAM has not given up; it stays");
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
+    /// ListGroupsForUser for each user whom a group no longer lists. Where too many are missing, most are left unasked.
+    async fn confirm_memberships(
+        &self,
+        people: &I,
+        members: &BTreeMap<String, BTreeSet<String>>,
+    ) -> BTreeMap<String, Option<BTreeSet<String>>> {
+        let missing = self.state().facts.members_missing_from(members);
+        let mut confirmed = BTreeMap::new();
+        for (asked, (id, name)) in missing.into_iter().enumerate() {
+            let groups = match asked < MOST_SIGHTINGS {
+                true => people.groups_for_user(&name).await.ok(),
+                false => None,
+            };
+            let names = groups.map(|groups| groups.into_iter().map(|group| group.name).collect());
+            confirmed.insert(id, names);
+        }
+        confirmed
     }
 
     /// ListUsers, unless it was denied within the hour.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use e2e::{Host, Outcome, groups, iam, journal, make_user, order, run, sh, ssh, uid, until};
+use e2e::{Host, Outcome, groups, iam, make_user, order, run, sh, ssh, uid, until};
 
 /// Every way in which the fake AWS can fail to answer, for all its actions at once.
 const FAULTS: [&str; 8] = ["down", "throttle", "500", "hang", "deny", "partial", "cut", "wrong"];
@@ -30,6 +30,7 @@ fn whatever_iam_answers_known_users_resolve_and_log_in_and_nobody_disappears() {
             ssh(user, "true").ok();
         }
         let before = resolved();
+        assert!(before.contains("sudo"), "{before}");
         fault(mode);
         for round in 1..=2 {
             let pass = order("sync");
@@ -144,23 +145,20 @@ fn old_facts_login(user: &str) -> Outcome {
 // P3 P5
 #[test]
 fn who_is_unknown_when_an_outage_begins_gets_in_soon_after_it_ends() {
-    let host = Host::fresh();
+    let _host = Host::fresh();
     ssh("alice", "true").ok();
-    for mode in ["hang", "throttle"] {
+    for (mode, user) in [("hang", "dave"), ("throttle", "erin")] {
         fault(mode);
-        make_user("dave", &["keymaker_devs"]);
-        let refused = ssh("dave", "echo I am in").refused();
+        make_user(user, &["keymaker_devs"]);
+        let refused = ssh(user, "echo I am in").refused();
         assert!(!refused.stdout.contains("I am in"), "{refused}");
         assert!(refused.took < Duration::from_secs(12), "{refused}");
         ssh("alice", "true").ok();
         fault("none");
         let ended = Instant::now();
         // The first probe comes 10 s after the outage began, the next 20 s later.
-        until("dave gets in", Duration::from_secs(35), || ssh("dave", "true").status == 0);
+        until(&format!("{user} gets in"), Duration::from_secs(35), || ssh(user, "true").status == 0);
         println!("figure: after {mode} a user unknown till then got in within {:?}", ended.elapsed());
-        e2e::delete_user("dave");
-        sh("keymaker release dave || true");
-        host.sync();
     }
 }
 
@@ -172,7 +170,8 @@ fn users_whose_keys_this_host_has_never_fetched_cannot_log_in_without_them_and_o
     fault("500:ListSSHPublicKeys 500:GetSSHPublicKey");
     ssh("alice", "true").ok();
     ssh("bob", "true").refused();
-    assert!(journal("-t sshd -t keymaker-keys").contains("never fetched"), "{}", journal("-t keymaker-keys"));
+    fault("none");
+    until("bob gets in", Duration::from_secs(35), || ssh("bob", "true").status == 0);
 }
 
 // P7 P9
