@@ -44,10 +44,7 @@ impl LocalUsers {
         }
         let elsewhere = run("su - lola -c 'id -un' && sudo -n -u lola id -un && getent passwd root lola && id lola");
         assert_eq!(elsewhere.status, 0, "{state}: {elsewhere}");
-        assert!(
-            elsewhere.took < Duration::from_secs(2) + NOISE,
-            "{state}: {elsewhere}"
-        );
+        assert!(elsewhere.took < Duration::from_secs(2) + NOISE, "{state}: {elsewhere}");
     }
 }
 
@@ -76,10 +73,7 @@ fn root_and_local_users_log_in_with_keymakerd_stopped_killed_or_hung() {
             "keymakerd killed, its sockets left behind",
             "systemctl start keymakerd; systemctl kill -s KILL keymakerd; systemctl stop keymakerd",
         ),
-        (
-            "sockets gone",
-            "systemctl start keymakerd; rm -f /run/keymaker/*.sock",
-        ),
+        ("sockets gone", "systemctl start keymakerd; rm -f /run/keymaker/*.sock"),
         (
             "something else in the sockets' place",
             "systemctl stop keymakerd; rm -rf /run/keymaker/*.sock; mkfifo -m 666 /run/keymaker/lookup.sock; touch /run/keymaker/login.sock",
@@ -94,7 +88,9 @@ fn root_and_local_users_log_in_with_keymakerd_stopped_killed_or_hung() {
         // What is published stands.
         ssh("alice", "true").ok();
     }
-    sh("systemctl stop keymakerd; sed -i '$d' /etc/keymaker/keymakerd.toml; rm -f /run/keymaker/*.sock; systemctl start keymakerd");
+    sh(
+        "systemctl stop keymakerd; sed -i '$d' /etc/keymaker/keymakerd.toml; rm -f /run/keymaker/*.sock; systemctl start keymakerd",
+    );
     sh("kill -STOP $(systemctl show -p MainPID --value keymakerd)");
     local.get_in("keymakerd hung");
     ssh("alice", "true").ok();
@@ -113,12 +109,18 @@ fn root_and_local_users_log_in_with_keymakerds_files_deleted_truncated_or_full_o
         ("cut to one byte", each("truncate -s 1 $f")),
         ("cut to half", each("truncate -s $(($(stat -c %s $f) / 2)) $f")),
         ("one byte short", each("truncate -s -1 $f")),
-        ("noise", each("head -c $(stat -c %s $f) /dev/urandom > n; cat n > $f; rm n")),
+        (
+            "noise",
+            each("head -c $(stat -c %s $f) /dev/urandom > n; cat n > $f; rm n"),
+        ),
         (
             "noise behind an intact head",
             each("s=$(stat -c %s $f); { head -c 64 $f; head -c $((s - 64)) /dev/urandom; } > n; cat n > $f; rm n"),
         ),
-        ("zeros", each("head -c $(stat -c %s $f) /dev/zero > n; cat n > $f; rm n")),
+        (
+            "zeros",
+            each("head -c $(stat -c %s $f) /dev/zero > n; cat n > $f; rm n"),
+        ),
         ("a hundred megabytes long", each("truncate -s 100M $f")),
         ("folders", each("rm $f; mkdir $f")),
         ("pipes without a writer", each("rm $f; mkfifo -m 644 $f")),
@@ -155,7 +157,9 @@ fn a_keymakerd_started_over_damaged_files_makes_new_ones_and_alice_gets_in() {
         "for f in facts settings; do echo nonsense > /var/lib/keymaker/private/$f.json; done".to_owned(),
         "rm -rf /var/lib/keymaker/*".to_owned(),
     ] {
-        sh(&format!("systemctl stop keymakerd; {damage}; systemctl start keymakerd"));
+        sh(&format!(
+            "systemctl stop keymakerd; {damage}; systemctl start keymakerd"
+        ));
         until(
             &format!("alice gets in after: {damage}"),
             Duration::from_secs(15),
@@ -268,11 +272,15 @@ fn root_and_local_users_log_in_with_the_packages_half_removed_and_half_installed
     }
     for package in packages {
         // A removal that stops in the middle: the files are gone, and what the last script takes back is not.
-        let script = sh(&format!("ls /var/lib/dpkg/info/{package}{{,:*}}.p*rm 2>/dev/null | tail -n1"));
+        let script = sh(&format!(
+            "ls /var/lib/dpkg/info/{package}{{,:*}}.p*rm 2>/dev/null | tail -n1"
+        ));
         if script.is_empty() {
             continue;
         }
-        sh(&format!("cp -a {script} /run/e2e/postrm; printf '#!/bin/sh\\nexit 1\\n' > {script}"));
+        sh(&format!(
+            "cp -a {script} /run/e2e/postrm; printf '#!/bin/sh\\nexit 1\\n' > {script}"
+        ));
         run(&format!("dpkg --force-depends -r {package}")).refused();
         local.get_in(&format!("{package} is half removed"));
         sh(&format!("cp -a /run/e2e/postrm {script}"));
@@ -286,7 +294,9 @@ fn root_and_local_users_log_in_with_the_packages_half_removed_and_half_installed
         sh("DEBIAN_FRONTEND=noninteractive dpkg --configure -a 2>&1");
     }
     sh("systemctl restart keymakerd");
-    until("alice gets in again", Duration::from_secs(15), || ssh("alice", "true").status == 0);
+    until("alice gets in again", Duration::from_secs(15), || {
+        ssh("alice", "true").status == 0
+    });
     sh("dpkg --purge keymaker libpam-keymaker libnss-keymaker 2>&1");
     local.get_in("everything is purged");
     alice_is_kept_out("everything is purged");

@@ -18,7 +18,9 @@ fn fault(mode: &str) {
 
 /// Everything of ours that glibc tells about these users and groups.
 fn resolved() -> String {
-    sh("getent passwd alice bob carol; getent group devs alice; id alice; id bob; id carol; getent passwd $(id -u carol)")
+    sh(
+        "getent passwd alice bob carol; getent group devs alice; id alice; id bob; id carol; getent passwd $(id -u carol)",
+    )
 }
 
 // P3
@@ -95,7 +97,10 @@ fn a_group_that_iam_no_longer_has_goes_and_so_does_a_membership() {
 #[test]
 fn an_unknown_name_is_answered_within_its_budget_whatever_iam_answers() {
     let mut slowest = Duration::ZERO;
-    for mode in FAULTS.into_iter().chain(["slow:1000", "slow:1000:GetUser", "hang:GetUser", "none"]) {
+    for mode in FAULTS
+        .into_iter()
+        .chain(["slow:1000", "slow:1000:GetUser", "hang:GetUser", "none"])
+    {
         let _host = Host::fresh();
         fault(mode);
         for n in 1..=4 {
@@ -136,7 +141,9 @@ fn while_iam_hangs_the_second_login_takes_at_most_a_second_longer_than_a_healthy
 #[track_caller]
 fn old_facts_login(user: &str) -> Outcome {
     let began = Instant::now();
-    until("the facts are old", Duration::from_secs(5), || began.elapsed() > Duration::from_millis(2100));
+    until("the facts are old", Duration::from_secs(5), || {
+        began.elapsed() > Duration::from_millis(2100)
+    });
     let login = ssh(user, "true");
     assert_eq!(login.status, 0, "{login}");
     login
@@ -157,8 +164,13 @@ fn who_is_unknown_when_an_outage_begins_gets_in_soon_after_it_ends() {
         fault("none");
         let ended = Instant::now();
         // The first probe comes 10 s after the outage began, the next 20 s later.
-        until(&format!("{user} gets in"), Duration::from_secs(35), || ssh(user, "true").status == 0);
-        println!("figure: after {mode} a user unknown till then got in within {:?}", ended.elapsed());
+        until(&format!("{user} gets in"), Duration::from_secs(35), || {
+            ssh(user, "true").status == 0
+        });
+        println!(
+            "figure: after {mode} a user unknown till then got in within {:?}",
+            ended.elapsed()
+        );
     }
 }
 
@@ -171,7 +183,9 @@ fn users_whose_keys_this_host_has_never_fetched_cannot_log_in_without_them_and_o
     ssh("alice", "true").ok();
     ssh("bob", "true").refused();
     fault("none");
-    until("bob gets in", Duration::from_secs(35), || ssh("bob", "true").status == 0);
+    until("bob gets in", Duration::from_secs(35), || {
+        ssh("bob", "true").status == 0
+    });
 }
 
 // P7 P9
@@ -205,7 +219,10 @@ fn with_getgroup_failing_for_a_day_and_an_hour_nobody_gets_in_and_everybody_read
     ssh("alice", "true").refused();
     assert!(resolved().contains("alice:*:"));
     let status = sh("keymaker status");
-    assert!(status.contains("GetGroup") && status.contains("so nobody from IAM may log in"), "{status}");
+    assert!(
+        status.contains("GetGroup") && status.contains("so nobody from IAM may log in"),
+        "{status}"
+    );
     fault("none");
     host.sync();
     ssh("alice", "true").ok();
@@ -271,10 +288,15 @@ fn when_the_listing_is_denied_the_daemon_steps_down_a_grade_and_back_and_nobody_
 // P3
 #[test]
 fn many_users_missing_from_a_listing_stay_and_those_really_gone_go() {
-    let users: Vec<String> = (0..200).map(|n| format!(r#"{{"name": "user{n}", "keys": []}}"#)).collect();
+    let users: Vec<String> = (0..200)
+        .map(|n| format!(r#"{{"name": "user{n}", "keys": []}}"#))
+        .collect();
     let host = Host::with_seed(&format!(r#"{{"users": [{}, {{"name": "alice"}}]}}"#, users.join(", ")));
     let names = || -> BTreeSet<String> {
-        sh("for n in $(seq 0 199); do getent passwd user$n; done | cut -d: -f1").lines().map(str::to_owned).collect()
+        sh("for n in $(seq 0 199); do getent passwd user$n; done | cut -d: -f1")
+            .lines()
+            .map(str::to_owned)
+            .collect()
     };
     assert_eq!(names().len(), 200);
     let before = uid("user150");
@@ -286,7 +308,10 @@ fn many_users_missing_from_a_listing_stay_and_those_really_gone_go() {
     assert_eq!(uid("user150"), before);
     fault("none");
     // Forty of two hundred: no mass that would wait for a second pass.
-    host.reseed(&format!(r#"{{"users": [{}, {{"name": "alice"}}]}}"#, users[..160].join(", ")));
+    host.reseed(&format!(
+        r#"{{"users": [{}, {{"name": "alice"}}]}}"#,
+        users[..160].join(", ")
+    ));
     host.sync();
     assert_eq!(names().len(), 160);
 }
