@@ -1,7 +1,8 @@
 //! The two request sockets: a line in, a line out. Everything a local user can send to keymakerd passes through this file.
 //!
 //! Each socket has its own task; each connection is one question, read within a second and answered within [`LONGEST`]. Whoever has
-//! too many connections open is hung up on, which a client reports at once.
+//! too many connections open at lookup.sock is hung up on, which a client reports at once. login.sock admits none but our own programs, and
+//! how many of them run at once is for unauthenticated clients to decide: one that were hung up on would go by old files (P9).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,6 +26,10 @@ const LONGEST: Duration = Duration::from_secs(600);
 const READING: Duration = Duration::from_secs(1);
 const MOST_PER_UID: usize = 32;
 const MOST_OF_ROOT: usize = 256;
+/// Of everybody but root together: whoever has subordinate uids (subuid(5)) has thousands of uids to ask with.
+const MOST_OF_OTHERS: usize = 512;
+/// More than sshd ever runs at once (`MaxStartups`), and with all the others below the unit's `LimitNOFILE`.
+const MOST_LOGINS: usize = 2048;
 
 /// Which socket a connection came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +54,7 @@ pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> io::Result<UnixList
 
 /// Answers whoever connects, for ever.
 pub async fn serve<I: Iam + 'static>(door: Door, listener: UnixListener, service: Rc<Service<I>>) {
-    let open: Rc<RefCell<BTreeMap<u32, usize>>> = Rc::default();
+    let open: Rc<RefCell<Open>> = Rc::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -61,7 +66,7 @@ pub async fn serve<I: Iam + 'static>(door: Door, listener: UnixListener, service
             }
         };
         let Ok(peer) = stream.peer_cred() else { continue };
-        let Some(place) = Place::take(&open, peer.uid()) else {
+        let Some(place) = Place::take(&open, door, peer.uid()) else {
             continue;
         };
         let service = Rc::clone(&service);
@@ -142,21 +147,38 @@ async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, 
     }
 }
 
+/// The connections that are open at one socket.
+#[derive(Default)]
+struct Open {
+    by_uid: BTreeMap<u32, usize>,
+}
+
+impl Open {
+    fn has_room(&self, door: Door, uid: u32) -> bool {
+        let all: usize = self.by_uid.values().sum();
+        let own = self.by_uid.get(&uid).copied().unwrap_or_default();
+        let others = all - self.by_uid.get(&0).copied().unwrap_or_default();
+        match (door, uid) {
+            (Door::Login, _) => all < MOST_LOGINS,
+            (Door::Lookup, 0) => own < MOST_OF_ROOT,
+            (Door::Lookup, _) => own < MOST_PER_UID && others < MOST_OF_OTHERS,
+        }
+    }
+}
+
 /// One of the connections that a uid may have open.
 struct Place {
-    open: Rc<RefCell<BTreeMap<u32, usize>>>,
+    open: Rc<RefCell<Open>>,
     uid: u32,
 }
 
 impl Place {
-    fn take(open: &Rc<RefCell<BTreeMap<u32, usize>>>, uid: u32) -> Option<Self> {
-        let most = if uid == 0 { MOST_OF_ROOT } else { MOST_PER_UID };
+    fn take(open: &Rc<RefCell<Open>>, door: Door, uid: u32) -> Option<Self> {
         let mut counts = open.borrow_mut();
-        let count = counts.entry(uid).or_default();
-        if *count >= most {
+        if !counts.has_room(door, uid) {
             return None;
         }
-        *count += 1;
+        *counts.by_uid.entry(uid).or_default() += 1;
         Some(Self {
             open: Rc::clone(open),
             uid,
@@ -166,12 +188,46 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.open.borrow_mut();
+        let counts = &mut self.open.borrow_mut().by_uid;
         if let Some(count) = counts.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
                 counts.remove(&self.uid);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(open: &Rc<RefCell<Open>>, door: Door, uid: u32, wanted: usize) -> Vec<Place> {
+        (0..wanted).map_while(|_| Place::take(open, door, uid)).collect()
+    }
+
+    // P9
+    #[test]
+    fn as_many_logins_at_once_as_sshd_allows_are_all_answered() {
+        let open = Rc::default();
+        let keys_commands = taken(&open, Door::Login, 997, 1000);
+        assert_eq!(keys_commands.len(), 1000);
+        assert!(Place::take(&open, Door::Login, 0).is_some());
+    }
+
+    // P9
+    #[test]
+    fn a_local_user_takes_nobody_elses_place_with_one_uid_and_not_roots_with_thousands() {
+        let open = Rc::default();
+        let one = taken(&open, Door::Lookup, 1001, 100);
+        assert_eq!(one.len(), MOST_PER_UID);
+        assert!(Place::take(&open, Door::Lookup, 1002).is_some());
+        let many: Vec<Place> = (100_000..101_000)
+            .flat_map(|uid| taken(&open, Door::Lookup, uid, 1))
+            .collect();
+        assert_eq!(one.len() + many.len(), MOST_OF_OTHERS);
+        assert!(Place::take(&open, Door::Lookup, 0).is_some());
+        drop(one);
+        assert!(Place::take(&open, Door::Lookup, 1001).is_some());
     }
 }

@@ -49,17 +49,23 @@ impl TokenBucket {
     }
 }
 
-/// Names nobody has seen, by the uid that asks. Root's bucket is its own and larger: sshd asks as root, for whatever scanners try.
+/// Names nobody has seen, by the uid that asks. Root's bucket is its own and larger: sshd asks as root, for whatever scanners try. All
+/// others share one of that size besides their own: a user with subordinate uids (subuid(5)) has thousands of those.
 #[derive(Debug)]
 pub struct UnknownNames {
     by_uid: BTreeMap<u32, TokenBucket>,
+    of_others: Option<TokenBucket>,
 }
+
+const OWN: (u32, f64) = (6, 0.5);
+const SHARED: (u32, f64) = (30, 2.0);
 
 impl UnknownNames {
     /// Everybody's bucket is full.
     pub fn new() -> Self {
         Self {
             by_uid: BTreeMap::new(),
+            of_others: None,
         }
     }
 
@@ -68,11 +74,16 @@ impl UnknownNames {
         if self.by_uid.len() > 1024 {
             self.by_uid.retain(|_, bucket| !bucket.is_full(now));
         }
-        let (capacity, per_second) = if uid == 0 { (30, 2.0) } else { (6, 0.5) };
-        self.by_uid
+        let (capacity, per_second) = if uid == 0 { SHARED } else { OWN };
+        let own = self
+            .by_uid
             .entry(uid)
             .or_insert_with(|| TokenBucket::new(capacity, per_second, now))
-            .take(now)
+            .take(now);
+        let of_others = self
+            .of_others
+            .get_or_insert_with(|| TokenBucket::new(SHARED.0, SHARED.1, now));
+        own && (uid == 0 || of_others.take(now))
     }
 }
 
@@ -173,6 +184,16 @@ mod tests {
         let mut names = UnknownNames::new();
         while names.may_ask(1001, start) {}
         assert!(names.may_ask(0, start) && names.may_ask(1002, start));
+    }
+
+    // P9
+    #[test]
+    fn a_local_user_with_thousands_of_uids_cannot_spend_the_accounts_quota() {
+        let start = Instant::now();
+        let mut names = UnknownNames::new();
+        let asked = (100_000..110_000).filter(|uid| names.may_ask(*uid, start)).count();
+        assert_eq!(asked, 30);
+        assert!(names.may_ask(0, start));
     }
 
     #[test]
