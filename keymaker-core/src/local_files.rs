@@ -74,6 +74,10 @@ impl Scan<'_> {
             (State::Password, _) => State::Password,
             (State::Name { matched }, b'\n') if matched == self.name.len() && matched > 0 => return Some(None),
             (_, b'\n') => State::Name { matched: 0 },
+            // glibc's `files` skips blanks before a line.
+            (State::Name { matched: 0 }, blank) if blank.is_ascii_whitespace() || blank == 0x0b => {
+                State::Name { matched: 0 }
+            }
             (State::Name { matched }, b':') if matched == self.name.len() => State::Password,
             (State::Name { matched }, byte) if self.name.get(matched) == Some(&byte) => {
                 State::Name { matched: matched + 1 }
@@ -107,6 +111,19 @@ mod tests {
         );
         assert!(!names(&path, "dave").unwrap() && !names(&path, "roo").unwrap() && !names(&path, "oot").unwrap());
         assert!(names(&folder.path().join("none"), "root").is_err());
+    }
+
+    // P1
+    #[test]
+    fn a_line_behind_blanks_is_a_local_accounts_too() {
+        let folder = Folder::new();
+        let path = folder.file(
+            "passwd",
+            b"root:x:0:0\n \t dave:x:1001:1001\n\x0b\rerin:x:7:7\nb ob:x:1:1\n",
+        );
+        assert!(names(&path, "dave").unwrap() && names(&path, "erin").unwrap());
+        assert_eq!(gid_of(&path, "dave").unwrap(), Some(1001));
+        assert!(!names(&path, "bob").unwrap() && !names(&path, "ob").unwrap());
     }
 
     #[test]
