@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::id::Uid;
 use keymaker_core::name::UserName;
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
@@ -48,7 +49,8 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
     let Ok(metadata) = std::fs::symlink_metadata(&home) else {
         return Ok(None);
     };
-    if metadata.uid() == user.uid.get() {
+    // A folder of the system's is no former user's home, whatever the tag `home` says.
+    if metadata.uid() == user.uid.get() || Uid::new(metadata.uid()).is_none() {
         return Ok(None);
     }
     let mut aside = home.clone().into_os_string();
