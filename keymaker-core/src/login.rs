@@ -59,6 +59,8 @@ pub enum Doubt {
     UserStale,
     /// what IAM said about this user's keys is older than `max_stale`
     KeysStale,
+    /// IAM has taken something from the user, which keymakerd cannot write to its disk
+    NotPublished,
 }
 
 impl LoginDecision {
@@ -209,6 +211,7 @@ impl fmt::Display for Doubt {
             Self::OutOfContact => "it has not reached IAM for too long",
             Self::UserStale => "IAM has not answered about this user for too long",
             Self::KeysStale => "IAM has not answered about this user's keys for too long",
+            Self::NotPublished => "it cannot write down what IAM has changed about this user; its disk may be full",
         })
     }
 }

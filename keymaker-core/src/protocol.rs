@@ -113,6 +113,8 @@ pub enum Answer<'a> {
     NoSuchUser,
     /// Nobody can tell now; what is published stands.
     CannotTell,
+    /// IAM has taken something from this user, and that cannot be published: what is published does not stand for them.
+    NotPublished,
     /// This asker may not ask that.
     NotPermitted,
     /// An administrator's order was carried out; the text says what happened.
@@ -128,6 +130,7 @@ impl<'a> Answer<'a> {
             ("fresh", "") => Some(Self::Fresh),
             ("no-such-user", "") => Some(Self::NoSuchUser),
             ("cannot-tell", "") => Some(Self::CannotTell),
+            ("not-published", "") => Some(Self::NotPublished),
             ("not-permitted", "") => Some(Self::NotPermitted),
             ("done", text) => Some(Self::Done(text)),
             ("failed", text) => Some(Self::Failed(text)),
@@ -142,6 +145,7 @@ impl fmt::Display for Answer<'_> {
             Self::Fresh => f.write_str("fresh"),
             Self::NoSuchUser => f.write_str("no-such-user"),
             Self::CannotTell => f.write_str("cannot-tell"),
+            Self::NotPublished => f.write_str("not-published"),
             Self::NotPermitted => f.write_str("not-permitted"),
             Self::Done(text) => write!(f, "done {text}"),
             Self::Failed(text) => write!(f, "failed {text}"),
@@ -179,6 +183,7 @@ mod tests {
             Answer::Fresh,
             Answer::NoSuchUser,
             Answer::CannotTell,
+            Answer::NotPublished,
             Answer::NotPermitted,
             Answer::Done("a b"),
             Answer::Failed("c"),

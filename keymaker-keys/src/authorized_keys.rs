@@ -13,7 +13,7 @@ use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{self, LoginDecision};
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::{KEYS_BUDGET, MAX_ANSWER, Question};
+use keymaker_core::protocol::{Answer, KEYS_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::sys::{self, ResolvedUser};
 use keymaker_core::{local_files, paths};
@@ -53,8 +53,19 @@ pub enum NoKeys {
     NeverFetched,
     /// the published keys are those of another IAM user or uid
     KeysOfAnother,
+    /// the published files show more than IAM does, and keymakerd cannot write new ones
+    NotPublished,
     /// sshd did not read the lines
     NotPrinted(io::Error),
+}
+
+/// What the published files are worth after a nudge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// they are fresh, or nobody knows better
+    Stands,
+    /// they show more than IAM does
+    DoesNotStand,
 }
 
 impl Host<'static> {
@@ -81,10 +92,14 @@ pub fn candidate(argument: &[u8], host: &Host<'_>) -> Result<UserName, NoKeys> {
     }
 }
 
-/// Has keymakerd look whether anything changed. What it published stands if it cannot.
-pub fn nudge(name: UserName, host: &Host<'_>) -> Result<(), AskError> {
+/// Has keymakerd look whether anything changed. What it published stands if it cannot tell; not if it says so (P9).
+pub fn nudge(name: UserName, host: &Host<'_>) -> Result<Published, AskError> {
     let mut buffer = [0; MAX_ANSWER];
-    client::ask(host.login_socket, &Question::Keys(name), KEYS_BUDGET, &mut buffer).map(|_| ())
+    let answer = client::ask(host.login_socket, &Question::Keys(name), KEYS_BUDGET, &mut buffer)?;
+    Ok(match answer {
+        Answer::NotPublished => Published::DoesNotStand,
+        _ => Published::Stands,
+    })
 }
 
 /// The lines for this user, each with its newline.
@@ -146,6 +161,9 @@ impl fmt::Display for NoKeys {
             Self::KeysOfAnother => {
                 f.write_str("the published keys are those of another IAM user; keymaker sync mends it")
             }
+            Self::NotPublished => f.write_str(
+                "IAM has taken something from the user, and keymakerd cannot write that down; journalctl -u keymakerd says why",
+            ),
             Self::NotPrinted(error) => write!(f, "sshd did not read the keys: {error}"),
         }
     }

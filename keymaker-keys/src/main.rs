@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use authorized_keys::{Host, NoKeys};
+use authorized_keys::{Host, NoKeys, Published};
 
 fn main() -> ExitCode {
     let argument = std::env::args_os().nth(1).unwrap_or_default();
@@ -24,8 +24,10 @@ fn main() -> ExitCode {
 
 fn print_keys(argument: &OsString, host: &Host<'_>) -> Result<(), NoKeys> {
     let name = authorized_keys::candidate(argument.as_bytes(), host)?;
-    if let Err(error) = authorized_keys::nudge(name, host) {
-        say(argument, &error);
+    match authorized_keys::nudge(name, host) {
+        Ok(Published::Stands) => {}
+        Ok(Published::DoesNotStand) => return Err(NoKeys::NotPublished),
+        Err(error) => say(argument, &error),
     }
     let lines = authorized_keys::lines(name, host, SystemTime::now())?;
     // In one piece: sshd must not take the beginning of a line for a line.

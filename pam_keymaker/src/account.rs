@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use keymaker_core::client;
 use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
-use keymaker_core::protocol::{ACCOUNT_BUDGET, MAX_ANSWER, Question};
+use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, MAX_ANSWER, Question};
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::{local_files, paths};
 use pam::constants::PamResultCode;
@@ -80,7 +80,10 @@ pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> J
         Ok(Judgement::Ours(_)) if at_login => {}
         first => return first.unwrap_or_else(|error| without_directory(&account, at_login, &error)),
     }
-    nudge(&account, host, deadline);
+    if nudge(&account, host, deadline) == Published::DoesNotStand {
+        let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
+        return Judgement::Ours(Decided::about(&account, doubt, ""));
+    }
     match read(&account, host, now) {
         // It was ours a moment ago.
         Ok(Judgement::NotOurs) => {
@@ -91,13 +94,26 @@ pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> J
     }
 }
 
-/// What is published stands if keymakerd does not answer.
-fn nudge(account: &Account<'_>, host: &Host<'_>, deadline: Instant) {
+/// What is published stands if keymakerd does not answer; not if it says so (P9).
+fn nudge(account: &Account<'_>, host: &Host<'_>, deadline: Instant) -> Published {
     let budget: Duration = deadline.saturating_duration_since(Instant::now());
-    if let Some(name) = account.user_name {
-        let mut buffer = [0; MAX_ANSWER];
-        let _ = client::ask(host.login_socket, &Question::Account(name), budget, &mut buffer);
+    let mut buffer = [0; MAX_ANSWER];
+    let asked = account
+        .user_name
+        .map(|name| client::ask(host.login_socket, &Question::Account(name), budget, &mut buffer));
+    match asked {
+        Some(Ok(Answer::NotPublished)) => Published::DoesNotStand,
+        _ => Published::Stands,
     }
+}
+
+/// What the published files are worth after a nudge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Published {
+    /// they are fresh, or nobody knows better
+    Stands,
+    /// they allow more than IAM does
+    DoesNotStand,
 }
 
 /// The decision as the published files have it now.

@@ -277,3 +277,30 @@ fn a_hung_daemon_delays_the_keys_by_the_budget_and_no_more() {
     assert!(matches!(nudge(name, &asked), Err(AskError::TimedOut)));
     assert!(started.elapsed() >= KEYS_BUDGET && started.elapsed() < KEYS_BUDGET * 2);
 }
+
+// P9
+#[test]
+fn files_that_keymakerd_says_do_not_stand_show_nothing() {
+    use std::io::{Read, Write};
+    for (answer, worth) in [
+        ("not-published\n", Published::DoesNotStand),
+        ("cannot-tell\n", Published::Stands),
+        ("fresh\n", Published::Stands),
+    ] {
+        let host = TestHost::new();
+        let socket = host.folder.join("login.sock");
+        let daemon = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut asker, _) = daemon.accept().unwrap();
+                asker.read_exact(&mut [0; "keys alice\n".len()]).unwrap();
+                asker.write_all(answer.as_bytes()).unwrap();
+            });
+            let asked = Host {
+                login_socket: &socket,
+                ..Host::this()
+            };
+            assert_eq!(nudge(UserName::parse(b"alice").unwrap(), &asked).unwrap(), worth);
+        });
+    }
+}

@@ -18,13 +18,17 @@ use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
 use super::refused::{Kind, RefusedEntry};
 use super::service::State;
 use super::{ssh_keys, verdict};
-use crate::config::Tag;
+use crate::config::{Config, Tag};
 use crate::settings::EffectiveSettings;
 
 /// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.
 pub const KEYS_TIME_STEP: u64 = 3600;
 /// Tags that carry keys: `keymaker:ssh-key-1` and so on.
 const KEY_TAG: &str = "keymaker:ssh-key-";
+/// No tag puts a home below these; `home_base` may.
+const SYSTEM_FOLDERS: [&str; 12] = [
+    "bin", "boot", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var",
+];
 
 /// The content of the files, and what was left out of it.
 pub struct Composition {
@@ -131,49 +135,21 @@ impl Composition {
     }
 
     fn add_keys(&mut self, state: &mut State, user_id: &str, name: UserName, uid: Uid) {
-        let from_tags = state.config.tags.contains(&Tag::Keys);
         let Some(user) = state.facts.users.get_mut(user_id) else {
             return;
         };
-        let mut keys = Vec::new();
-        let mut times = Vec::new();
-        if let Some(facts) = &mut user.keys {
-            if facts.published_at + KEYS_TIME_STEP <= facts.answered_at || facts.published_at == 0 {
-                facts.published_at = facts.answered_at;
-            }
-            times.push(facts.published_at);
-            for (id, clean) in facts.usable() {
-                keys.push(PublishedKey {
-                    id: id.clone(),
-                    line: clean.line.clone(),
-                    fingerprint: clean.fingerprint.clone(),
-                });
-            }
-            let unusable = facts
-                .by_id
-                .iter()
-                .filter_map(|(id, key)| Some((id, key.body.as_ref().err()?)));
-            self.unusable_keys
-                .extend(unusable.map(|(id, why)| format!("{id} of {}: {why}", user.name)));
+        if let Some(facts) = &mut user.keys
+            && (facts.published_at + KEYS_TIME_STEP <= facts.answered_at || facts.published_at == 0)
+        {
+            facts.published_at = facts.answered_at;
         }
-        let tags = user
-            .tags
-            .iter()
-            .flatten()
-            .filter(|(tag, _)| from_tags && tag.starts_with(KEY_TAG));
-        for (tag, value) in tags {
-            match ssh_keys::clean_tag(value) {
-                Ok(clean) => keys.push(PublishedKey {
-                    id: tag.clone(),
-                    line: clean.line,
-                    fingerprint: clean.fingerprint,
-                }),
-                Err(why) => self.unusable_keys.push(format!("{tag} of {}: {why}", user.name)),
-            }
-        }
+        let (keys, unusable) = keys_of(&state.config, user);
+        self.unusable_keys.extend(unusable);
         // Keys from tags alone are as old as the user's facts.
-        let Some(answered_at) = times
-            .pop()
+        let Some(answered_at) = user
+            .keys
+            .as_ref()
+            .map(|facts| facts.published_at)
             .or((!keys.is_empty()).then_some(user.answered_at - user.answered_at % KEYS_TIME_STEP))
         else {
             return;
@@ -255,6 +231,39 @@ impl Composition {
             }
         }
     }
+}
+
+/// The keys that open something for a user, and a sentence for each that cannot.
+pub(super) fn keys_of(config: &Config, user: &UserFacts) -> (Vec<PublishedKey>, Vec<String>) {
+    let from_iam = user.keys.iter().flat_map(|facts| &facts.by_id);
+    let from_iam = from_iam.map(|(id, key)| (id, key.active, key.body.clone()));
+    let from_tags = config.tags.contains(&Tag::Keys).then_some(&user.tags);
+    let from_tags = from_tags.into_iter().flatten().flatten();
+    let from_tags = from_tags
+        .filter(|(tag, _)| tag.starts_with(KEY_TAG))
+        .map(|(tag, value)| (tag, true, ssh_keys::clean_tag(value).map_err(|why| why.to_string())));
+    let (mut keys, mut unusable) = (Vec::new(), Vec::new());
+    for (id, active, body) in from_iam.chain(from_tags) {
+        match body {
+            Ok(clean) if active => keys.push(PublishedKey {
+                id: id.clone(),
+                line: clean.line,
+                fingerprint: clean.fingerprint,
+            }),
+            Ok(_) => {}
+            Err(why) => unusable.push(format!("{id} of {}: {why}", user.name)),
+        }
+    }
+    (keys, unusable)
+}
+
+/// The groups that a user would be published with now; none where the user has no entry.
+pub(super) fn groups_of(state: &mut State, user_id: &str) -> Vec<u32> {
+    let names = accept_names(state, &state.effective());
+    let ids = assign_ids(state, &names);
+    let user = state.facts.users.get(user_id);
+    user.map(|user| supplementary_groups(state, user, &names, &ids))
+        .unwrap_or_default()
 }
 
 fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> NewUser<'_> {
@@ -487,13 +496,15 @@ fn lag(user: &UserFacts, contact: Option<u64>) -> u64 {
 fn home(state: &State, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
     let own = format!("{}/{name}", state.config.home_base);
     let is_path = |path: &&str| {
-        path.starts_with('/') && path.len() > 1 && !path.split('/').any(|part| part == ".." || part == ".")
+        let mut parts = path.split('/');
+        parts.next() == Some("") && parts.all(|part| !matches!(part, "" | "." | ".."))
     };
     let tagged = user
         .tag("home")
         .filter(|_| state.config.tags.contains(&Tag::Home))
         .filter(is_path);
-    let tagged = tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(state, name, path));
+    let tagged =
+        tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(state, name, path) && !is_of_system(path));
     let home = tagged.map_or(own, str::to_owned);
     taken.insert(home.clone());
     home
@@ -505,6 +516,12 @@ fn is_home_of_another(state: &State, name: UserName, path: &str) -> bool {
         .strip_prefix(&state.config.home_base)
         .and_then(|rest| rest.strip_prefix('/'));
     below.is_some_and(|below| below != name.as_str()) || path == state.config.home_base
+}
+
+/// Where a folder of somebody's own would let them act as root: as /etc/systemd/system/ssh.service.d, say.
+fn is_of_system(path: &str) -> bool {
+    let top = path.split('/').nth(1).unwrap_or_default();
+    SYSTEM_FOLDERS.contains(&top) || top.starts_with("lib")
 }
 
 fn shell<'a>(state: &'a State, user: &'a UserFacts) -> &'a str {

@@ -38,6 +38,9 @@ pub struct UserFacts {
     pub created: u64,
     /// `None`: never seen, since the grade's listings do not tell them.
     pub tags: Option<BTreeMap<String, String>>,
+    /// When IAM last told them, unix time: most listings do not, so they may be older than the rest.
+    #[serde(default)]
+    pub tags_answered_at: u64,
     /// Full names of IAM groups; those that the settings give no meaning may be missing.
     pub groups: BTreeSet<String>,
     /// When IAM first said that this user is gone, unix time; until a second answer the user resolves but may not log in.
@@ -205,14 +208,14 @@ impl Facts {
             .map(|group| (group.id.clone(), GroupFacts::of(group)))
             .collect();
         for user in &listing.users {
-            self.learn_user(user, self.answered_at_by(listing, &user.id));
+            self.learn_user(user, self.answered_at_by(listing, &user.id), now);
         }
         let mut gone = BTreeSet::new();
         for (id, sighting) in sightings {
             match sighting {
                 Sighting::Found(user) => {
                     let same = user.id == id;
-                    self.learn_user(&user, self.answered_at_by(listing, &user.id));
+                    self.learn_user(&user, self.answered_at_by(listing, &user.id), now);
                     if !same && self.doubt(&id, listing.everyone, now) {
                         gone.insert(id);
                     }
@@ -228,7 +231,7 @@ impl Facts {
         for (id, user) in self
             .users
             .iter_mut()
-            .filter(|(_, user)| !user.heard_after(listing.began))
+            .filter(|(_, user)| !user.heard_after(listing.began, now))
         {
             match listing.memberships.get(id) {
                 None => user.learn_memberships(listing),
@@ -239,10 +242,11 @@ impl Facts {
         self.remove(gone)
     }
 
-    /// Takes in GetUser and ListGroupsForUser of one user. Returns whether anything but the time of the answer is new.
-    pub fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], now: u64) -> bool {
+    /// Takes in GetUser and ListGroupsForUser of one user, asked for at `began`. Returns whether anything but the time of the answer is
+    /// new.
+    pub fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], began: u64, now: u64) -> bool {
         let before = self.users.get(&user.id).cloned();
-        self.learn_user(user, now);
+        self.learn_user(user, began, now);
         let mut changed = false;
         for group in groups {
             let known = self.groups.insert(group.id.clone(), GroupFacts::of(group));
@@ -258,7 +262,7 @@ impl Facts {
             .filter(|(id, other)| **id != user.id && other.name == user.name)
         {
             changed |= other.doubted_since.is_none();
-            other.doubted_since.get_or_insert(now);
+            other.doubted_since.get_or_insert(began);
         }
         changed
     }
@@ -278,12 +282,12 @@ impl Facts {
         changed
     }
 
-    fn learn_user(&mut self, user: &IamUser, answered_at: u64) {
+    fn learn_user(&mut self, user: &IamUser, answered_at: u64, now: u64) {
         let facts = self
             .users
             .entry(user.id.clone())
             .or_insert_with(|| UserFacts::new(user));
-        if facts.heard_after(answered_at) {
+        if facts.heard_after(answered_at, now) {
             return;
         }
         facts.name.clone_from(&user.name);
@@ -293,7 +297,7 @@ impl Facts {
         facts.answered_at = answered_at;
         facts.ask_again = false;
         if let Some(tags) = &user.tags {
-            facts.tags = Some(tags.iter().cloned().collect());
+            facts.learn_tags(tags, answered_at);
         }
         if let Some(groups) = &user.groups {
             facts.groups = groups.iter().cloned().collect();
@@ -331,6 +335,7 @@ impl UserFacts {
             path: user.path.clone(),
             created: user.created,
             tags: None,
+            tags_answered_at: 0,
             groups: BTreeSet::new(),
             doubted_since: None,
             answered_at: 0,
@@ -340,15 +345,18 @@ impl UserFacts {
         }
     }
 
-    /// Whether a nudge got a later answer than this one: a pass that began earlier must not undo a revocation (P9).
-    fn heard_after(&self, answered_at: u64) -> bool {
-        self.answered_at > answered_at || self.doubted_since.is_some_and(|since| since > answered_at)
+    /// Whether a nudge got a later answer than this one: a pass that began earlier must not undo a revocation (P9). What was heard after
+    /// `now` was heard before the clock was set back, and is older than anything.
+    fn heard_after(&self, answered_at: u64, now: u64) -> bool {
+        let later = |at: u64| at > answered_at && at <= now;
+        later(self.answered_at) || self.doubted_since.is_some_and(later)
     }
 
     /// Whether anything but the times of answers differs.
     fn differs_from(&self, before: &Self) -> bool {
         let timeless = |user: &Self| Self {
             answered_at: 0,
+            tags_answered_at: 0,
             ask_again: false,
             ..user.clone()
         };
@@ -365,6 +373,12 @@ impl UserFacts {
             .iter()
             .filter(|(_, members)| members.contains(&self.name));
         self.groups.extend(joined.map(|(group, _)| group.clone()));
+    }
+
+    /// The tags that IAM told at this unix time.
+    pub fn learn_tags(&mut self, tags: &[(String, String)], answered_at: u64) {
+        self.tags = Some(tags.iter().cloned().collect());
+        self.tags_answered_at = answered_at;
     }
 
     /// One tag's value.

@@ -24,4 +24,5 @@ pub mod store;
 pub mod sync;
 #[cfg(test)]
 mod tests;
+mod unpublished;
 pub mod verdict;

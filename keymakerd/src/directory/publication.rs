@@ -49,6 +49,7 @@ impl<I: Iam + 'static> Service<I> {
     /// Publishes what is known. On an error the files stand as they were, and the next change tries again.
     pub fn publish(&self) -> Result<(), StoreError> {
         let published = self.publish_files();
+        self.state_mut().unpublished |= published.is_err();
         self.write_status();
         published
     }

@@ -19,6 +19,8 @@ use crate::config::Prefetch;
 const MOST_SIGHTINGS: usize = 50;
 /// A denied listing is tried again after this long.
 const GRADE_TTL: std::time::Duration = std::time::Duration::from_secs(3600);
+/// In a pass, tags are asked for again after this long, in seconds. A login asks after `authz_ttl`.
+const TAGS_TTL: u64 = 3600;
 /// Users who logged in within this time have their keys kept fresh, in seconds.
 const SEEN: u64 = 30 * 86_400;
 
@@ -77,7 +79,10 @@ impl<I: Iam + 'static> Service<I> {
         let listing = self.list(&accounts.people, began).await?;
         let missing = self.state().facts.missing_from(&listing);
         let sightings = self.look_for(&accounts.people, missing).await;
-        let gone = self.state_mut().facts.learn_listing(&listing, sightings, began);
+        let gone = self
+            .state_mut()
+            .facts
+            .learn_listing(&listing, sightings, self.clock.unix());
         if !gone.is_empty() {
             info!(users = ?gone, "IAM no longer has these users");
         }
@@ -264,23 +269,28 @@ impl<I: Iam + 'static> Service<I> {
         sightings
     }
 
-    /// Listings of grades 2 and 3 do not tell tags. Where they matter, a user is published once theirs are known.
+    /// Listings of grades 2 and 3 do not tell tags. Where they matter, a user is published once theirs are known, and some of the oldest are
+    /// asked for again in each pass: cron and sudo go by what is published.
     async fn learn_tags(&self, people: &I) {
         if self.state().config.tags.is_empty() {
             return;
         }
-        let unknown = |state: &State| {
-            let users = state.facts.users.values().filter(|user| user.tags.is_none());
-            users
-                .take(MOST_SIGHTINGS)
-                .map(|user| user.name.clone())
-                .collect::<Vec<_>>()
+        let now = self.clock.unix();
+        let oldest = |state: &State| {
+            let unknown = |user: &&UserFacts| user.tags.is_none() || now >= user.tags_answered_at + TAGS_TTL;
+            let mut users: Vec<&UserFacts> = state.facts.users.values().filter(unknown).collect();
+            users.sort_by_key(|user| user.tags_answered_at);
+            let names = users.into_iter().take(MOST_SIGHTINGS).map(|user| user.name.clone());
+            names.collect::<Vec<_>>()
         };
-        let names = unknown(&self.state());
+        let names = oldest(&self.state());
         for name in names {
+            let began = self.clock.unix();
             let Ok(user) = people.user(&name).await else { continue };
-            if let (Some(facts), Some(tags)) = (self.state_mut().facts.users.get_mut(&user.id), user.tags) {
-                facts.tags = Some(tags.into_iter().collect());
+            if let (Some(facts), Some(tags)) = (self.state_mut().facts.users.get_mut(&user.id), user.tags)
+                && facts.tags_answered_at <= began
+            {
+                facts.learn_tags(&tags, began);
             }
         }
     }

@@ -146,6 +146,17 @@ impl Host {
         keys.user(name(login)).unwrap().map_or(0, |user| user.keys.len())
     }
 
+    /// Whether nothing new can be published.
+    fn fill_disk(&self, full: bool) {
+        for aside in [".directory.new", ".keys.new"] {
+            let aside = self.folder.join("public").join(aside);
+            match full {
+                true => std::fs::create_dir(aside).unwrap(),
+                false => std::fs::remove_dir(aside).unwrap(),
+            }
+        }
+    }
+
     fn restart(&mut self, settings: &str) {
         self.service = start(&self.folder, settings, &self.iam);
         self.service.publish().unwrap();
@@ -566,5 +577,108 @@ fn members_of_sudo_iam_group_get_keymaker_sudo_and_mapped_local_groups() {
         let groups = host.groups("alice");
         assert!(groups.contains(&997) && groups.contains(&27), "{groups:?}");
         assert!(host.directory().header().allows_local_gid(997));
+    });
+}
+
+// P9
+#[test]
+fn while_the_disk_is_full_whoever_iam_has_taken_something_from_is_not_let_in_and_everybody_else_is() {
+    on_one_thread(async {
+        let host = host("require_iam_group = \"prod_ssh_users\"");
+        for other in ["inactive", "left", "deleted", "excluded"] {
+            host.iam.add_user(other, &format!("AIDA{}", other.to_uppercase()), 100);
+            host.iam.add_key(other, &format!("APKA{other}"), KEY);
+            host.iam.join(other, "keymaker_devs");
+        }
+        for all in ["alice", "inactive", "left", "deleted", "excluded"] {
+            host.iam.join(all, "prod_ssh_users");
+        }
+        host.service.pass().await;
+        for all in ["alice", "inactive", "left", "deleted", "excluded"] {
+            assert_eq!(host.service.refresh_keys(name(all)).await, Answer::Fresh);
+        }
+        host.fill_disk(true);
+        host.iam.set_key_active("inactive", "APKAinactive", false);
+        host.iam.leave("left", "keymaker_devs");
+        host.iam.leave("excluded", "prod_ssh_users");
+        host.iam.delete_user("deleted");
+        host.pass_time(61);
+        // The second time all of it is in memory, and still not on disk.
+        for _ in 0..2 {
+            for lost in ["inactive", "left", "deleted", "excluded"] {
+                let answer = host.service.refresh_keys(name(lost)).await;
+                assert_eq!(answer, Answer::NotPublished, "{lost}");
+            }
+            assert_eq!(host.service.refresh_keys(name("alice")).await, Answer::CannotTell);
+        }
+        host.fill_disk(false);
+        assert_eq!(host.service.refresh_keys(name("inactive")).await, Answer::Fresh);
+        assert_eq!((host.keys("inactive"), host.keys("alice")), (0, 1));
+        assert_eq!(
+            host.decision("excluded"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+    });
+}
+
+// P9
+#[test]
+fn a_pass_that_does_not_tell_tags_does_not_make_them_young() {
+    on_one_thread(async {
+        let host = host("tags = [\"expires\"]");
+        host.service.pass().await;
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        host.iam.change_user("alice", |alice| {
+            alice.tags = Some(vec![("expires".into(), "2020-01-01".into())]);
+        });
+        host.pass_time(61);
+        host.service.pass().await;
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Refused(Refusal::Expired)));
+        host.iam.change_user("alice", |alice| alice.tags = Some(Vec::new()));
+        host.pass_time(3600);
+        host.service.pass().await;
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Allowed),
+            "a pass reads old tags anew"
+        );
+    });
+}
+
+// P2
+#[test]
+fn no_tag_makes_a_folder_of_the_systems_or_of_somebody_elses_a_home() {
+    on_one_thread(async {
+        let host = host("tags = [\"home\"]");
+        let refused = [
+            "/etc/systemd/system/ssh.service.d",
+            "/root",
+            "/run/systemd/system/x.d",
+            "/lib64/x",
+            "/home",
+            "/home/bob",
+            "//home/bob",
+            "/home//bob",
+            "/srv/../home/bob",
+            "/srv/alice/",
+            "srv/alice",
+            "/",
+        ];
+        for (tag, home) in refused
+            .map(|tag| (tag, "/home/alice"))
+            .into_iter()
+            .chain([("/srv/alice", "/srv/alice")])
+        {
+            let tags = vec![("home".to_owned(), tag.to_owned())];
+            host.iam.change_user("alice", |alice| alice.tags = Some(tags));
+            host.pass_time(3600);
+            host.service.pass().await;
+            let mut buffer = [0; MAX_USER_RECORD];
+            let directory = host.directory();
+            let alice = directory.user_by_name(name("alice"), &mut buffer).unwrap().unwrap();
+            assert_eq!(alice.home, home, "{tag}");
+        }
     });
 }

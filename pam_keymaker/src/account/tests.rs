@@ -214,6 +214,28 @@ fn what_the_nudge_changed_is_what_counts() {
     });
 }
 
+// P9
+#[test]
+fn who_has_lost_something_that_cannot_be_published_is_not_let_in() {
+    let host = TestHost::new();
+    host.publish();
+    let listener = UnixListener::bind(host.file("login.sock")).unwrap();
+    for (answer, decision) in [
+        ("not-published\n", CannotTell(Doubt::NotPublished)),
+        ("cannot-tell\n", Allowed),
+    ] {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use std::io::{Read, Write};
+                let (mut asker, _) = listener.accept().unwrap();
+                asker.read_exact(&mut [0; "account alice\n".len()]).unwrap();
+                asker.write_all(answer.as_bytes()).unwrap();
+            });
+            assert_eq!(decided(&host, "alice", "sshd"), Some(decision));
+        });
+    }
+}
+
 // P6
 #[test]
 fn a_user_who_resolves_only_since_the_nudge_gets_in() {

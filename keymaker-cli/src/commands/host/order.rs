@@ -28,7 +28,7 @@ pub fn give(order: Question) -> Result<String, HostError> {
         Ok(Answer::Done(text)) => Ok(text.to_owned()),
         Ok(Answer::Failed(text)) => Err(HostError::Refused(text.to_owned())),
         Ok(Answer::NotPermitted) => Err(HostError::NotRoot),
-        Ok(Answer::Fresh | Answer::NoSuchUser | Answer::CannotTell) => {
+        Ok(Answer::Fresh | Answer::NoSuchUser | Answer::CannotTell | Answer::NotPublished) => {
             Err(HostError::NoAnswer(AskError::Unintelligible))
         }
         Err(AskError::NotListening(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {

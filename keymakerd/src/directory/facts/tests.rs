@@ -88,7 +88,7 @@ fn a_user_seen_again_is_doubted_no_longer() {
     let mut facts = learned(&many(1));
     facts.learn_gone("user0", 200);
     assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
-    facts.learn_answers(&user("user0", "AIDA0"), &[], 201);
+    facts.learn_answers(&user("user0", "AIDA0"), &[], 201, 201);
     assert_eq!(
         (facts.users["AIDA0"].doubted_since, facts.users["AIDA0"].answered_at),
         (None, 201)
@@ -99,7 +99,7 @@ fn a_user_seen_again_is_doubted_no_longer() {
 #[test]
 fn a_user_made_again_under_the_same_name_is_another_and_the_first_is_doubted() {
     let mut facts = learned(&many(1));
-    facts.learn_answers(&user("user0", "AIDANEW"), &[], 200);
+    facts.learn_answers(&user("user0", "AIDANEW"), &[], 200, 200);
     assert_eq!(facts.users["AIDA0"].doubted_since, Some(200));
     assert_eq!(facts.user_named("user0").map(|(id, _)| id.as_str()), Some("AIDANEW"));
 }
@@ -108,7 +108,7 @@ fn a_user_made_again_under_the_same_name_is_another_and_the_first_is_doubted() {
 #[test]
 fn a_pass_that_began_before_a_nudge_does_not_undo_what_the_nudge_learned() {
     let mut facts = Facts::of_account("1".into());
-    facts.learn_answers(&user("alice", "AIDAA"), &[], 150);
+    facts.learn_answers(&user("alice", "AIDAA"), &[], 150, 150);
     facts.learn_gone("alice", 151);
     facts.learn_listing(&listing(100, &[("alice", "AIDAA")], true), Vec::new(), 160);
     assert_eq!(
@@ -186,5 +186,19 @@ fn a_group_missing_from_the_listing_is_to_be_asked_for() {
     assert_eq!(
         (missing[0].id.as_str(), missing[0].name.as_str()),
         ("AGPA1", "keymaker_devs")
+    );
+}
+
+// P9
+#[test]
+fn after_the_clock_was_set_back_iam_is_believed_again() {
+    let mut facts = learned(&many(1));
+    facts.learn_gone("user0", 100);
+    let listing = listing(50, &[("renamed", "AIDA0")], true);
+    facts.learn_listing(&listing, Vec::new(), 51);
+    let user = &facts.users["AIDA0"];
+    assert_eq!(
+        (user.name.as_str(), user.doubted_since, user.answered_at),
+        ("renamed", None, 50)
     );
 }
