@@ -1,10 +1,13 @@
 //! The commands that look after a host, one file each, and what they may fail with. Linux only.
 
+pub mod doctor;
 pub mod get;
 pub mod order;
+mod probe;
 pub mod release;
 pub mod status;
 pub mod who_was;
+pub mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +51,18 @@ pub enum HostCommand {
         /// A user id, such as `ls -n` shows it.
         uid: u32,
     },
+    /// Show each gate between USER and a shell, with its evidence; the first closed one is the answer.
+    ///
+    /// Exit status: 0 if the user may log in, 1 if not. As root it asks what a login asks, and sees sshd's settings.
+    Why {
+        /// A login name.
+        #[arg(add = ArgValueCompleter::new(completion::users))]
+        user: String,
+    },
+    /// Look for whatever keeps IAM users from logging in, or lets in whom it should not, and say what mends it. (root)
+    ///
+    /// Exit status: 0 if there is no finding, 1 if there is one. Notes are no findings.
+    Doctor,
     /// Forget users, ids and settings, and rest: the last step before this host becomes an image. (root)
     Reset,
     /// Print the lines that sshd is shown for USER. (root)
@@ -89,8 +104,14 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<ExitCode, HostError
         HostCommand::GetAuthorizedKeys { user } => get::authorized_keys(login_name(user)?, output)?,
         HostCommand::GetUid { user } => get::uid(login_name(user)?, output)?,
         HostCommand::GetGroups { user } => get::groups(login_name(user)?, output)?,
+        HostCommand::Why { user } => return why::run(user, output).map(status_of),
+        HostCommand::Doctor => return doctor::run(output).map(status_of),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn status_of(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn login_name(text: &str) -> Result<UserName, HostError> {

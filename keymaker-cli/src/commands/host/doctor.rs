@@ -1,0 +1,90 @@
+//! `keymaker doctor`: what keeps IAM users from logging in here, or lets in whom it should not, and the command that mends it.
+//!
+//! Each file below looks at one part of the host and changes nothing, but for a sync that root's doctor orders, so that every IAM
+//! action is tried. A finding is a fault; a note is by design, and worth knowing.
+
+mod daemon;
+mod files;
+mod iam;
+mod logins;
+mod names;
+
+use serde_json::{Value, json};
+
+use super::{HostError, probe};
+use crate::output::{Output, Paint, Progress};
+
+/// Something that is not as it should be.
+#[derive(Debug)]
+pub struct Finding {
+    /// What is found.
+    what: String,
+    /// Why it matters.
+    why: &'static str,
+    /// The command that mends it.
+    remedy: String,
+}
+
+/// Everything found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    findings: Vec<Finding>,
+    notes: Vec<String>,
+}
+
+impl Findings {
+    /// A fault.
+    fn fault(&mut self, what: impl Into<String>, why: &'static str, remedy: impl Into<String>) {
+        self.findings.push(Finding {
+            what: what.into(),
+            why,
+            remedy: remedy.into(),
+        });
+    }
+
+    /// Something worth knowing.
+    fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+}
+
+/// Looks at everything; returns whether nothing was found.
+pub fn run(output: &Output) -> Result<bool, HostError> {
+    if !probe::is_root() {
+        return Err(HostError::NotRoot);
+    }
+    let progress = Progress::begin("looking");
+    let mut found = Findings::default();
+    daemon::look(&mut found);
+    iam::look(&mut found);
+    names::look(&mut found);
+    logins::look(&mut found);
+    files::look(&mut found);
+    drop(progress);
+    print(&found, output);
+    Ok(found.findings.is_empty())
+}
+
+fn print(found: &Findings, output: &Output) {
+    let mut text = String::new();
+    for finding in &found.findings {
+        text += &format!(
+            "{} {}\n        why it matters: {}\n        what mends it:  {}\n",
+            output.paint(Paint::Bad, "FINDING"),
+            finding.what,
+            finding.why,
+            finding.remedy
+        );
+    }
+    for note in &found.notes {
+        text += &format!("{}    {note}\n", output.paint(Paint::Doubtful, "note"));
+    }
+    text += &match found.findings.len() {
+        0 => output.paint(Paint::Good, "No finding: this host is healthy."),
+        1 => "1 finding.".to_owned(),
+        count => format!("{count} findings."),
+    };
+    let value = |finding: &Finding| json!({ "what": finding.what, "why": finding.why, "remedy": finding.remedy });
+    let findings: Vec<Value> = found.findings.iter().map(value).collect();
+    output.print(&text, &json!({ "findings": findings, "notes": found.notes }));
+}

@@ -1,0 +1,168 @@
+//! Files: owners, modes, room, labels; and the system users and groups that own them.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use keymaker_core::directory_file::Directory;
+use keymaker_core::keys_file::KeysFile;
+use keymaker_core::paths;
+
+use super::super::probe::{local_line, run};
+use super::Findings;
+
+const KEYMAKERD: &str = "keymakerd";
+
+/// Path, owner, mode: as packaged, or as keymakerd makes it.
+const EXPECTED: [(&str, &str, u32); 10] = [
+    ("/var/lib/keymaker", KEYMAKERD, 0o755),
+    (paths::PUBLIC, KEYMAKERD, 0o755),
+    (paths::DIRECTORY, KEYMAKERD, 0o644),
+    (paths::KEYS, KEYMAKERD, 0o644),
+    (paths::PRIVATE, KEYMAKERD, 0o700),
+    ("/run/keymaker", KEYMAKERD, 0o755),
+    (paths::KEYMAKERD_TOML, "root", 0o644),
+    ("/usr/libexec/keymaker", "root", 0o755),
+    ("/usr/libexec/keymaker/keymaker-keys", "root", 0o755),
+    (paths::REFUSAL, "root", 0o755),
+];
+
+/// Looks at the files.
+pub fn look(found: &mut Findings) {
+    system_accounts(found);
+    for (path, owner, mode) in EXPECTED {
+        owner_and_mode(found, path, owner, mode);
+    }
+    published(found);
+    sudo_rule_mode(found);
+    room(found);
+    selinux(found);
+}
+
+fn uid_of(user: &str) -> Option<u32> {
+    local_line(paths::PASSWD, user)?.split(':').nth(2)?.parse().ok()
+}
+
+fn system_accounts(found: &mut Findings) {
+    let why = "keymakerd, the keys command or sshd's Match block goes by it";
+    for (file, name) in [
+        (paths::PASSWD, KEYMAKERD),
+        (paths::PASSWD, paths::KEYMAKER_KEYS),
+        (paths::GROUP, paths::KEYMAKER_KEYS),
+        (paths::GROUP, paths::KEYMAKER_USERS),
+        (paths::GROUP, paths::KEYMAKER_SUDO),
+    ] {
+        if local_line(file, name).is_none() {
+            let what = format!("{file} has no {name}");
+            found.fault(
+                what,
+                why,
+                "systemd-sysusers; systemctl restart keymakerd; keymaker sync",
+            );
+        }
+    }
+}
+
+fn owner_and_mode(found: &mut Findings, path: &str, owner: &str, mode: u32) {
+    let Some(uid) = uid_of(owner) else { return };
+    let Ok(metadata) = std::fs::metadata(path) else {
+        if path.starts_with("/usr/") {
+            let why = "sshd cannot ask for the keys of IAM users";
+            found.fault(
+                format!("{path} is not there"),
+                why,
+                "apt-get install -y --reinstall keymaker",
+            );
+        }
+        return;
+    };
+    let open = metadata.mode() & 0o7777;
+    if metadata.uid() != uid {
+        let what = format!("{path} belongs to uid {}, not to {owner}", metadata.uid());
+        found.fault(
+            what,
+            "whoever owns it decides who logs in, so nobody believes it",
+            format!("chown {owner} {path}"),
+        );
+    }
+    if open & !mode != 0 {
+        let what = format!("{path} has mode {open:04o}, not {mode:04o}");
+        let why =
+            "others than its owner may write or read it, so sshd and the modules do not believe it, or secrets leak";
+        found.fault(what, why, format!("chmod {mode:04o} {path}"));
+    } else if mode & !open & 0o555 != 0 {
+        let what = format!("{path} has mode {open:04o}, not {mode:04o}");
+        let why = "programs that must read or run it cannot";
+        found.fault(what, why, format!("chmod {mode:04o} {path}"));
+    }
+}
+
+fn published(found: &mut Findings) {
+    let remedy = "systemctl stop keymakerd; rm -f /var/lib/keymaker/public/directory /var/lib/keymaker/public/keys; systemctl start \
+                  keymakerd; keymaker sync";
+    if let Err(error) = Directory::open(Path::new(paths::DIRECTORY)) {
+        let what = format!("{} is not to be used: {error}", paths::DIRECTORY);
+        found.fault(what, "no user from IAM exists on this host", remedy);
+    }
+    if let Err(error) = KeysFile::open(Path::new(paths::KEYS)) {
+        let what = format!("{} is not to be used: {error}", paths::KEYS);
+        found.fault(what, "no key from IAM opens a login", remedy);
+    }
+}
+
+fn sudo_rule_mode(found: &mut Findings) {
+    let rule = "/etc/sudoers.d/keymaker";
+    let Ok(metadata) = std::fs::metadata(rule) else { return };
+    if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+        let what = format!(
+            "{rule} can be written by others than root (mode {:04o})",
+            metadata.mode() & 0o7777
+        );
+        found.fault(
+            what,
+            "sudo ignores it, or somebody becomes root by it",
+            format!("chown root:root {rule}; chmod 0440 {rule}"),
+        );
+    }
+}
+
+fn room(found: &mut Findings) {
+    for (path, why) in [
+        (
+            "/var/lib/keymaker",
+            "keymakerd cannot publish what it learns: a revocation stays unseen",
+        ),
+        ("/home", "new users get no home"),
+    ] {
+        if let Ok(room) = rustix::fs::statvfs(path) {
+            let read_only = room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+            if read_only {
+                found.fault(
+                    format!("{path} is mounted read-only"),
+                    why,
+                    format!("mount -o remount,rw {path}"),
+                );
+            } else if room.f_bavail.saturating_mul(room.f_frsize) < 1 << 20 {
+                found.fault(format!("{path} has no room left"), why, format!("df -h {path}"));
+            }
+        }
+    }
+}
+
+/// Every domain that uses NSS may read sssd_public_t; nothing else of /var/lib.
+fn selinux(found: &mut Findings) {
+    let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
+    if !enforcing {
+        return;
+    }
+    let label = run("stat", &["-c", "%C", paths::PUBLIC]).unwrap_or_default();
+    if !label.contains("sssd_public_t") {
+        let what = format!("{} is labelled {label}, not sssd_public_t", paths::PUBLIC);
+        let why = "SELinux keeps confined programs, sshd among them, from reading it";
+        let remedy = format!(
+            "semanage fcontext -a -t sssd_public_t '{}(/.*)?'; restorecon -R {}",
+            paths::PUBLIC,
+            paths::PUBLIC
+        );
+        found.fault(what, why, remedy);
+    }
+}

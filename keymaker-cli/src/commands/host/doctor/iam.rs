@@ -1,0 +1,149 @@
+//! IAM, by trying: keymakerd is ordered to ask about everybody, and says what did not answer.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use keymaker_core::directory_file::Directory;
+use keymaker_core::login::{last_contact, older_than};
+use keymaker_core::paths;
+use keymaker_core::protocol::Question;
+use keymaker_core::sys::LocalStream;
+use serde_json::Value;
+
+use super::super::order;
+use super::Findings;
+
+/// Looks at what IAM says, and does not say.
+pub fn look(found: &mut Findings) {
+    if LocalStream::connect(Path::new(paths::LOGIN_SOCKET)).is_ok() {
+        // What comes of it stands in the status, by action.
+        let _ = order::give(Question::Sync);
+    }
+    contact(found);
+    let status = std::fs::read_to_string(paths::STATUS).ok();
+    let Some(status) = status.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
+        let why = "'keymaker status' and monitoring know nothing";
+        found.fault(
+            format!("{} cannot be read", paths::STATUS),
+            why,
+            "systemctl restart keymakerd",
+        );
+        return;
+    };
+    outages(found, &status);
+    settings(found, &status);
+    refused(found, &status);
+}
+
+fn contact(found: &mut Findings) {
+    let max_stale = Directory::open(Path::new(paths::DIRECTORY)).map(|directory| directory.header().max_stale);
+    let max_stale = Duration::from_secs(max_stale.unwrap_or(86_400).into());
+    let why = "nobody from IAM may log in: a revocation might have been missed";
+    let remedy = "systemctl restart keymakerd; keymaker sync";
+    match last_contact(Path::new(paths::CONTACT)) {
+        None => found.fault("this host has not reached IAM yet", why, remedy),
+        Some(contact) if older_than(contact, max_stale, SystemTime::now()) => {
+            found.fault("IAM was last reached longer than max_stale ago", why, remedy);
+        }
+        Some(_) => {}
+    }
+}
+
+fn list<'a>(status: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    status.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn word<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn outages(found: &mut Findings, status: &Value) {
+    let role = match word(status, "role") {
+        "" => "ROLE",
+        role => role,
+    };
+    let mut any = false;
+    for outage in list(status, "outages") {
+        any = true;
+        let why = word(outage, "why");
+        let remedy = if why.contains("denied") {
+            format!(
+                "keymaker configure --instance-iam-role {role}   (with an administrator's AWS credentials); keymaker sync"
+            )
+        } else if ["expired", "Signature", "clock"].iter().any(|sign| why.contains(sign)) {
+            "timedatectl set-ntp true; chronyc makestep; keymaker sync".to_owned()
+        } else {
+            "curl -sSI https://iam.amazonaws.com; keymaker sync  # route, proxy, region and endpoints in keymakerd.toml"
+                .to_owned()
+        };
+        let what = format!("{} does not answer: {why}", word(outage, "action"));
+        found.fault(
+            what,
+            "what it would say is not known here; after max_stale, logins stop",
+            remedy,
+        );
+    }
+    if let (false, Some(failure)) = (any, status.get("last_failure").and_then(Value::as_str)) {
+        let why = "changes in IAM are not seen; after max_stale, logins stop";
+        found.fault(format!("the last pass failed: {failure}"), why, "keymaker sync");
+    }
+    if let Some(needs) = status.get("better_grade_needs").and_then(Value::as_str) {
+        found.note(format!(
+            "the grade is {}; a better one needs {needs}",
+            status.get("grade").unwrap_or(&Value::Null)
+        ));
+    }
+}
+
+fn settings(found: &mut Findings, status: &Value) {
+    if status.get("settings_known") == Some(&Value::Bool(false)) {
+        found.fault(
+            "the settings in the role's description have never been read",
+            "nobody from IAM may log in: a group might be required",
+            "keymaker sync  # the role needs iam:GetRole on itself; or role_settings = false in keymakerd.toml",
+        );
+    }
+    for pending in list(status, "pending_settings") {
+        let what = format!(
+            "a change of settings is held back: {}",
+            pending.as_str().unwrap_or_default()
+        );
+        let why = "whoever may write the role's description would decide who logs in here";
+        found.fault(what, why, "keymaker accept-settings");
+    }
+    for problem in list(status, "settings_problems") {
+        let what = format!(
+            "a setting in the role's description is ignored: {}",
+            problem.as_str().unwrap_or_default()
+        );
+        let remedy = "aws iam update-role --role-name ROLE --description … && keymaker sync  # with an administrator's AWS credentials";
+        found.fault(what, "it does not say what it was meant to say", remedy);
+    }
+    if status.get("halted") == Some(&Value::Bool(true)) {
+        let why = "after 'keymaker reset' nobody from IAM may log in";
+        found.fault("keymakerd rests", why, "systemctl restart keymakerd");
+    }
+}
+
+/// Whoever is refused for a local or reserved name is refused by design; two who want one name or id need an administrator.
+fn refused(found: &mut Findings, status: &Value) {
+    for entry in list(status, "refused_entries") {
+        let (kind, name, why) = (word(entry, "kind"), word(entry, "iam_name"), word(entry, "why"));
+        let what = format!("IAM {kind} {name} is refused: {why}");
+        let clash = why.contains("also the Unix name") || why.contains("the id ");
+        match clash {
+            true => found.fault(
+                what,
+                "the user or group does not exist on this host, and files may change hands between hosts",
+                "keymaker sync  # after one of the two is renamed or deleted in IAM",
+            ),
+            false => found.note(what),
+        }
+    }
+    for key in list(status, "unusable_keys") {
+        found.note(format!("an SSH key is not used: {}", key.as_str().unwrap_or_default()));
+    }
+    for user in list(status, "may_not_log_in") {
+        found.note(format!("{} may not log in: {}", word(user, "name"), word(user, "why")));
+    }
+}

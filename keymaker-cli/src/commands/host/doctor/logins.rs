@@ -1,0 +1,195 @@
+//! Whether logins go by us: PAM stacks, sshd's settings with its command line, sudo, what a predecessor left.
+
+use std::path::Path;
+
+use keymaker_core::paths;
+
+use super::super::probe::{local_line, pam, run, sshd};
+use super::super::published_names;
+use super::Findings;
+
+const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
+const NEW_DROP_IN: &str =
+    "/usr/libexec/keymaker/sshd-drop-in > /etc/ssh/sshd_config.d/50-keymaker.conf && systemctl reload ssh";
+
+/// Looks at how users get in.
+pub fn look(found: &mut Findings) {
+    pam_stacks(found);
+    sshd_settings(found);
+    sudo(found);
+    predecessor(found);
+}
+
+fn pam_stacks(found: &mut Findings) {
+    let stacks = [
+        (
+            "account",
+            "whoever may not log in (required group, deleted, stale) is let in by PAM",
+        ),
+        ("session", "IAM users get no home, and a foreign key is not noticed"),
+    ];
+    for (kind, why) in stacks {
+        if let Some(defeat) = pam::what_defeats_us(&pam::stack(Path::new("/etc/pam.d"), "sshd", kind)) {
+            found.fault(
+                format!(
+                    "the {kind} stack of sshd does not go by pam_keymaker.so: {}",
+                    defeat.said()
+                ),
+                why,
+                match defeat {
+                    pam::Defeat::DecidedBefore(_) => {
+                        format!("sed -i '1i {kind} {} pam_keymaker.so' /etc/pam.d/sshd", pam::CONTROL)
+                    }
+                    _ => "DEBIAN_FRONTEND=noninteractive pam-auth-update --force --package".to_owned(),
+                },
+            );
+        }
+    }
+    let folders = ["x86_64-linux-gnu/security", "aarch64-linux-gnu/security", "security"];
+    let places = folders.iter().flat_map(|folder| {
+        [
+            format!("/usr/lib/{folder}"),
+            format!("/lib/{folder}"),
+            format!("/lib64/{folder}"),
+        ]
+    });
+    if !places
+        .into_iter()
+        .any(|folder| Path::new(&folder).join("pam_keymaker.so").exists())
+    {
+        found.fault(
+            "pam_keymaker.so is in no folder where libpam looks",
+            "the PAM stacks skip it: nobody is refused by them, and nobody gets a home",
+            "apt-get install -y --reinstall libpam-keymaker",
+        );
+    }
+}
+
+fn sshd_settings(found: &mut Findings) {
+    if let Err(why) = run("/usr/sbin/sshd", &["-t"]) {
+        found.fault(
+            format!("sshd does not accept its configuration: {why}"),
+            "sshd does not come back after the next restart or boot",
+            "sshd -t; editor /etc/ssh/sshd_config",
+        );
+        return;
+    }
+    if sshd::listener_options().is_none() {
+        let socket = run("systemctl", &["is-active", "ssh.socket"]).is_ok();
+        if !socket {
+            found.fault("sshd does not run", "nobody can log in", "systemctl enable --now ssh");
+        }
+    }
+    let Some(user) = published_names().ok().and_then(|names| names.into_iter().next()) else {
+        return;
+    };
+    let settings = match sshd::effective(&user) {
+        Ok(settings) => settings,
+        Err(why) => {
+            return found.fault(
+                format!("sshd -T fails: {why}"),
+                "its settings cannot be told",
+                "sshd -T",
+            );
+        }
+    };
+    let wrong = sshd::wrong(&settings);
+    let missing = wrong.iter().any(|(keyword, ..)| *keyword == "authorizedkeyscommand");
+    for (keyword, is, right) in wrong {
+        let ours = matches!(
+            keyword,
+            "authorizedkeyscommanduser" | "authorizedkeysfile" | "trustedusercakeys" | "authenticationmethods"
+        );
+        if missing && ours {
+            continue;
+        }
+        found.fault(
+            format!("sshd has {keyword} {is} for IAM users, not {right}"),
+            match keyword {
+                "usepam" => "PAM refuses nobody, and nobody gets a home",
+                "pubkeyauthentication" => "no key opens a login",
+                "authorizedkeyscommand" => "keys in IAM open no login, and keys in a home do",
+                _ => "something else than a key from IAM opens a login of theirs",
+            },
+            remedy_for(keyword),
+        );
+    }
+}
+
+fn remedy_for(keyword: &str) -> String {
+    let options = sshd::listener_options().unwrap_or_default();
+    if options
+        .iter()
+        .any(|option| option.to_ascii_lowercase().contains(&format!("{keyword}=")))
+    {
+        return "systemctl revert ssh; systemctl restart ssh  # the option stands on sshd's command line".to_owned();
+    }
+    match keyword {
+        "usepam" | "pubkeyauthentication" => format!(
+            "sed -i -E 's/^[[:space:]]*{keyword}[[:space:]]+no/{keyword} yes/I' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf && \
+             systemctl reload ssh"
+        ),
+        "authorizedkeyscommand" if Path::new(DROP_IN).exists() && !included() => {
+            "sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh".to_owned()
+        }
+        _ => NEW_DROP_IN.to_owned(),
+    }
+}
+
+fn included() -> bool {
+    let text = std::fs::read_to_string("/etc/ssh/sshd_config").unwrap_or_default();
+    text.lines()
+        .any(|line| line.trim_start().to_ascii_lowercase().starts_with("include") && line.contains("sshd_config.d"))
+}
+
+fn sudo(found: &mut Findings) {
+    if !Path::new("/usr/sbin/visudo").exists() {
+        return;
+    }
+    let rule = "/etc/sudoers.d/keymaker";
+    let remedy = "install -m 0440 /usr/share/keymaker/sudoers /etc/sudoers.d/keymaker";
+    if !Path::new(rule).exists() {
+        let why = "sudo_iam_group has no effect: its members have no password to give";
+        found.fault(format!("{rule} is not there"), why, remedy);
+    } else if let Err(why) = run("/usr/sbin/visudo", &["-c", "-q", "-f", rule]) {
+        found.fault(
+            format!("sudo does not accept {rule}: {why}"),
+            "sudo may refuse everybody",
+            remedy,
+        );
+    }
+}
+
+/// The Python keymaker's, which answers in our place.
+fn predecessor(found: &mut Findings) {
+    let left = [
+        ("/etc/pam.d/sshd", "keymaker-create-account"),
+        ("/etc/pam.d/sshd", "pam_exec.so stdout /usr/local/bin/keymaker"),
+        ("/etc/cron.d/keymaker-group-sync", "keymaker"),
+        ("/etc/ssh/sshd_config", "keymaker-get-public-keys"),
+    ];
+    for (file, mark) in left {
+        if std::fs::read_to_string(file).is_ok_and(|text| text.contains(mark)) {
+            found.fault(
+                format!("{file} still has what the Python keymaker put there"),
+                "it makes local accounts, which win over the users from IAM",
+                match file {
+                    "/etc/cron.d/keymaker-group-sync" => format!("rm {file}"),
+                    _ => format!(
+                        "sed -i '/keymaker-get-public-keys/d;/pam_exec.so.*keymaker/d' {file} && systemctl reload ssh"
+                    ),
+                },
+            );
+        }
+    }
+    if let Some(line) = local_line(paths::GROUP, paths::KEYMAKER_USERS) {
+        let members = line.rsplit(':').next().unwrap_or_default();
+        for member in members.split(',').filter(|member| !member.is_empty()) {
+            found.fault(
+                format!("{member} is in keymaker-users by /etc/group"),
+                "sshd takes this local user for one from IAM, and their own keys open nothing",
+                format!("gpasswd -d {member} {}", paths::KEYMAKER_USERS),
+            );
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `keymaker why USER`: each gate between a name and a shell, with its evidence. The first closed gate is the answer.
+//!
+//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it.
+
+mod gates;
+
+use std::path::Path;
+
+use keymaker_core::client::ask;
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::name::UserName;
+use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, LOOKUP_BUDGET, MAX_ANSWER, Question};
+use keymaker_core::{paths, reserved_names};
+use serde_json::{Value, json};
+
+use super::{HostError, probe};
+use crate::output::{Output, Paint};
+
+/// What a gate says.
+#[derive(Debug)]
+enum State {
+    /// The user passes; the evidence.
+    Open(String),
+    /// The user does not pass; why, and what to do.
+    Closed(String, String),
+    /// It cannot be told by whoever asks.
+    Untold(String),
+}
+
+struct Gate {
+    name: &'static str,
+    state: State,
+}
+
+/// The gates passed so far; `Err` once one is closed.
+struct Walk {
+    gates: Vec<Gate>,
+}
+
+struct Shut;
+
+impl Walk {
+    fn open(&mut self, name: &'static str, evidence: impl Into<String>) {
+        let state = State::Open(evidence.into());
+        self.gates.push(Gate { name, state });
+    }
+
+    fn untold(&mut self, name: &'static str, why: impl Into<String>) {
+        let state = State::Untold(why.into());
+        self.gates.push(Gate { name, state });
+    }
+
+    fn closed<T>(&mut self, name: &'static str, why: impl Into<String>, remedy: impl Into<String>) -> Result<T, Shut> {
+        let state = State::Closed(why.into(), remedy.into());
+        self.gates.push(Gate { name, state });
+        Err(Shut)
+    }
+}
+
+/// Prints the gates; returns whether the user may log in.
+pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
+    let mut walk = Walk { gates: Vec::new() };
+    let passed = walk_all(&mut walk, user).is_ok();
+    let mut text = String::new();
+    for gate in &walk.gates {
+        let (paint, word, said) = match &gate.state {
+            State::Open(evidence) => (Paint::Good, "open  ", evidence),
+            State::Closed(why, _) => (Paint::Bad, "CLOSED", why),
+            State::Untold(why) => (Paint::Doubtful, "?     ", why),
+        };
+        text += &format!("{} {:<11} {said}\n", output.paint(paint, word), gate.name);
+    }
+    text += &match walk.gates.last().map(|gate| &gate.state) {
+        Some(State::Closed(why, remedy)) => format!("{user} may not log in here: {why}\nWhat to do: {remedy}"),
+        _ => format!("{user} may log in here."),
+    };
+    let gates: Vec<Value> = walk.gates.iter().map(gate_value).collect();
+    output.print(&text, &json!({ "user": user, "may_log_in": passed, "gates": gates }));
+    Ok(passed)
+}
+
+fn gate_value(gate: &Gate) -> Value {
+    let (state, said, remedy) = match &gate.state {
+        State::Open(evidence) => ("open", evidence, None),
+        State::Closed(why, remedy) => ("closed", why, Some(remedy)),
+        State::Untold(why) => ("unknown", why, None),
+    };
+    json!({ "gate": gate.name, "state": state, "evidence": said, "remedy": remedy })
+}
+
+fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
+    let name = legal_name(walk, text)?;
+    let directory = match Directory::open(Path::new(paths::DIRECTORY)) {
+        Ok(directory) => directory,
+        Err(error) => {
+            return walk.closed("directory", format!("{}: {error}", paths::DIRECTORY), "keymaker doctor");
+        }
+    };
+    // The nudge may have it written anew.
+    let asked = nudge(name);
+    let directory = Directory::open(Path::new(paths::DIRECTORY)).unwrap_or(directory);
+    let mut buffer = [0; MAX_USER_RECORD];
+    let user = directory.user_by_name(name, &mut buffer).ok().flatten();
+    let Some(user) = user else {
+        return not_in_directory(walk, name, asked);
+    };
+    let header = directory.header();
+    walk.open(
+        "directory",
+        format!(
+            "IAM user {} ({}) of account {}, in generation {}, read by grade {}{}",
+            user.iam_user_name,
+            user.iam_user_id,
+            header.account,
+            directory.generation(),
+            status().get("grade").unwrap_or(&Value::Null),
+            if user.seen_here { ", has logged in here" } else { "" }
+        ),
+    );
+    gates::decision(walk, &directory, &user)?;
+    gates::resolves(walk, name, &user)?;
+    gates::groups(walk, &directory, &user)?;
+    gates::keys(walk, &directory, &user)?;
+    gates::sshd_lets(walk, name)?;
+    gates::pam_lets(walk)?;
+    gates::home(walk, &user);
+    gates::shell(walk, &user)?;
+    gates::credentials(walk, name);
+    Ok(())
+}
+
+fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
+    let name = match UserName::parse(text.as_bytes()) {
+        Ok(name) => name,
+        Err(why) => return walk.closed("name", format!("{text:?}: {why}"), "rename the user in IAM"),
+    };
+    for (file, what) in [(paths::PASSWD, "a local account"), (paths::GROUP, "a local group")] {
+        if let Some(line) = probe::local_line(file, text) {
+            let why = format!("{text} is {what} ({file}: {line}), and local accounts win: IAM opens nothing for it");
+            return walk.closed("name", why, "rename the user in IAM, or remove the local account");
+        }
+    }
+    if reserved_names::is_reserved(text) {
+        return walk.closed(
+            "name",
+            format!("{text} is reserved for the system"),
+            "rename the user in IAM",
+        );
+    }
+    walk.open("name", "a legal name, and no local account's");
+    Ok(name)
+}
+
+/// Asks as a login would, as far as whoever calls may.
+fn nudge(name: UserName) -> Result<String, String> {
+    let mut buffer = [0; MAX_ANSWER];
+    let answer = match probe::is_root() {
+        true => ask(
+            Path::new(paths::LOGIN_SOCKET),
+            &Question::Keys(name),
+            ACCOUNT_BUDGET,
+            &mut buffer,
+        ),
+        false => ask(
+            Path::new(paths::LOOKUP_SOCKET),
+            &Question::Lookup(name),
+            LOOKUP_BUDGET,
+            &mut buffer,
+        ),
+    };
+    match answer {
+        Ok(Answer::NoSuchUser) => Ok("IAM says that there is no such user".to_owned()),
+        Ok(Answer::CannotTell) => Err("keymakerd cannot tell now whether IAM has the user".to_owned()),
+        Ok(_) => Ok("keymakerd does not publish the user".to_owned()),
+        Err(error) => Err(format!("keymakerd does not answer: {error}")),
+    }
+}
+
+/// Refused an entry, unknown to IAM, or nobody can tell.
+fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, String>) -> Result<T, Shut> {
+    let status = status();
+    let refused = status
+        .get("refused_entries")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let word = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    // The suffix of a name in IAM is not known here; it does not begin with a character of a Unix name in practice.
+    let meant = |iam_name: &str| {
+        iam_name
+            .split('@')
+            .next()
+            .is_some_and(|base| base.eq_ignore_ascii_case(name.as_str()))
+    };
+    for entry in refused {
+        if word(entry, "kind") == "user" && meant(&word(entry, "iam_name")) {
+            let why = format!(
+                "IAM has the user, and this host refuses it an entry: {}",
+                word(entry, "why")
+            );
+            return walk.closed(
+                "directory",
+                why,
+                "rename or delete one of the two in IAM, then: keymaker sync",
+            );
+        }
+    }
+    match asked {
+        Ok(said) => walk.closed(
+            "directory",
+            format!("not among the published users; {said}"),
+            "make the user in IAM, or see 'keymaker status' for the account and the settings that decide who is published",
+        ),
+        Err(why) => walk.closed("directory", format!("not among the published users; {why}"), "keymaker doctor"),
+    }
+}
+
+/// What keymakerd says of itself; nothing where it has not run.
+fn status() -> Value {
+    let text = std::fs::read_to_string(paths::STATUS).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}

@@ -1,0 +1,239 @@
+//! The gates of a user who is in the directory, in the order in which a login meets them. Called by [`super::run`].
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use keymaker_core::directory_file::{Directory, User};
+use keymaker_core::keys_file::KeysFile;
+use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
+use keymaker_core::name::UserName;
+use keymaker_core::{paths, sys};
+
+use super::super::get::group_names;
+use super::super::probe::{self, nsswitch, pam, sshd};
+use super::{Shut, Walk};
+
+pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<(), Shut> {
+    let header = directory.header();
+    let contact = login::last_contact(Path::new(paths::CONTACT));
+    let decision = LoginDecision::about(user, &header, contact, SystemTime::now()).and_home(user);
+    let sentence = || {
+        let sentence = decision.sentence(user.name, header.required_group).to_string();
+        let LoginDecision::CannotTell(doubt) = decision else {
+            return sentence.trim_start_matches("keymaker: ").to_owned();
+        };
+        format!("this host cannot tell now whether {} still may: {doubt}", user.name)
+    };
+    let remedy = match decision {
+        LoginDecision::Allowed => {
+            let group = match header.required_group {
+                "" => "no group is required".to_owned(),
+                group => format!("in the required IAM group {group}"),
+            };
+            walk.open("permission", format!("{group}; IAM answered within max_stale"));
+            return Ok(());
+        }
+        LoginDecision::Refused(Refusal::NotInRequiredGroup) => {
+            format!(
+                "aws iam add-user-to-group --user-name {} --group-name {}",
+                user.iam_user_name, header.required_group
+            )
+        }
+        LoginDecision::Refused(Refusal::NameHeldByAnother | Refusal::HomeOfAnother) => {
+            format!("keymaker release {}", user.name)
+        }
+        LoginDecision::Refused(Refusal::Expired) => "change the tag keymaker:expires of the IAM user".to_owned(),
+        LoginDecision::Refused(_) => "make the user again in IAM, if that is meant".to_owned(),
+        LoginDecision::CannotTell(Doubt::SettingsUnread) => {
+            "allow iam:GetRole to this host's role, or set role_settings = false in keymakerd.toml; then: keymaker sync"
+                .to_owned()
+        }
+        LoginDecision::CannotTell(_) => "keymaker doctor says what keeps IAM from answering".to_owned(),
+    };
+    let gate = match decision {
+        LoginDecision::CannotTell(_) => "freshness",
+        _ => "permission",
+    };
+    walk.closed(gate, sentence(), remedy)
+}
+
+pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Result<(), Shut> {
+    let uid = user.uid.get();
+    match sys::resolve_user(name.as_str()) {
+        Ok(Some(entry)) if entry.uid == uid => {
+            walk.open(
+                "uid",
+                format!("{uid}, as glibc resolves the name; 'keymaker who-was {uid}' names its owner"),
+            );
+            Ok(())
+        }
+        Ok(found) => {
+            let found = found.map_or("to nobody".to_owned(), |entry| format!("to uid {}", entry.uid));
+            let text = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+            let ours = nsswitch::line(&text, "passwd").is_some_and(|line| line.position("keymaker").is_some());
+            let cause = if ours {
+                ""
+            } else {
+                "; /etc/nsswitch.conf does not name keymaker"
+            };
+            walk.closed(
+                "uid",
+                format!("{uid} in the directory, but the name resolves {found}{cause}"),
+                "keymaker doctor",
+            )
+        }
+        Err(error) => walk.closed(
+            "uid",
+            format!("the name could not be resolved: {error}"),
+            "keymaker doctor",
+        ),
+    }
+}
+
+pub(super) fn groups(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<(), Shut> {
+    let uid = user.uid.get();
+    let members = sys::group_list(user.name.as_str(), uid).unwrap_or_default();
+    let marker = directory.header().keymaker_users_gid;
+    if marker == 0 || !members.contains(&marker) {
+        let why = "glibc does not give the group keymaker-users, by which sshd knows IAM users";
+        return walk.closed("groups", why, "keymaker doctor");
+    }
+    let names = group_names(directory, user.name).unwrap_or_default();
+    walk.open("groups", format!("keymaker-users {}", names.join(" ")));
+    Ok(())
+}
+
+pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<(), Shut> {
+    let iam_name = user.iam_user_name;
+    let upload = format!("keymaker upload-key --user {iam_name}");
+    let keys = match KeysFile::open(Path::new(paths::KEYS)).and_then(|file| file.user(user.name)) {
+        Ok(Some(keys)) if keys.are_of(user) => keys,
+        Ok(Some(_)) => {
+            return walk.closed(
+                "keys",
+                "the published keys are those of another IAM user",
+                "keymaker sync",
+            );
+        }
+        Ok(None) if !probe::is_root() => {
+            walk.untold(
+                "keys",
+                "this host has not fetched them yet; it does at the login, and root's 'keymaker why' does",
+            );
+            return Ok(());
+        }
+        Ok(None) => {
+            let why = "this host never fetched the user's keys, and could not just now";
+            return walk.closed("keys", why, "keymaker doctor");
+        }
+        Err(error) => return walk.closed("keys", format!("{}: {error}", paths::KEYS), "keymaker doctor"),
+    };
+    let decision = LoginDecision::Allowed.and_keys(&keys, &directory.header(), SystemTime::now());
+    if let LoginDecision::CannotTell(doubt) = decision {
+        return walk.closed("keys", doubt.to_string(), "keymaker doctor");
+    }
+    if keys.keys.is_empty() {
+        let why = format!("IAM has no active SSH key of {iam_name}");
+        return walk.closed(
+            "keys",
+            why,
+            format!("{upload}, or keymaker enable-key ID --user {iam_name}"),
+        );
+    }
+    let shown = keys.keys.iter().map(|key| {
+        let key_type = key.line.split(' ').next().unwrap_or_default();
+        format!("{} {key_type} {} (active)", key.id, key.fingerprint)
+    });
+    walk.open("keys", shown.collect::<Vec<_>>().join(", "));
+    Ok(())
+}
+
+pub(super) fn sshd_lets(walk: &mut Walk, name: UserName) -> Result<(), Shut> {
+    if !probe::is_root() {
+        walk.untold("sshd", "only root can ask sshd for its settings");
+        return Ok(());
+    }
+    let settings = match sshd::effective(name.as_str()) {
+        Ok(settings) => settings,
+        Err(why) => {
+            return walk.closed(
+                "sshd",
+                format!("sshd does not accept its configuration: {why}"),
+                "sshd -t",
+            );
+        }
+    };
+    if let Some((keyword, is, right)) = sshd::wrong(&settings).into_iter().next() {
+        return walk.closed(
+            "sshd",
+            format!("for this user sshd has {keyword} {is}, not {right}"),
+            "keymaker doctor",
+        );
+    }
+    for keyword in ["allowusers", "denyusers", "allowgroups", "denygroups"] {
+        if let Some(value) = settings.get(keyword) {
+            walk.untold("sshd", format!("sshd_config also says {keyword} {value}"));
+            return Ok(());
+        }
+    }
+    walk.open("sshd", "keys come from keymaker-keys and from nowhere else");
+    Ok(())
+}
+
+pub(super) fn pam_lets(walk: &mut Walk) -> Result<(), Shut> {
+    for kind in ["account", "session"] {
+        let defeat = pam::what_defeats_us(&pam::stack(Path::new("/etc/pam.d"), "sshd", kind));
+        if let Some(defeat) = defeat {
+            let why = format!(
+                "the {kind} stack of sshd does not go by pam_keymaker.so: {}",
+                defeat.said()
+            );
+            return walk.closed("pam", why, "keymaker doctor");
+        }
+    }
+    walk.open("pam", "account and session of sshd go by pam_keymaker.so");
+    Ok(())
+}
+
+pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
+    match std::fs::symlink_metadata(user.home) {
+        Ok(_) => walk.open("home", format!("{} is there and the user's", user.home)),
+        Err(_) => walk.open("home", format!("{} is made at the first login", user.home)),
+    }
+}
+
+pub(super) fn shell(walk: &mut Walk, user: &User<'_>) -> Result<(), Shut> {
+    if !Path::new(user.shell).exists() {
+        let why = format!("{} is not there", user.shell);
+        return walk.closed("shell", why, "install it, or set default_shell in keymakerd.toml");
+    }
+    if Path::new("/etc/nologin").exists() || Path::new("/run/nologin").exists() {
+        return walk.closed(
+            "shell",
+            "pam_nologin lets nobody but root in now",
+            "rm -f /etc/nologin /run/nologin",
+        );
+    }
+    walk.open("shell", user.shell);
+    Ok(())
+}
+
+pub(super) fn credentials(walk: &mut Walk, name: UserName) {
+    if !Path::new("/etc/keymaker/credd.toml").exists() {
+        walk.untold(
+            "credentials",
+            "credd is not set up here: what the metadata service gives, everybody gets",
+        );
+        return;
+    }
+    match probe::run("systemctl", &["is-active", "credd.service"]) {
+        Ok(_) => walk.open(
+            "credentials",
+            format!("credd runs; its chain for {name} stands in /etc/keymaker/credd.toml"),
+        ),
+        Err(_) => walk.untold(
+            "credentials",
+            "credd does not run: no credentials (systemctl start credd)",
+        ),
+    }
+}

@@ -1,0 +1,332 @@
+//! `keymaker doctor` and `keymaker why` on a host that somebody has broken, one thing at a time.
+
+use std::time::Duration;
+
+use e2e::{Host, Outcome, describe_role, iam, run, sh, until};
+
+/// What breaks a healthy host, and what the finding says.
+struct Fault {
+    breaks: &'static str,
+    finding: &'static str,
+    /// What mends it, where that is not a command of this host's: an editor, AWS.
+    by_hand: Option<&'static str>,
+}
+
+const fn fault(breaks: &'static str, finding: &'static str) -> Fault {
+    Fault {
+        breaks,
+        finding,
+        by_hand: None,
+    }
+}
+
+const fn by_hand(breaks: &'static str, finding: &'static str, mends: &'static str) -> Fault {
+    Fault {
+        breaks,
+        finding,
+        by_hand: Some(mends),
+    }
+}
+
+const NAMES: [Fault; 7] = [
+    fault(
+        "sed -i '/^passwd:/s/ keymaker//' /etc/nsswitch.conf",
+        "the line passwd of /etc/nsswitch.conf does not name keymaker",
+    ),
+    fault(
+        "sed -i '/^group:/s/ keymaker//' /etc/nsswitch.conf",
+        "the line group of /etc/nsswitch.conf does not name keymaker",
+    ),
+    fault(
+        "sed -i -E '/^passwd:/s/files keymaker/keymaker files/' /etc/nsswitch.conf",
+        "before the local files",
+    ),
+    fault(
+        "sed -i -E '/^passwd:/s/files keymaker/files [NOTFOUND=return] keymaker/' /etc/nsswitch.conf",
+        "stops at [NOTFOUND=return]",
+    ),
+    fault("echo 'initgroups: files' >> /etc/nsswitch.conf", "the line initgroups"),
+    fault(
+        "mkdir -p /run/nscd; touch /run/nscd/socket",
+        "nscd answers in our place",
+    ),
+    fault(
+        "rm /usr/lib/*/libnss_keymaker.so.2",
+        "libnss_keymaker.so.2 is in no folder",
+    ),
+];
+
+const LOGINS: [Fault; 16] = [
+    fault("sed -i /pam_keymaker/d /etc/pam.d/common-account", "the account stack"),
+    fault("sed -i /pam_keymaker/d /etc/pam.d/common-session", "the session stack"),
+    fault(
+        "sed -i -E 's/\\[.*pam_keymaker.so/optional pam_keymaker.so/' /etc/pam.d/common-account",
+        "its control is optional",
+    ),
+    fault(
+        "sed -i '1i account sufficient pam_localuser.so' /etc/pam.d/sshd",
+        "can end the stack",
+    ),
+    fault(
+        "rm /usr/lib/*/security/pam_keymaker.so",
+        "pam_keymaker.so is in no folder",
+    ),
+    by_hand(
+        "echo 'Nonsense yes' > /etc/ssh/sshd_config.d/00-x.conf",
+        "sshd does not accept",
+        "rm /etc/ssh/sshd_config.d/00-x.conf",
+    ),
+    fault(
+        "rm /etc/ssh/sshd_config.d/50-keymaker.conf; systemctl reload ssh",
+        "authorizedkeyscommand",
+    ),
+    fault(
+        "sed -i '/^Include/d' /etc/ssh/sshd_config; systemctl reload ssh",
+        "authorizedkeyscommand",
+    ),
+    fault(
+        "sed -i 's/AuthorizedKeysFile none/AuthorizedKeysFile .ssh\\/authorized_keys/' /etc/ssh/sshd_config.d/50-keymaker.conf",
+        "authorizedkeysfile",
+    ),
+    fault(
+        "echo 'UsePAM no' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+        "usepam no",
+    ),
+    fault(
+        "echo 'PubkeyAuthentication no' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+        "pubkeyauthentication no",
+    ),
+    fault(
+        "mkdir -p /run/systemd/system/ssh.service.d; printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/sshd -D -o UsePAM=no\\n' \
+         > /run/systemd/system/ssh.service.d/x.conf; systemctl daemon-reload; systemctl restart ssh",
+        "usepam no",
+    ),
+    fault("systemctl stop ssh", "sshd does not run"),
+    fault("rm /etc/sudoers.d/keymaker", "/etc/sudoers.d/keymaker is not there"),
+    fault("echo nonsense > /etc/sudoers.d/keymaker", "sudo does not accept"),
+    fault(
+        "echo '*/5 * * * * root keymaker sync_groups' > /etc/cron.d/keymaker-group-sync",
+        "the Python keymaker",
+    ),
+];
+
+const DAEMON_AND_IAM: [Fault; 11] = [
+    fault("systemctl stop keymakerd", "keymakerd does not run"),
+    fault("systemctl disable keymakerd", "not enabled"),
+    fault(
+        "systemctl stop keymakerd; mv /etc/systemd/system/keymakerd.service /tmp/ 2>/dev/null; systemctl mask keymakerd",
+        "masked",
+    ),
+    by_hand(
+        "echo 'nonsense = 1' >> /etc/keymaker/keymakerd.toml",
+        "does not accept its settings",
+        "sed -i /nonsense/d /etc/keymaker/keymakerd.toml",
+    ),
+    fault("rm /run/keymaker/lookup.sock", "lookup.sock"),
+    fault("keymaker reset", "keymakerd rests"),
+    fault(
+        "rm /run/keymaker/status.json; systemctl kill -s STOP keymakerd; systemctl kill -s CONT keymakerd",
+        "status.json",
+    ),
+    by_hand(
+        "sandbox-fault deny:ListUsers deny:GetUser deny:GetRole",
+        "denied",
+        "sandbox-fault none; keymaker sync",
+    ),
+    by_hand(
+        "sandbox-fault down",
+        "the last pass failed",
+        "sandbox-fault none; keymaker sync",
+    ),
+    by_hand(
+        "sandbox-fault down; touch -d '25 hours ago' /var/lib/keymaker/public/contact",
+        "longer than max_stale ago",
+        "sandbox-fault none; keymaker sync",
+    ),
+    fault(
+        "d='sandbox-admin aws iam update-role --role-name sandbox-instance --description'; $d keymaker_require_iam_group=prod_ssh_users; \
+         keymaker sync; $d ''; keymaker sync",
+        "a change of settings is held back",
+    ),
+];
+
+const FILES: [Fault; 11] = [
+    fault(
+        "chmod 666 /etc/keymaker/keymakerd.toml",
+        "/etc/keymaker/keymakerd.toml has mode 0666",
+    ),
+    fault(
+        "chmod 777 /var/lib/keymaker/public",
+        "/var/lib/keymaker/public has mode 0777",
+    ),
+    fault(
+        "chown root /var/lib/keymaker/public",
+        "/var/lib/keymaker/public belongs to uid 0",
+    ),
+    fault(
+        "chmod 755 /var/lib/keymaker/private",
+        "/var/lib/keymaker/private has mode 0755",
+    ),
+    fault(
+        "truncate -s 100 /var/lib/keymaker/public/directory",
+        "public/directory is not to be used",
+    ),
+    fault("rm /var/lib/keymaker/public/keys", "public/keys is not to be used"),
+    fault(
+        "chmod 775 /usr/libexec/keymaker/keymaker-keys",
+        "keymaker-keys has mode 0775",
+    ),
+    fault("rm /usr/libexec/keymaker/keymaker-keys", "keymaker-keys is not there"),
+    fault("groupdel keymaker-users", "/etc/group has no keymaker-users"),
+    fault(
+        "useradd -N local1; gpasswd -a local1 keymaker-users",
+        "local1 is in keymaker-users",
+    ),
+    fault("mount -t tmpfs -o ro tmpfs /home", "/home is mounted read-only"),
+];
+
+fn doctor() -> Outcome {
+    run("keymaker doctor --json")
+}
+
+/// What each finding says, and what mends it.
+fn findings(seen: &Outcome) -> Vec<(String, String)> {
+    let pairs = run(&format!(
+        "jq -r '.findings[] | .what, .remedy' <<'JSON'\n{}\nJSON",
+        seen.stdout
+    ))
+    .ok();
+    let lines: Vec<&str> = pairs.lines().collect();
+    lines
+        .chunks(2)
+        .map(|pair| (pair[0].to_owned(), pair[1].to_owned()))
+        .collect()
+}
+
+/// There is no network in the box: what apt would fetch lies in /sandbox/packages.
+fn applied(remedy: &str) -> String {
+    match remedy.strip_prefix("apt-get install -y --reinstall ") {
+        Some(package) => format!("DEBIAN_FRONTEND=noninteractive dpkg -i /sandbox/packages/{package}_*.deb"),
+        None => remedy.to_owned(),
+    }
+}
+
+/// What a fault may have left behind that the next one must not find.
+fn put_back() {
+    sh("umount -l /home 2>/dev/null; sandbox-fault none; rm -rf /run/nscd /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
+        sed -i '/^initgroups:/d' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
+        userdel -f local1 2>/dev/null; systemctl reset-failed; systemctl start ssh; systemctl reload ssh; true");
+}
+
+/// Breaks the host, looks, mends it by the finding's own remedy, looks again. Returns what did not go as it should.
+fn tried(fault: &Fault) -> Result<(), String> {
+    let _host = Host::fresh();
+    let before = doctor();
+    if before.status != 0 {
+        return Err(format!("not healthy before: {before}"));
+    }
+    run(fault.breaks);
+    let broken = doctor();
+    let Some((_, remedy)) = findings(&broken)
+        .into_iter()
+        .find(|(what, _)| what.contains(fault.finding))
+    else {
+        return Err(format!("not named: {broken}"));
+    };
+    if broken.status != 1 {
+        return Err(format!("a finding, and status {}", broken.status));
+    }
+    let mended = run(&fault.by_hand.map_or_else(|| applied(&remedy), str::to_owned));
+    let after = doctor();
+    match after.status {
+        0 => Ok(()),
+        _ => Err(format!("not mended by: {mended}\n{after}")),
+    }
+}
+
+fn try_all(faults: &[Fault]) {
+    let mut wrong = Vec::new();
+    for fault in faults {
+        wrong.extend(tried(fault).err().map(|why| format!("{}\n{why}", fault.breaks)));
+        put_back();
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} faults:\n{}",
+        wrong.len(),
+        faults.len(),
+        wrong.join("\n\n")
+    );
+}
+
+#[test]
+fn a_healthy_host_has_no_finding() {
+    let _host = Host::fresh();
+    let seen = doctor();
+    assert_eq!((seen.status, findings(&seen).len()), (0, 0), "{seen}");
+}
+
+#[test]
+fn every_fault_of_names_is_named_and_mended_by_its_remedy() {
+    try_all(&NAMES);
+}
+
+#[test]
+fn every_fault_of_logins_is_named_and_mended_by_its_remedy() {
+    try_all(&LOGINS);
+}
+
+#[test]
+fn every_fault_of_the_daemon_and_of_iam_is_named_and_mended_by_its_remedy() {
+    try_all(&DAEMON_AND_IAM);
+}
+
+#[test]
+fn every_fault_of_files_is_named_and_mended_by_its_remedy() {
+    try_all(&FILES);
+}
+
+/// The first closed gate, as `GATE: evidence`; empty where all are open.
+fn closed_gate(user: &str) -> String {
+    let seen = run(&format!("keymaker why {user} --json"));
+    let gate = sh(&format!(
+        "jq -r '.gates[-1] | select(.state == \"closed\") | \"\\(.gate): \\(.evidence)\"' <<'JSON'\n{}\nJSON",
+        seen.stdout
+    ));
+    assert_eq!(seen.status == 0, gate.is_empty(), "{seen}");
+    gate
+}
+
+#[test]
+fn why_names_the_first_closed_gate() {
+    let host = Host::fresh();
+    assert_eq!(closed_gate("alice"), "");
+    assert!(closed_gate("root").starts_with("name: root is a local account"));
+    assert!(closed_gate("Alice").starts_with("name: "));
+    assert!(closed_gate("nosuch").contains("IAM says that there is no such user"));
+
+    iam("create-user --user-name nokeys");
+    host.sync();
+    assert!(closed_gate("nokeys").starts_with("keys: IAM has no active SSH key"));
+
+    // Two names that are one in small letters: a clash.
+    host.add_settings("lowercase_names = true");
+    iam("create-user --user-name ALICE2");
+    iam("create-group --group-name keymaker_alice2");
+    host.reload();
+    assert!(
+        closed_gate("alice2").starts_with("directory: "),
+        "{}",
+        closed_gate("alice2")
+    );
+
+    describe_role("keymaker_require_iam_group=prod_ssh_users");
+    host.sync();
+    assert!(closed_gate("carol").starts_with("permission: carol is not in the IAM group prod_ssh_users"));
+    assert_eq!(closed_gate("alice"), "");
+
+    sh("sandbox-fault down; touch -d '25 hours ago' /var/lib/keymaker/public/contact");
+    until("the outage is told", Duration::from_secs(10), || {
+        closed_gate("alice").starts_with("freshness: ")
+    });
+}
