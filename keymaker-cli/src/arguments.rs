@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::aws::AwsOptions;
+use crate::commands::configure::ConfigureOptions;
 #[cfg(all(target_os = "linux", feature = "host"))]
 use crate::commands::host::HostCommand;
 use crate::completion;
@@ -62,6 +63,11 @@ pub enum Command {
         #[command(flatten)]
         key: KeyOfUser,
     },
+    /// Let the instances of a role read IAM, and set how their users log in. (an account's administrator)
+    ///
+    /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes nothing. What
+    /// is left out of the options is taken out of the role.
+    Configure(ConfigureOptions),
     #[cfg(all(target_os = "linux", feature = "host"))]
     #[command(flatten)]
     Host(HostCommand),

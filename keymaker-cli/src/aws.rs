@@ -50,15 +50,17 @@ where
         .build()
         .map_err(|error| AwsError::NoRuntime(error.to_string()))?;
     let _progress = Progress::begin("asking AWS");
-    runtime.block_on(async {
-        let config = load(options, None).await;
-        let config = match config.region() {
-            Some(_) => config,
-            // Once more, so that profiles that assume a role have a region for that, too.
-            None => load(options, Some(ANY_REGION)).await,
-        };
-        work(config).await
-    })
+    runtime.block_on(async { work(config(options).await).await })
+}
+
+/// The way to AWS.
+pub async fn config(options: &AwsOptions) -> SdkConfig {
+    let config = load(options, None).await;
+    match config.region() {
+        Some(_) => config,
+        // Once more, so that profiles that assume a role have a region for that, too.
+        None => load(options, Some(ANY_REGION)).await,
+    }
 }
 
 async fn load(options: &AwsOptions, region: Option<&str>) -> SdkConfig {

@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Arguments, Command};
 use crate::commands::change_key::{self, Change};
-use crate::commands::{CommandError, list_keys, upload_key};
+use crate::commands::{CommandError, configure, list_keys, upload_key};
 use crate::output::{Format, Output};
 
 fn main() -> ExitCode {
@@ -46,6 +46,7 @@ fn run(arguments: &Arguments, output: &Output) -> Result<ExitCode, CommandError>
         Command::EnableKey { key } => change(Change::Enable, key)?,
         Command::DisableKey { key } => change(Change::Disable, key)?,
         Command::DeleteKey { key } => change(Change::Delete, key)?,
+        Command::Configure(options) => configure::run(options, aws, output)?,
         #[cfg(all(target_os = "linux", feature = "host"))]
         Command::Host(command) => return Ok(commands::host::run(command, output)?),
     }

@@ -1,6 +1,7 @@
 //! One file a command, and what they all may fail with. Those about this host are in [`host`].
 
 pub mod change_key;
+pub mod configure;
 #[cfg(all(target_os = "linux", feature = "host"))]
 pub mod host;
 pub mod list_keys;
@@ -16,6 +17,8 @@ pub enum CommandError {
     Aws(AwsError),
     /// there is no key to upload
     PublicKey(PublicKeyError),
+    /// what was to be configured makes no sense
+    Configure(String),
     /// the command about this host failed
     #[cfg(all(target_os = "linux", feature = "host"))]
     Host(host::HostError),
@@ -26,6 +29,7 @@ impl std::fmt::Display for CommandError {
         match self {
             Self::Aws(error) => write!(f, "{error}"),
             Self::PublicKey(error) => write!(f, "{error}"),
+            Self::Configure(why) => f.write_str(why),
             #[cfg(all(target_os = "linux", feature = "host"))]
             Self::Host(error) => write!(f, "{error}"),
         }

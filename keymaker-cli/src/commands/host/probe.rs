@@ -13,9 +13,10 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
-        false => Err(format!("{} {}", text(&output.stderr), text(&output.stdout))
-            .trim()
-            .to_owned()),
+        false => {
+            let said = format!("{}\n{}", text(&output.stderr), text(&output.stdout));
+            Err(said.trim().replace('\n', "; "))
+        }
     }
 }
 

@@ -66,19 +66,14 @@ fn pam_stacks(found: &mut Findings) {
 }
 
 fn sshd_settings(found: &mut Findings) {
-    if let Err(why) = run("/usr/sbin/sshd", &["-t"]) {
-        found.fault(
-            format!("sshd does not accept its configuration: {why}"),
-            "sshd does not come back after the next restart or boot",
-            "sshd -t; editor /etc/ssh/sshd_config",
-        );
-        return;
+    let by_socket = run("systemctl", &["is-active", "ssh.socket"]).is_ok();
+    if sshd::listener_options().is_none() && !by_socket {
+        return found.fault("sshd does not run", "nobody can log in", "systemctl enable --now ssh");
     }
-    if sshd::listener_options().is_none() {
-        let socket = run("systemctl", &["is-active", "ssh.socket"]).is_ok();
-        if !socket {
-            found.fault("sshd does not run", "nobody can log in", "systemctl enable --now ssh");
-        }
+    if let Err(why) = run("/usr/sbin/sshd", &["-t"]) {
+        let what = format!("sshd does not accept its configuration: {why}");
+        let why = "sshd does not come back after the next restart or boot";
+        return found.fault(what, why, "sshd -t; editor /etc/ssh/sshd_config");
     }
     let Some(user) = published_names().ok().and_then(|names| names.into_iter().next()) else {
         return;

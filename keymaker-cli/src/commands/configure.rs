@@ -1,0 +1,199 @@
+//! `keymaker configure`: gives an instance's role the rights that a grade and credd's methods need, and its settings; takes them back.
+//!
+//! [`wanted`] says what should be, from the options alone; [`account`] compares that with an account and changes it. A second run
+//! changes nothing; `--dry-run` prints the changes; `--undo` leaves nothing behind.
+
+mod account;
+mod diff;
+mod templates;
+mod wanted;
+
+use clap::{Args, ValueEnum};
+use keymaker_aws::{CallerIdentity, RoleArn};
+use serde_json::{Value, json};
+
+use super::CommandError;
+use crate::aws::{self, AwsError, AwsOptions, with_aws};
+use crate::output::{Output, Paint};
+use account::{Change, ConfigureError};
+pub use wanted::Method;
+use wanted::Request;
+
+/// What the account is configured for.
+#[derive(Args, Debug)]
+pub struct ConfigureOptions {
+    /// The role of the instances, by name or ARN. It is made where it is not there.
+    #[arg(long, value_name = "NAME_OR_ARN", required_unless_present = "guard_policy")]
+    instance_iam_role: Option<String>,
+    /// How much of IAM the hosts may read: 3 members of groups, 2 everyone, 1 everyone in one call, policies included.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
+    grade: u8,
+    /// A method of credd's that the hosts use; may be repeated.
+    #[arg(long, value_enum, value_name = "METHOD")]
+    method: Vec<Method>,
+    /// The one role of the method shared-role.
+    #[arg(long, value_name = "ARN")]
+    shared_role: Option<String>,
+    /// The roles of the method user-role, with * for the user's name.
+    #[arg(long, value_name = "PATTERN", default_value = "user-*")]
+    user_role_pattern: String,
+    /// Only members of this IAM group may log in.
+    #[arg(long, value_name = "GROUP")]
+    require_iam_group: Option<String>,
+    /// What every IAM user name ends in and the Unix name does not.
+    #[arg(long, value_name = "SUFFIX")]
+    username_suffix: Option<String>,
+    /// The profile for the instances' account, where the users live in another one (the one of these credentials).
+    #[arg(long, value_name = "PROFILE")]
+    cross_account_profile: Option<String>,
+    /// The role of the users' account that hosts of another account assume.
+    #[arg(long, value_name = "NAME", default_value = "KeymakerIdResolver")]
+    id_resolver_iam_role: String,
+    /// The managed policy to make.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "KeymakerInstanceIAMReadAccess",
+        hide = true
+    )]
+    instance_iam_policy: String,
+    /// Print every change as a diff, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Take back what configure made.
+    #[arg(long)]
+    undo: bool,
+    /// Print the same as a template instead of making it.
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["dry_run", "undo"])]
+    print: Option<Template>,
+    /// Print a policy that denies changing other people's SSH keys to all but the principals of --allow.
+    #[arg(long, conflicts_with_all = ["dry_run", "undo", "print"])]
+    guard_policy: bool,
+    /// The ARN of a principal who may change everybody's SSH keys, * allowed; may be repeated.
+    #[arg(long, value_name = "ARN", requires = "guard_policy")]
+    allow: Vec<String>,
+}
+
+/// A language for infrastructure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// A CloudFormation template, JSON.
+    Cloudformation,
+    /// Terraform, in its JSON syntax (.tf.json).
+    Terraform,
+}
+
+/// Configures the account, or prints what would be done.
+pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Result<(), CommandError> {
+    if options.guard_policy {
+        let policy = wanted::guard_policy(&options.allow);
+        output.print(&format!("{policy:#}"), &policy);
+        return Ok(());
+    }
+    with_aws(aws, |users| async move {
+        let users_identity = aws::identity(&users).await?;
+        let other = match &options.cross_account_profile {
+            Some(profile) => {
+                let options = AwsOptions {
+                    profile: Some(profile.clone()),
+                    ..aws.clone()
+                };
+                Some(aws::config(&options).await)
+            }
+            None => None,
+        };
+        let instances = other.as_ref().unwrap_or(&users);
+        let instances_identity = aws::identity(instances).await?;
+        let wanted = wanted::of(&request(options, &users_identity, &instances_identity)?);
+        if let Some(template) = options.print {
+            let value = templates::print(template, &wanted);
+            output.print(&format!("{value:#}"), &value);
+            return Ok(());
+        }
+        let mut changes = Vec::new();
+        // The instances' role first: another one's trust may name it only once it is there. Undone the other way round.
+        let mut sides = vec![(instances, &wanted.instances)];
+        sides.extend(wanted.users.as_ref().map(|wanted| (&users, wanted)));
+        if options.undo {
+            sides.reverse();
+        }
+        for (config, wanted) in sides {
+            let iam = aws_sdk_iam::Client::new(config);
+            changes.extend(account::bring_about(&iam, wanted, options.undo, options.dry_run).await?);
+        }
+        print(&changes, options, output);
+        Ok(())
+    })
+}
+
+fn request(
+    options: &ConfigureOptions,
+    users: &CallerIdentity,
+    instances: &CallerIdentity,
+) -> Result<Request, ConfigureError> {
+    let text = options.instance_iam_role.clone().unwrap_or_default();
+    let role = match text.starts_with("arn:") {
+        true => text.parse::<RoleArn>(),
+        false => RoleArn::new(instances.partition.clone(), instances.account.clone(), "/", &text),
+    };
+    let role = role.map_err(|why| ConfigureError::NotARole(why.to_string()))?;
+    if *role.account() != instances.account {
+        return Err(ConfigureError::OtherAccount(role, instances.account.clone()));
+    }
+    if options.method.contains(&Method::SharedRole) && options.shared_role.is_none() {
+        return Err(ConfigureError::NoSharedRole);
+    }
+    Ok(Request {
+        users_account: (users.account != instances.account).then(|| users.account.clone()),
+        role,
+        grade: options.grade,
+        methods: options.method.clone(),
+        shared_role: options.shared_role.clone(),
+        user_role_pattern: options.user_role_pattern.clone(),
+        require_iam_group: options.require_iam_group.clone(),
+        username_suffix: options.username_suffix.clone(),
+        id_resolver_role: options.id_resolver_iam_role.clone(),
+        policy_name: options.instance_iam_policy.clone(),
+    })
+}
+
+fn print(changes: &[Change], options: &ConfigureOptions, output: &Output) {
+    let mut text = String::new();
+    for change in changes {
+        text += &format!("{}\n", change.what);
+        for line in diff::lines(&change.before, &change.after) {
+            let paint = if line.starts_with('+') { Paint::Good } else { Paint::Bad };
+            let changed = line.starts_with(['+', '-']);
+            text += &match changed {
+                true => format!("  {}\n", output.paint(paint, &line)),
+                false => format!("  {line}\n"),
+            };
+        }
+    }
+    text += match (changes.is_empty(), options.dry_run) {
+        (true, _) => "Nothing to change.",
+        (false, true) => "Nothing was changed (--dry-run).",
+        (false, false) => "Done.",
+    };
+    let value = |change: &Change| json!({ "change": change.what, "before": change.before, "after": change.after });
+    let values: Vec<Value> = changes.iter().map(value).collect();
+    output.print(
+        &text,
+        &json!({ "changed": !options.dry_run && !changes.is_empty(), "changes": values }),
+    );
+}
+
+impl From<ConfigureError> for CommandError {
+    fn from(error: ConfigureError) -> Self {
+        match error {
+            ConfigureError::Aws(error) => Self::Aws(error),
+            other => Self::Configure(other.to_string()),
+        }
+    }
+}
+
+impl From<AwsError> for ConfigureError {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(error)
+    }
+}

@@ -1,0 +1,443 @@
+//! One account: reads what is there, finds what differs from what is wanted, and changes it unless that is only to be shown.
+//!
+//! What it makes anew carries the tag keymaker:made-by, so that `--undo` deletes no role that somebody else made.
+
+use std::fmt;
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::types::Tag;
+use keymaker_aws::{AccountId, Action, AwsCallError, RoleArn};
+use serde_json::{Value, json};
+
+use super::wanted::{Side, trust_of};
+use crate::aws::AwsError;
+
+const MADE_BY: &str = "keymaker:made-by";
+/// The statement by which a role trusts itself.
+const SELF_TRUST: &str = "KeymakerTrustsItself";
+
+/// One change, made or to be made.
+#[derive(Debug)]
+pub struct Change {
+    /// Of what.
+    pub what: String,
+    /// As it was; empty where it was not there.
+    pub before: String,
+    /// As it is now; empty where it is gone.
+    pub after: String,
+}
+
+/// Why an account was not configured.
+#[derive(Debug)]
+pub enum ConfigureError {
+    /// AWS was not reached, or said no
+    Aws(AwsError),
+    /// the role cannot be one
+    NotARole(String),
+    /// the role lives in another account than these credentials
+    OtherAccount(RoleArn, AccountId),
+    /// the method shared-role has no role
+    NoSharedRole,
+}
+
+impl fmt::Display for ConfigureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aws(error) => write!(f, "{error}"),
+            Self::NotARole(why) => write!(f, "--instance-iam-role: {why}"),
+            Self::OtherAccount(role, account) => write!(
+                f,
+                "{role} is not in account {}: name a profile of its account with --cross-account-profile",
+                account.as_str()
+            ),
+            Self::NoSharedRole => f.write_str("the method shared-role needs --shared-role ARN"),
+        }
+    }
+}
+
+/// Makes the account as wanted, or, with `undo`, as if it had never been; returns the changes. With `dry_run` only those.
+pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -> Result<Vec<Change>, AwsError> {
+    let mut account = Account {
+        iam,
+        side,
+        dry_run,
+        changes: Vec::new(),
+    };
+    match undo {
+        false => account.make().await?,
+        true => account.unmake().await?,
+    }
+    Ok(account.changes)
+}
+
+struct Account<'a> {
+    iam: &'a Client,
+    side: &'a Side,
+    dry_run: bool,
+    changes: Vec<Change>,
+}
+
+/// A role as it is.
+struct Present {
+    trust: Value,
+    description: String,
+    made_by_us: bool,
+}
+
+/// The error of a call, but for the entity not being there.
+fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, AwsError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(AwsCallError::NoSuchEntity { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+macro_rules! call {
+    ($action:literal, $request:expr) => {
+        $request
+            .send()
+            .await
+            .map_err(|error| AwsCallError::from_sdk(Action::named($action), error))
+    };
+}
+
+impl Account<'_> {
+    /// Notes a change; returns whether it is to be made now.
+    fn change(&mut self, what: String, before: String, after: String) -> bool {
+        self.changes.push(Change { what, before, after });
+        !self.dry_run
+    }
+
+    async fn make(&mut self) -> Result<(), AwsError> {
+        let name = self.side.role.name().to_owned();
+        let present = match self.role().await? {
+            Some(present) => present,
+            None => {
+                self.create_role(&name).await?;
+                let trust = self.side.trust.clone();
+                Present {
+                    trust,
+                    description: String::new(),
+                    made_by_us: true,
+                }
+            }
+        };
+        let own = trust_of(json!({ "AWS": self.side.role.to_string() }));
+        let own = self.side.trusts_itself.then_some(own);
+        self.change_trust(&name, &present.trust, own).await?;
+        self.make_policy().await?;
+        self.attach(&name).await?;
+        self.describe(
+            &name,
+            &present.description,
+            described(&present.description, &self.side.settings),
+        )
+        .await
+    }
+
+    async fn unmake(&mut self) -> Result<(), AwsError> {
+        let name = self.side.role.name().to_owned();
+        let arn = self.policy_arn();
+        let present = self.role().await?;
+        if present.is_some() && self.is_attached(&name).await? {
+            let now = self.change(
+                format!("detach policy {} from role {name}", self.side.policy_name),
+                arn.clone(),
+                String::new(),
+            );
+            if now {
+                call!(
+                    "iam:DetachRolePolicy",
+                    self.iam.detach_role_policy().role_name(&name).policy_arn(&arn)
+                )?;
+            }
+        }
+        self.delete_policy(&arn).await?;
+        match present {
+            None => Ok(()),
+            Some(present) if present.made_by_us => {
+                let now = self.change(
+                    format!("delete role {name}"),
+                    format!("{:#}", present.trust),
+                    String::new(),
+                );
+                if now {
+                    call!("iam:DeleteRole", self.iam.delete_role().role_name(&name))?;
+                }
+                Ok(())
+            }
+            Some(present) => {
+                self.change_trust(&name, &present.trust, None).await?;
+                self.describe(&name, &present.description, described(&present.description, &[]))
+                    .await
+            }
+        }
+    }
+
+    async fn role(&self) -> Result<Option<Present>, AwsError> {
+        let answer = call!("iam:GetRole", self.iam.get_role().role_name(self.side.role.name()));
+        let Some(role) = unless_absent(answer)?.and_then(|answer| answer.role) else {
+            return Ok(None);
+        };
+        Ok(Some(Present {
+            trust: decoded(role.assume_role_policy_document().unwrap_or_default()),
+            description: role.description().unwrap_or_default().to_owned(),
+            made_by_us: role.tags().iter().any(|tag| tag.key() == MADE_BY),
+        }))
+    }
+
+    async fn create_role(&mut self, name: &str) -> Result<(), AwsError> {
+        let now = self.change(
+            format!("create role {name}"),
+            String::new(),
+            format!("{:#}", self.side.trust),
+        );
+        if !now {
+            return Ok(());
+        }
+        let tag = Tag::builder().key(MADE_BY).value("configure").build();
+        let tag = tag.map_err(|error| AwsError::NoRuntime(error.to_string()))?;
+        let request = self
+            .iam
+            .create_role()
+            .role_name(name)
+            .path(self.side.role.path())
+            .tags(tag);
+        call!(
+            "iam:CreateRole",
+            request.assume_role_policy_document(self.side.trust.to_string())
+        )?;
+        Ok(())
+    }
+
+    /// Puts our statement into the role's trust policy, or takes it out; what others put there stays.
+    async fn change_trust(&mut self, name: &str, present: &Value, own: Option<Value>) -> Result<(), AwsError> {
+        let mut wanted = present.clone();
+        let Some(statements) = wanted.get_mut("Statement").and_then(Value::as_array_mut) else {
+            return Ok(());
+        };
+        statements.retain(|statement| statement.get("Sid").and_then(Value::as_str) != Some(SELF_TRUST));
+        if let Some(mut own) = own {
+            if let Some(fields) = own.as_object_mut() {
+                fields.insert("Sid".to_owned(), json!(SELF_TRUST));
+            }
+            statements.push(own);
+        }
+        if wanted == *present {
+            return Ok(());
+        }
+        let now = self.change(
+            format!("trust policy of role {name}"),
+            format!("{present:#}"),
+            format!("{wanted:#}"),
+        );
+        if now {
+            let request = self.iam.update_assume_role_policy().role_name(name);
+            call!(
+                "iam:UpdateAssumeRolePolicy",
+                request.policy_document(wanted.to_string())
+            )?;
+        }
+        Ok(())
+    }
+
+    async fn describe(&mut self, name: &str, before: &str, after: String) -> Result<(), AwsError> {
+        if before == after {
+            return Ok(());
+        }
+        let now = self.change(format!("description of role {name}"), before.to_owned(), after.clone());
+        if now {
+            call!(
+                "iam:UpdateRoleDescription",
+                self.iam.update_role_description().role_name(name).description(after)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn policy_arn(&self) -> String {
+        let role = &self.side.role;
+        format!(
+            "arn:{}:iam::{}:policy/{}",
+            role.partition(),
+            role.account(),
+            self.side.policy_name
+        )
+    }
+
+    async fn present_policy(&self) -> Result<Option<Value>, AwsError> {
+        let arn = self.policy_arn();
+        let policy = unless_absent(call!("iam:GetPolicy", self.iam.get_policy().policy_arn(&arn)))?;
+        let Some(version) = policy.and_then(|answer| answer.policy?.default_version_id) else {
+            return Ok(None);
+        };
+        let request = self.iam.get_policy_version().policy_arn(&arn).version_id(version);
+        let answer = call!("iam:GetPolicyVersion", request)?;
+        let document = answer.policy_version.and_then(|version| version.document);
+        Ok(Some(decoded(&document.unwrap_or_default())))
+    }
+
+    async fn make_policy(&mut self) -> Result<(), AwsError> {
+        let (name, wanted) = (self.side.policy_name.clone(), &self.side.policy);
+        let present = self.present_policy().await?;
+        if present.as_ref() == Some(wanted) {
+            return Ok(());
+        }
+        let before = present.as_ref().map(|policy| format!("{policy:#}")).unwrap_or_default();
+        if !self.change(format!("policy {name}"), before, format!("{wanted:#}")) {
+            return Ok(());
+        }
+        let document = wanted.to_string();
+        if present.is_none() {
+            call!(
+                "iam:CreatePolicy",
+                self.iam.create_policy().policy_name(name).policy_document(document)
+            )?;
+            return Ok(());
+        }
+        // AWS keeps five versions; the old ones are of no use to anybody here.
+        let arn = self.policy_arn();
+        self.delete_old_versions(&arn).await?;
+        let request = self.iam.create_policy_version().policy_arn(&arn).set_as_default(true);
+        call!("iam:CreatePolicyVersion", request.policy_document(document))?;
+        Ok(())
+    }
+
+    async fn delete_old_versions(&self, arn: &str) -> Result<(), AwsError> {
+        let versions = call!(
+            "iam:ListPolicyVersions",
+            self.iam.list_policy_versions().policy_arn(arn)
+        )?;
+        for version in versions
+            .versions()
+            .iter()
+            .filter(|version| !version.is_default_version())
+        {
+            let id = version.version_id().unwrap_or_default();
+            call!(
+                "iam:DeletePolicyVersion",
+                self.iam.delete_policy_version().policy_arn(arn).version_id(id)
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Kept where somebody attached it to something else.
+    async fn delete_policy(&mut self, arn: &str) -> Result<(), AwsError> {
+        let Some(present) = self.present_policy().await? else {
+            return Ok(());
+        };
+        let answer = call!("iam:GetPolicy", self.iam.get_policy().policy_arn(arn))?;
+        let attached = answer
+            .policy()
+            .and_then(|policy| policy.attachment_count())
+            .unwrap_or_default();
+        let ours = i32::from(self.dry_run && self.is_attached(self.side.role.name()).await?);
+        if attached > ours {
+            return Ok(());
+        }
+        let now = self.change(
+            format!("delete policy {}", self.side.policy_name),
+            format!("{present:#}"),
+            String::new(),
+        );
+        if now {
+            self.delete_old_versions(arn).await?;
+            call!("iam:DeletePolicy", self.iam.delete_policy().policy_arn(arn))?;
+        }
+        Ok(())
+    }
+
+    async fn is_attached(&self, role: &str) -> Result<bool, AwsError> {
+        let arn = self.policy_arn();
+        let mut pages = self
+            .iam
+            .list_attached_role_policies()
+            .role_name(role)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(policy) = pages.next().await {
+            let policy = match policy
+                .map_err(|error| AwsCallError::from_sdk(Action::named("iam:ListAttachedRolePolicies"), error))
+            {
+                Err(AwsCallError::NoSuchEntity { .. }) => return Ok(false),
+                other => other?,
+            };
+            if policy.policy_arn() == Some(arn.as_str()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn attach(&mut self, role: &str) -> Result<(), AwsError> {
+        if self.is_attached(role).await? {
+            return Ok(());
+        }
+        let arn = self.policy_arn();
+        let now = self.change(
+            format!("attach policy {} to role {role}", self.side.policy_name),
+            String::new(),
+            arn.clone(),
+        );
+        if now {
+            call!(
+                "iam:AttachRolePolicy",
+                self.iam.attach_role_policy().role_name(role).policy_arn(arn)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A role's description with these settings and no others of ours; what else stands there stays.
+pub fn described(before: &str, settings: &[(&'static str, String)]) -> String {
+    let is_setting = |word: &&str| word.starts_with("keymaker_") && word.contains('=');
+    let kept: Vec<&str> = before.split_whitespace().filter(|word| !is_setting(word)).collect();
+    let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{} {}", kept.join(" "), settings.join(", ")).trim().to_owned()
+}
+
+/// IAM gives documents percent-encoded (RFC 3986).
+fn decoded(text: &str) -> Value {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = (first == b'%').then(|| after.get(..2)).flatten();
+        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() {
+            after.get(2..).unwrap_or_default()
+        } else {
+            after
+        };
+    }
+    serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_keeps_what_others_wrote_there() {
+        let settings = [
+            ("keymaker_require_iam_group", "ops".to_owned()),
+            ("keymaker_linux_user_suffix", "@x".to_owned()),
+        ];
+        let text = described("Web servers, keymaker_require_iam_group=old, of team X", &settings);
+        assert_eq!(
+            text,
+            "Web servers, of team X keymaker_require_iam_group=ops, keymaker_linux_user_suffix=@x"
+        );
+        assert_eq!(described(&text, &[]), "Web servers, of team X");
+    }
+
+    #[test]
+    fn a_document_is_read_as_iam_gives_it() {
+        assert_eq!(decoded("%7B%22a%22%3A%20%22b%22%7D"), json!({ "a": "b" }));
+        assert_eq!(decoded("{\"a\": \"100%\"}"), json!({ "a": "100%" }));
+    }
+}

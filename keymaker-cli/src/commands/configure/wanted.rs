@@ -1,0 +1,305 @@
+//! What an account should hold, from the options alone: roles, their settings, one managed policy each. Nothing here asks AWS.
+
+use clap::ValueEnum;
+use keymaker_aws::{AccountId, RoleArn};
+use serde_json::{Value, json};
+
+/// A way of credd's to make credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(clippy::enum_variant_names, reason = "they are the names of credd.toml")]
+pub enum Method {
+    /// A role for each user.
+    UserRole,
+    /// The instance's role, cut down to the user's own policies.
+    RestrictedInstanceRole,
+    /// The instance's role, without what could become more.
+    InstanceRole,
+    /// One role for everybody, with session tags.
+    SharedRole,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The instances' role.
+    pub role: RoleArn,
+    /// The users' account, where it is another one.
+    pub users_account: Option<AccountId>,
+    /// 1, 2 or 3.
+    pub grade: u8,
+    /// credd's methods.
+    pub methods: Vec<Method>,
+    /// The role of [`Method::SharedRole`].
+    pub shared_role: Option<String>,
+    /// The roles of [`Method::UserRole`].
+    pub user_role_pattern: String,
+    /// The settings for the role's description.
+    pub require_iam_group: Option<String>,
+    /// Likewise.
+    pub username_suffix: Option<String>,
+    /// The role in the users' account.
+    pub id_resolver_role: String,
+    /// The name of the policies.
+    pub policy_name: String,
+}
+
+/// What one account should hold.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// The role.
+    pub role: RoleArn,
+    /// Whom a role made anew trusts.
+    pub trust: Value,
+    /// Whether the role must also trust itself.
+    pub trusts_itself: bool,
+    /// The settings in its description.
+    pub settings: Vec<(&'static str, String)>,
+    /// The managed policy attached to it.
+    pub policy_name: String,
+    /// Its document.
+    pub policy: Value,
+}
+
+/// What both accounts should hold; one where users and instances live in the same.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The instances'.
+    pub instances: Side,
+    /// The users', where it is another one.
+    pub users: Option<Side>,
+}
+
+/// Puts together what should be.
+pub fn of(request: &Request) -> Wanted {
+    let role = &request.role;
+    let resolver = request.users_account.as_ref().map(|account| {
+        // A name that the command line took is legal, or AWS says what is wrong with it.
+        RoleArn::new(
+            role.partition().clone(),
+            account.clone(),
+            "/",
+            &request.id_resolver_role,
+        )
+        .unwrap_or_else(|_| role.clone())
+    });
+    let mut statements = vec![own_role(request)];
+    match &resolver {
+        None => statements.push(read_iam(request)),
+        Some(resolver) => statements.push(allow(
+            "KeymakerAssumeIdResolver",
+            &["sts:AssumeRole"],
+            json!(resolver.to_string()),
+        )),
+    }
+    statements.extend(methods(request, resolver.is_some()));
+    let mut settings = Vec::new();
+    if let (Some(resolver), Some(account)) = (&resolver, &request.users_account) {
+        settings.push(("keymaker_id_resolver_account", account.as_str().to_owned()));
+        settings.push(("keymaker_id_resolver_iam_role", resolver.name().to_owned()));
+    }
+    settings.extend(
+        request
+            .require_iam_group
+            .iter()
+            .map(|group| ("keymaker_require_iam_group", group.clone())),
+    );
+    settings.extend(
+        request
+            .username_suffix
+            .iter()
+            .map(|suffix| ("keymaker_linux_user_suffix", suffix.clone())),
+    );
+    let itself = [Method::RestrictedInstanceRole, Method::InstanceRole];
+    Wanted {
+        instances: Side {
+            role: role.clone(),
+            trust: document(vec![trust_of(json!({ "Service": service(role) }))]),
+            trusts_itself: itself.iter().any(|method| request.methods.contains(method)),
+            settings,
+            policy_name: request.policy_name.clone(),
+            policy: document(statements),
+        },
+        users: resolver.map(|resolver| Side {
+            role: resolver,
+            trust: document(vec![trust_of(json!({ "AWS": role.to_string() }))]),
+            trusts_itself: false,
+            settings: Vec::new(),
+            policy_name: request.policy_name.clone(),
+            policy: document([vec![read_iam(request)], policies_of_users(request)].concat()),
+        }),
+    }
+}
+
+fn service(role: &RoleArn) -> &'static str {
+    match role.partition().to_string().as_str() {
+        "aws-cn" => "ec2.amazonaws.com.cn",
+        _ => "ec2.amazonaws.com",
+    }
+}
+
+fn document(statements: Vec<Value>) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn allow(sid: &str, actions: &[&str], resource: Value) -> Value {
+    json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource })
+}
+
+/// A statement of a trust policy.
+pub fn trust_of(principal: Value) -> Value {
+    json!({ "Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole" })
+}
+
+fn own_role(request: &Request) -> Value {
+    let mut roles = vec![request.role.to_string()];
+    if request.methods.contains(&Method::UserRole) {
+        roles.push(role_in(request, &request.user_role_pattern));
+    }
+    allow("KeymakerReadRoles", &["iam:GetRole"], json!(roles))
+}
+
+fn role_in(request: &Request, name: &str) -> String {
+    let role = &request.role;
+    format!("arn:{}:iam::{}:role/{name}", role.partition(), role.account())
+}
+
+/// What each grade asks: the table in ARCHITECTURE.md and keymakerd(8).
+fn read_iam(request: &Request) -> Value {
+    let mut actions = vec![
+        "iam:GetUser",
+        "iam:ListGroupsForUser",
+        "iam:ListSSHPublicKeys",
+        "iam:GetSSHPublicKey",
+    ];
+    actions.extend(["iam:ListGroups", "iam:GetGroup"]);
+    if request.grade <= 2 {
+        actions.push("iam:ListUsers");
+    }
+    if request.grade == 1 {
+        actions.push("iam:GetAccountAuthorizationDetails");
+    }
+    allow("KeymakerReadUsers", &actions, json!("*"))
+}
+
+fn methods(request: &Request, cross_account: bool) -> Vec<Value> {
+    let mut statements = Vec::new();
+    let has = |method| request.methods.contains(&method);
+    let sessions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
+    if has(Method::UserRole) {
+        let roles = role_in(request, &request.user_role_pattern);
+        statements.push(allow("KeymakerUserRoles", &sessions, json!(roles)));
+    }
+    if has(Method::RestrictedInstanceRole) || has(Method::InstanceRole) {
+        statements.push(allow(
+            "KeymakerOwnRole",
+            &["sts:AssumeRole"],
+            json!(request.role.to_string()),
+        ));
+    }
+    if !cross_account {
+        statements.extend(policies_of_users(request));
+    }
+    if let (true, Some(role)) = (has(Method::SharedRole), &request.shared_role) {
+        statements.push(allow("KeymakerSharedRole", &sessions, json!(role)));
+    }
+    statements
+}
+
+fn policies_of_users(request: &Request) -> Vec<Value> {
+    let actions = [
+        "iam:ListUserPolicies",
+        "iam:GetUserPolicy",
+        "iam:ListAttachedUserPolicies",
+        "iam:ListGroupPolicies",
+        "iam:GetGroupPolicy",
+        "iam:ListAttachedGroupPolicies",
+        "iam:GetPolicy",
+        "iam:GetPolicyVersion",
+    ];
+    match request.methods.contains(&Method::RestrictedInstanceRole) {
+        true => vec![allow("KeymakerReadPolicies", &actions, json!("*"))],
+        false => Vec::new(),
+    }
+}
+
+/// For an SCP, a permissions boundary or a group of everybody: nobody changes the SSH keys of others. `${aws:username}` is the
+/// caller's own name; a role has none, so every key is another's to it (IAM User Guide, policy variables and their defaults).
+pub fn guard_policy(allowed: &[String]) -> Value {
+    let mut statement = json!({
+        "Sid": "KeymakerGuardSSHKeys",
+        "Effect": "Deny",
+        "Action": ["iam:UploadSSHPublicKey", "iam:UpdateSSHPublicKey"],
+        "NotResource": [
+            "arn:*:iam::*:user/${aws:username, 'no-user'}",
+            "arn:*:iam::*:user/*/${aws:username, 'no-user'}",
+        ],
+    });
+    if let (false, Some(fields)) = (allowed.is_empty(), statement.as_object_mut()) {
+        let condition = json!({ "ArnNotLike": { "aws:PrincipalArn": allowed } });
+        fields.insert("Condition".to_owned(), condition);
+    }
+    document(vec![statement])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(grade: u8, methods: &[Method], users_account: Option<&str>) -> Request {
+        Request {
+            role: "arn:aws:iam::123456789012:role/web".parse().unwrap(),
+            users_account: users_account.map(|account| account.parse().unwrap()),
+            grade,
+            methods: methods.to_vec(),
+            shared_role: None,
+            user_role_pattern: "user-*".to_owned(),
+            require_iam_group: None,
+            username_suffix: None,
+            id_resolver_role: "KeymakerIdResolver".to_owned(),
+            policy_name: "P".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_grade_allows_what_it_asks_and_no_more() {
+        for (grade, all, details) in [(3, false, false), (2, true, false), (1, true, true)] {
+            let policy = of(&request(grade, &[], None)).instances.policy.to_string();
+            assert_eq!(policy.contains("iam:ListUsers"), all, "{grade}");
+            assert_eq!(
+                policy.contains("iam:GetAccountAuthorizationDetails"),
+                details,
+                "{grade}"
+            );
+            assert!(!policy.contains("sts:AssumeRole"));
+        }
+    }
+
+    #[test]
+    fn the_role_trusts_itself_only_where_a_method_needs_it() {
+        assert!(!of(&request(2, &[Method::UserRole], None)).instances.trusts_itself);
+        assert!(of(&request(2, &[Method::InstanceRole], None)).instances.trusts_itself);
+    }
+
+    #[test]
+    fn across_accounts_the_instances_read_no_users_but_assume_the_resolver() {
+        let wanted = of(&request(2, &[], Some("210987654321")));
+        let policy = wanted.instances.policy.to_string();
+        assert!(
+            !policy.contains("iam:ListUsers") && policy.contains("role/KeymakerIdResolver"),
+            "{policy}"
+        );
+        let users = wanted.users.unwrap();
+        assert!(users.policy.to_string().contains("iam:ListUsers"));
+        assert!(users.trust.to_string().contains("arn:aws:iam::123456789012:role/web"));
+    }
+
+    #[test]
+    fn the_guard_denies_all_but_ones_own_user_and_the_named() {
+        let policy = guard_policy(&["arn:aws:iam::1:role/admin".to_owned()]).to_string();
+        assert!(
+            policy.contains("NotResource") && policy.contains("ArnNotLike"),
+            "{policy}"
+        );
+        assert!(!guard_policy(&[]).to_string().contains("Condition"));
+    }
+}

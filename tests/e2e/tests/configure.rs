@@ -1,0 +1,111 @@
+//! `keymaker configure` on a fake AWS that holds its callers to their policies: a host with the role lets users in, a second run changes
+//! nothing, `--undo` leaves nothing behind.
+
+use e2e::{Host, run, sh, ssh};
+
+/// As the account's administrator.
+fn configure(options: &str) -> String {
+    sh(&format!(
+        "sandbox-admin keymaker configure --instance-iam-role sandbox-instance {options}"
+    ))
+}
+
+/// All that an account has of roles and policies.
+fn account(admin: &str) -> String {
+    sh(&format!(
+        "{admin} aws iam get-role --role-name sandbox-instance --query 'Role.[Description,AssumeRolePolicyDocument]' | jq -S .; \
+         {admin} aws iam list-roles --query 'Roles[].RoleName'; {admin} aws iam list-policies --scope Local --query 'Policies[].Arn'"
+    ))
+}
+
+const RIGHTS_AWAY: &str = "for p in $(sandbox-admin aws iam list-role-policies --role-name sandbox-instance --query 'PolicyNames[]' --output text); do \
+                           sandbox-admin aws iam delete-role-policy --role-name sandbox-instance --policy-name $p; done";
+
+#[test]
+fn a_host_whose_role_was_configured_lets_its_users_in_and_undo_leaves_nothing() {
+    let host = Host::unstarted();
+    sh(RIGHTS_AWAY);
+    let before = account("sandbox-admin");
+    let planned = configure("--require-iam-group prod_ssh_users --method instance-role --dry-run");
+    assert!(
+        planned.contains("+keymaker_require_iam_group=prod_ssh_users"),
+        "{planned}"
+    );
+    assert_eq!(account("sandbox-admin"), before, "--dry-run changed something");
+
+    for grade in [3, 2, 1] {
+        configure(&format!(
+            "--require-iam-group prod_ssh_users --method instance-role --grade {grade}"
+        ));
+    }
+    configure("--require-iam-group prod_ssh_users --method instance-role");
+    let again = configure("--require-iam-group prod_ssh_users --method instance-role");
+    assert_eq!(again, "Nothing to change.");
+    host.start();
+    assert!(sh("keymaker status").contains("grade            2"));
+    ssh("alice", "true").ok();
+    ssh("carol", "true").refused();
+
+    configure("--undo");
+    assert_eq!(account("sandbox-admin"), before);
+    assert_eq!(configure("--undo"), "Nothing to change.");
+}
+
+#[test]
+fn users_of_another_account_log_in_once_both_are_configured() {
+    let host = Host::unstarted();
+    let other = "sandbox-admin --account 210987654321";
+    let before = (account("sandbox-admin"), account(&format!("{other} env")));
+    sh(&format!(
+        "mkdir -p ~/.aws; for n in users inst; do echo \"[$n]\"; case $n in users) a='{other}';; *) a=sandbox-admin;; esac
+         $a env | sed -nE 's/^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)=/aws_\\L\\1\\E=/p'; done > ~/.aws/credentials
+         {other} aws iam create-user --user-name zoe
+         {other} aws iam upload-ssh-public-key --user-name zoe --ssh-public-key-body \"$(sandbox-key zoe)\""
+    ));
+    let line = "keymaker configure --profile users --cross-account-profile inst --instance-iam-role sandbox-instance";
+    sh(line);
+    assert_eq!(sh(line), "Nothing to change.");
+    host.start();
+    ssh("zoe", "true").ok();
+    sh(&format!("{line} --undo"));
+    let after = (account("sandbox-admin"), account(&format!("{other} env")));
+    sh("rm -r ~/.aws");
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_missing_permission_and_a_role_elsewhere_name_the_remedy() {
+    let _host = Host::fresh();
+    let refused = run("keymaker configure --instance-iam-role sandbox-instance").refused();
+    assert!(
+        refused.stderr.contains("ask for a policy that allows iam:GetPolicy"),
+        "{refused}"
+    );
+    let refused =
+        run("sandbox-admin keymaker configure --instance-iam-role arn:aws:iam::210987654321:role/web").refused();
+    assert!(refused.stderr.contains("--cross-account-profile"), "{refused}");
+}
+
+#[test]
+fn the_same_is_printed_as_templates_and_the_guard_as_a_policy() {
+    let _host = Host::fresh();
+    for (options, filter) in [
+        (
+            "--print cloudformation",
+            ".Resources.KeymakerPolicy.Properties.PolicyDocument.Statement | length",
+        ),
+        (
+            "--print terraform",
+            ".resource.aws_iam_policy.keymaker.policy | fromjson | .Statement | length",
+        ),
+    ] {
+        assert_eq!(
+            sh(&format!(
+                "sandbox-admin keymaker configure --instance-iam-role web {options} | jq '{filter}'"
+            )),
+            "2"
+        );
+    }
+    let guard = "keymaker configure --guard-policy --allow 'arn:aws:iam::*:role/admin' | jq -r '.Statement[0] | .Effect, .Action[]'";
+    assert_eq!(sh(guard), "Deny\niam:UploadSSHPublicKey\niam:UpdateSSHPublicKey");
+}
