@@ -6,6 +6,7 @@
 mod account;
 mod diff;
 mod templates;
+mod texts;
 mod wanted;
 
 use clap::{Args, ValueEnum};

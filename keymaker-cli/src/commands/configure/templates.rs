@@ -21,7 +21,7 @@ pub fn print(template: Template, wanted: &Wanted) -> Value {
 }
 
 fn description(side: &Side) -> String {
-    super::account::described("", &side.settings)
+    super::texts::described("", &side.settings)
 }
 
 fn is_instances(side: &Side) -> bool {

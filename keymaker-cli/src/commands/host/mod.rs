@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod get;
+pub mod install;
 pub mod order;
 mod probe;
 pub mod release;
@@ -63,6 +64,14 @@ pub enum HostCommand {
     ///
     /// Exit status: 0 if there is no finding, 1 if there is one. Notes are no findings.
     Doctor,
+    /// Enable Keymaker on this host: what the packages do by themselves, or a build without packages. (root)
+    Install {
+        /// The folder of a build, such as target/release: modules, programs, units, users and drop-ins are put in place.
+        #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+        from: Option<PathBuf>,
+    },
+    /// Take back what 'keymaker install --from' put in place. Homes stay. (root)
+    Uninstall,
     /// Forget users, ids and settings, and rest: the last step before this host becomes an image. (root)
     Reset,
     /// Print the lines that sshd is shown for USER. (root)
@@ -104,6 +113,8 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<ExitCode, HostError
         HostCommand::GetAuthorizedKeys { user } => get::authorized_keys(login_name(user)?, output)?,
         HostCommand::GetUid { user } => get::uid(login_name(user)?, output)?,
         HostCommand::GetGroups { user } => get::groups(login_name(user)?, output)?,
+        HostCommand::Install { from } => install::install(from.as_deref(), output)?,
+        HostCommand::Uninstall => install::uninstall(output)?,
         HostCommand::Why { user } => return why::run(user, output).map(status_of),
         HostCommand::Doctor => return doctor::run(output).map(status_of),
     }

@@ -1,0 +1,131 @@
+//! `keymaker install` and `uninstall`: the one enabling step on a host, where packages have not done it.
+//!
+//! On Debian the packages leave nothing to do. `--from DIR` puts a build in place without packages; every file it makes stands in
+//! a list, by which `uninstall` takes all of it back. It never overwrites a file that it did not make.
+
+mod files;
+mod joints;
+
+use std::path::{Path, PathBuf};
+
+use keymaker_core::paths;
+use serde_json::json;
+
+use super::HostError;
+use super::probe::{self, run as command};
+use crate::output::{Output, Progress};
+
+/// What was put in place, one path a line.
+const LIST: &str = "/var/lib/keymaker-install/files";
+
+/// Enables Keymaker here, from the folder of a build if one is named.
+pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
+    if !probe::is_root() {
+        return Err(HostError::NotRoot);
+    }
+    if packaged() {
+        let text = "The package keymaker is installed, and has enabled everything: nothing is left to do. 'keymaker doctor' looks at it.";
+        output.print(text, &json!({ "done": text }));
+        return Ok(());
+    }
+    let Some(from) = from else {
+        return Err(not_done(
+            "the package keymaker is not installed: install it (apt-get install ./keymaker_*.deb), or put a build in place with \
+             'keymaker install --from target/release'",
+        ));
+    };
+    let _progress = Progress::begin("installing");
+    let wanted = files::of(from)?;
+    let mine = listed();
+    if let Some(file) = wanted.iter().find(|file| file.to.exists() && !mine.contains(&file.to)) {
+        return Err(not_done(format!(
+            "{} is there already, and not from here: take it away first",
+            file.to.display()
+        )));
+    }
+    // The list first: whatever happens after, uninstall knows what may be there.
+    let list: String = wanted.iter().map(|file| format!("{}\n", file.to.display())).collect();
+    files::write(Path::new(LIST), list.as_bytes(), 0o644).map_err(not_done)?;
+    for file in &wanted {
+        file.place().map_err(not_done)?;
+    }
+    joints::join().map_err(not_done)?;
+    let text = format!(
+        "{} files are in place; 'keymaker uninstall' takes them back. 'keymaker doctor' looks at the host.",
+        wanted.len()
+    );
+    output.print(
+        &text,
+        &json!({ "done": text, "files": wanted.iter().map(|file| &file.to).collect::<Vec<_>>() }),
+    );
+    Ok(())
+}
+
+/// Takes back what [`install`] did: files, joints, what keymakerd kept, the system users. Homes stay.
+pub fn uninstall(output: &Output) -> Result<(), HostError> {
+    if !probe::is_root() {
+        return Err(HostError::NotRoot);
+    }
+    if packaged() {
+        return Err(not_done(
+            "Keymaker came as packages: apt-get purge keymaker libnss-keymaker libpam-keymaker keymaker-cli",
+        ));
+    }
+    let mine = listed();
+    if mine.is_empty() {
+        return Err(not_done(format!(
+            "nothing was installed by 'keymaker install --from' here ({LIST} is not there)"
+        )));
+    }
+    let kept = joints::part().map_err(not_done)?;
+    let mut left = kept;
+    for file in &mine {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                left.push(format!("{}: {error}", file.display()))
+            }
+            _ => {}
+        }
+    }
+    for folder in [
+        "/var/lib/keymaker",
+        "/run/keymaker",
+        "/var/lib/keymaker-install",
+        "/usr/libexec/keymaker",
+        "/usr/share/keymaker",
+    ] {
+        if let Err(error) = std::fs::remove_dir_all(folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            left.push(format!("{folder}: {error}"));
+        }
+    }
+    // Settings that an administrator wrote are not ours to delete.
+    let _ = std::fs::remove_dir("/etc/keymaker");
+    let _ = command("systemctl", &["daemon-reload"]);
+    match left.is_empty() {
+        true => {
+            let text = "Everything that 'keymaker install' put here is gone; homes stay.";
+            output.print(text, &json!({ "done": text }));
+            Ok(())
+        }
+        false => Err(not_done(format!("all is taken back, but for: {}", left.join("; ")))),
+    }
+}
+
+fn packaged() -> bool {
+    command("dpkg-query", &["-W", "-f", "${db:Status-Status}", "keymaker"]).is_ok_and(|status| status == "installed")
+        || command("rpm", &["-q", "keymaker"]).is_ok()
+}
+
+fn listed() -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(LIST).unwrap_or_default();
+    text.lines().map(PathBuf::from).collect()
+}
+
+fn not_done(why: impl Into<String>) -> HostError {
+    HostError::Refused(why.into())
+}
+
+/// The settings that keymakerd reads.
+const SETTINGS: &str = paths::KEYMAKERD_TOML;

@@ -1,0 +1,151 @@
+//! The files of an installation without packages: those of the build, and those of dist/, which are part of this program.
+
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{HostError, SETTINGS, not_done};
+
+/// A file to be put in place.
+pub struct File {
+    /// Where it goes.
+    pub to: PathBuf,
+    content: Content,
+    mode: u32,
+}
+
+enum Content {
+    Built(PathBuf),
+    Dist(&'static str),
+}
+
+/// In the build's folder, and in the system's: L is the folder of the libraries.
+const BUILT: [(&str, &str, u32); 6] = [
+    ("libnss_keymaker.so", "L/libnss_keymaker.so.2", 0o644),
+    ("libpam_keymaker.so", "L/security/pam_keymaker.so", 0o644),
+    ("keymakerd", "/usr/sbin/keymakerd", 0o755),
+    ("keymaker-keys", "/usr/libexec/keymaker/keymaker-keys", 0o755),
+    ("refusal", "/usr/libexec/keymaker/refusal", 0o755),
+    ("keymaker", "/usr/bin/keymaker", 0o755),
+];
+
+macro_rules! dist {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/", $name))
+    };
+}
+
+/// What the packages install, where they install it.
+const DIST: [(&str, &str, u32); 9] = [
+    (
+        dist!("systemd/keymakerd.service"),
+        "/etc/systemd/system/keymakerd.service",
+        0o644,
+    ),
+    (
+        dist!("sysusers.d/keymaker.conf"),
+        "/etc/sysusers.d/keymaker.conf",
+        0o644,
+    ),
+    (
+        dist!("tmpfiles.d/keymaker.conf"),
+        "/etc/tmpfiles.d/keymaker.conf",
+        0o644,
+    ),
+    (dist!("pam-configs/keymaker"), "/usr/share/pam-configs/keymaker", 0o644),
+    (
+        dist!("sshd/50-keymaker.conf"),
+        "/usr/share/keymaker/50-keymaker.conf",
+        0o644,
+    ),
+    (dist!("sshd/sshd-drop-in"), "/usr/libexec/keymaker/sshd-drop-in", 0o755),
+    (dist!("sudoers.d/keymaker"), "/usr/share/keymaker/sudoers", 0o440),
+    (dist!("sudoers.d/keymaker"), "/etc/sudoers.d/keymaker", 0o440),
+    (dist!("etc/keymakerd.toml"), SETTINGS, 0o644),
+];
+
+/// The files, if the build has all of its own. Settings and a sudo that are not there are no files of ours.
+pub fn of(from: &Path) -> Result<Vec<File>, HostError> {
+    let libraries = library_folder();
+    let mut files = Vec::new();
+    for (name, to, mode) in BUILT {
+        let built = from.join(name);
+        if !built.is_file() {
+            let why = format!(
+                "{} is not there: build it with 'cargo build --release --workspace'",
+                built.display()
+            );
+            return Err(not_done(why));
+        }
+        let to = match to.strip_prefix("L/") {
+            Some(rest) => libraries.join(rest),
+            None => PathBuf::from(to),
+        };
+        files.push(File {
+            to,
+            content: Content::Built(built),
+            mode,
+        });
+    }
+    let needed = |to: &str| match to {
+        SETTINGS => !Path::new(SETTINGS).exists(),
+        "/etc/sudoers.d/keymaker" => Path::new("/etc/sudoers.d").is_dir(),
+        _ => true,
+    };
+    for (content, to, mode) in DIST {
+        if needed(to) {
+            files.push(File {
+                to: to.into(),
+                content: Content::Dist(content),
+                mode,
+            });
+        }
+    }
+    // This very program may be the one that is already there.
+    let this = std::env::current_exe().ok();
+    files.retain(|file| this.as_ref() != Some(&file.to));
+    Ok(files)
+}
+
+/// Where glibc and libpam look: beside libc itself.
+fn library_folder() -> PathBuf {
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ];
+    let mut folders = folders.iter().map(Path::new);
+    let found = folders.find(|folder| folder.join("libc.so.6").exists());
+    found.unwrap_or(Path::new("/usr/lib")).to_owned()
+}
+
+impl File {
+    /// Puts it in place, whole or not at all.
+    pub fn place(&self) -> Result<(), String> {
+        match &self.content {
+            Content::Dist(text) => write(&self.to, text.as_bytes(), self.mode),
+            Content::Built(from) => {
+                let bytes = fs::read(from).map_err(|error| format!("{}: {error}", from.display()))?;
+                write(&self.to, &bytes, self.mode)
+            }
+        }
+    }
+}
+
+/// Writes aside and renames, so that nobody ever runs or reads half a file.
+pub fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+    let aside = {
+        let mut name = OsString::from(to);
+        name.push(".keymaker-new");
+        PathBuf::from(name)
+    };
+    let written = to
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(&aside, bytes))
+        .and_then(|()| fs::set_permissions(&aside, Permissions::from_mode(mode)))
+        .and_then(|()| fs::rename(&aside, to));
+    written.map_err(|error| format!("{}: {error}", to.display()))
+}

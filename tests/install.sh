@@ -1,0 +1,35 @@
+#!/bin/bash
+# `keymaker install --from DIR` on a host without our packages, and `uninstall` after it: an IAM user logs in between the two, and what
+# is left is what was there. Runs as root in a sandbox: ./sandbox --no-packages -- /sandbox/project/tests/install.sh DIR
+set -u
+build=$1 failed=0
+keymaker=$build/keymaker
+
+check() { # SENTENCE COMMAND…
+  local sentence=$1; shift
+  if "$@" > /tmp/check.log 2>&1; then echo "ok: $sentence"; else failed=$((failed + 1)); echo "FAILED: $sentence"; cat /tmp/check.log; fi
+}
+refuses() { ! "$@"; }
+# All files where anything could have been put. What is not compared: backups that the shadow tools keep, and systemd's own.
+files() {
+  (cd / && find etc usr/lib usr/sbin usr/bin usr/share usr/libexec var/lib -xdev \( -path var/lib/systemd -o -path var/lib/pam \
+    -o -name '*-' -o -name mtab \) -prune -o \( -type f -o -type l \) -print0 | sort -z | xargs -0 sha256sum 2> /dev/null)
+}
+until_in_contact() { timeout 20 sh -c 'until [ -e /var/lib/keymaker/public/contact ]; do sleep 0.1; done'; }
+# A reload of sshd is a moment without one.
+logs_in() { timeout 20 sh -c 'until ssh -o BatchMode=yes alice@localhost true; do sleep 0.1; done'; }
+nothing_is_left() { diff /tmp/before <(files); }
+
+files > /tmp/before
+check "without packages and without a build there is nothing to install" refuses "$keymaker" install
+check "a build is put in place" "$keymaker" install --from "$build"
+check "a second time changes nothing that hurts" "$keymaker" install --from "$build"
+check "the daemon reads IAM" until_in_contact
+check "an IAM user resolves" getent passwd alice
+check "an IAM user logs in" logs_in
+check "the doctor finds nothing" "$keymaker" doctor
+check "all of it is taken back" "$keymaker" uninstall
+check "the IAM user is gone" refuses getent passwd alice
+check "nothing is left" nothing_is_left
+check "a second uninstall says that there is nothing" refuses "$keymaker" uninstall
+exit $((failed > 0))
