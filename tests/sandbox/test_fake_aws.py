@@ -101,6 +101,8 @@ class Users(FakeAwsCase):
         before = self.iam.get_user(UserName="bob")["User"]["UserId"]
         self.iam.tag_user(UserName="bob", Tags=[{"Key": "k", "Value": "v"}])
         self.iam.update_user(UserName="bob", NewUserName="robert")
+        for key in self.iam.list_ssh_public_keys(UserName="robert")["SSHPublicKeys"]:
+            self.assertEqual(key["UserName"], "robert")
         user = self.iam.get_user(UserName="robert")["User"]
         self.assertEqual((user["UserId"], user["Tags"]), (before, [{"Key": "k", "Value": "v"}]))
         self.assertEqual(len(self.iam.list_groups_for_user(UserName="robert")["Groups"]), 2)

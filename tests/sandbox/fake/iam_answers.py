@@ -110,18 +110,20 @@ def delete_user_permissions_boundary(account, params, _):
 
 
 def list_ssh_public_keys(account, params, truncation):
-    keys, more = page(params, iam.user(account, params["UserName"]).ssh_public_keys, lambda k: k.ssh_public_key_id, truncation)
+    user = iam.user(account, params["UserName"])
+    keys, more = page(params, user.ssh_public_keys, lambda k: k.ssh_public_key_id, truncation)
     fields = ("UserName", "SSHPublicKeyId", "Status", "UploadDate")
-    return {"SSHPublicKeys": [{k: v for k, v in key_fields(key).items() if k in fields} for key in keys], **more}
+    return {"SSHPublicKeys": [{k: v for k, v in key_fields(user, key).items() if k in fields} for key in keys], **more}
 
 
-def key_fields(key):
-    return {"UserName": key.user_name, "SSHPublicKeyId": key.ssh_public_key_id, "Fingerprint": key.fingerprint,
+def key_fields(user, key):
+    """moto keeps a renamed user's old name in the keys."""
+    return {"UserName": user.name, "SSHPublicKeyId": key.ssh_public_key_id, "Fingerprint": key.fingerprint,
             "SSHPublicKeyBody": key.ssh_public_key_body, "Status": key.status, "UploadDate": key.upload_date}
 
 
 def get_ssh_public_key(account, params, _):
-    fields = key_fields(find_key(account, params))
+    fields = key_fields(iam.user(account, params["UserName"]), find_key(account, params))
     encoding = params.get("Encoding")
     if encoding not in ("SSH", "PEM"):
         raise AwsError("UnrecognizedPublicKeyEncoding", "The public key encoding is not recognized: SSH or PEM.")
@@ -159,7 +161,7 @@ def upload_ssh_public_key(account, params, _):
         raise AwsError("DuplicateSSHPublicKey", "The SSH public key is already associated with the user.")
     if len(user.ssh_public_keys) >= 5:
         raise AwsError("LimitExceeded", "Cannot exceed quota for SSHPublicKeysPerUser: 5", 409)
-    return {"SSHPublicKey": key_fields(add_key(user, body))}
+    return {"SSHPublicKey": key_fields(user, add_key(user, body))}
 
 
 def add_key(user, body):
