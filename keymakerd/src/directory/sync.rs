@@ -83,6 +83,9 @@ impl<I: Iam + 'static> Service<I> {
             .state_mut()
             .facts
             .learn_listing(&listing, sightings, self.clock.unix());
+        for user in &listing.users {
+            self.state_mut().no_such_user.remove(&user.name);
+        }
         if !gone.is_empty() {
             info!(users = ?gone, "IAM no longer has these users");
         }
