@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, delete_user, groups, make_user, order, run, sh, ssh, ssh_with_key, uid, until};
+use e2e::{Host, delete_user, groups, iam, make_user, order, run, sh, ssh, ssh_with_key, uid, until};
 
 // P5
 #[test]
@@ -289,4 +289,40 @@ fn a_local_account_made_before_keymaker_keeps_its_keys_and_the_iam_user_of_that_
     ssh("alice", "true").refused();
     let login = ssh_with_key("/sandbox/keys/intruder", "alice", "id -Gn").ok();
     assert_eq!(login, "alice");
+}
+
+// P2
+#[test]
+fn a_renamed_user_keeps_the_uid_and_the_next_of_the_old_name_is_somebody_else() {
+    let host = Host::with_settings("authz_ttl = 1");
+    let uid_of_alice = uid("alice");
+    ssh("alice", "echo secret > diary").ok();
+    iam("update-user --user-name alice --new-user-name alicia");
+    let as_alicia = |command| ssh_with_key("/sandbox/keys/alice", "alicia", command);
+    assert_eq!(as_alicia("id -u; pwd").ok(), format!("{uid_of_alice}\n/home/alicia"));
+    ssh("alice", "true").refused();
+    make_user("alice", &[]);
+    host.sync();
+    assert_ne!(uid("alice"), uid_of_alice);
+    let login = ssh("alice", "cat diary").refused();
+    assert!(
+        login.reads().contains("the name alice belonged to another IAM user"),
+        "{login}"
+    );
+    assert!(!login.stdout.contains("secret"), "{login}");
+    assert_eq!(as_alicia("id -u").ok(), uid_of_alice.to_string());
+}
+
+// P1
+#[test]
+fn a_local_group_added_later_keeps_its_name_and_has_no_member_from_iam() {
+    let _host = Host::fresh();
+    assert_eq!(groups("bob"), ["bob", "devs", "keymaker-users"]);
+    sh("echo 'devs:x:4242:' >> /etc/group");
+    assert_eq!(sh("getent group devs"), "devs:x:4242:");
+    assert!(!sh("id -G bob").split(' ').any(|gid| gid == "4242"));
+    until("the IAM group has gone", Duration::from_secs(5), || {
+        groups("bob") == ["bob", "keymaker-users"]
+    });
+    assert!(!ssh("bob", "id -Gn").ok().contains("devs"));
 }

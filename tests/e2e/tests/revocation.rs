@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, delete_user, describe_role, groups, iam, key_id, run, ssh, until};
+use e2e::{Host, delete_user, describe_role, groups, iam, key_id, run, sh, ssh, until};
 
 /// What these tests set authz_ttl to; a decision takes no longer than this beyond it.
 const AUTHZ_TTL: Duration = Duration::from_secs(3);
@@ -131,4 +131,43 @@ fn nothing_that_a_local_user_does_at_the_sockets_lengthens_a_revocation() {
     ssh("bob", "true").ok();
     delete_user("bob");
     refused_in_time("bob", Instant::now());
+}
+
+// P9
+#[test]
+fn a_full_disk_lets_nobody_in_whom_iam_refuses_and_everybody_else() {
+    let host = Host::unstarted();
+    sh("mount -t tmpfs -o size=256k,mode=755 tmpfs /var/lib/keymaker && chown keymakerd: /var/lib/keymaker");
+    host.add_settings(SETTINGS);
+    host.add_settings("require_iam_group = \"prod_ssh_users\"");
+    host.start();
+    ssh("alice", "true").ok();
+    ssh("bob", "true").ok();
+    // Whoever may write to the disk that holds keymakerd's files can fill it.
+    sh("{ head -c 1M /dev/zero > /var/lib/keymaker/ballast; true; } 2>/dev/null");
+    let id = key_id("bob");
+    iam(&format!(
+        "update-ssh-public-key --user-name bob --ssh-public-key-id {id} --status Inactive"
+    ));
+    refused_in_time("bob", Instant::now());
+    iam(&format!(
+        "update-ssh-public-key --user-name bob --ssh-public-key-id {id} --status Active"
+    ));
+    until("bob gets in again", Duration::from_secs(6), || {
+        ssh("bob", "true").status == 0
+    });
+    iam("remove-user-from-group --user-name bob --group-name prod_ssh_users");
+    refused_in_time("bob", Instant::now());
+    let su = run("su bob -c 'echo I am in'").refused();
+    assert!(
+        su.reads().contains("it cannot write down what IAM has changed about this user"),
+        "{su}"
+    );
+    iam("add-user-to-group --user-name bob --group-name prod_ssh_users");
+    until("bob gets in again", Duration::from_secs(6), || {
+        ssh("bob", "true").status == 0
+    });
+    delete_user("bob");
+    refused_in_time("bob", Instant::now());
+    ssh("alice", "true").ok();
 }
