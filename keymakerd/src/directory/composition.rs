@@ -12,9 +12,11 @@ use keymaker_core::name::UserName;
 use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS};
 use tracing::warn;
 
+use super::entitled::{accept_names, assign_ids, refused_ids};
 use super::facts::UserFacts;
-use super::ids::{AssignedIds, IdClaim, IdRules, IdScheme, NameHeld, Wish};
-use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
+use super::ids::{AssignedIds, IdScheme, NameHeld};
+use super::names::{AcceptedNames, UnixGroup};
+use super::passwd_fields::{gecos, home, lag, shell};
 use super::refused::{Kind, RefusedEntry};
 use super::service::State;
 use super::{ssh_keys, verdict};
@@ -25,10 +27,6 @@ use crate::settings::EffectiveSettings;
 pub const KEYS_TIME_STEP: u64 = 3600;
 /// Tags that carry keys: `keymaker:ssh-key-1` and so on.
 const KEY_TAG: &str = "keymaker:ssh-key-";
-/// No tag puts a home below these; `home_base` may.
-const SYSTEM_FOLDERS: [&str; 12] = [
-    "bin", "boot", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var",
-];
 
 /// The content of the files, and what was left out of it.
 pub struct Composition {
@@ -283,129 +281,6 @@ fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> N
     }
 }
 
-/// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for certain.
-fn accept_names(state: &State, settings: &EffectiveSettings) -> AcceptedNames {
-    let present: BTreeSet<&str> = state
-        .facts
-        .users
-        .values()
-        .filter(|user| user.doubted_since.is_none())
-        .map(|user| user.name.as_str())
-        .collect();
-    let wanted = state.facts.users.iter().filter(|(_, user)| {
-        let succeeded = user.doubted_since.is_some() && present.contains(user.name.as_str());
-        let tags_known = state.config.tags.is_empty() || user.tags.is_some();
-        !succeeded && tags_known && is_wanted(state, settings, user)
-    });
-    let users: Vec<InIam<'_>> = wanted
-        .map(|(id, user)| InIam {
-            id,
-            name: &user.name,
-            path: &user.path,
-        })
-        .collect();
-    let groups: Vec<InIam<'_>> = state
-        .facts
-        .groups
-        .iter()
-        .map(|(id, group)| InIam {
-            id,
-            name: &group.name,
-            path: "/",
-        })
-        .collect();
-    NameRules {
-        config: &state.config,
-        settings,
-        local: &state.local,
-    }
-    .accept(&users, &groups)
-}
-
-/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo.
-fn is_wanted(state: &State, settings: &EffectiveSettings, user: &UserFacts) -> bool {
-    let named = [
-        settings.require_iam_group.as_ref(),
-        state.config.sudo_iam_group.as_ref(),
-    ];
-    let ours = |group: &String| group.starts_with(&settings.group_prefix) || named.contains(&Some(group));
-    !state.config.only_group_members || user.groups.iter().any(ours)
-}
-
-fn assign_ids(state: &mut State, names: &AcceptedNames) -> AssignedIds {
-    let State {
-        facts,
-        config,
-        local,
-        ids,
-        ..
-    } = state;
-    let users = names.users.iter().filter_map(|(name, id)| {
-        let user = facts.users.get(id)?;
-        let wish = user
-            .tag("uid")
-            .filter(|_| config.tags.contains(&Tag::Uid))
-            .map_or(Wish::None, Wish::Tag);
-        Some(IdClaim {
-            kind: Kind::User,
-            iam_id: id,
-            created: user.created,
-            name: name.as_str(),
-            wish,
-        })
-    });
-    let groups = names.groups.values().filter_map(|group| {
-        let UnixGroup::Ours(name) = &group.unix else {
-            return None;
-        };
-        let created = facts.groups.get(&group.group_id)?.created;
-        let wish = config
-            .group_ids
-            .get(name.as_str())
-            .map_or(Wish::None, |gid| Wish::GroupIds(*gid));
-        Some(IdClaim {
-            kind: Kind::Group,
-            iam_id: &group.group_id,
-            created,
-            name: name.as_str(),
-            wish,
-        })
-    });
-    let claims: Vec<IdClaim<'_>> = users.chain(groups).collect();
-    ids.assign(
-        &claims,
-        &IdRules {
-            scheme: config.id_scheme(),
-            tag_uid_range: config.tag_uid_range(),
-            local,
-        },
-    )
-}
-
-fn refused_ids(state: &State, ids: &AssignedIds) -> Vec<RefusedEntry> {
-    let entry = |(iam_id, reason): &(String, _)| {
-        let (kind, iam_name) = match state.facts.users.get(iam_id) {
-            Some(user) => (Kind::User, user.name.clone()),
-            None => (
-                Kind::Group,
-                state
-                    .facts
-                    .groups
-                    .get(iam_id)
-                    .map(|group| group.name.clone())
-                    .unwrap_or_default(),
-            ),
-        };
-        RefusedEntry {
-            kind,
-            iam_id: iam_id.clone(),
-            iam_name,
-            reason: Clone::clone(reason),
-        }
-    };
-    ids.refused.iter().map(entry).collect()
-}
-
 fn header<'a>(
     state: &'a State,
     settings: &'a EffectiveSettings,
@@ -481,61 +356,4 @@ fn supplementary_groups(state: &State, user: &UserFacts, names: &AcceptedNames, 
 
 fn local_gid(state: &State, name: &str) -> Option<u32> {
     state.local.group(name)?.gid.filter(|gid| *gid != 0)
-}
-
-/// 0 where the facts are as fresh as the contact, so that the file rests while all is well.
-fn lag(user: &UserFacts, contact: Option<u64>) -> u64 {
-    if contact.is_some_and(|contact| user.answered_at >= contact) {
-        0
-    } else {
-        user.answered_at.max(1)
-    }
-}
-
-/// The tag's, where it is a path that nobody else has; else `home_base/NAME`.
-fn home(state: &State, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
-    let own = format!("{}/{name}", state.config.home_base);
-    let is_path = |path: &&str| {
-        let mut parts = path.split('/');
-        parts.next() == Some("") && parts.all(|part| !matches!(part, "" | "." | ".."))
-    };
-    let tagged = user
-        .tag("home")
-        .filter(|_| state.config.tags.contains(&Tag::Home))
-        .filter(is_path);
-    let tagged =
-        tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(state, name, path) && !is_of_system(path));
-    let home = tagged.map_or(own, str::to_owned);
-    taken.insert(home.clone());
-    home
-}
-
-/// `home_base/X` is X's, whoever asks for it.
-fn is_home_of_another(state: &State, name: UserName, path: &str) -> bool {
-    let below = path
-        .strip_prefix(&state.config.home_base)
-        .and_then(|rest| rest.strip_prefix('/'));
-    below.is_some_and(|below| below != name.as_str()) || path == state.config.home_base
-}
-
-/// Where a folder of somebody's own would let them act as root: as /etc/systemd/system/ssh.service.d, say.
-fn is_of_system(path: &str) -> bool {
-    let top = path.split('/').nth(1).unwrap_or_default();
-    SYSTEM_FOLDERS.contains(&top) || top.starts_with("lib")
-}
-
-fn shell<'a>(state: &'a State, user: &'a UserFacts) -> &'a str {
-    let tagged = user.tag("shell").filter(|_| state.config.tags.contains(&Tag::Shell));
-    tagged
-        .filter(|shell| state.local.allows_shell(shell))
-        .unwrap_or(&state.config.default_shell)
-}
-
-/// The tag's, without what a passwd line cannot hold; else the IAM user name, as the Python keymaker had it.
-fn gecos(state: &State, user: &UserFacts) -> String {
-    let tagged = user.tag("gecos").filter(|_| state.config.tags.contains(&Tag::Gecos));
-    let clean = |c: &char| *c != ':' && !c.is_control();
-    let mut gecos: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();
-    gecos.truncate(gecos.floor_char_boundary(255));
-    gecos
 }

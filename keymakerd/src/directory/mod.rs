@@ -5,6 +5,7 @@
 
 pub mod aws_iam;
 pub mod composition;
+pub mod entitled;
 pub mod facts;
 pub mod flights;
 pub mod iam;
@@ -16,6 +17,7 @@ pub mod limits;
 pub mod names;
 pub mod nudge;
 pub mod orders;
+pub mod passwd_fields;
 pub mod publication;
 pub mod refused;
 pub mod service;

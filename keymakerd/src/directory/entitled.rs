@@ -1,0 +1,135 @@
+//! Which of the people and groups in IAM get a name and a number on this host: the settings' choice put to `names` and `ids`.
+//! Called by `composition` only; the id map learns of new owners here.
+
+use std::collections::BTreeSet;
+
+use super::facts::UserFacts;
+use super::ids::{AssignedIds, IdClaim, IdRules, Wish};
+use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
+use super::refused::{Kind, RefusedEntry};
+use super::service::State;
+use crate::config::Tag;
+use crate::settings::EffectiveSettings;
+
+/// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for certain.
+pub fn accept_names(state: &State, settings: &EffectiveSettings) -> AcceptedNames {
+    let present: BTreeSet<&str> = state
+        .facts
+        .users
+        .values()
+        .filter(|user| user.doubted_since.is_none())
+        .map(|user| user.name.as_str())
+        .collect();
+    let wanted = state.facts.users.iter().filter(|(_, user)| {
+        let succeeded = user.doubted_since.is_some() && present.contains(user.name.as_str());
+        let tags_known = state.config.tags.is_empty() || user.tags.is_some();
+        !succeeded && tags_known && is_wanted(state, settings, user)
+    });
+    let users: Vec<InIam<'_>> = wanted
+        .map(|(id, user)| InIam {
+            id,
+            name: &user.name,
+            path: &user.path,
+        })
+        .collect();
+    let groups: Vec<InIam<'_>> = state
+        .facts
+        .groups
+        .iter()
+        .map(|(id, group)| InIam {
+            id,
+            name: &group.name,
+            path: "/",
+        })
+        .collect();
+    NameRules {
+        config: &state.config,
+        settings,
+        local: &state.local,
+    }
+    .accept(&users, &groups)
+}
+
+/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo.
+fn is_wanted(state: &State, settings: &EffectiveSettings, user: &UserFacts) -> bool {
+    let named = [
+        settings.require_iam_group.as_ref(),
+        state.config.sudo_iam_group.as_ref(),
+    ];
+    let ours = |group: &String| group.starts_with(&settings.group_prefix) || named.contains(&Some(group));
+    !state.config.only_group_members || user.groups.iter().any(ours)
+}
+
+pub fn assign_ids(state: &mut State, names: &AcceptedNames) -> AssignedIds {
+    let State {
+        facts,
+        config,
+        local,
+        ids,
+        ..
+    } = state;
+    let users = names.users.iter().filter_map(|(name, id)| {
+        let user = facts.users.get(id)?;
+        let wish = user
+            .tag("uid")
+            .filter(|_| config.tags.contains(&Tag::Uid))
+            .map_or(Wish::None, Wish::Tag);
+        Some(IdClaim {
+            kind: Kind::User,
+            iam_id: id,
+            created: user.created,
+            name: name.as_str(),
+            wish,
+        })
+    });
+    let groups = names.groups.values().filter_map(|group| {
+        let UnixGroup::Ours(name) = &group.unix else {
+            return None;
+        };
+        let created = facts.groups.get(&group.group_id)?.created;
+        let wish = config
+            .group_ids
+            .get(name.as_str())
+            .map_or(Wish::None, |gid| Wish::GroupIds(*gid));
+        Some(IdClaim {
+            kind: Kind::Group,
+            iam_id: &group.group_id,
+            created,
+            name: name.as_str(),
+            wish,
+        })
+    });
+    let claims: Vec<IdClaim<'_>> = users.chain(groups).collect();
+    ids.assign(
+        &claims,
+        &IdRules {
+            scheme: config.id_scheme(),
+            tag_uid_range: config.tag_uid_range(),
+            local,
+        },
+    )
+}
+
+pub fn refused_ids(state: &State, ids: &AssignedIds) -> Vec<RefusedEntry> {
+    let entry = |(iam_id, reason): &(String, _)| {
+        let (kind, iam_name) = match state.facts.users.get(iam_id) {
+            Some(user) => (Kind::User, user.name.clone()),
+            None => (
+                Kind::Group,
+                state
+                    .facts
+                    .groups
+                    .get(iam_id)
+                    .map(|group| group.name.clone())
+                    .unwrap_or_default(),
+            ),
+        };
+        RefusedEntry {
+            kind,
+            iam_id: iam_id.clone(),
+            iam_name,
+            reason: Clone::clone(reason),
+        }
+    };
+    ids.refused.iter().map(entry).collect()
+}

@@ -1,0 +1,72 @@
+//! What stands in a user's passwd entry besides name and number: from enabled tags where those may say so, else from the settings.
+//! Called by `composition` only.
+
+use std::collections::BTreeSet;
+
+use keymaker_core::name::UserName;
+
+use super::facts::UserFacts;
+use super::service::State;
+use crate::config::Tag;
+
+/// No tag puts a home below these; `home_base` may.
+const SYSTEM_FOLDERS: [&str; 12] = [
+    "bin", "boot", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var",
+];
+
+/// 0 where the facts are as fresh as the contact, so that the file rests while all is well.
+pub fn lag(user: &UserFacts, contact: Option<u64>) -> u64 {
+    if contact.is_some_and(|contact| user.answered_at >= contact) {
+        0
+    } else {
+        user.answered_at.max(1)
+    }
+}
+
+/// The tag's, where it is a path that nobody else has; else `home_base/NAME`.
+pub fn home(state: &State, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
+    let own = format!("{}/{name}", state.config.home_base);
+    let is_path = |path: &&str| {
+        let mut parts = path.split('/');
+        parts.next() == Some("") && parts.all(|part| !matches!(part, "" | "." | ".."))
+    };
+    let tagged = user
+        .tag("home")
+        .filter(|_| state.config.tags.contains(&Tag::Home))
+        .filter(is_path);
+    let tagged =
+        tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(state, name, path) && !is_of_system(path));
+    let home = tagged.map_or(own, str::to_owned);
+    taken.insert(home.clone());
+    home
+}
+
+/// `home_base/X` is X's, whoever asks for it.
+fn is_home_of_another(state: &State, name: UserName, path: &str) -> bool {
+    let below = path
+        .strip_prefix(&state.config.home_base)
+        .and_then(|rest| rest.strip_prefix('/'));
+    below.is_some_and(|below| below != name.as_str()) || path == state.config.home_base
+}
+
+/// Where a folder of somebody's own would let them act as root: as /etc/systemd/system/ssh.service.d, say.
+fn is_of_system(path: &str) -> bool {
+    let top = path.split('/').nth(1).unwrap_or_default();
+    SYSTEM_FOLDERS.contains(&top) || top.starts_with("lib")
+}
+
+pub fn shell<'a>(state: &'a State, user: &'a UserFacts) -> &'a str {
+    let tagged = user.tag("shell").filter(|_| state.config.tags.contains(&Tag::Shell));
+    tagged
+        .filter(|shell| state.local.allows_shell(shell))
+        .unwrap_or(&state.config.default_shell)
+}
+
+/// The tag's, without what a passwd line cannot hold; else the IAM user name, as the Python keymaker had it.
+pub fn gecos(state: &State, user: &UserFacts) -> String {
+    let tagged = user.tag("gecos").filter(|_| state.config.tags.contains(&Tag::Gecos));
+    let clean = |c: &char| *c != ':' && !c.is_control();
+    let mut gecos: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();
+    gecos.truncate(gecos.floor_char_boundary(255));
+    gecos
+}
