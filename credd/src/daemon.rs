@@ -22,6 +22,7 @@ use crate::config::{Capture, Config, Directory, Method};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::people::{Keymakerd, People};
+use crate::credentials::status_socket;
 use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
 use crate::imds::answer::{MetadataService, TokenPolicy};
 use crate::imds::caller::{Arrival, KernelCallers};
@@ -92,6 +93,8 @@ fn token_key_problem(error: &TokenKeyError, f: &mut fmt::Formatter<'_>) -> fmt::
 pub struct Host {
     /// Where the key of the metadata tokens lies, over restarts.
     pub token_key: PathBuf,
+    /// Where root asks how it is going.
+    pub status_socket: PathBuf,
     /// Addresses to listen on besides the sockets that systemd passes.
     pub listen: Vec<SocketAddr>,
 }
@@ -100,8 +103,20 @@ pub struct Host {
 pub async fn run(host: Host, config: &Config, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let listeners = listeners(&host.listen)?;
     let stop = stop_signal()?;
-    let issuer = issuer(config)?;
+    let metrics = Rc::new(Metrics::default());
+    let issuer = issuer(config, Rc::clone(&metrics))?;
     let service = service(&host.token_key, config, issuer.clone()).map_err(DaemonError::TokenKey)?;
+    match status_socket::listen(&host.status_socket) {
+        Ok(socket) => drop(tokio::task::spawn_local(status_socket::serve(
+            socket,
+            issuer.clone(),
+            metrics,
+        ))),
+        // Users are served all the same.
+        Err(error) => {
+            tracing::warn!(%error, socket = %host.status_socket.display(), "the status socket cannot be listened on")
+        }
+    }
     tokio::task::spawn_local(tidy(issuer));
     let server = Server::new(service, Limits::default());
     let mut serving = JoinSet::new();
@@ -139,8 +154,8 @@ fn service<S>(key: &Path, config: &Config, source: S) -> Result<MetadataService<
 }
 
 /// Where credentials come from on this host.
-fn issuer(config: &Config) -> Result<HostIssuer, DaemonError> {
-    let (clock, metrics): (Rc<dyn Clock>, _) = (Rc::new(HostClock), Rc::new(Metrics::default()));
+fn issuer(config: &Config, metrics: Rc<Metrics>) -> Result<HostIssuer, DaemonError> {
+    let clock: Rc<dyn Clock> = Rc::new(HostClock);
     let route = Route::new(&aws_settings(config)).map_err(DaemonError::Aws)?;
     let settings = MethodSettings::new(config).map_err(DaemonError::Policy)?;
     let chain = Chain::new(settings, Aws::new(route, Rc::clone(&clock)), Rc::clone(&clock));

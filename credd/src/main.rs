@@ -32,6 +32,9 @@ struct Arguments {
     /// Where the key of the metadata tokens is kept over restarts.
     #[arg(long, value_name = "FILE", default_value = "/run/keymaker-credd/token-key")]
     token_key: PathBuf,
+    /// Where root asks for metrics, health, and who gets what and why.
+    #[arg(long, value_name = "FILE", default_value = "/run/keymaker-credd/status.sock")]
+    status_socket: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     };
     let host = Host {
         token_key: arguments.token_key,
+        status_socket: arguments.status_socket,
         listen: arguments.listen,
     };
     let serving = daemon::run(host, &config, notify::ready);

@@ -15,7 +15,7 @@
 //! | `session.rs` | what is the session called, and which tags has it? |
 //! | `aws.rs`, `sts.rs`, `iam.rs`, `user_policies.rs` | what does AWS say? |
 //! | `refusal.rs` | what does an error mean? |
-//! | `metrics.rs` | how is it going? |
+//! | `metrics.rs`, `status_socket.rs` | how is it going? |
 
 mod aws;
 mod cache;
@@ -34,6 +34,7 @@ mod refusal;
 mod restricted_instance_role;
 mod session;
 mod shared_role;
+pub mod status_socket;
 mod sts;
 mod user_policies;
 mod user_role;

@@ -1,6 +1,8 @@
 //! What the tests of this folder share.
 
 mod cached;
+mod injected;
+mod judged;
 
 use super::question::{Names, Person, Question};
 use crate::accounts::Account;

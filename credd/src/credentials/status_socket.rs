@@ -1,0 +1,115 @@
+//! What root asks this daemon: `/metrics` for Prometheus, `/health`, and `/why/UID`: what would this uid get, by which
+//! method, or why not? HTTP on a Unix socket in a folder that only credd and root may enter; it gives out no secret.
+//!
+//! `curl --unix-socket /run/keymaker-credd/status.sock http://credd/why/1000`
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+
+use super::cache::Issue;
+use super::issuer::{Chains, Issuer};
+use super::metrics::Metrics;
+use super::refusal::Refusal;
+use crate::time_text::iso8601;
+
+/// Listens at `path`, replacing what a former run left there.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => {
+            let listener = UnixListener::bind(path)?;
+            std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        }
+    }
+}
+
+/// Answers until it is dropped, one connection at a time.
+pub async fn serve<I, C>(listener: UnixListener, issuer: Issuer<I, C>, metrics: Rc<Metrics>)
+where
+    I: Issue + 'static,
+    C: Chains + 'static,
+{
+    loop {
+        match listener.accept().await {
+            // Root's own connection; whatever becomes of it concerns nobody else.
+            Ok((stream, _)) => drop(timeout(PATIENCE, converse(stream, &issuer, &metrics)).await),
+            Err(error) => {
+                tracing::error!(%error, "the status socket takes no connection");
+                sleep(PATIENCE).await;
+            }
+        }
+    }
+}
+
+async fn converse<I, C>(mut stream: UnixStream, issuer: &Issuer<I, C>, metrics: &Metrics) -> io::Result<()>
+where
+    I: Issue + 'static,
+    C: Chains + 'static,
+{
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < LARGEST_HEAD {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+    }
+    let head = String::from_utf8_lossy(&head);
+    let path = head
+        .strip_prefix("GET ")
+        .and_then(|rest| rest.split_once(' '))
+        .map_or("", |(path, _)| path);
+    let (status, kind, text) = answer(path, issuer, metrics).await;
+    let length = text.len();
+    let reply = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+    );
+    stream.write_all(reply.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+async fn answer<I, C>(path: &str, issuer: &Issuer<I, C>, metrics: &Metrics) -> (&'static str, &'static str, String)
+where
+    I: Issue + 'static,
+    C: Chains + 'static,
+{
+    let uid = path.strip_prefix("/why/").map(str::parse);
+    match (path, uid) {
+        ("/metrics", _) => ("200 OK", "text/plain; version=0.0.4", metrics.text(issuer.kept())),
+        ("/health", _) => ("200 OK", PLAIN, "ok\n".to_owned()),
+        (_, Some(Ok(uid))) => ("200 OK", "application/json", why(uid, issuer).await),
+        _ => ("404 Not Found", PLAIN, "/metrics, /health, /why/UID\n".to_owned()),
+    }
+}
+
+async fn why<I, C>(uid: u32, issuer: &Issuer<I, C>) -> String
+where
+    I: Issue + 'static,
+    C: Chains + 'static,
+{
+    let answer = match issuer.issuance(uid).await {
+        Ok(issuance) => json!({
+            "uid": uid,
+            "outcome": "issued",
+            "method": issuance.method.to_string(),
+            "role_arn": issuance.role.to_string(),
+            "expiration": iso8601(issuance.credentials.expiration),
+        }),
+        Err(Refusal::NotApplicable) => json!({"uid": uid, "outcome": "not_applicable"}),
+        Err(Refusal::Denied(reason)) => json!({"uid": uid, "outcome": "denied", "reason": reason}),
+        Err(Refusal::Transient(reason)) => json!({"uid": uid, "outcome": "transient", "reason": reason}),
+    };
+    format!("{answer}\n")
+}
+
+const PLAIN: &str = "text/plain";
+const LARGEST_HEAD: usize = 4096;
+const PATIENCE: Duration = Duration::from_secs(2);
