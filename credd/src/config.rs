@@ -280,6 +280,7 @@ mod tests {
         Config::parse(text, Path::new("credd.toml")).map_err(|error| error.to_string())
     }
 
+    // H11
     #[test]
     fn an_empty_file_means_the_defaults_and_a_missing_one_is_an_error() {
         assert_eq!(parse("").unwrap(), Config::default());

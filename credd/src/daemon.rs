@@ -85,7 +85,6 @@ fn token_key_problem(error: &TokenKeyError, f: &mut fmt::Formatter<'_>) -> fmt::
                 "{path} is not a key that only this daemon's user may read; remove it and start again"
             )
         }
-        TokenKeyError::BootId(why) => write!(f, "/proc/sys/kernel/random/boot_id cannot be read: {why}"),
     }
 }
 

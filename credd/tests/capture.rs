@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-// P14
+// P14 H6 H7 H8
 #[test]
 fn no_user_reaches_the_real_service_whatever_happens_to_capture() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/capture.py");

@@ -1,15 +1,19 @@
 //! Puts up, watches and repairs what brings metadata requests to credd. Runs with CAP_NET_ADMIN and parses nothing from
 //! users; `capture/` does the work, this file reads the command line.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use clap::{Parser, Subcommand};
-use credd::capture::keeper::{Keeper, KeeperError, Report, take_down};
+use credd::capture::keeper::{Keeper, Report, take_down};
 use credd::capture::plan::{Family, Guard, Plan};
 use credd::capture::{guard, observed, routing};
 use credd::{log, notify};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings metadata requests of this host's users to credd.
 #[derive(Parser)]
@@ -32,6 +36,8 @@ enum Command {
     Up,
     /// Put everything up, watch, and put right what others change. Leaves all in place when it ends.
     Run,
+    /// Try it: as run, but ^C takes everything down.
+    Try,
     /// Take everything down: from then on users reach the instance's own credentials.
     Down,
 }
@@ -51,10 +57,39 @@ fn main() -> ExitCode {
         Command::Check => check(keeper.plan()),
         Command::Up => end(&keeper.settle()),
         Command::Down => end(&take_down(keeper.plan().clone())),
-        Command::Run => {
-            let error: KeeperError = keeper.keep(notify::ready);
-            complain(&error.to_string())
-        }
+        Command::Run => match keeper.keep(notify::ready, &AtomicBool::new(false)) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string()),
+        },
+        Command::Try => match try_out(keeper) {
+            Ok(report) => end(&report),
+            Err(why) => complain(&why),
+        },
+    }
+}
+
+/// The keeper in a thread of its own, until ^C or SIGTERM; then everything is taken down.
+fn try_out(keeper: Keeper) -> Result<Report, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let keeping = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || keeper.keep(|| tracing::info!("capture is up; ^C takes it down"), &stop)
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked_to_stop = runtime.and_then(|runtime| runtime.block_on(stop_signal()));
+    stop.store(true, Ordering::Relaxed);
+    let plan = keeping
+        .join()
+        .map_err(|_| "the keeper ended; see above, and run credd-capture down".to_owned())?;
+    asked_to_stop.map_err(|why| format!("signals cannot be received: {why}"))?;
+    plan.map(take_down).map_err(|error| error.to_string())
+}
+
+async fn stop_signal() -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
     }
 }
 
@@ -84,9 +119,9 @@ fn check(plan: &Plan) -> ExitCode {
             Err(error) => missing.push(error.to_string()),
         }
     }
-    match guard::looks_whole(plan) {
-        Ok(true) => {}
-        Ok(false) => missing.push("missing: rules of the nft table keymaker_credd".to_owned()),
+    match guard::fingerprint() {
+        Ok(Some(present)) if guard::is_whole(plan, &present) => {}
+        Ok(_) => missing.push("missing: rules of the nft table keymaker_credd".to_owned()),
         Err(error) => missing.push(error.to_string()),
     }
     if missing.is_empty() {
@@ -107,7 +142,7 @@ fn end(report: &Report) -> ExitCode {
 }
 
 fn say(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -115,6 +150,6 @@ fn say(text: &str) -> ExitCode {
 
 fn complain(text: &str) -> ExitCode {
     // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "credd-capture: {text}");
+    let _ = writeln!(io::stderr(), "credd-capture: {text}");
     ExitCode::FAILURE
 }

@@ -57,16 +57,13 @@ pub fn fingerprint() -> Result<Option<String>, CommandError> {
     }
 }
 
-/// Whether our table has as many rules as `plan` wants: what can be told without having loaded it.
-pub fn looks_whole(plan: &Plan) -> Result<bool, CommandError> {
-    let Some(present) = fingerprint()? else {
-        return Ok(false);
-    };
-    let wanted = ruleset(plan)
+/// Whether the table with this fingerprint has as many rules as `plan` wants: what can be told without having loaded it.
+pub fn is_whole(plan: &Plan, fingerprint: &str) -> bool {
+    let rules = ruleset(plan);
+    let wanted = rules
         .lines()
-        .filter(|line| line.starts_with("    ") && !line.starts_with("    type "))
-        .count();
-    Ok(present.matches("{\"rule\":").count() == wanted)
+        .filter(|line| line.starts_with("    ") && !line.starts_with("    type "));
+    fingerprint.matches("{\"rule\":").count() == wanted.count()
 }
 
 /// The uids that asked for the metadata service while it was only observed.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::commands::CommandError;
@@ -92,30 +93,26 @@ impl Keeper {
         report
     }
 
-    /// Settles, says that it is ready, and goes on watching; returns only if watching fails.
-    pub fn keep(mut self, ready: impl FnOnce()) -> KeeperError {
+    /// Settles, says that it is ready, and goes on watching; returns the plan within a second of `stop`.
+    pub fn keep(mut self, ready: impl FnOnce(), stop: &AtomicBool) -> Result<Plan, KeeperError> {
         // Subscribed before the first comparison, so that no change falls between the two.
-        let changes = match Changes::subscribe() {
-            Ok(changes) => changes,
-            Err(error) => return KeeperError::Watch(error),
-        };
+        let changes = Changes::subscribe().map_err(KeeperError::Watch)?;
         record("up", &self.settle());
         ready();
         let mut compared = Instant::now();
-        loop {
-            let changed = match changes.wait(TICK) {
-                Ok(changed) => changed,
-                Err(error) => return KeeperError::Watch(error),
-            };
+        while !stop.load(Ordering::Relaxed) {
+            let changed = changes.wait(TICK).map_err(KeeperError::Watch)?;
             if self.plan_again() || changed || compared.elapsed() > COMPARE_ANYWAY {
                 let report = self.settle();
                 record("repair", &report);
-                // Our own repairs are changes, too: their notices are not worth a comparison each.
-                let _ = changes.wait(Duration::ZERO);
                 compared = Instant::now();
+                // Where routes change all the time, a comparison every tenth of a second is enough. No notice is thrown away
+                // unread: one that looks like that of our own repair may be somebody else's.
+                std::thread::sleep(BREATH);
             }
             self.report_observed();
         }
+        Ok(self.plan)
     }
 
     /// Reads settings and accounts again; whether the plan is another one now. What cannot be read changes nothing.
@@ -139,7 +136,8 @@ impl Keeper {
             return Ok(());
         }
         guard::load(&self.plan)?;
-        self.loaded = guard::fingerprint()?;
+        // Somebody may have changed it in between: only a whole one is what later ones are compared with.
+        self.loaded = guard::fingerprint()?.filter(|present| guard::is_whole(&self.plan, present));
         report.repaired.push("nft -f (the table keymaker_credd)".to_owned());
         Ok(())
     }
@@ -212,4 +210,5 @@ fn now() -> String {
 
 /// How long a change of the settings or of /etc/passwd can go unnoticed.
 const TICK: Duration = Duration::from_secs(1);
+const BREATH: Duration = Duration::from_millis(100);
 const COMPARE_ANYWAY: Duration = Duration::from_secs(30);

@@ -202,7 +202,7 @@ mod tests {
         }
     }
 
-    // P13
+    // P13 H9
     #[test]
     fn a_socket_handed_to_another_user_stays_its_makers() {
         if own_uid() != 0 {
@@ -223,7 +223,7 @@ mod tests {
         heir.wait().unwrap();
     }
 
-    // P13
+    // P13 H5
     #[test]
     fn a_client_that_has_closed_is_nobody_and_never_root() {
         let listener = listener();
@@ -266,7 +266,7 @@ mod tests {
         assert_ne!(callers.owner(again.as_fd()).unwrap().cookie, owner.cookie);
     }
 
-    // P14
+    // P14 H10
     #[test]
     fn whoever_dials_the_redirects_port_directly_is_refused() {
         let listener = listener();

@@ -24,8 +24,6 @@ pub enum TokenKeyError {
     Write(PathBuf, io::Error),
     /// The key file is not a file of 64 bytes that only this daemon's user may read; remove it and restart credd.
     NotOurs(PathBuf),
-    /// /proc/sys/kernel/random/boot_id could not be read; is /proc mounted in the unit?
-    BootId(io::Error),
 }
 
 /// How long a token is asked to live: 1 to 21600 seconds (Instance Metadata Service, "Use IMDSv2").
@@ -57,7 +55,8 @@ pub struct MetadataTokens {
 impl MetadataTokens {
     /// Reads the key from `path`, or makes one there, mode 0600.
     pub fn load(path: &Path) -> Result<Self, TokenKeyError> {
-        let boot_id = fs::read("/proc/sys/kernel/random/boot_id").map_err(TokenKeyError::BootId)?;
+        // Empty where the unit hides /proc/sys (ProcSubset=pid): then it is the key in /run that no boot has twice.
+        let boot_id = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let key = match read_key(path)? {
             Some(key) => key,
             None => make_key(path).map_err(|error| TokenKeyError::Write(path.into(), error))?,

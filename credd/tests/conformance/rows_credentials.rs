@@ -77,7 +77,7 @@ fn shape_of(character: char) -> char {
     if character.is_ascii_digit() { '0' } else { character }
 }
 
-// P15
+// P15 H2
 #[test]
 fn row_33_whatever_follows_the_roles_name_is_answered_here() {
     on_both(|stand| {
@@ -176,7 +176,7 @@ fn row_38_what_cannot_be_found_out_now_is_503_within_a_second() {
     });
 }
 
-// P15
+// P15 H3
 #[test]
 fn row_39_the_extended_path_is_404_and_never_asked_for() {
     on_both(|stand| {

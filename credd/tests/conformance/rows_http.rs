@@ -65,6 +65,7 @@ fn row_52_the_names_and_addresses_of_the_service_are_accepted_as_host() {
     });
 }
 
+// H10
 #[test]
 fn row_53_another_host_or_a_web_page_is_403() {
     with_v1(|stand| {
@@ -143,6 +144,7 @@ fn row_55_a_connection_serves_one_request() {
     });
 }
 
+// H13
 #[test]
 fn row_56_slow_and_half_open_connections_end_and_one_uid_has_only_so_many() {
     let defaults = Limits::default();
@@ -178,7 +180,7 @@ fn row_56_slow_and_half_open_connections_end_and_one_uid_has_only_so_many() {
     );
 }
 
-// P13
+// P13 H12
 #[test]
 fn row_57_a_caller_that_nobody_can_name_gets_403_and_an_audit_line() {
     on_both(|stand| {
@@ -193,6 +195,7 @@ fn row_57_a_caller_that_nobody_can_name_gets_403_and_an_audit_line() {
     });
 }
 
+// H6
 #[test]
 fn row_58_every_row_holds_on_ipv6() {
     // Each row's test runs on 127.0.0.1 and on ::1. Here: the whole conversation of an SDK, callers named by the kernel.

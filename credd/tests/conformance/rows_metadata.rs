@@ -111,7 +111,7 @@ fn row_29_iam_lists_info_and_security_credentials() {
     });
 }
 
-// P15
+// P15 H3
 #[test]
 fn row_41_identity_credentials_are_404_and_never_asked_for() {
     on_both(|stand| {
@@ -242,7 +242,7 @@ fn row_47_an_unknown_path_is_the_404_page_and_is_not_passed_on() {
     });
 }
 
-// P14 P15
+// P14 P15 H1 H2
 #[test]
 fn row_48_a_path_with_two_readings_is_refused_and_never_passed_on() {
     on_both(|stand| {

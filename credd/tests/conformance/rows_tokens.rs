@@ -62,6 +62,7 @@ fn row_05_two_ttls_are_400() {
     });
 }
 
+// H10
 #[test]
 fn row_06_a_put_with_any_x_forwarded_for_gets_no_token() {
     on_both(|stand| {
