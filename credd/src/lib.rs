@@ -11,6 +11,7 @@ pub mod config;
 pub mod credentials;
 pub mod daemon;
 pub mod imds;
+pub mod import;
 pub mod log;
 pub mod notify;
 pub mod policy;

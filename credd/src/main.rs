@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use credd::config::Config;
 use credd::daemon::{self, Host};
-use credd::{log, notify};
+use credd::{import, log, notify};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Answers the metadata requests of this host's users with credentials of their own.
@@ -26,6 +26,9 @@ struct Arguments {
     /// Print the settings in force, defaults included, and exit.
     #[arg(long)]
     print_config: bool,
+    /// Print the settings of ec2userkeyd in FILE as a credd.toml that says what could not be carried over, and exit.
+    #[arg(long, value_name = "FILE")]
+    import: Option<PathBuf>,
     /// Listen here too, besides the sockets that systemd passes.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<SocketAddr>,
@@ -39,6 +42,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(old) = arguments.import {
+        return match std::fs::read_to_string(&old) {
+            Ok(text) => print(&import::from_ec2userkeyd(&text)),
+            Err(why) => complain(&format!("{} cannot be read: {why}", old.display())),
+        };
+    }
     let config = match Config::read(&arguments.config) {
         Ok(config) => config,
         Err(error) => return complain(&error),

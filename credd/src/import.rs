@@ -1,0 +1,406 @@
+//! Turns the settings of ec2userkeyd, the predecessor, into a credd.toml, and says what could not be carried over.
+//!
+//! `credd --import` prints it for the administrator to read. Where the two differ, the narrower meaning is taken
+//! and the difference is said; nothing is left out silently.
+
+use std::collections::BTreeMap;
+
+use crate::config::UidRange;
+
+/// The file as credd.toml, with what was not carried over as comments at its head.
+pub fn from_ec2userkeyd(text: &str) -> String {
+    let settings = Ini::parse(text);
+    let mut import = Import::default();
+    import.chains(&settings);
+    import.patterns(&settings);
+    import.instance_role(&settings);
+    for key in settings.keys().filter(|key| !KNOWN.contains(key)) {
+        import.note(&format!("{key}: credd has nothing like it"));
+    }
+    import.print()
+}
+
+#[derive(Default)]
+struct Import {
+    notes: Vec<String>,
+    lines: Vec<String>,
+}
+
+impl Import {
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
+    }
+
+    fn print(&self) -> String {
+        let head = "# Made from the settings of ec2userkeyd. Not carried over, or meant otherwise:\n";
+        let notes: String = self.notes.iter().map(|note| format!("# - {note}\n")).collect();
+        let lines: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+        format!("{head}{notes}\n{lines}")
+    }
+
+    fn chains(&mut self, settings: &Ini) {
+        let default = settings.get("general.credential_methods").unwrap_or(DEFAULT_METHODS);
+        let chain = self.methods(default);
+        if chain.contains("\"instance_role\"") {
+            self.note("default_chain: instance_role is everybody's who has no role; credd always restricts it by deny_actions");
+        }
+        self.note("an error ends a chain: only a method that does not apply goes on to the next");
+        self.lines.push(format!("default_chain = {chain}"));
+        let users = entries(settings.get("general.per_user_credential_methods").unwrap_or(""));
+        let users: BTreeMap<&str, String> = users
+            .iter()
+            .map(|(user, methods)| (*user, self.methods(&methods.join(" "))))
+            .collect();
+        self.lines.extend(table(
+            "user_chains",
+            users.iter().map(|(user, chain)| ((*user).to_owned(), chain.as_str())),
+        ));
+        self.uid_chains(settings.get("general.per_uid_credential_methods").unwrap_or(""));
+    }
+
+    /// There the last of overlapping ranges counted; here ranges must not overlap, so they are cut.
+    fn uid_chains(&mut self, text: &str) {
+        let mut cut: BTreeMap<UidRange, String> = BTreeMap::new();
+        for (range, methods) in entries(text).into_iter().rev() {
+            match range.parse::<UidRange>() {
+                Ok(range) => {
+                    let taken: Vec<UidRange> = cut.keys().copied().collect();
+                    let chain = self.methods(&methods.join(" "));
+                    cut.extend(without(range, &taken).into_iter().map(|free| (free, chain.clone())));
+                }
+                Err(why) => self.note(&format!("general.per_uid_credential_methods: {why}")),
+            }
+        }
+        self.lines.extend(table(
+            "uid_chains",
+            cut.iter().map(|(range, chain)| (range.to_string(), chain.as_str())),
+        ));
+    }
+
+    /// A TOML array; an unknown method was an error there at the first request, and is left out here.
+    fn methods(&mut self, text: &str) -> String {
+        let mut names = vec![];
+        for method in words(text) {
+            match METHODS.iter().find(|(old, _)| *old == method) {
+                Some((_, new)) => names.push(format!("\"{new}\"")),
+                None => self.note(&format!("the method {method}: there is none of that name")),
+            }
+        }
+        format!("[{}]", names.join(", "))
+    }
+
+    fn patterns(&mut self, settings: &Ini) {
+        let roles = [
+            "method_UserRole.role_name_pattern",
+            "method_CreateUserRole.role_name_pattern",
+        ];
+        self.pattern("role_name_pattern", settings, roles);
+        let users = [
+            "method_RestrictedInstanceRole.iam_name_pattern",
+            "method_CreateUserRole.iam_name_pattern",
+        ];
+        self.pattern("iam_name_pattern", settings, users);
+        if settings.is_true("method_RestrictedInstanceRole.compress_user_policy") {
+            self.lines.push("compress_user_policy = true".to_owned());
+        }
+        if settings.get("method_CreateUserRole.instance_role_linked").is_some() {
+            self.note("instance_role_linked: roles are made by 'keymaker sync-roles'; choose their trust there");
+        }
+    }
+
+    fn pattern(&mut self, key: &str, settings: &Ini, old: [&str; 2]) {
+        let [first, second] = old.map(|name| settings.get(name));
+        if let (Some(first), Some(second)) = (first, second)
+            && first != second
+        {
+            self.note(&format!(
+                "{key}: {} says {second}; there is one pattern for both methods",
+                old.join(" and ")
+            ));
+        }
+        match first.or(second) {
+            Some(pattern) if pattern.matches("{username}").count() == 1 => {
+                self.lines.push(format!("{key} = {}", quoted(pattern)));
+            }
+            Some(pattern) => self.note(&format!(
+                "{key}: {pattern} does not have {{username}} once; the default holds"
+            )),
+            None => {}
+        }
+    }
+
+    fn instance_role(&mut self, settings: &Ini) {
+        if !settings.is_true("method_InstanceRole.fail_safe") {
+            self.note("fail_safe was off: unrestricted credentials were handed out where a role could not be restricted; never here");
+        }
+        for (key, action) in [
+            ("deny_assumerole", "sts:*"),
+            ("deny_secretsmanager", "secretsmanager:*"),
+        ] {
+            if settings
+                .get(&format!("method_InstanceRole.{key}"))
+                .is_some_and(|value| !truth(value))
+            {
+                self.note(&format!(
+                    "{key} was off: take {action} out of deny_actions if that is still wanted"
+                ));
+            }
+        }
+        for (key, why) in OTHERWISE {
+            if settings.get(key).is_some() {
+                self.note(&format!("{key}: {why}"));
+            }
+        }
+    }
+}
+
+/// `section.option` → value, as Python's configparser reads it.
+struct Ini(BTreeMap<String, String>);
+
+impl Ini {
+    fn parse(text: &str) -> Self {
+        let (mut values, mut section, mut last) = (BTreeMap::<String, String>::new(), String::new(), None::<String>);
+        for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+            let trimmed = line.trim();
+            if line.starts_with([' ', '\t']) && !trimmed.is_empty() {
+                // A line that goes on.
+                if let Some(value) = last.as_ref().and_then(|key| values.get_mut(key)) {
+                    value.push(' ');
+                    value.push_str(trimmed);
+                }
+            } else if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                section = name.to_owned();
+            } else if let Some((key, value)) = trimmed.split_once(['=', ':']) {
+                let key = format!("{section}.{}", key.trim().to_lowercase());
+                values.insert(key.clone(), value.trim().replace("%%", "%"));
+                last = Some(key);
+            }
+        }
+        Self(values)
+    }
+
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn is_true(&self, key: &str) -> bool {
+        self.get(key).is_some_and(truth)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+fn truth(value: &str) -> bool {
+    ["1", "yes", "true", "on"].contains(&value.to_lowercase().as_str())
+}
+
+/// `joe:UserRole, InstanceRole, jane:UserRole`, with or without spaces: a name, and its methods up to the next name. One
+/// without methods meant "not set" and is left out, since an empty chain denies here.
+fn entries(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut entries: Vec<(&str, Vec<&str>)> = vec![];
+    for word in words(text) {
+        let method = match word.split_once(':') {
+            Some((name, method)) => {
+                entries.push((name, vec![]));
+                method
+            }
+            None => word,
+        };
+        if let Some((_, methods)) = entries.last_mut().filter(|_| !method.is_empty()) {
+            methods.push(method);
+        }
+    }
+    entries.retain(|(_, methods)| !methods.is_empty());
+    entries
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ' ', '\t']).filter(|word| !word.is_empty())
+}
+
+/// What of `range` is in none of the `taken` ones, which are in order and do not overlap.
+fn without(range: UidRange, taken: &[UidRange]) -> Vec<UidRange> {
+    let (mut free, mut first) = (vec![], Some(range.first));
+    for other in taken
+        .iter()
+        .filter(|other| other.first <= range.last && other.last >= range.first)
+    {
+        if let Some(first) = first.filter(|first| *first < other.first) {
+            free.push(UidRange {
+                first,
+                last: other.first - 1,
+            });
+        }
+        first = other.last.checked_add(1);
+    }
+    free.extend(first.filter(|first| *first <= range.last).map(|first| UidRange {
+        first,
+        last: range.last,
+    }));
+    free
+}
+
+fn table<'a>(key: &str, chains: impl Iterator<Item = (String, &'a str)>) -> Option<String> {
+    let entries: Vec<String> = chains
+        .map(|(name, chain)| format!("{} = {chain}", quoted(&name)))
+        .collect();
+    (!entries.is_empty()).then(|| format!("{key} = {{ {} }}", entries.join(", ")))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// What counted where the file said nothing.
+const DEFAULT_METHODS: &str = "UserRole, RestrictedInstanceRole, InstanceRole";
+
+const METHODS: [(&str, &str); 4] = [
+    ("UserRole", "user_role"),
+    ("CreateUserRole", "create_user_role"),
+    ("RestrictedInstanceRole", "restricted_instance_role"),
+    ("InstanceRole", "instance_role"),
+];
+
+/// Settings without a counterpart, and what stands in their place.
+const OTHERWISE: [(&str, &str); 5] = [
+    (
+        "general.daemon_port",
+        "systemd holds the metadata address itself; see capture and nft_port",
+    ),
+    (
+        "general.iptables",
+        "capture is policy routing and nftables, both families",
+    ),
+    ("general.log_level", "every issuance and refusal is in the journal"),
+    ("general.log_console", "the log goes to the journal"),
+    ("general.log_syslog", "the log goes to the journal"),
+];
+
+const KNOWN: &[&str] = &[
+    "general.credential_methods",
+    "general.per_user_credential_methods",
+    "general.per_uid_credential_methods",
+    "general.daemon_port",
+    "general.iptables",
+    "general.log_level",
+    "general.log_console",
+    "general.log_syslog",
+    "method_UserRole.role_name_pattern",
+    "method_CreateUserRole.iam_name_pattern",
+    "method_CreateUserRole.role_name_pattern",
+    "method_CreateUserRole.instance_role_linked",
+    "method_RestrictedInstanceRole.iam_name_pattern",
+    "method_RestrictedInstanceRole.compress_user_policy",
+    "method_InstanceRole.fail_safe",
+    "method_InstanceRole.deny_assumerole",
+    "method_InstanceRole.deny_secretsmanager",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::Account;
+    use crate::config::{Config, Method};
+    use std::path::Path;
+
+    fn import(text: &str) -> (Config, String) {
+        let printed = from_ec2userkeyd(text);
+        let config = Config::parse(&printed, Path::new("imported")).unwrap_or_else(|why| panic!("{why}\n{printed}"));
+        (config, printed)
+    }
+
+    fn named(user: &str) -> Account {
+        Account {
+            user: Some(user.into()),
+            groups: vec![],
+        }
+    }
+
+    #[test]
+    fn a_whole_file_becomes_settings_that_credd_takes() {
+        let (config, printed) = import(
+            "[general]\ndaemon_port = 808\ncredential_methods = UserRole\n\
+             per_user_credential_methods = joe:UserRole, InstanceRole,\n    jane:CreateUserRole\n\
+             per_uid_credential_methods: 0-499:InstanceRole\n# comment\n; another\n\
+             [method_UserRole]\nrole_name_pattern = box-{username}\n\
+             [method_RestrictedInstanceRole]\ncompress_user_policy = yes\niam_name_pattern = {username}@corp\n\
+             [method_InstanceRole]\nfail_safe = False\ndeny_secretsmanager = no\n[method_UserKeysSecretsManager]\nx = 1\n",
+        );
+        assert_eq!(config.default_chain, [Method::UserRole]);
+        assert_eq!(
+            config.chain(1000, &named("joe")),
+            [Method::UserRole, Method::InstanceRole]
+        );
+        assert_eq!(config.chain(1000, &named("jane")), [Method::CreateUserRole]);
+        assert_eq!(config.chain(33, &named("www-data")), [Method::InstanceRole]);
+        assert_eq!(config.role_name_pattern, "box-{username}");
+        assert_eq!(config.iam_name_pattern, "{username}@corp");
+        assert!(config.compress_user_policy);
+        for said in [
+            "daemon_port",
+            "fail_safe was off",
+            "secretsmanager:*",
+            "method_UserKeysSecretsManager.x",
+        ] {
+            assert!(printed.contains(said), "{said}: {printed}");
+        }
+    }
+
+    #[test]
+    fn a_list_without_spaces_is_not_lost_as_it_was() {
+        let (config, _) =
+            import("[general]\nper_user_credential_methods = joe:UserRole,InstanceRole,jane:UserRole,eve:\n");
+        assert_eq!(config.chain(1, &named("joe")), [Method::UserRole, Method::InstanceRole]);
+        assert_eq!(config.chain(1, &named("jane")), [Method::UserRole]);
+        // Empty meant "not set".
+        assert_eq!(config.chain(1, &named("eve")), config.default_chain);
+    }
+
+    #[test]
+    fn of_overlapping_uid_ranges_the_last_one_counts_as_it_did() {
+        let (config, _) = import(
+            "[general]\nper_uid_credential_methods = 0-999:InstanceRole, 100-199:UserRole, 150:CreateUserRole\n",
+        );
+        let chain = |uid| config.chain(uid, &Account::default()).to_vec();
+        for (uid, method) in [
+            (0, Method::InstanceRole),
+            (99, Method::InstanceRole),
+            (100, Method::UserRole),
+            (149, Method::UserRole),
+            (150, Method::CreateUserRole),
+            (151, Method::UserRole),
+            (199, Method::UserRole),
+            (200, Method::InstanceRole),
+            (999, Method::InstanceRole),
+        ] {
+            assert_eq!(chain(uid), [method], "{uid}");
+        }
+        assert_eq!(chain(1000), config.default_chain);
+    }
+
+    #[test]
+    fn what_is_wrong_there_is_said_and_nothing_is_made_up_for_it() {
+        let (config, printed) = import(
+            "[general]\ncredential_methods = UserRole, Magic\nper_uid_credential_methods = x-y:UserRole\n\
+             [method_UserRole]\nrole_name_pattern = 'everybody'\n",
+        );
+        assert_eq!(config.default_chain, [Method::UserRole]);
+        assert_eq!(config.role_name_pattern, Config::default().role_name_pattern);
+        assert!(
+            ["Magic", "x-y", "everybody"].iter().all(|said| printed.contains(said)),
+            "{printed}"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_means_the_predecessors_defaults_and_says_so() {
+        let (config, printed) = import("");
+        assert_eq!(
+            config.default_chain,
+            [Method::UserRole, Method::RestrictedInstanceRole, Method::InstanceRole]
+        );
+        assert!(printed.contains("credd always restricts it"));
+    }
+}
