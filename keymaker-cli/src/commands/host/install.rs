@@ -3,7 +3,7 @@
 //! On Debian the packages leave nothing to do. `--from DIR` puts a build in place without packages; every file it makes stands in
 //! a list, by which `uninstall` takes all of it back. It never overwrites a file that it did not make.
 
-mod files;
+pub mod files;
 mod joints;
 
 use std::path::{Path, PathBuf};

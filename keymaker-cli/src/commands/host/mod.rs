@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod get;
 pub mod install;
+pub mod migrate;
 pub mod order;
 mod probe;
 pub mod release;
@@ -72,6 +73,12 @@ pub enum HostCommand {
     },
     /// Take back what 'keymaker install --from' put in place. Homes stay. (root)
     Uninstall,
+    /// Take over from the Python keymaker and from ec2userkeyd: what they changed is taken back, uids and homes stay. (root)
+    Migrate {
+        /// Print what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Forget users, ids and settings, and rest: the last step before this host becomes an image. (root)
     Reset,
     /// Print the lines that sshd is shown for USER. (root)
@@ -115,6 +122,7 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<ExitCode, HostError
         HostCommand::GetGroups { user } => get::groups(login_name(user)?, output)?,
         HostCommand::Install { from } => install::install(from.as_deref(), output)?,
         HostCommand::Uninstall => install::uninstall(output)?,
+        HostCommand::Migrate { dry_run } => migrate::run(*dry_run, output)?,
         HostCommand::Why { user } => return why::run(user, output).map(status_of),
         HostCommand::Doctor => return doctor::run(output).map(status_of),
     }

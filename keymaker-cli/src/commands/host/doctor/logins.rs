@@ -159,7 +159,6 @@ fn sudo(found: &mut Findings) {
 fn predecessor(found: &mut Findings) {
     let left = [
         ("/etc/pam.d/sshd", "keymaker-create-account"),
-        ("/etc/pam.d/sshd", "pam_exec.so stdout /usr/local/bin/keymaker"),
         ("/etc/cron.d/keymaker-group-sync", "keymaker"),
         ("/etc/ssh/sshd_config", "keymaker-get-public-keys"),
     ];
@@ -168,12 +167,7 @@ fn predecessor(found: &mut Findings) {
             found.fault(
                 format!("{file} still has what the Python keymaker put there"),
                 "it makes local accounts, which win over the users from IAM",
-                match file {
-                    "/etc/cron.d/keymaker-group-sync" => format!("rm {file}"),
-                    _ => format!(
-                        "sed -i '/keymaker-get-public-keys/d;/pam_exec.so.*keymaker/d' {file} && systemctl reload ssh"
-                    ),
-                },
+                "keymaker migrate",
             );
         }
     }

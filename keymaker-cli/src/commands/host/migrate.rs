@@ -1,0 +1,175 @@
+//! `keymaker migrate`: takes over from the Python keymaker and from ec2userkeyd; uids and homes stay.
+//!
+//! Each predecessor's traces are found by what its installer wrote, and nothing else is touched. `--dry-run` prints what would be
+//! done. The local accounts that the Python keymaker made are given up, not their homes: keymakerd then publishes the same names
+//! with the same uids, by the same formula (`id_scheme = "keymaker"`).
+
+mod accounts;
+mod ec2userkeyd;
+
+use std::fs;
+use std::path::Path;
+
+use keymaker_core::paths;
+use keymaker_core::protocol::Question;
+use serde_json::json;
+
+use super::install::files::write;
+use super::probe::{self, run as command};
+use super::{HostError, order};
+use crate::output::Output;
+
+/// One step, in words, and what does it.
+struct Step {
+    what: String,
+    act: Box<dyn FnOnce() -> Result<(), String>>,
+}
+
+impl Step {
+    fn new(what: impl Into<String>, act: impl FnOnce() -> Result<(), String> + 'static) -> Self {
+        Self {
+            what: what.into(),
+            act: Box::new(act),
+        }
+    }
+}
+
+const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
+const PAM_SSHD: &str = "/etc/pam.d/sshd";
+const CRON: &str = "/etc/cron.d/keymaker-group-sync";
+const KEYS_SCRIPT: &str = "/usr/sbin/keymaker-get-public-keys";
+
+/// Finds what predecessors left, and takes it over.
+pub fn run(dry_run: bool, output: &Output) -> Result<(), HostError> {
+    if !probe::is_root() {
+        return Err(HostError::NotRoot);
+    }
+    let steps = plan().map_err(HostError::Refused)?;
+    let words: Vec<String> = steps.iter().map(|step| step.what.clone()).collect();
+    let mut text = words.iter().map(|word| format!("{word}\n")).collect::<String>();
+    text += match (words.is_empty(), dry_run) {
+        (true, _) => "Neither the Python keymaker nor ec2userkeyd left anything here: nothing to do.",
+        (false, true) => "Nothing was changed (--dry-run).",
+        (false, false) => "Done; 'keymaker doctor' looks at the host.",
+    };
+    if !dry_run {
+        for step in steps {
+            let failed = |why| {
+                HostError::Refused(format!(
+                    "{}: {why}; what came before it is done, run it again",
+                    step.what
+                ))
+            };
+            (step.act)().map_err(failed)?;
+        }
+    }
+    output.print(&text, &json!({ "steps": words, "done": !dry_run }));
+    Ok(())
+}
+
+/// In an order in which every moment between two steps leaves the administrator a way in.
+fn plan() -> Result<Vec<Step>, String> {
+    let mut steps = Vec::new();
+    let accounts = accounts::found()?;
+    steps.extend(without_lines(PAM_SSHD, "pam_exec.so of the Python keymaker", |line| {
+        line.contains("pam_exec.so") && line.contains("keymaker-create-account-for-iam-user")
+    }));
+    steps.extend(removed(CRON));
+    if let Some(step) = sshd_config() {
+        steps.push(step);
+    }
+    steps.extend(removed(KEYS_SCRIPT));
+    if probe::local_line(paths::PASSWD, "keymaker").is_some_and(|line| line.contains("Keymaker SSH key daemon")) {
+        steps.push(Step::new("remove the system user keymaker", || {
+            command("userdel", &["keymaker"]).map(|_| ())
+        }));
+    }
+    steps.extend(ec2userkeyd::steps());
+    if !accounts.is_empty() {
+        // At rest, or it would publish a name with another uid the moment the local account is gone.
+        steps.push(match accounts::anybody_seen_here() {
+            true => Step::new("stop keymakerd", || {
+                command("systemctl", &["stop", "keymakerd"]).map(|_| ())
+            }),
+            false => Step::new(
+                "have keymakerd forget the uids that it gave so far, with which nobody has logged in",
+                || {
+                    order::give(Question::Reset)
+                        .map(|_| ())
+                        .map_err(|error| error.to_string())
+                },
+            ),
+        });
+        let scheme = format!("set id_scheme = \"keymaker\" in {}", paths::KEYMAKERD_TOML);
+        steps.push(Step::new(scheme, accounts::set_scheme));
+        steps.extend(accounts);
+        steps.push(Step::new("have keymakerd publish them", accounts::publish));
+    }
+    Ok(steps)
+}
+
+fn removed(path: &'static str) -> Option<Step> {
+    let mine = fs::read_to_string(path).is_ok_and(|text| text.contains("keymaker"));
+    mine.then(|| {
+        Step::new(format!("remove {path}"), move || {
+            fs::remove_file(path).map_err(|error| error.to_string())
+        })
+    })
+}
+
+fn without_lines(path: &'static str, what: &str, ours: fn(&str) -> bool) -> Option<Step> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().any(ours).then(|| {
+        Step::new(format!("take {what} out of {path}"), move || {
+            let kept: String = text
+                .lines()
+                .filter(|line| !ours(line))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            write(Path::new(path), kept.as_bytes(), 0o644)
+        })
+    })
+}
+
+/// The four lines of its installer; the two that others may have written too go only together with the first.
+fn sshd_config() -> Option<Step> {
+    let text = fs::read_to_string(SSHD_CONFIG).ok()?;
+    let kept = without_python_lines(&text)?;
+    Some(Step::new(
+        format!("take the Python keymaker's lines out of {SSHD_CONFIG}"),
+        move || {
+            write(Path::new(SSHD_CONFIG), kept.as_bytes(), 0o644)?;
+            if let Err(why) = command("/usr/sbin/sshd", &["-t"]) {
+                write(Path::new(SSHD_CONFIG), text.as_bytes(), 0o644)?;
+                return Err(format!("sshd does not accept it without them ({why}); it is as it was"));
+            }
+            command("systemctl", &["try-reload-or-restart", "ssh.service"]).map(|_| ())
+        },
+    ))
+}
+
+fn without_python_lines(text: &str) -> Option<String> {
+    let ours = [
+        "AuthorizedKeysCommand /usr/sbin/keymaker-get-public-keys",
+        "AuthorizedKeysCommandUser keymaker",
+        "ChallengeResponseAuthentication yes",
+        "AuthenticationMethods publickey keyboard-interactive:pam,publickey",
+    ];
+    let first = ours.first()?;
+    text.lines().any(|line| line.trim() == *first).then_some(())?;
+    let kept = text.lines().filter(|line| !ours.contains(&line.trim()));
+    Some(kept.map(|line| format!("{line}\n")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sshds_configuration_loses_the_predecessors_lines_and_no_other() {
+        let text = "Port 22\nAuthorizedKeysCommand /usr/sbin/keymaker-get-public-keys\nAuthorizedKeysCommandUser keymaker\n\
+                    ChallengeResponseAuthentication yes\nAuthenticationMethods publickey keyboard-interactive:pam,publickey\nX11Forwarding no\n";
+        assert_eq!(without_python_lines(text).unwrap(), "Port 22\nX11Forwarding no\n");
+        assert_eq!(without_python_lines("ChallengeResponseAuthentication yes\n"), None);
+    }
+}

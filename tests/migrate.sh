@@ -1,0 +1,61 @@
+#!/bin/bash
+# `keymaker migrate` on a host where the real Python keymaker provisioned a user: same uid, same home, same keys, none of its lines
+# left; and the same for an ec2userkeyd.conf. Runs as root in a sandbox, PYPI being a folder of `pip download keymaker==1.1.0`:
+# KEYMAKER_SANDBOX_BIND=PYPI:/sandbox/pypi ./sandbox --no-install -- /sandbox/project/tests/migrate.sh
+set -u
+failed=0 packages=${1:-/sandbox/packages}
+ours=/usr/bin/keymaker
+
+check() { # SENTENCE COMMAND…
+  local sentence=$1; shift
+  if "$@" > /tmp/check.log 2>&1; then echo "ok: $sentence"; else failed=$((failed + 1)); echo "FAILED: $sentence"; cat /tmp/check.log; fi
+}
+refuses() { ! "$@"; }
+contains() { grep -qE "$1" <<< "$2"; }
+logs_in() { timeout 20 sh -c 'until ssh -o BatchMode=yes alice@localhost true; do sleep 0.1; done'; }
+
+install_python_keymaker() {
+  /opt/aws/bin/python -m venv /opt/km && /opt/km/bin/pip install -q --no-index --find-links /sandbox/pypi keymaker &&
+    ln -s /opt/km/bin/keymaker* /usr/local/bin/ && keymaker install || return 1
+  # Its hooks run without the environment; a real host needs no endpoint.
+  local home
+  for home in /root /home/keymaker; do
+    mkdir -p $home/.aws
+    printf '[default]\nregion = us-east-1\nendpoint_url = %s\n' "$AWS_ENDPOINT_URL" > $home/.aws/config
+    chmod -R a+rX $home $home/.aws
+  done
+}
+# What pam_exec runs at the first login, which then fails: today's sshd_config of Debian switches off the dialogue that leads to it.
+provision() { PAM_USER=alice keymaker-create-account-for-iam-user; grep -q ^alice: /etc/passwd && logs_in && keymaker sync_groups; }
+traces() { grep -lsE 'keymaker-(get-public-keys|create-account|group-sync)' /etc/ssh/sshd_config /etc/pam.d/sshd /etc/cron.d/* /usr/sbin/keymaker-*; }
+install_packages() {
+  mkdir -p /etc/keymaker
+  printf 'iam_endpoint = "%s"\nsts_endpoint = "%s"\n' "$AWS_ENDPOINT_URL" "$AWS_ENDPOINT_URL" > /etc/keymaker/keymakerd.toml
+  env DEBIAN_FRONTEND=noninteractive dpkg -i $(ls $packages/*.deb | grep -v dbgsym) || return 1
+  [ ! -x /sandbox/build/keymaker ] || cp /sandbox/build/keymaker $ours
+  timeout 20 sh -c 'until [ -e /var/lib/keymaker/public/contact ]; do sleep 0.1; done'
+}
+
+check "the Python keymaker is installed" install_python_keymaker
+check "it provisions alice, with her groups" provision
+echo "hers" > /home/alice/file; chown alice: /home/alice/file
+uid=$(id -u alice) gid=$(getent group devs | cut -d: -f3) home=$(stat -c '%n %u %g %a' /home/alice /home/alice/file)
+printf '[general]\ncredential_methods = UserRole, InstanceRole\nper_user_credential_methods = joe:UserRole,InstanceRole,jane:UserRole\n' > /etc/ec2userkeyd.conf
+
+check "our packages are installed beside it" install_packages
+check "the doctor names the predecessor" contains "Python keymaker" "$($ours doctor)"
+plan=$($ours migrate --dry-run)
+check "what would be done is said beforehand" contains "give up the local account alice, whose uid $uid" "$plan"
+check "and nothing is done" grep -q ^alice: /etc/passwd
+check "it migrates" $ours migrate
+check "none of the predecessor's lines is left" refuses traces
+check "the local account is gone" refuses grep -q ^alice: /etc/passwd
+check "alice has the same uid" [ "$(id -u alice)" = "$uid" ]
+check "and her group the same gid" [ "$(getent group devs | cut -d: -f3)" = "$gid" ]
+check "the home is untouched" [ "$(stat -c '%n %u %g %a' /home/alice /home/alice/file)" = "$home" ]
+check "her key opens a login" logs_in
+check "she is in her group" contains "\bdevs\b" "$(id -Gn alice)"
+check "ec2userkeyd's chains are credd's" grep -qF 'user_chains = { "joe" = ["user_role", "instance_role"], "jane" = ["user_role"] }' /etc/keymaker/credd.toml
+check "a second time there is nothing to do" contains "nothing to do" "$($ours migrate)"
+check "the doctor finds nothing" $ours doctor
+exit $((failed > 0))
