@@ -1,0 +1,464 @@
+//! keymakerd as a service of the host: how systemd starts, confines and watches it, its settings file, the command that gives it
+//! orders, and local users who try to keep it busy.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use e2e::{Host, Outcome, delete_user, journal, make_user, run, sh, ssh, uid, until};
+
+fn show(property: &str) -> String {
+    sh(&format!("systemctl show -p {property} --value keymakerd"))
+}
+
+#[test]
+fn the_daemon_has_no_capability_and_is_confined_to_an_exposure_of_1_5_at_most() {
+    let _host = Host::fresh();
+    let analysis = sh("systemd-analyze security --no-pager keymakerd.service | tail -n1");
+    let exposure = analysis
+        .split_whitespace()
+        .find_map(|word| word.parse::<f64>().ok())
+        .expect("systemd-analyze prints a figure");
+    println!("figure: exposure {exposure}");
+    assert!(exposure <= 1.5, "{analysis}");
+    let status = fs::read_to_string(format!("/proc/{}/status", show("MainPID"))).expect("keymakerd runs");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+    }
+    assert!(
+        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+        "{status}"
+    );
+    let keymakerd = sh("id -u keymakerd");
+    assert!(
+        status.contains(&format!("Uid:\t{keymakerd}\t{keymakerd}\t{keymakerd}\t{keymakerd}")),
+        "{status}"
+    );
+}
+
+/// Nothing that leaves the host is answered, or refused.
+struct NoNetwork;
+
+impl NoNetwork {
+    fn begin() -> Self {
+        sh(
+            "nft 'add table inet e2e; add chain inet e2e out { type filter hook output priority 0; }; add rule inet e2e out oifname != lo drop'",
+        );
+        Self
+    }
+}
+
+impl Drop for NoNetwork {
+    fn drop(&mut self) {
+        run("nft delete table inet e2e");
+    }
+}
+
+// P3
+#[test]
+fn it_is_ready_at_once_without_a_network_and_known_users_log_in() {
+    let host = Host::fresh();
+    ssh("alice", "true").ok();
+    let before = sh("getent passwd alice; id alice");
+    sh("systemctl stop keymakerd");
+    let no_network = NoNetwork::begin();
+    let start = run("systemctl start keymakerd");
+    println!("figure: ready without a network after {:?}", start.took);
+    assert!(start.took < Duration::from_secs(2), "{start}");
+    start.ok();
+    assert_eq!(
+        (show("ActiveState").as_str(), show("Type").as_str()),
+        ("active", "notify")
+    );
+    assert_eq!(sh("getent passwd alice; id alice"), before);
+    ssh("alice", "true").ok();
+    // A first boot without a network: ready too, and nobody of ours gets in.
+    sh("systemctl stop keymakerd; rm -rf /var/lib/keymaker/*");
+    let start = run("systemctl start keymakerd");
+    assert!(start.status == 0 && start.took < Duration::from_secs(2), "{start}");
+    ssh("alice", "true").refused();
+    drop(no_network);
+    host.await_contact();
+    ssh("alice", "true").ok();
+}
+
+#[test]
+fn sshd_and_whoever_looks_users_up_wait_for_it_at_boot_and_it_waits_for_no_network() {
+    let _host = Host::fresh();
+    let before = show("Before");
+    for unit in ["ssh.service", "nss-user-lookup.target", "systemd-user-sessions.service"] {
+        assert!(before.contains(unit), "{before}");
+    }
+    let after = show("After");
+    assert!(!after.contains("network"), "{after}");
+    assert_eq!(sh("systemctl is-enabled keymakerd"), "enabled");
+}
+
+/// A drop-in for the unit, taken away again.
+struct DropIn;
+
+impl DropIn {
+    fn with(settings: &str) -> Self {
+        let folder = "/run/systemd/system/keymakerd.service.d";
+        sh(&format!("mkdir -p {folder}"));
+        fs::write(format!("{folder}/e2e.conf"), format!("[Service]\n{settings}\n")).expect("/run can be written");
+        sh("systemctl daemon-reload; systemctl restart keymakerd");
+        Self
+    }
+}
+
+impl Drop for DropIn {
+    fn drop(&mut self) {
+        run("rm -r /run/systemd/system/keymakerd.service.d; systemctl daemon-reload; systemctl restart keymakerd");
+    }
+}
+
+#[test]
+fn a_daemon_that_hangs_is_killed_by_the_watchdog_and_started_again() {
+    let _host = Host::fresh();
+    assert_eq!(show("WatchdogUSec"), "30s");
+    let _drop_in = DropIn::with("WatchdogSec=2\nRestartSec=100ms");
+    let hung = show("MainPID");
+    sh(&format!("kill -STOP {hung}"));
+    until("another keymakerd runs", Duration::from_secs(20), || {
+        let pid = show("MainPID");
+        show("ActiveState") == "active" && pid != "0" && pid != hung
+    });
+    ssh("alice", "true").ok();
+    // One that works is left alone.
+    let pid = show("MainPID");
+    let journal = || journal("-u keymakerd").matches("atchdog").count();
+    let before = journal();
+    let began = std::time::Instant::now();
+    until("the watchdog would have struck", Duration::from_secs(8), || {
+        began.elapsed() > Duration::from_secs(5)
+    });
+    assert_eq!((show("MainPID"), journal()), (pid, before));
+}
+
+#[test]
+fn a_restart_and_a_kill_keep_ids_names_groups_and_who_was() {
+    let host = Host::fresh();
+    ssh("alice", "true").ok();
+    let carol = uid("carol");
+    delete_user("carol");
+    host.sync();
+    let all = || {
+        sh(&format!(
+            "getent passwd alice bob; getent group devs; id alice; id bob; keymaker who-was {carol}; sha256sum /var/lib/keymaker/public/*"
+        ))
+    };
+    let before = all();
+    assert!(
+        before.contains(&format!("uid {carol} was, and no longer is on this host carol")),
+        "{before}"
+    );
+    for end in [
+        "systemctl restart keymakerd",
+        "systemctl kill -s KILL keymakerd; systemctl restart keymakerd",
+    ] {
+        sh(end);
+        assert_eq!(all(), before, "{end}");
+        until("it reaches IAM", Duration::from_secs(10), || {
+            run("keymaker sync").status == 0
+        });
+        assert_eq!(all(), before, "{end}, and a pass");
+    }
+}
+
+const SETTINGS: &str = "/run/e2e/keymakerd.toml";
+
+fn check(content: &str) -> Outcome {
+    fs::write(SETTINGS, content).expect("/run can be written");
+    run(&format!("keymakerd --config {SETTINGS} --check"))
+}
+
+#[test]
+fn an_error_in_the_settings_names_file_line_and_remedy() {
+    let _host = Host::fresh();
+    for (line, remedy) in [
+        ("authz_tll = 60", "did you mean authz_ttl?"),
+        ("frobnicate = true", "keymakerd.toml(5)"),
+        ("authz_ttl = \"60\"", "it takes"),
+        ("authz_ttl = 0", "it takes"),
+        ("max_stale = 10", "it takes"),
+        ("id_scheme = \"wild\"", "it takes"),
+        ("id_range = [500, 5000]", "it takes"),
+        ("id_range = [3000, 3010]", "it takes"),
+        ("tags = [\"uid\"]", "tag_uid_range"),
+        ("tags = [\"colour\"]", "it takes"),
+        ("grade = 4", "it takes"),
+        ("local_groups = [\"a:b\"]", "it takes"),
+        ("group_ids = { devs = 0 }", "it takes"),
+        ("require_iam_group = \"a/b\"", "it takes"),
+        ("default_shell = \"bash\"", "it takes"),
+        ("home_base = \"/home/\"", "it takes"),
+        ("user_path_prefix = \"staff\"", "it takes"),
+        ("id_resolver_account = \"12\"", "it takes"),
+        ("id_resolver_account = \"210987654321\"", "id_resolver_iam_role"),
+        ("prefetch_keys = \"some\"", "it takes"),
+        ("max_stale = ", "TOML"),
+        ("authz_ttl = 60\nauthz_ttl = 61", "TOML"),
+    ] {
+        let checked = check(&format!("# what our hosts do\n\n{line}\n")).refused();
+        let said = &checked.stderr;
+        let number = if line.contains('\n') { 4 } else { 3 };
+        assert!(said.contains(&format!("{SETTINGS}:{number}: ")), "{line}: {checked}");
+        assert!(said.contains(remedy), "{line}: {checked}");
+        assert_eq!(said.lines().count(), 1, "{line}: {checked}");
+    }
+    let unreadable = run("keymakerd --config /etc --check").refused();
+    assert!(unreadable.stderr.contains("/etc cannot be read"), "{unreadable}");
+    // What is printed is a settings file that says the same.
+    check("max_stale = 7200\ntags = [\"gecos\"]\n").ok();
+    let printed = sh(&format!("keymakerd --config {SETTINGS} --print-config"));
+    assert!(
+        printed.contains("max_stale = 7200") && printed.contains("authz_ttl = 60"),
+        "{printed}"
+    );
+    check(&printed).ok();
+    assert_eq!(sh(&format!("keymakerd --config {SETTINGS} --print-config")), printed);
+}
+
+#[test]
+fn a_reload_takes_good_settings_and_leaves_everything_as_it_was_for_bad_ones() {
+    let host = Host::fresh();
+    let pid = show("MainPID");
+    host.add_settings("default_shell = \"/bin/sh\"");
+    host.reload();
+    assert!(sh("getent passwd alice").ends_with(":/bin/sh"));
+    host.add_settings("max_stale = \"a while\"");
+    sh("systemctl reload keymakerd");
+    until("the error is in the journal", Duration::from_secs(5), || {
+        journal("-u keymakerd -o verbose").contains("keymakerd.toml:4: max_stale:")
+    });
+    host.sync();
+    assert!(sh("getent passwd alice").ends_with(":/bin/sh"));
+    ssh("alice", "true").ok();
+    assert_eq!(show("MainPID"), pid);
+}
+
+fn as_nobody(command: &str) -> Outcome {
+    run(&format!(
+        "setpriv --reuid nobody --regid nogroup --clear-groups {command}"
+    ))
+}
+
+#[test]
+fn anybody_may_read_the_status_and_only_root_may_give_orders() {
+    let host = Host::fresh();
+    for status in [sh("keymaker status"), as_nobody("keymaker status").ok()] {
+        for part in [
+            "123456789012",
+            "i-",
+            "sandbox-instance",
+            "grade",
+            "2: everyone",
+            "root: ",
+        ] {
+            assert!(status.contains(part), "{part} is missing from\n{status}");
+        }
+    }
+    let json = as_nobody("keymaker --json status").ok();
+    fs::write("/run/e2e/status.json", json).expect("/run can be written");
+    assert_eq!(
+        sh("jq -r '.account, .running, .grade' /run/e2e/status.json"),
+        "123456789012\ntrue\n2"
+    );
+    let alice = uid("alice");
+    assert!(
+        as_nobody(&format!("keymaker who-was {alice}"))
+            .ok()
+            .contains(&format!("uid {alice} is alice"))
+    );
+    as_nobody("keymaker who-was 4242424242").refused();
+    for order in [
+        "sync",
+        "invalidate",
+        "invalidate alice",
+        "accept-settings",
+        "release alice",
+        "reset",
+    ] {
+        let refused = as_nobody(&format!("keymaker {order}")).refused();
+        assert!(refused.stderr.contains("only root may order this"), "{refused}");
+        assert_eq!((refused.status, refused.stdout.as_str()), (1, ""), "{refused}");
+    }
+    assert_eq!(uid("alice"), alice);
+    make_user("dave", &[]);
+    assert!(sh("keymaker sync").contains("users and"));
+    assert!(sh("getent passwd dave").starts_with("dave:"));
+    sh("systemctl stop keymakerd");
+    let stopped = as_nobody("keymaker status");
+    assert!(stopped.stdout.contains("keymakerd does not answer"), "{stopped}");
+    let refused = run("keymaker sync").refused();
+    assert!(refused.stderr.contains("systemctl status keymakerd"), "{refused}");
+    host.start();
+}
+
+#[test]
+fn invalidate_makes_the_next_login_ask_iam() {
+    let _host = Host::with_settings("authz_ttl = 3600");
+    ssh("bob", "true").ok();
+    sh("sandbox-calls --reset");
+    ssh("bob", "true").ok();
+    assert_eq!(sh("sandbox-calls"), "", "young facts cause no call");
+    delete_user("bob");
+    ssh("bob", "true").ok();
+    sh("keymaker invalidate bob");
+    ssh("bob", "true").refused();
+    run("keymaker invalidate nobody-has-this").refused();
+    sh("keymaker invalidate");
+    ssh("alice", "true").ok();
+    assert!(sh("sandbox-calls").contains("GetUser"));
+}
+
+#[test]
+fn release_says_what_there_is_to_release_and_who_was_knows_everybody_who_ever_was() {
+    let host = Host::fresh();
+    ssh("carol", "true").ok();
+    let old = uid("carol");
+    let nothing = run("keymaker release carol").refused();
+    assert!(nothing.stderr.contains("nothing to release"), "{nothing}");
+    run("keymaker release nobody-has-this").refused();
+    run("keymaker release Not:A:Name").refused();
+    delete_user("carol");
+    host.sync();
+    make_user("carol", &[]);
+    host.sync();
+    ssh("carol", "true").refused();
+    let released = sh("keymaker release carol");
+    assert!(
+        released.contains(&format!("/home/carol is now /home/carol.{old}")),
+        "{released}"
+    );
+    ssh("carol", "true").ok();
+    assert!(sh(&format!("keymaker who-was {old}")).contains("no longer"));
+    assert!(sh(&format!("keymaker who-was {}", uid("carol"))).contains("is carol"));
+}
+
+// P2
+#[test]
+fn reset_forgets_everybody_and_the_next_start_begins_anew_with_the_same_ids() {
+    let _host = Host::fresh();
+    ssh("alice", "true").ok();
+    let alice = uid("alice");
+    sh("keymaker reset");
+    assert_eq!(run("getent passwd alice").stdout, "");
+    ssh("alice", "true").refused();
+    assert_eq!(sh("find /var/lib/keymaker -type f"), "");
+    let resting = run("keymaker sync");
+    assert_ne!(resting.status, 0, "{resting}");
+    assert_eq!(sh("find /var/lib/keymaker -type f"), "");
+    assert!(sh("keymaker status").contains("systemctl restart keymakerd"));
+    sh("systemctl restart keymakerd");
+    until("alice gets in", Duration::from_secs(15), || {
+        ssh("alice", "true").status == 0
+    });
+    assert_eq!(uid("alice"), alice);
+}
+
+/// A local user without any right, who keeps keymakerd as busy as can be: half the threads ask for names nobody has, half open
+/// connections, up to the limit on descriptors, and say nothing.
+const FLOOD: &str = r"
+import random, socket, string, sys, threading
+def connected():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    return s
+def ask():
+    while True:
+        try:
+            s = connected()
+            s.sendall((''.join(random.choices(string.ascii_lowercase, k=12)) + '\n').encode())
+            s.recv(100)
+            s.close()
+        except OSError:
+            pass
+def hold():
+    held = []
+    while True:
+        try:
+            held.append(connected())
+        except OSError:
+            pass
+        if len(held) > 400:
+            held.pop(random.randrange(len(held))).close()
+for work in [ask, hold] * 2:
+    threading.Thread(target=work).start()
+";
+
+struct Flood(Child);
+
+impl Flood {
+    fn by(user: &str, socket: &str) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-c", FLOOD, socket]).uid(uid(user)).gid(uid(user));
+        Self(command.spawn().expect("python3 runs"))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+// P5 P9
+#[test]
+fn a_local_user_who_floods_the_socket_delays_nobodys_login_and_nobodys_lookup() {
+    let host = Host::with_settings("authz_ttl = 1");
+    sh("useradd -m -s /bin/bash lola; useradd -m -s /bin/bash mike");
+    ssh("alice", "true").ok();
+    let slowest = |user: &str| {
+        (0..4)
+            .map(|_| {
+                let login = ssh(user, "true");
+                assert_eq!(login.status, 0, "{login}");
+                login.took
+            })
+            .max()
+            .unwrap_or_default()
+    };
+    let lookup = |user: &str, name: &str| run(&format!("setpriv --reuid {user} --clear-groups getent passwd {name}"));
+    // The same program with nothing to flood: it takes its share of the processors in both cases.
+    let idle = Flood::by("lola", "/run/keymaker/no-such.sock");
+    let healthy = slowest("alice");
+    drop(idle);
+    sh("sandbox-calls --reset");
+    let _flood = Flood::by("lola", "/run/keymaker/lookup.sock");
+    until("the flood has come", Duration::from_secs(10), || {
+        run("ss -xH src /run/keymaker/lookup.sock | wc -l").stdout.trim() > "20"
+    });
+    let flooded = slowest("alice");
+    println!("figure: a login took {healthy:?}, in the flood {flooded:?}");
+    assert!(
+        flooded < healthy + Duration::from_secs(1),
+        "{flooded:?} instead of {healthy:?}"
+    );
+    // First logins of users made in the flood.
+    make_user("dave", &["keymaker_devs"]);
+    let dave = ssh("dave", "id -Gn");
+    assert!(dave.took < healthy + Duration::from_secs(2), "{dave}");
+    assert_eq!(dave.ok(), "dave keymaker-users devs");
+    for n in 0..5 {
+        let unknown = lookup("mike", &format!("nobody{n}")).refused();
+        assert!(unknown.took < Duration::from_millis(1800), "{unknown}");
+        let known = lookup("mike", "bob");
+        assert!(known.took < Duration::from_millis(500), "{known}");
+        known.ok();
+    }
+    make_user("erin", &[]);
+    let erin = lookup("mike", "erin");
+    assert!(erin.took < Duration::from_millis(1800), "{erin}");
+    assert!(erin.ok().starts_with("erin:"));
+    // The account's quota: six names, then one every two seconds, and one early listing a minute.
+    let asked: u32 = sh("sandbox-calls | awk '/GetUser / { print $2 }'")
+        .parse()
+        .expect("a count");
+    println!("figure: GetUser was called {asked} times");
+    assert!(asked < 100, "{asked}");
+    host.sync();
+}
