@@ -160,7 +160,8 @@ fn a_full_disk_lets_nobody_in_whom_iam_refuses_and_everybody_else() {
     refused_in_time("bob", Instant::now());
     let su = run("su bob -c 'echo I am in'").refused();
     assert!(
-        su.reads().contains("it cannot write down what IAM has changed about this user"),
+        su.reads()
+            .contains("it cannot write down what IAM has changed about this user"),
         "{su}"
     );
     iam("add-user-to-group --user-name bob --group-name prod_ssh_users");
