@@ -65,6 +65,18 @@ pub enum AwsSettingsError {
     CaUnusable(PathBuf),
 }
 
+impl AwsSettingsError {
+    /// The key in the configuration file whose value is wrong.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Endpoint { key, .. } => key,
+            Self::Region(_) => "region",
+            Self::Proxy => "https_proxy",
+            Self::CaUnreadable(..) | Self::CaUnusable(_) => "ca_bundle",
+        }
+    }
+}
+
 impl fmt::Display for AwsSettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

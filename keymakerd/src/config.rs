@@ -122,6 +122,11 @@ impl Default for Config {
     }
 }
 
+/// The line, from 1, on which a key stands in a settings file that was read before.
+pub fn line_of_key(path: &Path, key: &str) -> usize {
+    error::line_of_key(&fs::read_to_string(path).unwrap_or_default(), key)
+}
+
 impl Config {
     /// Reads and checks the file. One that is not there says nothing: the defaults hold.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {

@@ -69,11 +69,11 @@ impl std::error::Error for DaemonError {}
 /// Runs until told to stop.
 pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
     if let Err(error) = host.store.make_folders() {
-        warn!(%error, "what is learned cannot be kept");
+        warn!(%error, "what is learned cannot be kept: {error}");
     }
     let service = open(&host, config)?;
     if let Err(error) = service.publish() {
-        warn!(%error, "could not publish at start; what is published stands");
+        warn!(%error, "could not publish at start; what is published stands: {error}");
     }
     let lookup = open_socket(&host.run.join("lookup.sock"), 0o666, None)?;
     let keys_group = service
@@ -111,7 +111,7 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
     if let (Some(own), Some(former)) = (&instance_id, &left_by)
         && own != former
     {
-        warn!(%own, %former, "this disk comes from another instance: its ids are kept, and nobody logs in before the first pass");
+        warn!(%own, %former, "this disk comes from another instance ({former}, this is {own}): its ids are kept, and nobody logs in before the first pass");
         store.forget_contact().map_err(DaemonError::Store)?;
     }
     let contact = store.contact();
@@ -147,7 +147,7 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
 }
 
 fn forgotten<T>(error: StoreError) -> Option<T> {
-    error!(%error, "a kept file cannot be used; IAM will be asked anew");
+    error!(%error, "a kept file cannot be used; IAM will be asked anew: {error}");
     None
 }
 
@@ -200,7 +200,7 @@ async fn connect_if_needed(service: &Rc<Service<AwsIam>>) -> Result<(), ()> {
             Ok(())
         }
         Err(why) => {
-            warn!(%why, "AWS cannot be reached yet");
+            warn!(%why, "AWS cannot be reached yet: {why}");
             service.state_mut().last_failure = Some(why);
             service.write_status();
             Err(())
@@ -286,7 +286,7 @@ async fn keep_publishing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
         if let Err(error) = service.publish() {
-            warn!(%error, "could not publish");
+            warn!(%error, "could not publish: {error}");
         }
     }
 }
@@ -304,7 +304,7 @@ async fn feed_watchdog() {
 
 fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd cannot be told");
+        warn!(%error, "systemd cannot be told: {error}");
     }
 }
 
@@ -336,7 +336,7 @@ fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
             service.reconnect();
             info!("the settings have been read anew");
         }
-        Err(error) => error!(%error, "the settings stay as they were"),
+        Err(error) => error!(%error, "the settings stay as they were: {error}"),
     }
     tell_systemd(&[sd_notify::NotifyState::Ready]);
 }

@@ -53,7 +53,10 @@ fn main() -> ExitCode {
     if arguments.check {
         return match daemon::check_aws_settings(&config) {
             Ok(()) => print(&format!("{}: right\n", arguments.config.display())),
-            Err(error) => complain(&format!("{}: {error}", arguments.config.display())),
+            Err(error) => {
+                let line = config::line_of_key(&arguments.config, error.key());
+                complain(&format!("{}:{line}: {error}", arguments.config.display()))
+            }
         };
     }
     begin_log();
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
     match tokio::task::LocalSet::new().block_on(&runtime, daemon::run(host, config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "keymakerd ends");
+            tracing::error!(%error, "keymakerd ends: {error}");
             complain(&error)
         }
     }

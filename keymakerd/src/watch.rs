@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_secs(5);
 pub async fn follow_local_accounts<I: Iam + 'static>(service: Rc<Service<I>>, files: LocalFiles) {
     loop {
         if let Err(error) = follow_events(&service, &files).await {
-            warn!(%error, "the local accounts cannot be watched; they are looked at every few seconds");
+            warn!(%error, "the local accounts cannot be watched; they are looked at every few seconds: {error}");
         }
         tokio::time::sleep(POLL).await;
         read_again(&service, &files);
@@ -54,7 +54,7 @@ fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFiles) {
     let local = match LocalAccounts::read(files) {
         Ok(local) => local,
         Err(error) => {
-            warn!(%error, "the local accounts cannot be read; what was read last stands");
+            warn!(%error, "the local accounts cannot be read; what was read last stands: {error}");
             return;
         }
     };
@@ -64,6 +64,6 @@ fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFiles) {
     info!("the local accounts have changed");
     service.state_mut().local = local;
     if let Err(error) = service.publish() {
-        warn!(%error, "could not publish");
+        warn!(%error, "could not publish: {error}");
     }
 }

@@ -119,14 +119,19 @@ pub fn misfit(text: &str, path: &Path, why: &toml::de::Error) -> ConfigError {
 
 /// A value that fits its type and is wrong all the same.
 pub fn bad_value(text: &str, path: &Path, key: &str, problem: String) -> ConfigError {
-    let table = DeTable::parse(text).ok();
-    let entry = table.as_ref().and_then(|table| table.get_ref().get_key_value(key));
     ConfigError::BadValue {
         file: path.to_owned(),
-        line: line_of(text, entry.map(|(key, _)| key.span())),
+        line: line_of_key(text, key),
         key: key.to_owned(),
         problem,
     }
+}
+
+/// The line, from 1, on which a key stands.
+pub fn line_of_key(text: &str, key: &str) -> usize {
+    let table = DeTable::parse(text).ok();
+    let entry = table.as_ref().and_then(|table| table.get_ref().get_key_value(key));
+    line_of(text, entry.map(|(key, _)| key.span()))
 }
 
 fn line_of(text: &str, span: Option<Range<usize>>) -> usize {

@@ -108,7 +108,7 @@ impl Composition {
                 groups: &groups,
             };
             if let Err(error) = self.directory.user(&new) {
-                warn!(user = %user.name, %error, "this user cannot be published");
+                warn!(user = %user.name, %error, "{} cannot be published: {error}", user.name);
                 continue;
             }
             let private = NewGroup {
@@ -118,7 +118,7 @@ impl Composition {
                 members: &[],
             };
             if let Err(error) = self.directory.group(&private) {
-                warn!(user = %user.name, %error, "this user's group cannot be published");
+                warn!(user = %user.name, %error, "the group of {} cannot be published: {error}", user.name);
             }
             if verdict != Verdict::Allowed {
                 self.may_not_log_in.push((*name, verdict));
@@ -160,7 +160,7 @@ impl Composition {
             keys,
         };
         if let Err(error) = self.keys.user(&entry) {
-            warn!(user = %name, %error, "this user's keys cannot be published");
+            warn!(user = %name, %error, "the keys of {name} cannot be published: {error}");
         }
     }
 
@@ -194,7 +194,7 @@ impl Composition {
                 members: &members,
             }) {
                 Ok(()) => self.groups += 1,
-                Err(error) => warn!(group = %iam_name, %error, "this group cannot be published"),
+                Err(error) => warn!(group = %iam_name, %error, "the group {iam_name} cannot be published: {error}"),
             }
         }
     }
@@ -224,7 +224,7 @@ impl Composition {
                     false => self.directory.nameless_tombstone(&tombstone),
                 };
                 if let Err(error) = added {
-                    warn!(user = known.iam_id, %error, "this former user cannot be published");
+                    warn!(user = known.iam_id, %error, "{}, a former user, cannot be published: {error}", known.iam_id);
                 }
             }
         }

@@ -93,7 +93,7 @@ impl<I: Iam + 'static> Service<I> {
                 _ => people.user(&name).await.map(drop),
             };
             if matches!(outcome, Ok(()) | Err(AwsCallError::NoSuchEntity { .. })) {
-                info!(%action, "IAM answers again");
+                info!(%action, "IAM answers again: {action}");
                 self.state_mut().outages.end(action);
                 self.write_status();
             }
@@ -299,7 +299,7 @@ impl<I: Iam + 'static> Service<I> {
         if matches!(error, AwsCallError::NoSuchEntity { .. }) {
             return;
         }
-        warn!(action = %error.action(), %error, "IAM does not answer; what is published stands");
+        warn!(action = %error.action(), %error, "IAM does not answer; what is published stands: {error}");
         self.state_mut()
             .outages
             .begin(door, error.action(), iam_name, error.to_string(), self.clock.instant());
@@ -333,7 +333,7 @@ impl<I: Iam + 'static> Service<I> {
         match self.publish() {
             Ok(()) => Answer::Fresh,
             Err(error) => {
-                warn!(%error, "could not publish");
+                warn!(%error, "could not publish: {error}");
                 Answer::CannotTell
             }
         }

@@ -80,7 +80,7 @@ impl<I: Iam + 'static> Service<I> {
             before
         };
         let (holder, uid) = holder.unwrap_or_default();
-        info!(%name, %holder, "an administrator has released the name");
+        info!(%name, %holder, "an administrator has released the name {name}");
         match (self.publish(), uid) {
             (Ok(()), Some(uid)) => done(format_args!("{name} no longer belongs to uid {uid}")),
             (Ok(()), None) => done(format_args!("{name} is free")),
@@ -95,7 +95,7 @@ impl<I: Iam + 'static> Service<I> {
             return failed("no change of settings is pending");
         }
         let text = accepted.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        info!(settings = %text, "an administrator has accepted the settings");
+        info!(settings = %text, "an administrator has accepted the settings: {text}");
         if let Err(error) = self.publish() {
             return failed(&error.to_string());
         }

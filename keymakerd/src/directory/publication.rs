@@ -58,7 +58,7 @@ impl<I: Iam + 'static> Service<I> {
     pub fn lose_contact(&self) {
         self.state_mut().contact = None;
         if let Err(error) = self.store.forget_contact() {
-            tracing::error!(%error, "the last contact cannot be forgotten");
+            tracing::error!(%error, "the last contact cannot be forgotten: {error}");
         }
     }
 

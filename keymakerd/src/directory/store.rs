@@ -157,7 +157,7 @@ impl Store {
         let path = self.run.join("status.json");
         let written = serde_json::to_vec_pretty(status).map_err(io::Error::from);
         if let Err(error) = written.and_then(|bytes| write_beside(&path, &bytes)) {
-            tracing::warn!(%error, path = %path.display(), "could not write the status");
+            tracing::warn!(%error, path = %path.display(), "could not write the status: {error}");
         }
     }
 }

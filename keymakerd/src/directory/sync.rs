@@ -87,7 +87,7 @@ impl<I: Iam + 'static> Service<I> {
             self.state_mut().no_such_user.remove(&user.name);
         }
         if !gone.is_empty() {
-            info!(users = ?gone, "IAM no longer has these users");
+            info!(users = ?gone, "IAM no longer has these users: {gone:?}");
         }
         self.learn_tags(&accounts.people).await;
         self.prefetch_keys(&accounts.people).await;
@@ -106,10 +106,10 @@ impl<I: Iam + 'static> Service<I> {
         let role = accounts.host.role(role).await?;
         let change = self.state_mut().settings.observe(role.description.as_deref());
         for problem in &change.problems {
-            warn!(%problem, "a setting in the role's description cannot be read, and stays as it was");
+            warn!(%problem, "a setting in the role's description cannot be read, and stays as it was: {problem}");
         }
         for pending in &change.pending {
-            warn!(%pending, "a change in the role's description waits for 'keymaker accept-settings'");
+            warn!(%pending, "a change in the role's description waits for 'keymaker accept-settings': {pending}");
         }
         if change.applied {
             info!("settings in the role's description have changed and apply now");
@@ -191,7 +191,7 @@ impl<I: Iam + 'static> Service<I> {
             };
             // Made again under the same name, it is listed already.
             if groups.iter().all(|listed| listed.id != group.id) {
-                warn!(group = %group.name, "the listing lacks a group that IAM has not given up; it stays");
+                warn!(group = %group.name, "the listing lacks a group that IAM has not given up; {} stays", group.name);
                 groups.push(group);
             }
         }
@@ -305,7 +305,7 @@ impl<I: Iam + 'static> Service<I> {
             if let Err(error) = self.fetch_keys(people, &name).await
                 && !matches!(error, AwsCallError::NoSuchEntity { .. })
             {
-                warn!(%error, user = %name, "could not keep the keys fresh");
+                warn!(%error, user = %name, "could not keep the keys of {name} fresh: {error}");
                 return;
             }
         }
@@ -329,7 +329,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     fn fail_pass(&self, why: String, throttled: bool) {
-        warn!(%why, "the pass failed; what is published stands");
+        warn!(%why, "the pass failed; what is published stands: {why}");
         let mut state = self.state_mut();
         state.last_failure = Some(why);
         state.throttled = throttled;
