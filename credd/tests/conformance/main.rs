@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod reply;
+#[cfg(test)]
 mod rows_credentials;
 #[cfg(test)]
 mod rows_http;
@@ -14,6 +16,8 @@ mod rows_http;
 mod rows_metadata;
 #[cfg(test)]
 mod rows_tokens;
+#[cfg(test)]
+mod stage;
 #[cfg(test)]
 mod stand;
 #[cfg(test)]

@@ -1,61 +1,24 @@
 //! A metadata server of the real code in a thread of its own, and a client that sends exactly the bytes it is given.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use credd::accounts::{Account, Accounts};
-use credd::audit::{AuditEvent, AuditLog};
-use credd::clock::{Clock, HostClock};
 use credd::imds::answer::{MetadataService, TokenPolicy};
-use credd::imds::caller::{Arrival, CallerError, IdentifyCaller, KernelCallers, SocketOwner};
-use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Outcome, Reason, Secret};
+use credd::imds::caller::{Arrival, KernelCallers};
 use credd::imds::metadata_token::MetadataTokens;
 use credd::imds::rules::Rules;
 use credd::imds::server::{Limits, Server};
 use credd::imds::upstream::Upstream;
-use keymaker_aws::RoleArn;
 use tokio::sync::oneshot;
 
+pub use crate::reply::Reply;
+pub use crate::stage::{ALICE, BOB, INSTANCE_CONNECT, Plan, Shared};
+use crate::stage::{RenamedCallers, Stage};
 use crate::stand_in::StandIn;
-
-pub const ALICE: u32 = 2001;
-pub const BOB: u32 = 2002;
-pub const INSTANCE_CONNECT: u32 = 997;
-
-/// What the stand's credential source says to a uid.
-#[derive(Clone, Copy, Debug)]
-pub enum Plan {
-    /// Credentials that end so many seconds from now.
-    Issue(i64),
-    NotApplicable,
-    Denied,
-    /// The role is known, STS refuses it.
-    RefusedByAws,
-    /// The role is known, STS does not answer properly.
-    AwsDown,
-    Transient,
-    Hang,
-}
-
-/// What a test may change while the server runs.
-pub struct Shared {
-    pub uid: Option<u32>,
-    pub unidentified: bool,
-    pub changed_before_secret: bool,
-    pub root_has_a_name: bool,
-    pub plans: HashMap<u32, Plan>,
-    pub later: Duration,
-    pub audit: Vec<AuditEvent>,
-    pub prewarmed: Vec<u32>,
-    /// Keeps the accepted socket, and with it the connection, open.
-    pub keep_socket: bool,
-    pub last_socket: Option<OwnedFd>,
-}
 
 pub struct Stand {
     pub address: SocketAddr,
@@ -233,59 +196,6 @@ impl Drop for Stand {
     }
 }
 
-/// What came back.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    /// Status 0 stands for a connection that was closed without a reply.
-    pub fn read(mut stream: TcpStream) -> Self {
-        let mut bytes = Vec::new();
-        // A reset ends a connection too; waiting in vain is the one thing that must not happen.
-        if let Err(error) = stream.read_to_end(&mut bytes) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
-        }
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-            return Self {
-                status: 0,
-                headers: vec![],
-                body: bytes,
-            };
-        };
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let pair = |line: &str| {
-            line.split_once(": ")
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        };
-        Self {
-            status,
-            headers: lines.map(|line| pair(line).unwrap()).collect(),
-            body: bytes[end + 4..].to_vec(),
-        }
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).unwrap()
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
-
 fn service(
     real: SocketAddr,
     shared: &Arc<Mutex<Shared>>,
@@ -307,139 +217,5 @@ fn service(
         clock: Box::new(stage),
         token_policy: options.token_policy,
         token_hop_limit: 1,
-    }
-}
-
-/// The test's side of everything the server asks.
-#[derive(Clone)]
-struct Stage(Arc<Mutex<Shared>>);
-
-struct RenamedCallers {
-    kernel: KernelCallers,
-    stage: Stage,
-}
-
-impl IdentifyCaller for RenamedCallers {
-    fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError> {
-        let found = self.kernel.owner(accepted)?;
-        let mut shared = self.stage.0.lock().unwrap();
-        if shared.keep_socket {
-            shared.last_socket = Some(accepted.try_clone_to_owned().unwrap());
-        }
-        if shared.unidentified {
-            return Err(CallerError::Orphaned);
-        }
-        Ok(SocketOwner {
-            uid: shared.uid.unwrap_or(found.uid),
-            ..found
-        })
-    }
-
-    fn still(&self, accepted: BorrowedFd<'_>, owner: SocketOwner) -> Result<(), CallerError> {
-        if self.stage.0.lock().unwrap().changed_before_secret {
-            return Err(CallerError::Changed);
-        }
-        if self.owner(accepted)? == owner {
-            Ok(())
-        } else {
-            Err(CallerError::Changed)
-        }
-    }
-}
-
-impl Accounts for Stage {
-    fn account(&self, uid: u32) -> Account {
-        let name = match uid {
-            0 if self.0.lock().unwrap().root_has_a_name => "root",
-            ALICE => "alice",
-            BOB => "bob",
-            INSTANCE_CONNECT => "ec2-instance-connect",
-            _ => return Account::default(),
-        };
-        Account {
-            user: Some(name.to_owned()),
-            groups: vec![name.to_owned()],
-        }
-    }
-}
-
-impl AuditLog for Stage {
-    fn record(&self, event: &AuditEvent) {
-        self.0.lock().unwrap().audit.push(event.clone());
-    }
-}
-
-impl Clock for Stage {
-    fn now(&self) -> SystemTime {
-        HostClock.now() + self.0.lock().unwrap().later
-    }
-
-    fn since_boot(&self) -> Duration {
-        HostClock.since_boot() + self.0.lock().unwrap().later
-    }
-}
-
-impl Stage {
-    fn plan(&self, caller: &Caller) -> Plan {
-        self.0
-            .lock()
-            .unwrap()
-            .plans
-            .get(&caller.owner.uid)
-            .copied()
-            .unwrap_or(Plan::NotApplicable)
-    }
-}
-
-impl CredentialSource for Stage {
-    async fn role(&self, caller: &Caller) -> Outcome<RoleArn> {
-        let reason = || Reason("the test says so".into());
-        match self.plan(caller) {
-            Plan::NotApplicable => Outcome::NotApplicable,
-            Plan::Denied => Outcome::Denied(reason()),
-            Plan::Transient => Outcome::Transient(reason()),
-            Plan::Hang => std::future::pending().await,
-            Plan::Issue(_) | Plan::RefusedByAws | Plan::AwsDown => {
-                let user = caller.account.user.clone().unwrap();
-                Outcome::Issued(
-                    format!("arn:aws:iam::123456789012:role/people/user-{user}")
-                        .parse()
-                        .unwrap(),
-                )
-            }
-        }
-    }
-
-    async fn credentials(&self, caller: &Caller, role: &RoleArn) -> Outcome<Credentials> {
-        let now = HostClock.now();
-        match self.plan(caller) {
-            Plan::RefusedByAws => {
-                Outcome::Denied(Reason("AccessDenied: arn:aws:sts::123456789012:secret-detail".into()))
-            }
-            Plan::AwsDown => Outcome::Transient(Reason("STS is down".into())),
-            Plan::Issue(seconds) => Outcome::Issued(Credentials {
-                access_key_id: format!("ASIA{}", role.name().to_ascii_uppercase().replace('-', "")),
-                secret_access_key: Secret::new(format!("secret/of+\"{}\"", caller.owner.uid)),
-                sts_session_token: Secret::new("FwoGZXIvYXdzEXAMPLE==".into()),
-                last_updated: now,
-                expiration: now.checked_add_signed_seconds(seconds),
-            }),
-            other => panic!("{other:?} has no role"),
-        }
-    }
-
-    fn prewarm(&self, caller: &Caller) {
-        self.0.lock().unwrap().prewarmed.push(caller.owner.uid);
-    }
-}
-
-trait AddSigned {
-    fn checked_add_signed_seconds(self, seconds: i64) -> Self;
-}
-
-impl AddSigned for SystemTime {
-    fn checked_add_signed_seconds(self, seconds: i64) -> Self {
-        let distance = Duration::from_secs(seconds.unsigned_abs());
-        if seconds < 0 { self - distance } else { self + distance }
     }
 }
