@@ -14,7 +14,6 @@ use crate::policy::percent_decoded;
 
 impl Chain {
     pub(super) async fn create_user_role(&self, question: &Question) -> Result<Issuance, Refusal> {
-        let user = question.iam_user_name(&self.settings.iam_name_pattern)?;
         let role = self.role_of(question).await?;
         let client = self.aws.iam().await?;
         let found = match iam::role(&client, role.name()).await {
@@ -27,16 +26,16 @@ impl Chain {
                 found.arn
             )));
         }
-        let boundary = match iam::boundary_of_user(&client, &user).await {
-            // The role of somebody who is gone.
-            Err(AwsCallError::NoSuchEntity { .. }) => {
-                return Err(Refusal::Denied(format!("IAM has no user {user}, whose role {role} is")));
+        let user = match self.iam_user(question).await {
+            Err(Refusal::NotApplicable) => {
+                return Err(Refusal::Denied(format!("IAM has no user whose role {role} would be")));
             }
             answer => answer?,
         };
-        if boundary.is_some() && boundary != found.permissions_boundary {
+        if user.permissions_boundary.is_some() && user.permissions_boundary != found.permissions_boundary {
             return Err(Refusal::Denied(format!(
-                "the role {role} lacks the permissions boundary of the user {user}; run keymaker sync-roles"
+                "the role {role} lacks the permissions boundary of the user {}; run keymaker sync-roles",
+                user.name
             )));
         }
         let own = self.aws.own_role().await?;

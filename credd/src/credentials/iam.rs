@@ -39,8 +39,16 @@ fn read_role(answer: GetRoleOutput, name: &str) -> Result<Role, String> {
     })
 }
 
-/// iam:GetUser: the ARN of the user's permissions boundary.
-pub async fn boundary_of_user(iam: &Client, name: &str) -> Result<Option<String>, AwsCallError> {
+/// An IAM user, as iam:GetUser shows it.
+pub struct User {
+    /// `AIDA…`.
+    pub user_id: String,
+    /// The ARN of its permissions boundary.
+    pub permissions_boundary: Option<String>,
+}
+
+/// iam:GetUser.
+pub async fn user(iam: &Client, name: &str) -> Result<User, AwsCallError> {
     let action = Action::GET_USER;
     let answer = iam.get_user().user_name(name).send().await;
     let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
@@ -48,9 +56,12 @@ pub async fn boundary_of_user(iam: &Client, name: &str) -> Result<Option<String>
         .user
         .filter(|user| user.user_name == name)
         .ok_or_else(|| AwsCallError::unreadable(action, format!("it is not about the user {name}")))?;
-    Ok(user
-        .permissions_boundary
-        .map(|boundary| boundary.permissions_boundary_arn.unwrap_or_default()))
+    Ok(User {
+        user_id: user.user_id,
+        permissions_boundary: user
+            .permissions_boundary
+            .map(|boundary| boundary.permissions_boundary_arn.unwrap_or_default()),
+    })
 }
 
 /// All pages of a listing, which have the listed in this field.

@@ -13,7 +13,7 @@
 //! | `chain.rs` | which method answers? |
 //! | `user_role.rs`, `create_user_role.rs`, `restricted_instance_role.rs`, `instance_role.rs`, `shared_role.rs` | the methods |
 //! | `session.rs` | what is the session called, and which tags has it? |
-//! | `aws.rs`, `sts.rs`, `iam.rs`, `user_policies.rs` | what does AWS say? |
+//! | `aws.rs`, `sts.rs`, `iam.rs`, `iam_user.rs`, `user_policies.rs` | what does AWS say? |
 //! | `refusal.rs` | what does an error mean? |
 //! | `metrics.rs`, `status_socket.rs` | how is it going? |
 
@@ -24,6 +24,7 @@ mod create_user_role;
 pub mod directory_accounts;
 mod entry;
 mod iam;
+mod iam_user;
 mod instance_role;
 mod issuer;
 pub mod metrics;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
-use keymaker_core::login::{LoginDecision, last_contact};
+use keymaker_core::login::{Doubt, LoginDecision, last_contact};
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::{Answer, MAX_ANSWER, Question as Nudge};
 use keymaker_core::published_file::reader::ReadError;
@@ -45,6 +45,14 @@ pub struct People {
 struct Nudged {
     asking: tokio::sync::Mutex<()>,
     next: Cell<Duration>,
+    /// What keymakerd said against the user, until it says that what is published is fresh: its silence takes nothing back.
+    against: RefCell<Option<Refusal>>,
+}
+
+impl Nudged {
+    fn is_worth_keeping(&self, now: Duration) -> bool {
+        self.next.get() > now || self.against.borrow().is_some()
+    }
 }
 
 /// What the directory has at a uid.
@@ -100,7 +108,7 @@ impl People {
         let now = self.clock.since_boot();
         self.nudged
             .borrow_mut()
-            .retain(|_, nudged| nudged.next.get() > now || Rc::strong_count(nudged) > 1);
+            .retain(|_, nudged| nudged.is_worth_keeping(now) || Rc::strong_count(nudged) > 1);
     }
 
     fn open(&self) -> Result<Directory, Refusal> {
@@ -172,7 +180,7 @@ impl People {
     /// `judge` sees how old that is.
     async fn refresh(&self, uid: u32, name: UserName) -> Result<(), Refusal> {
         let nudged = Rc::clone(self.nudged.borrow_mut().entry(uid).or_default());
-        let is_fresh = || self.clock.since_boot() < nudged.next.get();
+        let is_fresh = || self.clock.since_boot() < nudged.next.get() && nudged.against.borrow().is_none();
         if is_fresh() {
             return Ok(());
         }
@@ -180,46 +188,62 @@ impl People {
         if is_fresh() {
             return Ok(());
         }
-        let answer = self.ask(name).await;
-        let pause = match &answer {
-            // "Fresh" may be almost authz_ttl old already, so the next one comes well before another authz_ttl has passed.
-            Some(_) => self.keymakerd.authz_ttl / FRESH_SHARE,
-            None => AFTER_SILENCE.min(self.keymakerd.authz_ttl),
-        };
-        match answer {
-            Some(Nudging::NoSuchUser) => Err(Refusal::Denied(format!("IAM no longer has the user {name}"))),
-            _ => {
-                nudged.next.set(self.clock.since_boot() + pause);
-                Ok(())
+        let pause = match self.ask(name).await {
+            Nudging::Fresh => {
+                nudged.against.take();
+                // It may be almost authz_ttl old already, so the next one comes well before another authz_ttl has passed.
+                self.keymakerd.authz_ttl / FRESH_SHARE
             }
-        }
+            Nudging::Silence => AFTER_SILENCE.min(self.keymakerd.authz_ttl),
+            Nudging::Against(refusal) => {
+                nudged.against.replace(Some(refusal));
+                Duration::ZERO
+            }
+        };
+        nudged.next.set(self.clock.since_boot() + pause);
+        nudged.against.borrow().clone().map_or(Ok(()), Err)
     }
 
-    async fn ask(&self, name: UserName) -> Option<Nudging> {
+    async fn ask(&self, name: UserName) -> Nudging {
         let socket = self.keymakerd.login_socket.clone();
         let asked = tokio::task::spawn_blocking(move || {
             let mut buffer = [0; MAX_ANSWER];
-            client::ask(&socket, &Nudge::Account(name), NUDGE_BUDGET, &mut buffer).map(|answer| match answer {
-                Answer::Fresh => Some(Nudging::Fresh),
-                Answer::NoSuchUser => Some(Nudging::NoSuchUser),
-                _ => None,
-            })
+            client::ask(&socket, &Nudge::Account(name), NUDGE_BUDGET, &mut buffer)
+                .map(|answer| Nudging::of(&answer, name))
         });
         match asked.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(AskError::NotListening(_))) | Err(_) => None,
+            Ok(Ok(nudging)) => nudging,
+            Ok(Err(AskError::NotListening(_))) | Err(_) => Nudging::Silence,
             Ok(Err(error)) => {
                 tracing::warn!(%error, %name, "keymakerd could not be asked; what it published stands");
-                None
+                Nudging::Silence
             }
         }
     }
 }
 
-/// What keymakerd knows after a nudge.
+/// What keymakerd says to a nudge.
 enum Nudging {
+    /// What is published is what IAM says.
     Fresh,
-    NoSuchUser,
+    /// It cannot tell, or cannot be asked: what is published stands.
+    Silence,
+    /// What is published does not stand for this user.
+    Against(Refusal),
+}
+
+impl Nudging {
+    fn of(answer: &Answer<'_>, name: UserName) -> Self {
+        match answer {
+            Answer::Fresh => Self::Fresh,
+            Answer::NoSuchUser => Self::Against(Refusal::Denied(format!("IAM no longer has the user {name}"))),
+            Answer::NotPublished => {
+                let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
+                Self::Against(Refusal::Denied(doubt.sentence(name, "").to_string()))
+            }
+            Answer::CannotTell | Answer::NotPermitted | Answer::Done(_) | Answer::Failed(_) => Self::Silence,
+        }
+    }
 }
 
 fn of_this_host(account: Account, names: Names) -> Person {

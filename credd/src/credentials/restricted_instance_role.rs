@@ -1,26 +1,21 @@
 //! The method `restricted_instance_role`: the instance's own role, cut to what the IAM user may do. It does not apply to who
 //! has no IAM user; whoever has one and may do nothing gets a session that may do nothing (H11).
 
-use keymaker_aws::AwsCallError;
-
 use super::cache::Issuance;
 use super::chain::Chain;
 use super::question::Question;
 use super::refusal::Refusal;
-use super::{iam, user_policies};
+use super::user_policies;
 use crate::config::Method;
 use crate::policy::{self, Compression};
 
 impl Chain {
     pub(super) async fn restricted_instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {
-        let user = question.iam_user_name(&self.settings.iam_name_pattern)?;
+        let user = self.iam_user(question).await?;
         let client = self.aws.iam().await?;
-        let boundary = match iam::boundary_of_user(&client, &user).await {
-            Err(AwsCallError::NoSuchEntity { .. }) => return Err(Refusal::NotApplicable),
-            answer => answer?,
-        };
         let role = self.aws.own_role().await?;
-        let user = user_policies::of_user(&client, &user, role.account().clone(), boundary).await?;
+        let user =
+            user_policies::of_user(&client, &user.name, role.account().clone(), user.permissions_boundary).await?;
         let of_role = match self.settings.compress_user_policy {
             true => Some(user_policies::of_role(&client, role.name()).await?),
             false => None,

@@ -1,8 +1,10 @@
 //! What the tests of this folder share.
 
 mod cached;
+mod host;
 mod injected;
 mod judged;
+mod told;
 
 use super::question::{Names, Person, Question};
 use crate::accounts::Account;

@@ -1,0 +1,40 @@
+//! The IAM user behind a caller, as IAM shows it now. The methods that go by a user's policies or boundary ask here first.
+
+use keymaker_aws::AwsCallError;
+
+use super::chain::Chain;
+use super::iam;
+use super::question::Question;
+use super::refusal::Refusal;
+
+/// A user whom IAM has.
+pub struct IamUser {
+    /// The IAM user name.
+    pub name: String,
+    /// The ARN of the permissions boundary.
+    pub permissions_boundary: Option<String>,
+}
+
+impl Chain {
+    /// Does not apply where IAM has no user of the caller's name. Whom the directory has was in IAM a moment ago: deleted or
+    /// made again since, they are refused, and no wider method of the chain is theirs (P2, P18).
+    pub(super) async fn iam_user(&self, question: &Question) -> Result<IamUser, Refusal> {
+        let name = question.iam_user_name(&self.settings.iam_name_pattern)?;
+        let client = self.aws.iam().await?;
+        match (iam::user(&client, &name).await, &question.person.iam) {
+            (Err(AwsCallError::NoSuchEntity { .. }), None) => Err(Refusal::NotApplicable),
+            (Err(AwsCallError::NoSuchEntity { .. }), Some(_)) => {
+                Err(Refusal::Denied(format!("IAM no longer has the user {name}")))
+            }
+            (Err(error), _) => Err(error.into()),
+            (Ok(user), Some(known)) if user.user_id != known.user_id => Err(Refusal::Denied(format!(
+                "the IAM user {name} is {}, and the directory's is {}",
+                user.user_id, known.user_id
+            ))),
+            (Ok(user), _) => Ok(IamUser {
+                name,
+                permissions_boundary: user.permissions_boundary,
+            }),
+        }
+    }
+}

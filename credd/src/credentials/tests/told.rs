@@ -1,0 +1,52 @@
+//! What root is told on the status socket, and what not.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use super::host::{ALICE, Generous, Host, OneChain};
+use crate::credentials::metrics::Metrics;
+use crate::credentials::{Cache, Issuer, status_socket};
+
+/// What the status socket answers to one request.
+async fn status(socket: &Path, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+// P19
+#[tokio::test]
+async fn root_is_told_who_gets_what_and_why_and_no_secret() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::new("status");
+    let metrics = Rc::new(Metrics::default());
+    let source = Generous(host.clock.clone(), Rc::default());
+    let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::clone(&metrics));
+    let issuer = Issuer::new(host.people(), OneChain, cache, Rc::clone(&metrics));
+    let socket = host.path("status.sock");
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let listener = status_socket::listen(&socket).unwrap();
+            assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+            tokio::task::spawn_local(status_socket::serve(listener, issuer, metrics));
+            let issued = status(&socket, &format!("GET /why/{ALICE} HTTP/1.1\r\n\r\n")).await;
+            assert!(
+                issued.contains(r#""method":"user_role""#) && issued.contains("role/r"),
+                "{issued}"
+            );
+            assert!(!issued.contains("ASIA") && !issued.contains(r#":"s""#), "{issued}");
+            let denied = status(&socket, "GET /why/105 HTTP/1.1\r\n\r\n").await;
+            assert!(denied.contains("this user's chain is empty"), "{denied}");
+            let counted = status(&socket, "GET /metrics HTTP/1.1\r\n\r\n").await;
+            assert!(counted.contains("\ncredd_issued_total 1\n"), "{counted}");
+            assert!(
+                status(&socket, "GET /x HTTP/1.1\r\n\r\n")
+                    .await
+                    .starts_with("HTTP/1.1 404 ")
+            );
+        })
+        .await;
+}
