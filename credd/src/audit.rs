@@ -2,7 +2,11 @@
 //!
 //! The metadata server records; the daemon says where the lines go. It never holds a secret: an access key id is a name.
 
+use std::fmt;
+
 use serde::Serialize;
+
+use crate::config::Method;
 
 /// One decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,8 +26,11 @@ pub struct AuditEvent {
     pub asked: &'static str,
     /// What was decided.
     pub outcome: Decision,
-    /// The HTTP status that says so.
+    /// The HTTP status that says so; 0: the connection was closed without an answer.
     pub status: u16,
+    /// The method that issued or refused, as credd.toml(5) names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// Why, for the administrator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -39,7 +46,7 @@ pub struct AuditEvent {
 }
 
 /// What was decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Credentials, or the name of their role, were given.
@@ -53,6 +60,18 @@ pub enum Decision {
     /// The request was refused before any method was asked.
     #[default]
     Refused,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Issued => "issued",
+            Self::NotApplicable => "not_applicable",
+            Self::Denied => "denied",
+            Self::Transient => "transient",
+            Self::Refused => "refused",
+        })
+    }
 }
 
 /// Where audit lines go.

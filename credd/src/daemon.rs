@@ -20,7 +20,7 @@ use crate::audit::TracedAudit;
 use crate::clock::{Clock, HostClock};
 use crate::config::{Capture, Config, Directory, Method};
 use crate::credentials::directory_accounts::HostAccounts;
-use crate::credentials::metrics::Metrics;
+use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::status_socket;
 use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
@@ -104,7 +104,8 @@ pub async fn run(host: Host, config: &Config, ready: impl FnOnce()) -> Result<()
     let stop = stop_signal()?;
     let metrics = Rc::new(Metrics::default());
     let issuer = issuer(config, Rc::clone(&metrics))?;
-    let service = service(&host.token_key, config, issuer.clone()).map_err(DaemonError::TokenKey)?;
+    let service =
+        service(&host.token_key, config, issuer.clone(), Rc::clone(&metrics)).map_err(DaemonError::TokenKey)?;
     match status_socket::listen(&host.status_socket) {
         Ok(socket) => drop(tokio::task::spawn_local(status_socket::serve(
             socket,
@@ -128,7 +129,12 @@ pub async fn run(host: Host, config: &Config, ready: impl FnOnce()) -> Result<()
     Ok(())
 }
 
-fn service<S>(key: &Path, config: &Config, source: S) -> Result<MetadataService<S>, TokenKeyError> {
+fn service<S>(
+    key: &Path,
+    config: &Config,
+    source: S,
+    metrics: Rc<Metrics>,
+) -> Result<MetadataService<S>, TokenKeyError> {
     let arrival = match config.capture {
         Capture::Route => Arrival::Transparent,
         Capture::Nft => Arrival::Redirected,
@@ -145,7 +151,10 @@ fn service<S>(key: &Path, config: &Config, source: S) -> Result<MetadataService<
         tokens: MetadataTokens::load(key)?,
         rules: Rules::new(config.rules()),
         upstream: Upstream::new(config.metadata_endpoints()),
-        audit: Box::new(TracedAudit),
+        audit: Box::new(CountedAudit {
+            log: TracedAudit,
+            metrics,
+        }),
         clock: Box::new(HostClock),
         token_policy,
         token_hop_limit: config.token_hop_limit,

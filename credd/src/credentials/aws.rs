@@ -71,11 +71,11 @@ impl Aws {
         }
         let identity = self.identity().await?;
         let Principal::AssumedRole { role_name, .. } = &identity.principal else {
-            return Err(Refusal::Denied("this host calls AWS by no role".to_owned()));
+            return Err(Refusal::denied("this host calls AWS by no role"));
         };
         let role = iam::role(&self.iam().await?, role_name).await?.arn;
         if role.account() != &identity.account || role.name() != role_name {
-            return Err(Refusal::Transient(format!(
+            return Err(Refusal::transient(format!(
                 "iam:GetRole answered about {role}, not {role_name}"
             )));
         }
@@ -87,7 +87,7 @@ impl Aws {
     pub async fn instance_id(&self) -> Result<String, Refusal> {
         match self.identity().await?.principal {
             Principal::AssumedRole { role_session_name, .. } => Ok(role_session_name),
-            _ => Err(Refusal::Denied("this host calls AWS by no role".to_owned())),
+            _ => Err(Refusal::denied("this host calls AWS by no role")),
         }
     }
 

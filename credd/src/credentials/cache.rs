@@ -175,7 +175,7 @@ impl<I: Issue + 'static> Cache<I> {
 fn usable(issuance: Issuance, now: Now) -> Result<Issuance, Refusal> {
     if issuance.credentials.expiration < now.wall + LAST_MINUTE {
         let why = "STS gave credentials that have ended by this host's clock; set the clock";
-        return Err(Refusal::Transient(why.to_owned()));
+        return Err(Refusal::transient(why));
     }
     Ok(issuance)
 }

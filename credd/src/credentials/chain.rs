@@ -101,7 +101,7 @@ impl Issue for Chain {
         for method in &question.chain {
             match self.by(*method, question).await {
                 Err(Refusal::NotApplicable) => {}
-                answer => return answer.map_err(|refusal| refusal.of(method)),
+                answer => return answer.map_err(|refusal| refusal.of(*method)),
             }
         }
         Err(Refusal::NotApplicable)
@@ -134,7 +134,7 @@ impl From<Refusal> for SessionError {
 impl From<SessionError> for Refusal {
     fn from(error: SessionError) -> Self {
         match error {
-            SessionError::AccessDenied(reason) => Self::Denied(reason),
+            SessionError::AccessDenied(why) => Self::denied(why),
             SessionError::Other(refusal) => refusal,
         }
     }

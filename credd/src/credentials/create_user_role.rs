@@ -21,26 +21,26 @@ impl Chain {
             answer => answer?,
         };
         if found.arn != role {
-            return Err(Refusal::Denied(format!(
+            return Err(Refusal::denied(format!(
                 "the role is {}, not {role}; see role_path",
                 found.arn
             )));
         }
         let user = match self.iam_user(question).await {
             Err(Refusal::NotApplicable) => {
-                return Err(Refusal::Denied(format!("IAM has no user whose role {role} would be")));
+                return Err(Refusal::denied(format!("IAM has no user whose role {role} would be")));
             }
             answer => answer?,
         };
         if user.permissions_boundary.is_some() && user.permissions_boundary != found.permissions_boundary {
-            return Err(Refusal::Denied(format!(
+            return Err(Refusal::denied(format!(
                 "the role {role} lacks the permissions boundary of the user {}; run keymaker sync-roles",
                 user.name
             )));
         }
         let own = self.aws.own_role().await?;
         if !trusts_only(&found.trust, &own) {
-            return Err(Refusal::Denied(format!(
+            return Err(Refusal::denied(format!(
                 "the role {role} does not trust {own}, or its account, and nobody else"
             )));
         }

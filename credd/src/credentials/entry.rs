@@ -48,7 +48,7 @@ impl Entry {
             None => Err(self
                 .refusal
                 .clone()
-                .unwrap_or_else(|| Refusal::Transient("AWS has not answered in time".to_owned()))),
+                .unwrap_or_else(|| Refusal::transient("AWS has not answered in time"))),
         }
     }
 

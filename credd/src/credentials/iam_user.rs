@@ -24,10 +24,10 @@ impl Chain {
         match (iam::user(&client, &name).await, &question.person.iam) {
             (Err(AwsCallError::NoSuchEntity { .. }), None) => Err(Refusal::NotApplicable),
             (Err(AwsCallError::NoSuchEntity { .. }), Some(_)) => {
-                Err(Refusal::Denied(format!("IAM no longer has the user {name}")))
+                Err(Refusal::denied(format!("IAM no longer has the user {name}")))
             }
             (Err(error), _) => Err(error.into()),
-            (Ok(user), Some(known)) if user.user_id != known.user_id => Err(Refusal::Denied(format!(
+            (Ok(user), Some(known)) if user.user_id != known.user_id => Err(Refusal::denied(format!(
                 "the IAM user {name} is {}, and the directory's is {}",
                 user.user_id, known.user_id
             ))),

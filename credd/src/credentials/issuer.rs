@@ -13,7 +13,7 @@ use super::question::{Person, Question};
 use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::config::Method;
-use crate::imds::credential_source::{Caller, CredentialSource, Credentials, Outcome, Reason};
+use crate::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason};
 
 /// The chains of credd.toml.
 pub trait Chains {
@@ -55,11 +55,10 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
     pub async fn issuance(&self, uid: u32) -> Result<Rc<Issuance>, Refusal> {
         let deadline = Instant::now() + WHOLE_ANSWER;
         let person = timeout_at(deadline, self.person(uid)).await;
-        let person =
-            person.unwrap_or_else(|_| Err(Refusal::Transient("keymakerd has not answered in time".to_owned())))?;
+        let person = person.unwrap_or_else(|_| Err(Refusal::transient("keymakerd has not answered in time")))?;
         let chain = self.0.chains.chain(uid, &person.account).to_vec();
         if chain.is_empty() {
-            return Err(Refusal::Denied("this user's chain is empty".to_owned()));
+            return Err(Refusal::denied("this user's chain is empty"));
         }
         self.0.cache.get(&Question { uid, person, chain }, deadline).await
     }
@@ -90,9 +89,12 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
 }
 
 impl<I: Issue + 'static, C: Chains + 'static> CredentialSource for Issuer<I, C> {
-    async fn role(&self, caller: &Caller) -> Outcome<RoleArn> {
+    async fn role(&self, caller: &Caller) -> Outcome<Grant> {
         match self.issuance(caller.owner.uid).await {
-            Ok(issuance) => Outcome::Issued(issuance.role.clone()),
+            Ok(issuance) => Outcome::Issued(Grant {
+                role: issuance.role.clone(),
+                method: issuance.method,
+            }),
             Err(refusal) => refusal.into_outcome(),
         }
     }
@@ -100,7 +102,7 @@ impl<I: Issue + 'static, C: Chains + 'static> CredentialSource for Issuer<I, C> 
     async fn credentials(&self, caller: &Caller, role: &RoleArn) -> Outcome<Credentials> {
         match self.issuance(caller.owner.uid).await {
             Ok(issuance) if issuance.role == *role => Outcome::Issued(issuance.credentials.clone()),
-            Ok(_) => Outcome::Transient(Reason("the caller's role has just changed".to_owned())),
+            Ok(_) => Outcome::Transient(Reason::new("the caller's role has just changed")),
             Err(refusal) => refusal.into_outcome(),
         }
     }

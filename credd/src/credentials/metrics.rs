@@ -1,7 +1,13 @@
-//! Counts of what happened, in the text format of Prometheus. The cache and the chain count; the status socket shows.
+//! Counts of what happened, in the text format of Prometheus. The cache and the issuer count, and every audit line on its way to
+//! the journal, so that the two agree; the status socket shows.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::rc::Rc;
+
+use crate::audit::{AuditEvent, AuditLog, Decision};
+use crate::config::Method;
 
 /// The counters of one daemon, from its start.
 #[derive(Default)]
@@ -22,6 +28,26 @@ pub struct Metrics {
     pub held_back: Cell<u64>,
     /// Callers whom the directory refuses.
     pub refused_people: Cell<u64>,
+    decisions: RefCell<BTreeMap<Kind, u64>>,
+}
+
+/// What an audit line was about: what was asked, what was decided, by which method.
+type Kind = (&'static str, Decision, Option<Method>);
+
+/// The audit log, counted.
+pub struct CountedAudit<L> {
+    /// Where the lines go.
+    pub log: L,
+    /// Where they are counted.
+    pub metrics: Rc<Metrics>,
+}
+
+impl<L: AuditLog> AuditLog for CountedAudit<L> {
+    fn record(&self, event: &AuditEvent) {
+        let mut decisions = self.metrics.decisions.borrow_mut();
+        *decisions.entry((event.asked, event.outcome, event.method)).or_default() += 1;
+        self.log.record(event);
+    }
 }
 
 /// Adds one.
@@ -64,6 +90,14 @@ impl Metrics {
                 text,
                 "# HELP credd_{name} {help}\n# TYPE credd_{name} counter\ncredd_{name} {}\n",
                 counter.get()
+            );
+        }
+        text.push_str("# HELP credd_decisions_total Audit lines.\n# TYPE credd_decisions_total counter\n");
+        for ((asked, outcome, method), count) in self.decisions.borrow().iter() {
+            let method = method.map_or_else(String::new, |method| method.to_string());
+            let _ = writeln!(
+                text,
+                "credd_decisions_total{{asked=\"{asked}\",outcome=\"{outcome}\",method=\"{method}\"}} {count}"
             );
         }
         let _ = write!(

@@ -94,7 +94,7 @@ impl People {
         }
         match found {
             Found::Foreign => Ok(of_this_host(local, if named { Names::Trusted } else { Names::NotOurs })),
-            Found::Unknown => Err(Refusal::Denied("the directory knows nobody of this uid".to_owned())),
+            Found::Unknown => Err(Refusal::denied("the directory knows nobody of this uid")),
             Found::Tombstone => self.judge(uid),
             Found::Living(name) => {
                 self.refresh(uid, name).await?;
@@ -139,17 +139,17 @@ impl People {
         let directory = self.open()?;
         let mut buffer = [0; MAX_USER_RECORD];
         let user = directory.user_by_uid(uid, &mut buffer).map_err(no_directory)?;
-        let user = user.ok_or_else(|| Refusal::Denied("the directory no longer has this uid".to_owned()))?;
+        let user = user.ok_or_else(|| Refusal::denied("the directory no longer has this uid"))?;
         match self.accounts.local().uid(user.name.as_str()) {
             Ok(None) => {}
             Ok(Some(_)) => {
-                return Err(Refusal::Denied(format!(
+                return Err(Refusal::denied(format!(
                     "{} is another account's name on this host",
                     user.name
                 )));
             }
             Err(error) => {
-                return Err(Refusal::Transient(format!(
+                return Err(Refusal::transient(format!(
                     "the local accounts are not known: {error:?}"
                 )));
             }
@@ -160,8 +160,8 @@ impl People {
         let sentence = || decision.sentence(user.name, header.required_group).to_string();
         match decision {
             LoginDecision::Allowed => Ok(self.of_the_directory(&directory, &user)),
-            LoginDecision::Refused(_) => Err(Refusal::Denied(sentence())),
-            LoginDecision::CannotTell(_) => Err(Refusal::Transient(sentence())),
+            LoginDecision::Refused(_) => Err(Refusal::denied(sentence())),
+            LoginDecision::CannotTell(_) => Err(Refusal::transient(sentence())),
         }
     }
 
@@ -236,10 +236,10 @@ impl Nudging {
     fn of(answer: &Answer<'_>, name: UserName) -> Self {
         match answer {
             Answer::Fresh => Self::Fresh,
-            Answer::NoSuchUser => Self::Against(Refusal::Denied(format!("IAM no longer has the user {name}"))),
+            Answer::NoSuchUser => Self::Against(Refusal::denied(format!("IAM no longer has the user {name}"))),
             Answer::NotPublished => {
                 let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
-                Self::Against(Refusal::Denied(doubt.sentence(name, "").to_string()))
+                Self::Against(Refusal::denied(doubt.sentence(name, "").to_string()))
             }
             Answer::CannotTell | Answer::NotPermitted | Answer::Done(_) | Answer::Failed(_) => Self::Silence,
         }
@@ -255,7 +255,7 @@ fn of_this_host(account: Account, names: Names) -> Person {
 }
 
 fn no_directory(error: ReadError) -> Refusal {
-    Refusal::Transient(format!("the directory of keymakerd cannot be read: {error}"))
+    Refusal::transient(format!("the directory of keymakerd cannot be read: {error}"))
 }
 
 /// Of the 800 ms that an answer may take.

@@ -1,10 +1,9 @@
 //! What an error means for the caller. Every error of every method passes through here, so that one table says which of them
 //! end the chain for good, which are worth another try, and that none of them leads on to the next method.
 
-use std::fmt;
-
 use keymaker_aws::{ArnError, AwsCallError, MetadataError, OutageCause};
 
+use crate::config::Method;
 use crate::imds::credential_source::{Outcome, Reason};
 use crate::policy::PolicyRefusal;
 
@@ -14,27 +13,41 @@ pub enum Refusal {
     /// The method is not for this caller: the next one is asked. Never made of an error.
     NotApplicable,
     /// The method is for this caller and says no.
-    Denied(String),
+    Denied(Reason),
     /// It cannot be found out now.
-    Transient(String),
+    Transient(Reason),
 }
 
 impl Refusal {
+    /// A method is for this caller and says no.
+    pub fn denied(why: impl Into<String>) -> Self {
+        Self::Denied(Reason::new(why))
+    }
+
+    /// It cannot be found out now.
+    pub fn transient(why: impl Into<String>) -> Self {
+        Self::Transient(Reason::new(why))
+    }
+
     /// As the metadata server takes it.
     pub fn into_outcome<T>(self) -> Outcome<T> {
         match self {
             Self::NotApplicable => Outcome::NotApplicable,
-            Self::Denied(reason) => Outcome::Denied(Reason(reason)),
-            Self::Transient(reason) => Outcome::Transient(Reason(reason)),
+            Self::Denied(reason) => Outcome::Denied(reason),
+            Self::Transient(reason) => Outcome::Transient(reason),
         }
     }
 
-    /// The same, said of the method that met it.
-    pub fn of(self, method: impl fmt::Display) -> Self {
+    /// The same, met by `method`.
+    pub fn of(self, method: Method) -> Self {
+        let by = |reason: Reason| Reason {
+            method: Some(method),
+            ..reason
+        };
         match self {
             Self::NotApplicable => Self::NotApplicable,
-            Self::Denied(reason) => Self::Denied(format!("{method}: {reason}")),
-            Self::Transient(reason) => Self::Transient(format!("{method}: {reason}")),
+            Self::Denied(reason) => Self::Denied(by(reason)),
+            Self::Transient(reason) => Self::Transient(by(reason)),
         }
     }
 }
@@ -42,33 +55,33 @@ impl Refusal {
 impl From<AwsCallError> for Refusal {
     fn from(error: AwsCallError) -> Self {
         match &error {
-            AwsCallError::AccessDenied { .. } => Self::Denied(error.to_string()),
+            AwsCallError::AccessDenied { .. } => Self::denied(error.to_string()),
             AwsCallError::Outage {
                 cause: OutageCause::Refused { code, .. },
                 ..
-            } if FINAL.contains(&code.as_str()) => Self::Denied(error.to_string()),
+            } if FINAL.contains(&code.as_str()) => Self::denied(error.to_string()),
             // NoSuchEntity too: where absence means something a method asks for it by name; elsewhere something was
             // deleted between two calls.
-            _ => Self::Transient(error.to_string()),
+            _ => Self::transient(error.to_string()),
         }
     }
 }
 
 impl From<MetadataError> for Refusal {
     fn from(error: MetadataError) -> Self {
-        Self::Transient(error.to_string())
+        Self::transient(error.to_string())
     }
 }
 
 impl From<PolicyRefusal> for Refusal {
     fn from(refusal: PolicyRefusal) -> Self {
-        Self::Denied(refusal.to_string())
+        Self::denied(refusal.to_string())
     }
 }
 
 impl From<ArnError> for Refusal {
     fn from(error: ArnError) -> Self {
-        Self::Denied(error.to_string())
+        Self::denied(error.to_string())
     }
 }
 

@@ -58,7 +58,7 @@ pub fn session_tags(question: &Question, instance_id: &str) -> Result<Vec<(&'sta
         .iter()
         .find(|(_, value)| value.len() > LONGEST_TAG || !value.chars().all(legal))
     {
-        Some((tag, value)) => Err(Refusal::Denied(format!(
+        Some((tag, value)) => Err(Refusal::denied(format!(
             "the session tag {tag} cannot have the value {value:?}"
         ))),
         None => Ok(tags),

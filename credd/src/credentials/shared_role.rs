@@ -12,7 +12,7 @@ impl Chain {
         // Its policies go by the tag keymaker-user, so it is a method by name.
         question.user()?;
         let role = self.settings.shared_role.clone();
-        let role = role.ok_or_else(|| Refusal::Denied("credd.toml names no shared_role".to_owned()))?;
+        let role = role.ok_or_else(|| Refusal::denied("credd.toml names no shared_role"))?;
         Ok(self.session(Method::SharedRole, role, question, None).await?)
     }
 }

@@ -104,8 +104,12 @@ where
             "expiration": iso8601(issuance.credentials.expiration),
         }),
         Err(Refusal::NotApplicable) => json!({"uid": uid, "outcome": "not_applicable"}),
-        Err(Refusal::Denied(reason)) => json!({"uid": uid, "outcome": "denied", "reason": reason}),
-        Err(Refusal::Transient(reason)) => json!({"uid": uid, "outcome": "transient", "reason": reason}),
+        Err(Refusal::Denied(reason)) => {
+            json!({"uid": uid, "outcome": "denied", "method": reason.method, "reason": reason.text})
+        }
+        Err(Refusal::Transient(reason)) => {
+            json!({"uid": uid, "outcome": "transient", "method": reason.method, "reason": reason.text})
+        }
     };
     format!("{answer}\n")
 }

@@ -43,9 +43,9 @@ impl Chain {
             Err(AwsCallError::NoSuchEntity { .. }) => Refusal::NotApplicable,
             Err(error) => Refusal::from(error),
             Ok(found) if found.arn != *role => {
-                Refusal::Denied(format!("the role is {}, not {role}; see role_path", found.arn))
+                Refusal::denied(format!("the role is {}, not {role}; see role_path", found.arn))
             }
-            Ok(_) => Refusal::Denied(reason),
+            Ok(_) => Refusal::denied(reason),
         }
     }
 }

@@ -13,7 +13,7 @@ use rustix::net::sockopt;
 
 use super::admission;
 use super::caller::IdentifyCaller;
-use super::credential_source::{Caller, CredentialSource};
+use super::credential_source::{Caller, CredentialSource, Reason};
 use super::metadata_token::{MetadataTokens, TokenTtl};
 use super::path;
 use super::reply::{self, Reply, TTL_HEADER};
@@ -247,14 +247,15 @@ pub(super) fn plain(reply: Reply) -> Answer {
 }
 
 pub(super) fn refuse(asked: &'static str, status: StatusCode, reason: &str) -> Answer {
-    decided(reply::error(status), asked, Decision::Refused, reason)
+    decided(reply::error(status), asked, Decision::Refused, Reason::new(reason))
 }
 
-pub(super) fn decided(reply: Reply, asked: &'static str, outcome: Decision, reason: &str) -> Answer {
+pub(super) fn decided(reply: Reply, asked: &'static str, outcome: Decision, reason: Reason) -> Answer {
     let event = AuditEvent {
         asked,
         outcome,
-        reason: Some(reason.to_owned()),
+        method: reason.method,
+        reason: Some(reason.text),
         ..AuditEvent::default()
     };
     Answer {
@@ -271,7 +272,7 @@ fn upstream_failed(error: UpstreamError) -> Answer {
             reply::error(StatusCode::SERVICE_UNAVAILABLE),
             "metadata",
             Decision::Transient,
-            &reason,
+            Reason::new(reason),
         ),
     }
 }

@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use keymaker_aws::RoleArn;
 use tokio::time::timeout;
 
-use super::answer::{Answer, Client, MetadataService, decided, plain};
-use super::credential_source::{CredentialSource, Credentials, Outcome, Reason};
+use super::answer::{Answer, Client, MetadataService, decided};
+use super::credential_source::{CredentialSource, Credentials, Grant, Outcome, Reason};
 use super::reply;
 use crate::audit::{AuditEvent, Decision};
 use crate::time_text::iso8601;
@@ -18,18 +17,10 @@ impl<S: CredentialSource> MetadataService<S> {
     /// `iam/security-credentials/`: one name, no newline, since SDKs use the body as it is.
     pub(super) async fn role_list(&self, client: &Client) -> Answer {
         match self.role_of(client).await {
-            Outcome::Issued(role) => {
-                let event = AuditEvent {
-                    asked: ROLE_LIST,
-                    outcome: Decision::Issued,
-                    role_arn: Some(role.to_string()),
-                    ..AuditEvent::default()
-                };
-                Answer {
-                    reply: reply::text(role.name().to_owned(), self.clock.now()),
-                    event: Some(event),
-                }
-            }
+            Outcome::Issued(grant) => Answer {
+                reply: reply::text(grant.role.name().to_owned(), self.clock.now()),
+                event: Some(issued(ROLE_LIST, &grant)),
+            },
             other => not_issued(ROLE_LIST, other),
         }
     }
@@ -38,69 +29,73 @@ impl<S: CredentialSource> MetadataService<S> {
     pub(super) async fn instance_profile(&self, client: &Client) -> Answer {
         let now = self.clock.now();
         match self.role_of(client).await {
-            Outcome::Issued(role) => plain(reply::text(reply::profile_document(&role, now), now)),
-            other => not_issued("instance_profile", other),
+            Outcome::Issued(grant) => Answer {
+                reply: reply::text(reply::profile_document(&grant.role, now), now),
+                event: Some(issued(INSTANCE_PROFILE, &grant)),
+            },
+            other => not_issued(INSTANCE_PROFILE, other),
         }
     }
 
     /// `iam/security-credentials/ROLE`.
     pub(super) async fn role_credentials(&self, client: &Client, asked_role: &str) -> Answer {
         match timeout(WHOLE_ANSWER, self.credentials_of(client, asked_role)).await {
-            Ok(Outcome::Issued((role, credentials))) => self.hand_out(client, &role, &credentials),
-            Ok(Outcome::Denied(Reason(reason))) => {
+            Ok(Outcome::Issued((grant, credentials))) => self.hand_out(client, &grant, &credentials),
+            Ok(Outcome::Denied(reason)) => {
                 // SDKs tell this code from a network error; a 403 would make some of them fall back to IMDSv1.
                 let now = self.clock.now();
                 let reply = reply::text(reply::refused_document(now), now);
-                decided(reply, ROLE_CREDENTIALS, Decision::Denied, &reason)
+                decided(reply, ROLE_CREDENTIALS, Decision::Denied, reason)
             }
             Ok(other) => not_issued(ROLE_CREDENTIALS, other),
             Err(_) => not_issued::<()>(ROLE_CREDENTIALS, Outcome::Transient(too_slow())),
         }
     }
 
-    async fn role_of(&self, client: &Client) -> Outcome<RoleArn> {
+    async fn role_of(&self, client: &Client) -> Outcome<Grant> {
         let asked = timeout(WHOLE_ANSWER, self.source.role(&client.caller)).await;
         asked.unwrap_or_else(|_| Outcome::Transient(too_slow()))
     }
 
-    async fn credentials_of(&self, client: &Client, asked_role: &str) -> Outcome<(RoleArn, Credentials)> {
-        let role = match self.source.role(&client.caller).await {
-            Outcome::Issued(role) => role,
+    async fn credentials_of(&self, client: &Client, asked_role: &str) -> Outcome<(Grant, Credentials)> {
+        let grant = match self.source.role(&client.caller).await {
+            Outcome::Issued(grant) => grant,
             Outcome::NotApplicable => return Outcome::NotApplicable,
             Outcome::Denied(reason) => return Outcome::Denied(reason),
             Outcome::Transient(reason) => return Outcome::Transient(reason),
         };
         // Another user's role, another spelling, a name that begins like ours: not there.
-        if role.name() != asked_role {
+        if grant.role.name() != asked_role {
             return Outcome::NotApplicable;
         }
-        match self.source.credentials(&client.caller, &role).await {
-            Outcome::Issued(credentials) => Outcome::Issued((role, credentials)),
+        match self.source.credentials(&client.caller, &grant.role).await {
+            Outcome::Issued(credentials) => Outcome::Issued((grant, credentials)),
             Outcome::NotApplicable => Outcome::NotApplicable,
             Outcome::Denied(reason) => Outcome::Denied(reason),
             Outcome::Transient(reason) => Outcome::Transient(reason),
         }
     }
 
-    fn hand_out(&self, client: &Client, role: &RoleArn, credentials: &Credentials) -> Answer {
+    fn hand_out(&self, client: &Client, grant: &Grant, credentials: &Credentials) -> Answer {
         let now = self.clock.now();
+        let by_method = |text: String| Reason {
+            method: Some(grant.method),
+            text,
+        };
         // SDKs prolong credentials that have ended, and go on using them for a quarter of an hour.
         if credentials.expiration < now + SHORTEST_LIFE {
-            let reason = Reason("the credentials at hand are about to end".to_owned());
+            let reason = by_method("the credentials at hand are about to end".to_owned());
             return not_issued::<()>(ROLE_CREDENTIALS, Outcome::Transient(reason));
         }
         if let Err(error) = self.callers.still(client.fd(), client.caller.owner) {
-            let reason = format!("the connection no longer belongs to the caller: {error:?}");
+            let reason = by_method(format!("the connection no longer belongs to the caller: {error:?}"));
             let reply = reply::error(StatusCode::FORBIDDEN);
-            return decided(reply, ROLE_CREDENTIALS, Decision::Refused, &reason);
+            return decided(reply, ROLE_CREDENTIALS, Decision::Refused, reason);
         }
         let event = AuditEvent {
-            asked: ROLE_CREDENTIALS,
-            outcome: Decision::Issued,
-            role_arn: Some(role.to_string()),
             access_key_id: Some(credentials.access_key_id.clone()),
             expiration: Some(iso8601(credentials.expiration)),
-            ..AuditEvent::default()
+            ..issued(ROLE_CREDENTIALS, grant)
         };
         Answer {
             reply: reply::text(reply::credentials_document(credentials), now),
@@ -109,25 +104,36 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 }
 
+fn issued(asked: &'static str, grant: &Grant) -> AuditEvent {
+    AuditEvent {
+        asked,
+        outcome: Decision::Issued,
+        method: Some(grant.method),
+        role_arn: Some(grant.role.to_string()),
+        ..AuditEvent::default()
+    }
+}
+
 /// 404 ends an SDK's search without an error; 503 makes it try again. Never 403 or 429, which some take for good.
 fn not_issued<T>(asked: &'static str, outcome: Outcome<T>) -> Answer {
-    let (status, decision, Reason(reason)) = match outcome {
+    let (status, decision, reason) = match outcome {
         Outcome::Denied(reason) => (StatusCode::NOT_FOUND, Decision::Denied, reason),
         Outcome::Transient(reason) => (StatusCode::SERVICE_UNAVAILABLE, Decision::Transient, reason),
         Outcome::NotApplicable | Outcome::Issued(_) => {
-            let reason = Reason("no method gives this user credentials of that name".to_owned());
+            let reason = Reason::new("no method gives this user credentials of that name");
             (StatusCode::NOT_FOUND, Decision::NotApplicable, reason)
         }
     };
-    decided(reply::error(status), asked, decision, &reason)
+    decided(reply::error(status), asked, decision, reason)
 }
 
 fn too_slow() -> Reason {
-    Reason("no answer in time".to_owned())
+    Reason::new("no answer in time")
 }
 
 const ROLE_LIST: &str = "role_list";
 const ROLE_CREDENTIALS: &str = "role_credentials";
+const INSTANCE_PROFILE: &str = "instance_profile";
 /// Clients give up after a second.
 const WHOLE_ANSWER: Duration = Duration::from_millis(900);
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);

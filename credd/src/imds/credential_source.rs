@@ -1,6 +1,6 @@
 //! What the metadata server asks of the rest of credd: which role a caller has, and its credentials.
 //!
-//! `credentials/` implements the trait; the daemon joins the two. The server never learns which method answered.
+//! `credentials/` implements the trait; the daemon joins the two. Which method answered is for the audit line alone.
 
 use std::future::Future;
 use std::time::SystemTime;
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::caller::SocketOwner;
 use crate::accounts::Account;
+use crate::config::Method;
 
 /// Somebody who was identified by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +35,37 @@ pub enum Outcome<T> {
 
 /// Why, for the audit line; never sent to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(pub String);
+pub struct Reason {
+    /// The method that met it; None: it came before or after all methods.
+    pub method: Option<Method>,
+    /// A sentence for the administrator.
+    pub text: String,
+}
+
+impl Reason {
+    /// Of no method.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            method: None,
+            text: text.into(),
+        }
+    }
+}
+
+/// A role, and the method by which the caller has it. The method is for the audit line only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The role.
+    pub role: RoleArn,
+    /// The method.
+    pub method: Method,
+}
 
 /// Where credentials come from. Implementations answer within the server's deadline or are cut off with a 503; they are
 /// cancelled by being dropped, so a shared call must not live in the future of one caller.
 pub trait CredentialSource {
     /// The role whose credentials `caller` would get. Must not need STS where a cache can answer.
-    fn role(&self, caller: &Caller) -> impl Future<Output = Outcome<RoleArn>>;
+    fn role(&self, caller: &Caller) -> impl Future<Output = Outcome<Grant>>;
 
     /// Credentials of `role`, which `role()` has just given for this caller.
     fn credentials(&self, caller: &Caller, role: &RoleArn) -> impl Future<Output = Outcome<Credentials>>;

@@ -100,8 +100,7 @@ impl<S: CredentialSource + 'static> Server<S> {
         let identified = self.identify(&stream);
         let uid = identified.as_ref().ok().map(|client| client.caller.owner.uid);
         let Some(place) = Place::take(self, uid) else {
-            tracing::warn!(?uid, "too many connections at a time; one was closed");
-            return;
+            return self.record_closed(uid);
         };
         let server = Rc::clone(self);
         connections.spawn_local(async move {
@@ -155,14 +154,28 @@ impl<S: CredentialSource + 'static> Server<S> {
 
     async fn refuse_unidentified(&self, stream: TcpStream, error: &CallerError) {
         self.service.audit.record(&AuditEvent {
+            status: StatusCode::FORBIDDEN.as_u16(),
+            ..self.refused_connection(format!("the caller is unknown: {error:?}"))
+        });
+        self.close_with(stream, StatusCode::FORBIDDEN).await;
+    }
+
+    /// Status 0: there is no answer.
+    fn record_closed(&self, uid: Option<u32>) {
+        self.service.audit.record(&AuditEvent {
+            uid,
+            ..self.refused_connection("too many connections at a time".to_owned())
+        });
+    }
+
+    fn refused_connection(&self, reason: String) -> AuditEvent {
+        AuditEvent {
             time: iso8601(self.service.clock.now()),
             asked: "connection",
             outcome: Decision::Refused,
-            status: StatusCode::FORBIDDEN.as_u16(),
-            reason: Some(format!("the caller is unknown: {error:?}")),
+            reason: Some(reason),
             ..AuditEvent::default()
-        });
-        self.close_with(stream, StatusCode::FORBIDDEN).await;
+        }
     }
 
     async fn close_with(&self, mut stream: TcpStream, status: StatusCode) {

@@ -2,8 +2,10 @@
 //!
 //! The real server code answers over loopback, on IPv4 and again on IPv6, in front of a stand-in for the real service
 //! that records every request it gets. Callers are identified by the kernel; where a row needs several uids, the stand
-//! renames the uid that the kernel named.
+//! renames the uid that the kernel named. Beside the rows: what is written down of each answer, and random requests.
 
+#[cfg(test)]
+mod audited;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]

@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use credd::accounts::{Account, Accounts};
 use credd::audit::{AuditEvent, AuditLog};
 use credd::clock::{Clock, HostClock};
+use credd::config::Method;
 use credd::imds::caller::{CallerError, IdentifyCaller, KernelCallers, SocketOwner};
-use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Outcome, Reason, Secret};
+use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason, Secret};
 use keymaker_aws::RoleArn;
 
 pub const ALICE: u32 = 2001;
@@ -41,10 +43,21 @@ pub struct Shared {
     pub plans: HashMap<u32, Plan>,
     pub later: Duration,
     pub audit: Vec<AuditEvent>,
+    /// Where an audit line waits for the test, if it does.
+    pub gate: Option<Gate>,
     pub prewarmed: Vec<u32>,
     /// Keeps the accepted socket, and with it the connection, open.
     pub keep_socket: bool,
     pub last_socket: Option<OwnedFd>,
+}
+
+/// Stops the server in an audit line.
+#[derive(Clone)]
+pub struct Gate {
+    /// Says that the line is there.
+    pub written: Sender<()>,
+    /// Says that the server may go on.
+    pub go_on: Arc<Mutex<Receiver<()>>>,
 }
 
 /// What the server is given.
@@ -103,7 +116,15 @@ impl Accounts for Stage {
 
 impl AuditLog for Stage {
     fn record(&self, event: &AuditEvent) {
-        self.0.lock().unwrap().audit.push(event.clone());
+        let gate = {
+            let mut shared = self.0.lock().unwrap();
+            shared.audit.push(event.clone());
+            shared.gate.clone()
+        };
+        if let Some(gate) = gate {
+            gate.written.send(()).unwrap();
+            gate.go_on.lock().unwrap().recv().unwrap();
+        }
     }
 }
 
@@ -130,8 +151,11 @@ impl Stage {
 }
 
 impl CredentialSource for Stage {
-    async fn role(&self, caller: &Caller) -> Outcome<RoleArn> {
-        let reason = || Reason("the test says so".into());
+    async fn role(&self, caller: &Caller) -> Outcome<Grant> {
+        let reason = || Reason {
+            method: Some(Method::UserRole),
+            text: "the test says so".into(),
+        };
         match self.plan(caller) {
             Plan::NotApplicable => Outcome::NotApplicable,
             Plan::Denied => Outcome::Denied(reason()),
@@ -139,11 +163,11 @@ impl CredentialSource for Stage {
             Plan::Hang => std::future::pending().await,
             Plan::Issue(_) | Plan::RefusedByAws | Plan::AwsDown => {
                 let user = caller.account.user.clone().unwrap();
-                Outcome::Issued(
-                    format!("arn:aws:iam::123456789012:role/people/user-{user}")
-                        .parse()
-                        .unwrap(),
-                )
+                let role = format!("arn:aws:iam::123456789012:role/people/user-{user}");
+                Outcome::Issued(Grant {
+                    role: role.parse().unwrap(),
+                    method: Method::UserRole,
+                })
             }
         }
     }
@@ -151,10 +175,14 @@ impl CredentialSource for Stage {
     async fn credentials(&self, caller: &Caller, role: &RoleArn) -> Outcome<Credentials> {
         let now = HostClock.now();
         match self.plan(caller) {
-            Plan::RefusedByAws => {
-                Outcome::Denied(Reason("AccessDenied: arn:aws:sts::123456789012:secret-detail".into()))
-            }
-            Plan::AwsDown => Outcome::Transient(Reason("STS is down".into())),
+            Plan::RefusedByAws => Outcome::Denied(Reason {
+                method: Some(Method::UserRole),
+                text: "AccessDenied: arn:aws:sts::123456789012:secret-detail".into(),
+            }),
+            Plan::AwsDown => Outcome::Transient(Reason {
+                method: Some(Method::UserRole),
+                text: "STS is down".into(),
+            }),
             Plan::Issue(seconds) => Outcome::Issued(Credentials {
                 access_key_id: format!("ASIA{}", role.name().to_ascii_uppercase().replace('-', "")),
                 secret_access_key: Secret::new(format!("secret/of+\"{}\"", caller.owner.uid)),

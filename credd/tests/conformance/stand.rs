@@ -79,6 +79,7 @@ impl Stand {
             plans,
             later: Duration::ZERO,
             audit: vec![],
+            gate: None,
             prewarmed: vec![],
             keep_socket: false,
             last_socket: None,

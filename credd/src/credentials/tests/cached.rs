@@ -213,7 +213,7 @@ async fn in_an_outage_credentials_are_handed_out_to_their_last_minute_and_not_be
             source
                 .script
                 .borrow_mut()
-                .extend((0..10_000).map(|_| Refusal::Transient("down".into())));
+                .extend((0..10_000).map(|_| Refusal::transient("down")));
             for minute in 1..=90 {
                 source.clock.pass(MINUTE);
                 cache.tidy();
@@ -299,12 +299,12 @@ async fn a_refusal_at_renewal_ends_what_was_kept_and_is_asked_again_less_and_les
             source
                 .script
                 .borrow_mut()
-                .extend((0..1000).map(|_| Refusal::Denied("no".into())));
+                .extend((0..1000).map(|_| Refusal::denied("no")));
             source.clock.pass(34 * MINUTE);
             get(&cache, &alice()).await.unwrap();
             settle().await;
             for _ in 0..100 {
-                assert_eq!(get(&cache, &alice()).await.err(), Some(Refusal::Denied("no".into())));
+                assert_eq!(get(&cache, &alice()).await.err(), Some(Refusal::denied("no")));
             }
             assert_eq!(source.calls(), 2);
             for _ in 0..120 {
@@ -352,7 +352,7 @@ async fn credentials_that_have_ended_by_this_clock_are_none() {
             settle().await;
             waiting.await.unwrap().unwrap();
             slow.pass(HOUR - Duration::from_secs(59));
-            source.script.borrow_mut().push_back(Refusal::Transient("down".into()));
+            source.script.borrow_mut().push_back(Refusal::transient("down"));
             source.door.add_permits(1);
             assert!(get(&cache, &alice()).await.is_err());
         })

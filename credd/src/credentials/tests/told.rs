@@ -4,7 +4,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::host::{ALICE, Generous, Host, OneChain};
-use crate::credentials::metrics::Metrics;
+use crate::audit::{AuditEvent, AuditLog, Decision};
+use crate::config::Method;
+use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::{Cache, Issuer, status_socket};
 
 /// What the status socket answers to one request.
@@ -49,4 +51,41 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
             );
         })
         .await;
+}
+
+/// Keeps nothing.
+struct Nowhere;
+
+impl AuditLog for Nowhere {
+    fn record(&self, _: &AuditEvent) {}
+}
+
+#[test]
+fn every_audit_line_is_counted_by_what_was_asked_decided_and_by_which_method() {
+    let metrics = Rc::new(Metrics::default());
+    let audit = CountedAudit {
+        log: Nowhere,
+        metrics: Rc::clone(&metrics),
+    };
+    let line = |outcome, method| AuditEvent {
+        asked: "role_list",
+        outcome,
+        method,
+        ..AuditEvent::default()
+    };
+    for method in [Method::UserRole, Method::SharedRole, Method::UserRole] {
+        audit.record(&line(Decision::Issued, Some(method)));
+    }
+    audit.record(&line(Decision::Refused, None));
+    let text = metrics.text(0);
+    for (outcome, method, count) in [
+        ("issued", "user_role", 2),
+        ("issued", "shared_role", 1),
+        ("refused", "", 1),
+    ] {
+        let wanted = format!(
+            "\ncredd_decisions_total{{asked=\"role_list\",outcome=\"{outcome}\",method=\"{method}\"}} {count}\n"
+        );
+        assert!(text.contains(&wanted), "{wanted}{text}");
+    }
 }
