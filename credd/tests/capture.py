@@ -70,6 +70,7 @@ def under_capture(capture, config, old, keeper):
                    ["nft", "flush", "chain", "inet", "keymaker_credd", "guard"],
                    ["ip", "rule", "del", "pref", "100"], ["ip", "-6", "rule", "del", "pref", "100"],
                    ["ip", "rule", "del", "pref", "101"], ["ip", "-6", "rule", "del", "pref", "101"],
+                   ["ip", "rule", "del", "pref", "98"], ["ip", "-6", "rule", "del", "pref", "99"],
                    ["ip", "route", "flush", "table", "169"], ["ip", "-6", "route", "flush", "table", "169"]):
         run(*broken)
         start = time.monotonic()
@@ -97,6 +98,8 @@ def half_broken(keeper, capture, config):
     keeper.send_signal(signal.SIGSTOP)
     run("nft", "flush", "ruleset")
     promise("without the guard routing holds", lambda: "EC2ws" in ask(ALICE, V4) and SECRET not in ask(ALICE, V6))
+    promise("for a socket bound to the device as well", lambda: all(ask(ALICE, address, device="veth0") == "" for address in (V4, V6)))
+    promise("and for a routed container", lambda: ask_in_container() == "")
     keeper.send_signal(signal.SIGCONT)
     eventually("and the guard comes back", lambda: is_up(capture, config), 5)
 

@@ -49,13 +49,32 @@ impl Family {
     }
 }
 
-/// One `ip rule` of ours.
+/// One `ip rule` of ours about what is sent to the metadata service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoutingRule {
+pub enum RoutingRule {
+    /// What containers of this network send may pass.
+    Container(Network),
+    /// What this host itself sends is judged by the rules about uids.
+    OwnTraffic,
+    /// Whatever is left has been forwarded, and goes nowhere.
+    Forwarded,
+    /// What these uids send goes to our table.
+    ToCredd(UidRange),
+    /// Should that have lost its routes, it goes nowhere.
+    ToNowhere(UidRange),
+}
+
+impl RoutingRule {
     /// Where it stands among all rules.
-    pub priority: u32,
-    /// Whose packets it is about.
-    pub uids: UidRange,
+    pub fn priority(self) -> u32 {
+        match self {
+            Self::Container(_) => 97,
+            Self::OwnTraffic => 98,
+            Self::Forwarded => 99,
+            Self::ToCredd(_) => JUDGED_BY_UID,
+            Self::ToNowhere(_) => 101,
+        }
+    }
 }
 
 impl Plan {
@@ -108,21 +127,26 @@ impl Plan {
         ranges
     }
 
-    /// The rules of each family: to our table, and, should that have lost its route, to nowhere. The nft way needs none
-    /// while its redirect is loaded; where it is not, nobody captured may go anywhere.
-    pub fn rules(&self, guard: Guard) -> Vec<RoutingRule> {
-        let priorities: &[u32] = match (self.mode, self.capture, guard) {
-            (CaptureMode::Observe, _, _) | (_, Capture::Nft, Guard::Loaded) => &[],
-            (_, Capture::Nft, Guard::Missing) => &[TO_NOWHERE],
-            (_, Capture::Route, _) => &[TO_CREDD, TO_NOWHERE],
-        };
-        let of = |uids: UidRange| {
-            priorities.iter().map(move |priority| RoutingRule {
-                priority: *priority,
-                uids,
-            })
-        };
-        self.captured().into_iter().flat_map(of).collect()
+    /// The rules of a family: to our table, and, should that have lost its route, to nowhere. The nft way needs none while
+    /// its redirect is loaded; where it is not, nobody captured may go anywhere. In the order in which they are put up: to
+    /// send on what is forwarded before there is a rule for the host's own would cut everybody off.
+    pub fn rules(&self, family: Family, guard: Guard) -> Vec<RoutingRule> {
+        let captured = self.captured();
+        let to_nowhere = captured.iter().copied().map(RoutingRule::ToNowhere);
+        match (self.mode, self.capture, guard) {
+            (CaptureMode::Observe, _, _) | (_, Capture::Nft, Guard::Loaded) => vec![],
+            (_, Capture::Nft, Guard::Missing) => to_nowhere.collect(),
+            (_, Capture::Route, _) => {
+                let of_family = |network: &&Network| network.address.is_ipv4() == family.address().is_ipv4();
+                let containers = self.containers.iter().filter(of_family).copied();
+                let to_credd = captured.iter().copied().map(RoutingRule::ToCredd);
+                to_credd
+                    .chain(to_nowhere)
+                    .chain(containers.map(RoutingRule::Container))
+                    .chain([RoutingRule::OwnTraffic, RoutingRule::Forwarded])
+                    .collect()
+            }
+        }
     }
 }
 
@@ -139,10 +163,8 @@ pub enum Guard {
 const DAEMONS: [&str; 2] = ["keymakerd", "credd"];
 /// 4294967295 is "no uid".
 const LAST_UID: u32 = u32::MAX - 1;
-/// Rules that lead to our table.
-pub const TO_CREDD: u32 = 100;
-/// Rules that refuse.
-pub const TO_NOWHERE: u32 = 101;
+/// The first of the rules about uids.
+pub const JUDGED_BY_UID: u32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -196,15 +218,27 @@ mod tests {
     }
 
     #[test]
-    fn each_captured_range_is_led_here_and_where_that_fails_nowhere() {
-        let rules = plan(&[0]).rules(Guard::Loaded);
+    fn each_captured_range_is_led_here_and_what_is_forwarded_nowhere() {
         let uids = UidRange {
             first: 1,
             last: LAST_UID,
         };
+        let network = "172.17.0.0/16".parse().unwrap();
+        let mut plan = plan(&[0]);
+        plan.containers = vec![network];
+        let (to_credd, to_nowhere) = (RoutingRule::ToCredd(uids), RoutingRule::ToNowhere(uids));
+        let (own, forwarded) = (RoutingRule::OwnTraffic, RoutingRule::Forwarded);
+        let container = RoutingRule::Container(network);
         assert_eq!(
-            rules,
-            [RoutingRule { priority: 100, uids }, RoutingRule { priority: 101, uids }]
+            plan.rules(Family::V4, Guard::Missing),
+            [to_credd, to_nowhere, container, own, forwarded]
         );
+        assert_eq!(
+            plan.rules(Family::V6, Guard::Loaded),
+            [to_credd, to_nowhere, own, forwarded]
+        );
+        plan.capture = Capture::Nft;
+        assert_eq!(plan.rules(Family::V4, Guard::Missing), [to_nowhere]);
+        assert_eq!(plan.rules(Family::V4, Guard::Loaded), []);
     }
 }
