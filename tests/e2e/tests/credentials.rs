@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, describe_role, iam, run, sh, ssh, until};
+use e2e::{Host, describe_role, iam, make_user, run, sh, ssh, until};
 
 /// Whose credentials a user of this host has: the ARN, or what the command line says.
 fn identity(user: &str) -> Result<String, String> {
@@ -39,16 +39,27 @@ fn each_user_has_the_credentials_of_their_own_role_and_no_key_anywhere() {
     assert!(root.contains(":assumed-role/sandbox-instance/"), "{root}");
 }
 
-// P18
+// P18 P20
 #[test]
 fn a_local_account_gets_nothing_by_the_name_of_an_iam_user() {
-    let _host = fresh();
-    sh("useradd -m postgres");
-    let role = "create-role --role-name user-postgres --assume-role-policy-document";
+    let host = fresh();
+    sh("useradd -m postgres; useradd -m dora");
+    make_user("dora", &["prod_ssh_users"]);
     let trust = sh("sandbox-admin aws iam get-role --role-name user-alice --query Role.AssumeRolePolicyDocument");
-    sh(&format!("sandbox-admin aws iam {role} '{trust}'"));
-    let refused = identity("postgres").unwrap_err();
-    assert!(refused.contains("Unable to locate credentials"), "{refused}");
+    for name in ["postgres", "dora"] {
+        let role = format!("create-role --role-name user-{name} --assume-role-policy-document '{trust}'");
+        sh(&format!("sandbox-admin aws iam {role}"));
+    }
+    host.sync();
+    for name in ["postgres", "dora"] {
+        let refused = identity(name).unwrap_err();
+        println!("{name}: {}", refused.lines().last().unwrap_or(""));
+        assert!(refused.contains("Unable to locate credentials"), "{refused}");
+        let audit = sh(&format!(
+            "journalctl -u credd -o cat | grep '\"user\":\"{name}\"' | tail -n 1"
+        ));
+        assert!(audit.contains(r#""outcome":"not_applicable""#), "{audit}");
+    }
 }
 
 // P20

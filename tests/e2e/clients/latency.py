@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""What credentials cost through credd, against the real service's stand-in asked directly: docs/benchmarks.md. Run by root:
+
+    ./sandbox -- /sandbox/project/tests/e2e/clients/latency.py
+
+A conversation is what an SDK does: a token, the role's name, the credentials; a connection for each, since both close it.
+"""
+
+import http.client
+import os
+import pwd
+import statistics
+import subprocess
+import time
+
+ADDRESS = "169.254.169.254"
+LIST = "/latest/meta-data/iam/security-credentials/"
+WARM, COLD = 1000, 20
+
+
+def main():
+    direct = times("root", WARM)
+    report("direct, stand-in, conversation", direct, direct)
+    warm = times("alice", WARM)
+    report("credd, warm, conversation", warm, direct)
+    # The daemon's own start is not in it: a token is had first, as by a shell that asks again.
+    cold = []
+    for _ in range(COLD):
+        subprocess.run(["systemctl", "restart", "credd"], check=True)
+        cold += times("alice", 1)
+    report("credd, cold, conversation", cold, direct)
+    single, direct = times("alice", WARM, only_credentials=True), times("root", WARM, only_credentials=True)
+    report("direct, stand-in, credentials alone", direct, direct)
+    report("credd, warm, credentials alone", single, direct)
+
+
+def times(user, number, only_credentials=False):
+    """Milliseconds of each conversation, by a process of that user."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        uid = pwd.getpwnam(user).pw_uid
+        os.setgroups([])
+        os.setresuid(uid, uid, uid)
+        taken = measured(number, only_credentials)
+        os.write(writing, " ".join(taken).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    os.waitpid(pid, 0)
+    return [float(word) for word in text.split()]
+
+
+def measured(number, only_credentials):
+    taken = []
+    token, role = None, None
+    for _ in range(number):
+        start = time.perf_counter()
+        if token is None or not only_credentials:
+            token = request("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
+            role = request("GET", LIST, {"X-aws-ec2-metadata-token": token})
+            if only_credentials:
+                start = time.perf_counter()
+        assert "SecretAccessKey" in request("GET", LIST + role, {"X-aws-ec2-metadata-token": token})
+        taken.append(f"{(time.perf_counter() - start) * 1000:.3f}")
+    return taken
+
+
+def request(method, path, headers):
+    connection = http.client.HTTPConnection(ADDRESS, 80, timeout=5)
+    connection.request(method, path, headers=headers)
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return text
+
+
+def report(name, taken, direct):
+    median = statistics.median(taken)
+    ratio = median / statistics.median(direct)
+    highest = sorted(taken)[max(0, int(len(taken) * 0.99) - 1)]
+    print(f"{name:36} median {median:8.3f} ms   99 % below {highest:8.3f} ms   {ratio:6.2f} of direct")
+
+
+main()
