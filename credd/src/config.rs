@@ -173,6 +173,37 @@ impl Config {
         by_user || self.uid_chains.keys().any(|range| range.contains(uid))
     }
 
+    /// The methods of all chains; one may come more than once.
+    pub fn methods(&self) -> impl Iterator<Item = Method> {
+        let named = self.user_chains.values().chain(self.uid_chains.values());
+        let chains = named.chain(self.group_chains.values()).chain([&self.default_chain]);
+        chains.flatten().copied()
+    }
+
+    /// Whether both give the same answer to the same question. A key that is not named here counts as shaping answers, and
+    /// so does what stands in a file of its own.
+    pub fn issues_like(&self, other: &Self) -> bool {
+        let shaping = |config: &Self| Self {
+            exempt_uids: vec![],
+            capture: Capture::Route,
+            nft_port: 0,
+            mode: CaptureMode::Enforce,
+            containers: vec![],
+            directory: Directory::Auto,
+            authz_ttl: 0,
+            default_chain: vec![],
+            user_chains: BTreeMap::new(),
+            uid_chains: BTreeMap::new(),
+            group_chains: BTreeMap::new(),
+            require_imds_v2: true,
+            token_hop_limit: 0,
+            rules: vec![],
+            container_endpoint: false,
+            ..config.clone()
+        };
+        self.ca_bundle.is_none() && shaping(self) == shaping(other)
+    }
+
     /// Where the real metadata service is.
     pub fn metadata_endpoints(&self) -> Vec<SocketAddr> {
         match self.metadata_endpoint.as_deref().and_then(values::plain_endpoint) {
@@ -188,17 +219,7 @@ impl Config {
             .iter()
             .zip(ranges.iter().skip(1))
             .find(|(first, second)| first.last >= second.first);
-        let chains = self
-            .user_chains
-            .values()
-            .chain(self.uid_chains.values())
-            .chain(self.group_chains.values());
-        let shared = || {
-            chains
-                .chain([&self.default_chain])
-                .flatten()
-                .any(|method| *method == Method::SharedRole)
-        };
+        let shared = || self.methods().any(|method| method == Method::SharedRole);
         let bad_rule = self.rules.iter().find_map(|entry| entry.rules().err());
         let action = self.deny_actions.iter().find(|action| !values::is_action(action));
         let url = |value: &Option<String>| value.as_ref().is_some_and(|url| !values::is_url(url));
@@ -273,104 +294,4 @@ impl Config {
 const DENIED_ACTIONS: [&str; 5] = ["sts:*", "iam:*", "secretsmanager:*", "ssm:GetParameter*", "kms:Decrypt"];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, Path::new("credd.toml")).map_err(|error| error.to_string())
-    }
-
-    // H11
-    #[test]
-    fn an_empty_file_means_the_defaults_and_a_missing_one_is_an_error() {
-        assert_eq!(parse("").unwrap(), Config::default());
-        assert!(matches!(
-            Config::read(Path::new("/nonexistent/credd.toml")),
-            Err(ConfigError::Unreadable(..))
-        ));
-    }
-
-    #[test]
-    fn what_is_printed_is_read_back_as_the_same() {
-        let text = "exempt_uids = [\"root\", 33]\nuser_chains = { postgres = [] }\nuid_chains = { \"900-999\" = [] }\n\
-                    containers = [\"172.17.0.0/16\", \"fd00::/8\"]\n\
-                    [[rules]]\ngroup = \"ops\"\nallow = [\"user-data\"]\n[[rules]]\nuids = \"7\"\ndeny = [\"meta-data/tags\"]\n";
-        let config = parse(text).unwrap();
-        assert_eq!(parse(&config.print().unwrap()).unwrap(), config);
-        assert_eq!(parse(&Config::default().print().unwrap()).unwrap(), Config::default());
-        assert_eq!(config.rules().len(), 2);
-    }
-
-    #[test]
-    fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
-        for (text, parts) in [
-            ("\nexempt_uid = []", &["credd.toml:2", "exempt_uid", "exempt_uids"][..]),
-            ("region = 'x'\nmode = \"on\"", &["credd.toml:2", "enforce", "observe"]),
-            ("default_chain = [\"UserRole\"]", &["credd.toml:1", "user_role"]),
-            ("nft_port = 8080", &["credd.toml:1", "nft_port", "1023"]),
-            ("token_hop_limit = 0", &["token_hop_limit", "64"]),
-            (
-                "\n\nuid_chains = { \"1-5\" = [], \"5-9\" = [] }",
-                &["credd.toml:3", "1-5 and 5-9 overlap"],
-            ),
-            ("uid_chains = { \"9-1\" = [] }", &["credd.toml:1", "9-1"]),
-            ("default_chain = [\"shared_role\"]", &["shared_role", "ARN"]),
-            (
-                "[[rules]]\nuser = \"a\"\nallow = [\"meta-data/iam\"]",
-                &["credd.toml:1", "rules", "exempt_uids"],
-            ),
-            (
-                "[[rules]]\nuser = \"a\"\nallow = [\"meta-data/nix\"]",
-                &["rules", "no such path", "meta-data/nix"],
-            ),
-            (
-                "[[rules]]\nuser = \"a\"\ngroup = \"b\"\nallow = [\"user-data\"]",
-                &["rules", "one of user, uids and group"],
-            ),
-            ("[[rules]]\nwho = \"a\"", &["credd.toml:2", "who"]),
-            (
-                "role_name_pattern = \"everybody\"",
-                &["role_name_pattern", "{username}"],
-            ),
-            ("deny_actions = [\"all\"]", &["deny_actions", "iam:*"]),
-            (
-                "metadata_endpoint = \"http://imds.example/\"",
-                &["metadata_endpoint", "IP address"],
-            ),
-            ("containers = [\"172.17.0.0/33\"]", &["credd.toml:1", "172.17.0.0/33"]),
-            ("exempt_uids = [", &["credd.toml:1"]),
-        ] {
-            let sentence = parse(text).unwrap_err();
-            for part in parts {
-                assert!(sentence.contains(part), "{text}: {sentence} lacks {part}");
-            }
-        }
-    }
-
-    // P18
-    #[test]
-    fn the_first_chain_that_matches_counts_and_an_empty_one_is_a_chain() {
-        let config = parse(
-            "user_chains = { eve = [] }\nuid_chains = { \"2000-2999\" = [\"instance_role\"] }\n\
-             group_chains = { devs = [\"restricted_instance_role\"] }",
-        )
-        .unwrap();
-        let account = |user: &str| Account {
-            user: Some(user.into()),
-            groups: vec!["devs".into()],
-        };
-        assert_eq!(config.chain(2001, &account("eve")), []);
-        assert_eq!(config.chain(2001, &account("alice")), [Method::InstanceRole]);
-        assert_eq!(config.chain(3001, &account("alice")), [Method::RestrictedInstanceRole]);
-        assert_eq!(config.chain(3001, &Account::default()), [Method::UserRole]);
-    }
-
-    // P19
-    #[test]
-    fn a_proxys_password_is_never_printed() {
-        let config = parse("https_proxy = \"http://me:hunter2@proxy:3128\"").unwrap();
-        assert!(!config.print().unwrap().contains("hunter2"));
-        assert!(!format!("{config:?}").contains("hunter2"));
-        assert_eq!(config.https_proxy.unwrap().expose(), "http://me:hunter2@proxy:3128");
-    }
-}
+mod tests;

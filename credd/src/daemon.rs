@@ -1,6 +1,10 @@
-//! Puts the parts of the running daemon together: settings, sockets, the metadata server and where credentials come from.
+//! Runs the daemon: sockets, signals, the metadata server and where credentials come from.
 //!
-//! `main` calls [`run`]. The folders of this crate meet here and nowhere else.
+//! `main` calls [`run`]. `parts` makes the parts of the settings, `reload` makes them again. The folders of this crate meet in
+//! these three files and nowhere else.
+
+mod parts;
+mod reload;
 
 use std::fmt;
 use std::io;
@@ -9,28 +13,19 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use keymaker_aws::{AwsSettings, AwsSettingsError, Route};
-use keymaker_core::paths;
+use keymaker_aws::AwsSettingsError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::accounts::{Account, LocalAccounts};
-use crate::audit::TracedAudit;
-use crate::clock::{Clock, HostClock};
-use crate::config::{Capture, Config, Directory, Method};
-use crate::credentials::directory_accounts::HostAccounts;
-use crate::credentials::metrics::{CountedAudit, Metrics};
-use crate::credentials::people::{Keymakerd, People};
+use crate::config::Config;
+use crate::credentials::metrics::Metrics;
 use crate::credentials::status_socket;
-use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
-use crate::imds::answer::{MetadataService, TokenPolicy};
-use crate::imds::caller::{Arrival, KernelCallers};
-use crate::imds::metadata_token::{MetadataTokens, TokenKeyError};
-use crate::imds::rules::Rules;
+use crate::imds::metadata_token::TokenKeyError;
 use crate::imds::server::{Limits, Server};
-use crate::imds::upstream::Upstream;
 use crate::policy::PolicyRefusal;
+use parts::{HostIssuer, Parts};
+use reload::Running;
 
 /// Why the daemon cannot run.
 #[derive(Debug)]
@@ -90,6 +85,8 @@ fn token_key_problem(error: &TokenKeyError, f: &mut fmt::Formatter<'_>) -> fmt::
 
 /// What `main` decides.
 pub struct Host {
+    /// Where the settings stand.
+    pub config: PathBuf,
     /// Where the key of the metadata tokens lies, over restarts.
     pub token_key: PathBuf,
     /// Where root asks how it is going.
@@ -98,14 +95,20 @@ pub struct Host {
     pub listen: Vec<SocketAddr>,
 }
 
-/// Serves until SIGTERM or SIGINT; calls `ready` when the first connection can be taken.
-pub async fn run(host: Host, config: &Config, ready: impl FnOnce()) -> Result<(), DaemonError> {
+/// Serves until SIGTERM or SIGINT; calls `ready` when the first connection can be taken. `config` is what stands at
+/// `host.config`, which is read again at SIGHUP.
+pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let listeners = listeners(&host.listen)?;
     let stop = stop_signal()?;
+    let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let metrics = Rc::new(Metrics::default());
-    let issuer = issuer(config, Rc::clone(&metrics))?;
-    let service =
-        service(&host.token_key, config, issuer.clone(), Rc::clone(&metrics)).map_err(DaemonError::TokenKey)?;
+    let parts = Parts {
+        token_key: host.token_key,
+        capture: config.capture,
+        metrics: Rc::clone(&metrics),
+    };
+    let issuer = parts.issuer(&config, None)?;
+    let server = Server::new(parts.service(&config, issuer.clone())?, Limits::default());
     match status_socket::listen(&host.status_socket) {
         Ok(socket) => drop(tokio::task::spawn_local(status_socket::serve(
             socket,
@@ -117,96 +120,24 @@ pub async fn run(host: Host, config: &Config, ready: impl FnOnce()) -> Result<()
             tracing::warn!(%error, socket = %host.status_socket.display(), "the status socket cannot be listened on")
         }
     }
-    tokio::task::spawn_local(tidy(issuer));
-    let server = Server::new(service, Limits::default());
+    issuer.warm(vec![]);
+    tokio::task::spawn_local(tidy(issuer.clone()));
     let mut serving = JoinSet::new();
     for listener in listeners {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(DaemonError::Socket)?;
         serving.spawn_local(Rc::clone(&server).run(listener, stopped(stop.subscribe())));
     }
+    let running = Running {
+        file: host.config,
+        config,
+        parts,
+        issuer,
+        server,
+    };
+    tokio::task::spawn_local(reload::at_each(hangup, running));
     ready();
     while serving.join_next().await.is_some() {}
     Ok(())
-}
-
-fn service<S>(
-    key: &Path,
-    config: &Config,
-    source: S,
-    metrics: Rc<Metrics>,
-) -> Result<MetadataService<S>, TokenKeyError> {
-    let arrival = match config.capture {
-        Capture::Route => Arrival::Transparent,
-        Capture::Nft => Arrival::Redirected,
-    };
-    let token_policy = if config.require_imds_v2 {
-        TokenPolicy::Required
-    } else {
-        TokenPolicy::Optional
-    };
-    Ok(MetadataService {
-        source,
-        callers: Box::new(KernelCallers::new(arrival)),
-        accounts: Box::new(host_accounts(config)),
-        tokens: MetadataTokens::load(key)?,
-        rules: Rules::new(config.rules()),
-        upstream: Upstream::new(config.metadata_endpoints()),
-        audit: Box::new(CountedAudit {
-            log: TracedAudit,
-            metrics,
-        }),
-        clock: Box::new(HostClock),
-        token_policy,
-        token_hop_limit: config.token_hop_limit,
-    })
-}
-
-/// Where credentials come from on this host.
-fn issuer(config: &Config, metrics: Rc<Metrics>) -> Result<HostIssuer, DaemonError> {
-    let clock: Rc<dyn Clock> = Rc::new(HostClock);
-    let route = Route::new(&aws_settings(config)).map_err(DaemonError::Aws)?;
-    let settings = MethodSettings::new(config).map_err(DaemonError::Policy)?;
-    let chain = Chain::new(settings, Aws::new(route, Rc::clone(&clock)), Rc::clone(&clock));
-    let keymakerd = Keymakerd {
-        contact: paths::CONTACT.into(),
-        login_socket: paths::LOGIN_SOCKET.into(),
-        authz_ttl: Duration::from_secs(config.authz_ttl.into()),
-    };
-    let people = People::new(host_accounts(config), keymakerd, Rc::clone(&clock));
-    let cache = Cache::new(chain, clock, Rc::clone(&metrics));
-    Ok(Issuer::new(people, config.clone(), cache, metrics))
-}
-
-type HostIssuer = Issuer<Chain, Config>;
-
-impl Chains for Config {
-    fn chain(&self, uid: u32, account: &Account) -> &[Method] {
-        self.chain(uid, account)
-    }
-
-    fn names(&self, uid: u32, account: &Account) -> bool {
-        self.names(uid, account)
-    }
-}
-
-fn host_accounts(config: &Config) -> HostAccounts {
-    let wanted = match config.directory {
-        Directory::Required => true,
-        Directory::None => false,
-        Directory::Auto => Path::new(paths::KEYMAKERD_TOML).exists(),
-    };
-    HostAccounts::new(LocalAccounts::host(), wanted.then(|| paths::DIRECTORY.into()))
-}
-
-fn aws_settings(config: &Config) -> AwsSettings {
-    AwsSettings {
-        region: config.region.clone(),
-        iam_endpoint: config.iam_endpoint.clone(),
-        sts_endpoint: config.sts_endpoint.clone(),
-        metadata_endpoint: config.metadata_endpoint.clone(),
-        https_proxy: config.https_proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
-        ca_bundle: config.ca_bundle.clone(),
-    }
 }
 
 async fn tidy(issuer: HostIssuer) {

@@ -69,11 +69,12 @@ fn main() -> ExitCode {
         Err(error) => return complain(&error),
     };
     let host = Host {
+        config: arguments.config,
         token_key: arguments.token_key,
         status_socket: arguments.status_socket,
         listen: arguments.listen,
     };
-    let serving = daemon::run(host, &config, notify::ready);
+    let serving = daemon::run(host, config, notify::ready);
     match tokio::task::LocalSet::new().block_on(&runtime, serving) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,6 +7,15 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Says READY=1. Nothing happens where systemd did not start us.
 pub fn ready() {
+    say(b"READY=1");
+}
+
+/// Says RELOADING=1, until `ready` is said again.
+pub fn reloading() {
+    say(b"RELOADING=1");
+}
+
+fn say(what: &[u8]) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
@@ -14,8 +23,8 @@ pub fn ready() {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name),
         None => SocketAddr::from_pathname(&path),
     };
-    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(b"READY=1", &address?));
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(what, &address?));
     if let Err(error) = sent {
-        tracing::warn!(%error, "systemd could not be told that this program is ready");
+        tracing::warn!(%error, "systemd could not be told how this program is");
     }
 }

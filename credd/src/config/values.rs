@@ -58,6 +58,13 @@ pub enum Method {
     SharedRole,
 }
 
+impl Method {
+    /// Whether it needs the ARN of the instance's own role.
+    pub fn needs_own_role(self) -> bool {
+        !matches!(self, Self::UserRole | Self::SharedRole)
+    }
+}
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

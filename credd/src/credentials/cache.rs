@@ -37,6 +37,9 @@ pub struct Issuance {
 pub trait Issue {
     /// The credentials that answer the question, new.
     fn issue(&self, question: &Question) -> impl Future<Output = Result<Issuance, Refusal>>;
+
+    /// Finds out what every question needs, and opens the connections.
+    fn warm(&self) -> impl Future<Output = Result<(), Refusal>>;
 }
 
 /// What was issued, by question. Runs on a `LocalSet`.
@@ -97,6 +100,18 @@ impl<I: Issue + 'static> Cache<I> {
         for question in due {
             self.ask(&question, now);
         }
+    }
+
+    /// Asks AWS what every question will need, so that the first one need not wait for it.
+    pub async fn warm(&self) -> Result<(), Refusal> {
+        self.source.warm().await
+    }
+
+    /// Whose credentials are in use.
+    pub fn uids(&self) -> Vec<u32> {
+        let entries = self.entries.borrow();
+        let used = entries.iter().filter(|(_, entry)| entry.is_used());
+        used.map(|(question, _)| question.uid).collect()
     }
 
     /// How many answers are kept.

@@ -24,6 +24,8 @@ pub struct MethodSettings {
     pub(super) deny_actions: Vec<ActionPattern>,
     pub(super) shared_role: Option<RoleArn>,
     pub(super) session_tags: bool,
+    /// Whether a method of any chain needs the ARN of the instance's own role.
+    own_role: bool,
 }
 
 impl MethodSettings {
@@ -38,6 +40,7 @@ impl MethodSettings {
             deny_actions: actions.collect::<Result<_, _>>()?,
             shared_role: config.shared_role.as_ref().and_then(|role| role.parse().ok()),
             session_tags: config.session_tags,
+            own_role: config.methods().any(Method::needs_own_role),
         })
     }
 }
@@ -105,6 +108,14 @@ impl Issue for Chain {
             }
         }
         Err(Refusal::NotApplicable)
+    }
+
+    async fn warm(&self) -> Result<(), Refusal> {
+        self.aws.identity().await?;
+        if self.settings.own_role {
+            self.aws.own_role().await?;
+        }
+        Ok(())
     }
 }
 

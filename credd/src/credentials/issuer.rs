@@ -1,5 +1,6 @@
 //! Answers the metadata server: who is this, which chain is theirs, and what does it give them, within 800 ms.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub trait Chains {
 }
 
 /// The metadata server's source of credentials. Clones are one.
-pub struct Issuer<I, C>(Rc<Parts<I, C>>);
+pub struct Issuer<I, C>(Rc<RefCell<Rc<Parts<I, C>>>>);
 
 struct Parts<I, C> {
     people: People,
@@ -43,46 +44,85 @@ impl<I, C> Clone for Issuer<I, C> {
 impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
     /// Joins the parts.
     pub fn new(people: People, chains: C, cache: Rc<Cache<I>>, metrics: Rc<Metrics>) -> Self {
-        Self(Rc::new(Parts {
+        Self(Rc::new(RefCell::new(Rc::new(Parts {
             people,
             chains,
             cache,
             metrics,
-        }))
+        }))))
     }
 
     /// What `uid` gets now.
     pub async fn issuance(&self, uid: u32) -> Result<Rc<Issuance>, Refusal> {
+        let parts = self.parts();
         let deadline = Instant::now() + WHOLE_ANSWER;
-        let person = timeout_at(deadline, self.person(uid)).await;
+        let person = timeout_at(deadline, parts.person(uid)).await;
         let person = person.unwrap_or_else(|_| Err(Refusal::transient("keymakerd has not answered in time")))?;
-        let chain = self.0.chains.chain(uid, &person.account).to_vec();
+        let chain = parts.chains.chain(uid, &person.account).to_vec();
         if chain.is_empty() {
             return Err(Refusal::denied("this user's chain is empty"));
         }
-        self.0.cache.get(&Question { uid, person, chain }, deadline).await
+        parts.cache.get(&Question { uid, person, chain }, deadline).await
     }
 
     /// Renews what is in use and forgets what is not. To be called every few seconds.
     pub fn tidy(&self) {
-        self.0.cache.tidy();
-        self.0.people.tidy();
+        let parts = self.parts();
+        parts.cache.tidy();
+        parts.people.tidy();
     }
 
     /// How many answers are kept.
     pub fn kept(&self) -> usize {
-        self.0.cache.len()
+        self.parts().cache.len()
     }
 
+    /// What was issued.
+    pub fn cache(&self) -> Rc<Cache<I>> {
+        Rc::clone(&self.parts().cache)
+    }
+
+    /// Whose credentials are in use.
+    pub fn in_use(&self) -> Vec<u32> {
+        self.parts().cache.uids()
+    }
+
+    /// From the next question on, this and all its clones answer as `other`, but for what keymakerd said against users.
+    pub fn become_like(&self, other: &Self) {
+        let other = other.parts();
+        other.people.learn_from(&self.parts().people);
+        self.0.replace(other);
+    }
+
+    /// Finds out what the first questions would wait for: who this host is, and what these uids get.
+    pub fn warm(&self, uids: Vec<u32>) {
+        let issuer = self.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(refusal) = issuer.cache().warm().await {
+                tracing::warn!(?refusal, "AWS could not be asked ahead of the first request");
+            }
+            for uid in uids {
+                // Whatever comes of it, the request that follows will find it.
+                let _ = issuer.issuance(uid).await;
+            }
+        });
+    }
+
+    fn parts(&self) -> Rc<Parts<I, C>> {
+        Rc::clone(&self.0.borrow())
+    }
+}
+
+impl<I: Issue + 'static, C: Chains> Parts<I, C> {
     /// A person who is refused loses what is kept for them, too (P20).
     async fn person(&self, uid: u32) -> Result<Person, Refusal> {
-        let named = |account: &Account| self.0.chains.names(uid, account);
-        let person = self.0.people.person(uid, named).await;
+        let named = |account: &Account| self.chains.names(uid, account);
+        let person = self.people.person(uid, named).await;
         if person.is_err() {
-            count(&self.0.metrics.refused_people);
+            count(&self.metrics.refused_people);
         }
         if let Err(Refusal::Denied(_)) = person {
-            self.0.cache.forget(uid);
+            self.cache.forget(uid);
         }
         person
     }

@@ -28,6 +28,10 @@ pub struct Metrics {
     pub held_back: Cell<u64>,
     /// Callers whom the directory refuses.
     pub refused_people: Cell<u64>,
+    /// Times that the settings were read again.
+    pub reloads: Cell<u64>,
+    /// Times that they could not be.
+    pub failed_reloads: Cell<u64>,
     decisions: RefCell<BTreeMap<Kind, u64>>,
 }
 
@@ -83,6 +87,16 @@ impl Metrics {
                 "refused_people_total",
                 "Callers whom the directory refuses.",
                 &self.refused_people,
+            ),
+            (
+                "reloads_total",
+                "Times that the settings were read again.",
+                &self.reloads,
+            ),
+            (
+                "failed_reloads_total",
+                "Times that the settings could not be read again.",
+                &self.failed_reloads,
             ),
         ] {
             // Writing to a String does not fail.

@@ -103,6 +103,11 @@ impl People {
         }
     }
 
+    /// Takes over what `former` knows of nudges.
+    pub fn learn_from(&self, former: &Self) {
+        self.nudged.replace(former.nudged.take());
+    }
+
     /// Forgets the nudges that are long past.
     pub fn tidy(&self) {
         let now = self.clock.since_boot();

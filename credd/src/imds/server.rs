@@ -58,7 +58,7 @@ impl Default for Limits {
 
 /// The metadata service on its sockets.
 pub struct Server<S> {
-    service: MetadataService<S>,
+    service: RefCell<Rc<MetadataService<S>>>,
     limits: Limits,
     open: RefCell<HashMap<Option<u32>, usize>>,
 }
@@ -67,10 +67,19 @@ impl<S: CredentialSource + 'static> Server<S> {
     /// Nothing listens yet.
     pub fn new(service: MetadataService<S>, limits: Limits) -> Rc<Self> {
         Rc::new(Self {
-            service,
+            service: RefCell::new(Rc::new(service)),
             limits,
             open: RefCell::new(HashMap::new()),
         })
+    }
+
+    /// From the next connection on, `service` answers.
+    pub fn replace(&self, service: MetadataService<S>) {
+        self.service.replace(Rc::new(service));
+    }
+
+    fn service(&self) -> Rc<MetadataService<S>> {
+        Rc::clone(&self.service.borrow())
     }
 
     /// Serves `listener` until `stop` is ready, then lets the open connections finish. Runs on a `LocalSet`.
@@ -117,12 +126,13 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     fn identify(&self, stream: &TcpStream) -> Result<Client, CallerError> {
-        let owner = self.service.callers.owner(stream.as_fd())?;
+        let service = self.service();
+        let owner = service.callers.owner(stream.as_fd())?;
         let socket = stream.as_fd().try_clone_to_owned().map_err(CallerError::Gone)?;
         Ok(Client {
             caller: Caller {
                 owner,
-                account: self.service.accounts.account(owner.uid),
+                account: service.accounts.account(owner.uid),
             },
             socket,
         })
@@ -139,9 +149,10 @@ impl<S: CredentialSource + 'static> Server<S> {
             }
             Ok(Err(HeadError::Closed)) | Err(_) => return,
         };
+        let service = self.service();
         let (read, write) = stream.into_split();
         let io = TokioIo::new(join(Cursor::new(head).chain(read), write));
-        let answer = service_fn(async |request| Ok::<_, Infallible>(self.service.answer(client, request).await));
+        let answer = service_fn(async |request| Ok::<_, Infallible>(service.answer(client, request).await));
         let mut http = http1::Builder::new();
         http.keep_alive(false)
             .half_close(true)
@@ -153,7 +164,7 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     async fn refuse_unidentified(&self, stream: TcpStream, error: &CallerError) {
-        self.service.audit.record(&AuditEvent {
+        self.service().audit.record(&AuditEvent {
             status: StatusCode::FORBIDDEN.as_u16(),
             ..self.refused_connection(format!("the caller is unknown: {error:?}"))
         });
@@ -162,7 +173,7 @@ impl<S: CredentialSource + 'static> Server<S> {
 
     /// Status 0: there is no answer.
     fn record_closed(&self, uid: Option<u32>) {
-        self.service.audit.record(&AuditEvent {
+        self.service().audit.record(&AuditEvent {
             uid,
             ..self.refused_connection("too many connections at a time".to_owned())
         });
@@ -170,7 +181,7 @@ impl<S: CredentialSource + 'static> Server<S> {
 
     fn refused_connection(&self, reason: String) -> AuditEvent {
         AuditEvent {
-            time: iso8601(self.service.clock.now()),
+            time: iso8601(self.service().clock.now()),
             asked: "connection",
             outcome: Decision::Refused,
             reason: Some(reason),

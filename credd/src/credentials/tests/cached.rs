@@ -71,6 +71,10 @@ impl Issue for Scripted {
             },
         })
     }
+
+    async fn warm(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 fn whose(question: &Question) -> String {

@@ -160,6 +160,10 @@ impl Issue for Generous {
             },
         })
     }
+
+    async fn warm(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 /// The default chain for everybody but uid 105, whose chain is empty.

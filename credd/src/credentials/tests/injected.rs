@@ -292,7 +292,11 @@ async fn every_error_at_every_step_of_every_method_narrows() {
             false => assert_eq!(good, Ok(case.method), "{case:?}"),
         }
         for step in world.steps() {
-            for fault in FAULTS {
+            // Silence is waited for, once.
+            for fault in FAULTS
+                .into_iter()
+                .filter(|fault| !(case.of_directory && *fault == Fault::Hang))
+            {
                 let told = format!("{case:?}, {step}: {fault:?}");
                 let answer = world.ask(case, Some((step.clone(), fault))).await.map(|it| it.method);
                 match leads_on(case, &step, fault) {
@@ -313,7 +317,7 @@ async fn every_error_at_every_step_of_every_method_narrows() {
             }
         }
     }
-    assert!(*tried.borrow() > 1600, "{}", tried.borrow());
+    assert!(*tried.borrow() > 1500, "{}", tried.borrow());
 }
 
 // P18
@@ -341,4 +345,35 @@ async fn who_has_no_name_that_counts_gets_nothing_by_name() {
         assert_eq!(answer.map(|it| it.method).err(), Some(Refusal::NotApplicable));
     }
     assert!(world.steps().is_empty());
+}
+
+// P17
+#[tokio::test]
+async fn what_every_question_needs_is_asked_before_the_first_one() {
+    let world = World::new().await;
+    for (method, ahead) in [
+        (Method::UserRole, vec!["GetCallerIdentity  "]),
+        (Method::InstanceRole, vec!["GetCallerIdentity  ", "GetRole own "]),
+    ] {
+        *world.state.lock().unwrap() = State::default();
+        let config = Config {
+            default_chain: vec![method],
+            ..Config::default()
+        };
+        let clock = Rc::new(HostClock);
+        let aws = Aws::with_clients(world.route.clone(), world.aws.clone(), Patience::NUDGE, clock.clone());
+        let chain = Chain::new(MethodSettings::new(&config).unwrap(), aws, clock);
+        chain.warm().await.unwrap();
+        assert_eq!(world.steps(), ahead, "{method}");
+        *world.state.lock().unwrap() = State::default();
+        let asked = Question {
+            chain: vec![method],
+            ..question(1000, local("alice"))
+        };
+        assert!(chain.issue(&asked).await.is_ok());
+        assert!(
+            world.steps().iter().all(|step| step.starts_with("AssumeRole ")),
+            "{method}"
+        );
+    }
 }

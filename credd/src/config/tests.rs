@@ -1,0 +1,137 @@
+//! What credd.toml may say, and what is said of what it may not.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("credd.toml")).map_err(|error| error.to_string())
+}
+
+// H11
+#[test]
+fn an_empty_file_means_the_defaults_and_a_missing_one_is_an_error() {
+    assert_eq!(parse("").unwrap(), Config::default());
+    assert!(matches!(
+        Config::read(Path::new("/nonexistent/credd.toml")),
+        Err(ConfigError::Unreadable(..))
+    ));
+}
+
+#[test]
+fn what_is_printed_is_read_back_as_the_same() {
+    let text = "exempt_uids = [\"root\", 33]\nuser_chains = { postgres = [] }\nuid_chains = { \"900-999\" = [] }\n\
+                containers = [\"172.17.0.0/16\", \"fd00::/8\"]\n\
+                [[rules]]\ngroup = \"ops\"\nallow = [\"user-data\"]\n[[rules]]\nuids = \"7\"\ndeny = [\"meta-data/tags\"]\n";
+    let config = parse(text).unwrap();
+    assert_eq!(parse(&config.print().unwrap()).unwrap(), config);
+    assert_eq!(parse(&Config::default().print().unwrap()).unwrap(), Config::default());
+    assert_eq!(config.rules().len(), 2);
+}
+
+#[test]
+fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
+    for (text, parts) in [
+        ("\nexempt_uid = []", &["credd.toml:2", "exempt_uid", "exempt_uids"][..]),
+        ("region = 'x'\nmode = \"on\"", &["credd.toml:2", "enforce", "observe"]),
+        ("default_chain = [\"UserRole\"]", &["credd.toml:1", "user_role"]),
+        ("nft_port = 8080", &["credd.toml:1", "nft_port", "1023"]),
+        ("token_hop_limit = 0", &["token_hop_limit", "64"]),
+        (
+            "\n\nuid_chains = { \"1-5\" = [], \"5-9\" = [] }",
+            &["credd.toml:3", "1-5 and 5-9 overlap"],
+        ),
+        ("uid_chains = { \"9-1\" = [] }", &["credd.toml:1", "9-1"]),
+        ("default_chain = [\"shared_role\"]", &["shared_role", "ARN"]),
+        (
+            "[[rules]]\nuser = \"a\"\nallow = [\"meta-data/iam\"]",
+            &["credd.toml:1", "rules", "exempt_uids"],
+        ),
+        (
+            "[[rules]]\nuser = \"a\"\nallow = [\"meta-data/nix\"]",
+            &["rules", "no such path", "meta-data/nix"],
+        ),
+        (
+            "[[rules]]\nuser = \"a\"\ngroup = \"b\"\nallow = [\"user-data\"]",
+            &["rules", "one of user, uids and group"],
+        ),
+        ("[[rules]]\nwho = \"a\"", &["credd.toml:2", "who"]),
+        (
+            "role_name_pattern = \"everybody\"",
+            &["role_name_pattern", "{username}"],
+        ),
+        ("deny_actions = [\"all\"]", &["deny_actions", "iam:*"]),
+        (
+            "metadata_endpoint = \"http://imds.example/\"",
+            &["metadata_endpoint", "IP address"],
+        ),
+        ("containers = [\"172.17.0.0/33\"]", &["credd.toml:1", "172.17.0.0/33"]),
+        ("exempt_uids = [", &["credd.toml:1"]),
+    ] {
+        let sentence = parse(text).unwrap_err();
+        for part in parts {
+            assert!(sentence.contains(part), "{text}: {sentence} lacks {part}");
+        }
+    }
+}
+
+// P18
+#[test]
+fn the_first_chain_that_matches_counts_and_an_empty_one_is_a_chain() {
+    let config = parse(
+        "user_chains = { eve = [] }\nuid_chains = { \"2000-2999\" = [\"instance_role\"] }\n\
+         group_chains = { devs = [\"restricted_instance_role\"] }",
+    )
+    .unwrap();
+    let account = |user: &str| Account {
+        user: Some(user.into()),
+        groups: vec!["devs".into()],
+    };
+    assert_eq!(config.chain(2001, &account("eve")), []);
+    assert_eq!(config.chain(2001, &account("alice")), [Method::InstanceRole]);
+    assert_eq!(config.chain(3001, &account("alice")), [Method::RestrictedInstanceRole]);
+    assert_eq!(config.chain(3001, &Account::default()), [Method::UserRole]);
+}
+
+// P19
+#[test]
+fn a_proxys_password_is_never_printed() {
+    let config = parse("https_proxy = \"http://me:hunter2@proxy:3128\"").unwrap();
+    assert!(!config.print().unwrap().contains("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(config.https_proxy.unwrap().expose(), "http://me:hunter2@proxy:3128");
+}
+
+// P18
+#[test]
+fn only_settings_that_shape_no_answer_leave_what_was_issued_in_force() {
+    let with = |text: &str| parse(text).unwrap();
+    for text in [
+        "",
+        "default_chain = []",
+        "user_chains = { a = [\"instance_role\"] }",
+        "rules = [{ allow = [\"user-data\"] }]",
+        "authz_ttl = 5",
+        "directory = \"none\"",
+        "require_imds_v2 = false",
+    ] {
+        assert!(with("").issues_like(&with(text)), "{text}");
+    }
+    for text in [
+        "role_name_pattern = \"x-{username}\"",
+        "role_path = \"/p/\"",
+        "iam_name_pattern = \"x-{username}\"",
+        "compress_user_policy = true",
+        "deny_actions = []",
+        "shared_role = \"arn:aws:iam::123456789012:role/everybody\"",
+        "session_tags = true",
+        "region = \"eu-west-1\"",
+        "sts_endpoint = \"https://sts.example.com\"",
+        "iam_endpoint = \"https://iam.example.com\"",
+        "metadata_endpoint = \"http://127.0.0.1\"",
+        "https_proxy = \"http://proxy:3128\"",
+        "ca_bundle = \"/x\"",
+    ] {
+        assert!(!with("").issues_like(&with(text)), "{text}");
+        assert!(!with(text).issues_like(&with("")), "{text}");
+    }
+    assert!(!with("ca_bundle = \"/x\"").issues_like(&with("ca_bundle = \"/x\"")));
+}

@@ -1,0 +1,123 @@
+//! Makes the parts of the daemon out of the settings: at the start, and again at each reload.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use keymaker_aws::{AwsSettings, Route};
+use keymaker_core::paths;
+
+use super::DaemonError;
+use crate::accounts::{Account, LocalAccounts};
+use crate::audit::TracedAudit;
+use crate::clock::{Clock, HostClock};
+use crate::config::{Capture, Config, Directory, Method};
+use crate::credentials::directory_accounts::HostAccounts;
+use crate::credentials::metrics::{CountedAudit, Metrics};
+use crate::credentials::people::{Keymakerd, People};
+use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
+use crate::imds::answer::{MetadataService, TokenPolicy};
+use crate::imds::caller::{Arrival, KernelCallers};
+use crate::imds::metadata_token::MetadataTokens;
+use crate::imds::rules::Rules;
+use crate::imds::upstream::Upstream;
+
+/// What a reload does not change.
+pub struct Parts {
+    /// Where the key of the metadata tokens lies.
+    pub token_key: PathBuf,
+    /// How requests came here at the start: the sockets are of that kind.
+    pub capture: Capture,
+    /// The counters.
+    pub metrics: Rc<Metrics>,
+}
+
+/// The source of credentials of a host.
+pub type HostIssuer = Issuer<Chain, Config>;
+
+impl Parts {
+    /// The metadata service by these settings.
+    pub fn service(&self, config: &Config, source: HostIssuer) -> Result<MetadataService<HostIssuer>, DaemonError> {
+        let arrival = match self.capture {
+            Capture::Route => Arrival::Transparent,
+            Capture::Nft => Arrival::Redirected,
+        };
+        let token_policy = if config.require_imds_v2 {
+            TokenPolicy::Required
+        } else {
+            TokenPolicy::Optional
+        };
+        Ok(MetadataService {
+            source,
+            callers: Box::new(KernelCallers::new(arrival)),
+            accounts: Box::new(host_accounts(config)),
+            tokens: MetadataTokens::load(&self.token_key).map_err(DaemonError::TokenKey)?,
+            rules: Rules::new(config.rules()),
+            upstream: Upstream::new(config.metadata_endpoints()),
+            audit: Box::new(CountedAudit {
+                log: TracedAudit,
+                metrics: Rc::clone(&self.metrics),
+            }),
+            clock: Box::new(HostClock),
+            token_policy,
+            token_hop_limit: config.token_hop_limit,
+        })
+    }
+
+    /// Where credentials come from by these settings. With `kept`, answers that were issued before go on to count.
+    pub fn issuer(&self, config: &Config, kept: Option<Rc<Cache<Chain>>>) -> Result<HostIssuer, DaemonError> {
+        let clock: Rc<dyn Clock> = Rc::new(HostClock);
+        let cache = match kept {
+            Some(cache) => cache,
+            None => Cache::new(chain(config, &clock)?, Rc::clone(&clock), Rc::clone(&self.metrics)),
+        };
+        let keymakerd = Keymakerd {
+            contact: paths::CONTACT.into(),
+            login_socket: paths::LOGIN_SOCKET.into(),
+            authz_ttl: Duration::from_secs(config.authz_ttl.into()),
+        };
+        let people = People::new(host_accounts(config), keymakerd, clock);
+        Ok(Issuer::new(people, config.clone(), cache, Rc::clone(&self.metrics)))
+    }
+}
+
+/// The methods of this host by these settings.
+pub fn chain(config: &Config, clock: &Rc<dyn Clock>) -> Result<Chain, DaemonError> {
+    let route = Route::new(&aws_settings(config)).map_err(DaemonError::Aws)?;
+    let settings = MethodSettings::new(config).map_err(DaemonError::Policy)?;
+    Ok(Chain::new(
+        settings,
+        Aws::new(route, Rc::clone(clock)),
+        Rc::clone(clock),
+    ))
+}
+
+impl Chains for Config {
+    fn chain(&self, uid: u32, account: &Account) -> &[Method] {
+        self.chain(uid, account)
+    }
+
+    fn names(&self, uid: u32, account: &Account) -> bool {
+        self.names(uid, account)
+    }
+}
+
+fn host_accounts(config: &Config) -> HostAccounts {
+    let wanted = match config.directory {
+        Directory::Required => true,
+        Directory::None => false,
+        Directory::Auto => Path::new(paths::KEYMAKERD_TOML).exists(),
+    };
+    HostAccounts::new(LocalAccounts::host(), wanted.then(|| paths::DIRECTORY.into()))
+}
+
+fn aws_settings(config: &Config) -> AwsSettings {
+    AwsSettings {
+        region: config.region.clone(),
+        iam_endpoint: config.iam_endpoint.clone(),
+        sts_endpoint: config.sts_endpoint.clone(),
+        metadata_endpoint: config.metadata_endpoint.clone(),
+        https_proxy: config.https_proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+        ca_bundle: config.ca_bundle.clone(),
+    }
+}
