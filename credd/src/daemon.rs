@@ -89,6 +89,8 @@ pub struct Host {
     pub config: PathBuf,
     /// Where the key of the metadata tokens lies, over restarts.
     pub token_key: PathBuf,
+    /// Where credd-capture says whether capture is as planned.
+    pub capture_state: PathBuf,
     /// Where root asks how it is going.
     pub status_socket: PathBuf,
     /// Addresses to listen on besides the sockets that systemd passes.
@@ -104,6 +106,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     let metrics = Rc::new(Metrics::default());
     let parts = Parts {
         token_key: host.token_key,
+        capture_state: host.capture_state,
         capture: config.capture,
         metrics: Rc::clone(&metrics),
     };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use credd::capture::state::STATE;
 use credd::config::Config;
 use credd::daemon::{self, Host};
 use credd::{import, log, notify};
@@ -35,6 +36,9 @@ struct Arguments {
     /// Where the key of the metadata tokens is kept over restarts.
     #[arg(long, value_name = "FILE", default_value = "/run/keymaker-credd/token-key")]
     token_key: PathBuf,
+    /// Where credd-capture says whether capture is as planned.
+    #[arg(long, value_name = "FILE", default_value = STATE)]
+    capture_state: PathBuf,
     /// Where root asks for metrics, health, and who gets what and why.
     #[arg(long, value_name = "FILE", default_value = "/run/keymaker-credd/status.sock")]
     status_socket: PathBuf,
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
     let host = Host {
         config: arguments.config,
         token_key: arguments.token_key,
+        capture_state: arguments.capture_state,
         status_socket: arguments.status_socket,
         listen: arguments.listen,
     };

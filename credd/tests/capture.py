@@ -20,11 +20,13 @@ import time
 V4, V6 = "169.254.169.254", "fd00:ec2::254"
 ALICE, CREDD, CAPTURE = 2001, 998, 997
 # Who asked for a token shows in the record by the life that they asked for.
-TTL = {0: 61, ALICE: 60}
+TTL = {0: 61, ALICE: 62}
+USERS = "/latest/meta-data/iam/security-credentials/role?user"
 ROOTS = "/latest/meta-data/iam/security-credentials/role?root"
 SECRET = "THE-INSTANCE-SECRET"
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="credd-capture-"))
 RECORD = WORK / "record"
+STATE = WORK / "state" / "state"
 
 
 def main(credd, capture):
@@ -78,11 +80,26 @@ def under_capture(capture, config, old, keeper):
         eventually(f"`{' '.join(broken)}` is put right", lambda: is_up(capture, config), 5)
         print(f"      after {time.monotonic() - start:.2f} s")
         promise("and credd answers", lambda: "EC2ws" in ask(ALICE, V4) and "EC2ws" in ask(ALICE, V6))
+    told(capture, config)
     half_broken(keeper, capture, config)
     promise("the real service heard of none of the user's requests but what credd passed on", lambda: heard_of_users() == [])
     config.write_text(f'exempt_uids = ["root", {CREDD}]\ncontainers = ["172.17.0.0/16"]\n')
     eventually("a container network that is named may ask, once the settings say so", lambda: SECRET in ask_in_container(), 5)
     promise("and users still may not", lambda: SECRET not in ask(ALICE, V4))
+
+
+def told(capture, config):
+    """What the keeper cannot put right it tells credd, which gives no credentials meanwhile."""
+    promise("credd is told that all is as planned", lambda: STATE.read_text() == "planned\n")
+    path = os.path.realpath("/usr/sbin/ip")
+    run("mount", "--bind", "/bin/false", path)
+    run("nft", "flush", "ruleset")
+    eventually("credd is told what cannot be put right", lambda: STATE.read_text() == "broken\n", 5)
+    promise("and answers 503", lambda: " 503 " in ask(ALICE, V4) and "capture cannot be put right" in (WORK / "credd.log").read_text())
+    promise("and plain metadata all the same", lambda: "i-real" in ask(ALICE, V4, "/latest/meta-data/instance-id"))
+    run("umount", path)
+    run("nft", "flush", "ruleset")
+    eventually("until it is put right", lambda: STATE.read_text() == "planned\n" and is_up(capture, config), 5)
 
 
 def half_broken(keeper, capture, config):
@@ -175,7 +192,7 @@ def eventually(sentence, holds, seconds):
     promise(sentence, holds)
 
 
-def ask(uid, address, path="/latest/meta-data/iam/security-credentials/role", port=80, device=None, source=None):
+def ask(uid, address, path=USERS, port=80, device=None, source=None):
     """What `uid` gets for `path`: a token first, as every SDK does. Nothing is "", whatever the reason."""
     def conversation():
         token = exchange(connect(address, port, device, source), f"PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: {TTL[uid]}")
@@ -240,12 +257,12 @@ class OldConnection:
         if self.child == 0:
             os.setresuid(uid, uid, uid)
             stream = connect(V4)
-            exchange(stream, "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60")
+            exchange(stream, "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 62")
             far.send(b"connected")
             far.recv(16)
             got = ""
             with contextlib.suppress(OSError):
-                got = exchange(stream, "GET /latest/meta-data/iam/security-credentials/role HTTP/1.1\r\nX-aws-ec2-metadata-token: x")
+                got = exchange(stream, f"GET {USERS} HTTP/1.1\r\nX-aws-ec2-metadata-token: x")
             far.send(got.encode() or b"-")
             os._exit(0)
         assert self.near.recv(16) == b"connected"
@@ -258,8 +275,10 @@ class OldConnection:
 
 
 def heard_of_users():
-    """What reached the stand-in and came neither from root nor, as allow-listed metadata, from credd."""
-    of_credd = ("PUT /latest/api/token ttl=21600", "GET /latest/meta-data/instance-id ")
+    """What reached the stand-in and came neither from root nor from credd: allow-listed metadata, and its own way to AWS."""
+    own = [f"GET /latest/meta-data/{path} " for path in
+           ("instance-id", "placement/region", "iam/security-credentials/", "iam/security-credentials/role")]
+    of_credd = ("PUT /latest/api/token ttl=21600", "PUT /latest/api/token ttl=60", *own)
     of_root = (f"PUT /latest/api/token ttl={TTL[0]}", "GET /latest/meta-data/iam/security-credentials/role?root")
     return [line for line in RECORD.read_text().splitlines() if not line.startswith((*of_credd, *of_root))]
 
@@ -270,7 +289,7 @@ def start_capture(capture, config):
     log = open(WORK / "capture.log", "a")
     net_admin = ["setpriv", f"--reuid={CAPTURE}", f"--regid={CAPTURE}", "--clear-groups", "--inh-caps=-all,+net_admin",
                  "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin", "--no-new-privs"]
-    return subprocess.Popen([*net_admin, capture, "--config", str(config), "run"], stderr=log, stdout=log)
+    return subprocess.Popen([*net_admin, capture, "--config", str(config), "--state", str(STATE), "run"], stderr=log, stdout=log)
 
 
 def is_up(capture, config):
@@ -305,7 +324,7 @@ def serving(credd, config, transparent):
         os.setresgid(CREDD, CREDD, CREDD)
         os.setresuid(CREDD, CREDD, CREDD)
         environment = {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid())}
-        os.execve(credd, [credd, "--config", str(config), "--token-key", str(WORK / "run" / "key")], environment)
+        os.execve(credd, [credd, "--config", str(config), "--token-key", str(WORK / "run" / "key"), "--capture-state", str(STATE)], environment)
     for listener in listeners:
         listener.close()
     yield
@@ -319,6 +338,8 @@ def build_network():
     run("mount", "-t", "tmpfs", "tmpfs", "/run")
     (WORK / "run").mkdir()
     os.chown(WORK / "run", CREDD, CREDD)
+    STATE.parent.mkdir()
+    os.chown(STATE.parent, CAPTURE, CAPTURE)
     RECORD.write_text("")
     service = other_namespace()
     container = other_namespace()
@@ -389,7 +410,7 @@ def run(*command, check=True):
 def ask_in_container():
     def conversation():
         enter(CONTAINER)
-        return exchange(connect(V4), "GET /latest/meta-data/iam/security-credentials/role HTTP/1.1")
+        return exchange(connect(V4), f"GET {USERS} HTTP/1.1")
     return as_uid(0, conversation)
 
 

@@ -33,6 +33,8 @@ impl Daemon {
             .args(["--listen", &address.to_string()])
             .arg("--token-key")
             .arg(folder.join("key"))
+            .arg("--capture-state")
+            .arg(folder.join("capture"))
             .arg("--status-socket")
             .arg(folder.join("status"))
             .env_remove("JOURNAL_STREAM")

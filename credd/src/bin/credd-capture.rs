@@ -11,6 +11,7 @@ use std::thread;
 use clap::{Parser, Subcommand};
 use credd::capture::keeper::{Keeper, Report, take_down};
 use credd::capture::plan::{Family, Guard, Plan};
+use credd::capture::state::{STATE, StateFile};
 use credd::capture::{guard, observed, routing};
 use credd::{log, notify};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,9 @@ struct Arguments {
     /// The settings file.
     #[arg(long, value_name = "FILE", default_value = "/etc/keymaker/credd.toml")]
     config: PathBuf,
+    /// Where credd reads whether capture is as planned.
+    #[arg(long, value_name = "FILE", default_value = STATE)]
+    state: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,7 +61,10 @@ fn main() -> ExitCode {
         Command::Check => check(keeper.plan()),
         Command::Up => end(&keeper.settle()),
         Command::Down => end(&take_down(keeper.plan().clone())),
-        Command::Run => match keeper.keep(notify::ready, &AtomicBool::new(false)) {
+        Command::Run => match keeper
+            .tell(StateFile::new(arguments.state))
+            .keep(notify::ready, &AtomicBool::new(false))
+        {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),
         },
@@ -113,7 +120,7 @@ fn shown(plan: &Plan) -> String {
 
 fn check(plan: &Plan) -> ExitCode {
     let mut missing = vec![];
-    for family in Family::ALL {
+    for family in Family::here() {
         match routing::drift(plan, family, Guard::Loaded) {
             Ok(repairs) => missing.extend(repairs.iter().map(|repair| format!("missing: {}", repair.line()))),
             Err(error) => missing.push(error.to_string()),

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::commands::CommandError;
 use super::plan::{Family, Guard, Plan};
+use super::routing::Repair;
+use super::state::{CaptureState, StateFile};
 use super::watch::Changes;
 use super::{guard, routing};
 use crate::accounts::{AccountsError, LocalAccounts};
@@ -54,6 +56,7 @@ pub struct Keeper {
     /// What the guard looked like when it was loaded last; None: not by this process.
     loaded: Option<String>,
     reported: Vec<u32>,
+    state: Option<StateFile>,
 }
 
 impl Keeper {
@@ -67,12 +70,21 @@ impl Keeper {
             plan,
             loaded: None,
             reported: vec![],
+            state: None,
         })
     }
 
     /// The plan in force.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Tells credd what is found from now on.
+    pub fn tell(self, state: StateFile) -> Self {
+        Self {
+            state: Some(state),
+            ..self
+        }
     }
 
     /// Compares once and puts right.
@@ -85,12 +97,28 @@ impl Keeper {
                 Guard::Missing
             }
         };
-        for family in Family::ALL {
-            if let Err(error) = settle_routing(&self.plan, family, guard, &mut report) {
-                report.failed.push(error.to_string());
+        for family in Family::here() {
+            match routing::drift(&self.plan, family, guard) {
+                Ok(repairs) => {
+                    if !repairs.is_empty() {
+                        self.say(CaptureState::Drifted);
+                    }
+                    apply(&repairs, &mut report);
+                }
+                Err(error) => report.failed.push(error.to_string()),
             }
         }
+        self.say(match report.failed.is_empty() {
+            true => CaptureState::Planned,
+            false => CaptureState::Broken,
+        });
         report
+    }
+
+    fn say(&mut self, state: CaptureState) {
+        if let Some(file) = &mut self.state {
+            file.say(state);
+        }
     }
 
     /// Settles, says that it is ready, and goes on watching; returns the plan within a second of `stop`.
@@ -135,6 +163,7 @@ impl Keeper {
         if self.loaded.is_some() && guard::fingerprint()? == self.loaded {
             return Ok(());
         }
+        self.say(CaptureState::Drifted);
         guard::load(&self.plan)?;
         // Somebody may have changed it in between: only a whole one is what later ones are compared with.
         self.loaded = guard::fingerprint()?.filter(|present| guard::is_whole(&self.plan, present));
@@ -160,9 +189,10 @@ impl Keeper {
 pub fn take_down(mut plan: Plan) -> Report {
     let mut report = Report::default();
     plan.mode = CaptureMode::Observe;
-    for family in Family::ALL {
-        if let Err(error) = settle_routing(&plan, family, Guard::Loaded, &mut report) {
-            report.failed.push(error.to_string());
+    for family in Family::here() {
+        match routing::drift(&plan, family, Guard::Loaded) {
+            Ok(repairs) => apply(&repairs, &mut report),
+            Err(error) => report.failed.push(error.to_string()),
         }
     }
     match guard::unload() {
@@ -172,14 +202,13 @@ pub fn take_down(mut plan: Plan) -> Report {
     report
 }
 
-fn settle_routing(plan: &Plan, family: Family, guard: Guard, report: &mut Report) -> Result<(), CommandError> {
-    for repair in routing::drift(plan, family, guard)? {
+fn apply(repairs: &[Repair], report: &mut Report) {
+    for repair in repairs {
         match repair.apply() {
             Ok(()) => report.repaired.push(repair.line()),
             Err(error) => report.failed.push(error.to_string()),
         }
     }
-    Ok(())
 }
 
 fn read_plan(config: &std::path::Path, accounts: &LocalAccounts) -> Result<Plan, KeeperError> {

@@ -10,4 +10,5 @@ pub mod keeper;
 pub mod observed;
 pub mod plan;
 pub mod routing;
+pub mod state;
 pub mod watch;

@@ -39,6 +39,14 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
+    /// Those that this kernel has: without IPv6 (`ipv6.disable=1`) there is nothing of it to capture.
+    pub fn here() -> impl Iterator<Item = Self> {
+        let has_v6 = std::path::Path::new("/proc/net/if_inet6").exists();
+        Self::ALL
+            .into_iter()
+            .filter(move |family| *family == Self::V4 || has_v6)
+    }
+
     /// The address of the metadata service.
     pub fn address(self) -> IpAddr {
         let [v4, v6] = METADATA_ADDRESSES;

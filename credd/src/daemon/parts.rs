@@ -10,6 +10,7 @@ use keymaker_core::paths;
 use super::DaemonError;
 use crate::accounts::{Account, LocalAccounts};
 use crate::audit::TracedAudit;
+use crate::capture::state;
 use crate::clock::{Clock, HostClock};
 use crate::config::{Capture, Config, Directory, Method};
 use crate::credentials::directory_accounts::HostAccounts;
@@ -26,6 +27,8 @@ use crate::imds::upstream::Upstream;
 pub struct Parts {
     /// Where the key of the metadata tokens lies.
     pub token_key: PathBuf,
+    /// Where credd-capture says whether capture is as planned.
+    pub capture_state: PathBuf,
     /// How requests came here at the start: the sockets are of that kind.
     pub capture: Capture,
     /// The counters.
@@ -54,6 +57,10 @@ impl Parts {
             tokens: MetadataTokens::load(&self.token_key).map_err(DaemonError::TokenKey)?,
             rules: Rules::new(config.rules()),
             upstream: Upstream::new(config.metadata_endpoints()),
+            capture_problem: {
+                let path = self.capture_state.clone();
+                Box::new(move || state::problem(&path))
+            },
             audit: Box::new(CountedAudit {
                 log: TracedAudit,
                 metrics: Rc::clone(&self.metrics),

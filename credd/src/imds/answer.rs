@@ -39,6 +39,9 @@ pub struct MetadataService<S> {
     pub rules: Rules,
     /// The real service.
     pub upstream: Upstream,
+    /// What stands against capture, if anything: while users may reach the real service, nobody gets credentials here that
+    /// would hide it.
+    pub capture_problem: Box<dyn Fn() -> Option<&'static str>>,
     /// Where decisions are written.
     pub audit: Box<dyn AuditLog>,
     /// What time it is.

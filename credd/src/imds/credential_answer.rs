@@ -53,12 +53,15 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     async fn role_of(&self, client: &Client) -> Outcome<Grant> {
+        if let Some(problem) = (self.capture_problem)() {
+            return Outcome::Transient(Reason::new(problem));
+        }
         let asked = timeout(WHOLE_ANSWER, self.source.role(&client.caller)).await;
         asked.unwrap_or_else(|_| Outcome::Transient(too_slow()))
     }
 
     async fn credentials_of(&self, client: &Client, asked_role: &str) -> Outcome<(Grant, Credentials)> {
-        let grant = match self.source.role(&client.caller).await {
+        let grant = match self.role_of(client).await {
             Outcome::Issued(grant) => grant,
             Outcome::NotApplicable => return Outcome::NotApplicable,
             Outcome::Denied(reason) => return Outcome::Denied(reason),

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED, SERVER,
+    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED,
+    RETRY_AFTER, SERVER,
 };
 use hyper::{Response, StatusCode};
 use keymaker_aws::RoleArn;
@@ -36,13 +37,14 @@ pub fn text(body: impl Into<Bytes>, now: SystemTime) -> Reply {
     ok(body.into(), PLAIN, now)
 }
 
-/// The page of an error.
+/// The page of an error. What cannot be found out now is worth another try in a second.
 pub fn error(status: StatusCode) -> Reply {
-    with_status(
-        status,
-        Bytes::from(error_page(status)),
-        HeaderValue::from_static("text/html"),
-    )
+    let page = Bytes::from(error_page(status));
+    let mut reply = with_status(status, page, HeaderValue::from_static("text/html"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    reply
 }
 
 /// 405, or the answer to OPTIONS, with what is allowed.

@@ -42,6 +42,7 @@ pub struct Shared {
     pub root_has_a_name: bool,
     pub plans: HashMap<u32, Plan>,
     pub later: Duration,
+    pub capture_problem: Option<&'static str>,
     pub audit: Vec<AuditEvent>,
     /// Where an audit line waits for the test, if it does.
     pub gate: Option<Gate>,

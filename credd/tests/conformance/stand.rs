@@ -78,6 +78,7 @@ impl Stand {
             root_has_a_name: false,
             plans,
             later: Duration::ZERO,
+            capture_problem: None,
             audit: vec![],
             gate: None,
             prewarmed: vec![],
@@ -214,6 +215,10 @@ fn service(
         tokens: MetadataTokens::load(key).unwrap(),
         rules: Rules::new(vec![]),
         upstream: Upstream::new(vec![real]),
+        capture_problem: {
+            let shared = Arc::clone(shared);
+            Box::new(move || shared.lock().unwrap().capture_problem)
+        },
         audit: Box::new(stage.clone()),
         clock: Box::new(stage),
         token_policy: options.token_policy,
