@@ -37,6 +37,8 @@ pub struct Host<'a> {
 /// Why no key is shown.
 #[derive(Debug)]
 pub enum NoKeys {
+    /// sshd did not say as which uid it would start the session
+    NoUid,
     /// no name that an IAM user can have here
     NotAName,
     /// a local account
@@ -45,7 +47,7 @@ pub enum NoKeys {
     Unreadable(&'static str, ReadError),
     /// not a user of the published directory
     Unknown,
-    /// the name is another account on this host than the IAM user
+    /// the name is another account on this host than the IAM user, or was when the client connected
     EntryOfAnother,
     /// glibc could not tell whose name it is
     NotResolved(io::Error),
@@ -92,6 +94,14 @@ pub fn candidate(argument: &[u8], host: &Host<'_>) -> Result<UserName, NoKeys> {
     }
 }
 
+/// The uid that sshd found when the client connected, and that it will start the session as.
+pub fn uid(argument: &[u8]) -> Result<u32, NoKeys> {
+    str::from_utf8(argument)
+        .ok()
+        .and_then(|uid| uid.parse().ok())
+        .ok_or(NoKeys::NoUid)
+}
+
 /// Has keymakerd look whether anything changed. What it published stands if it cannot tell; not if it says so (P9).
 pub fn nudge(name: UserName, host: &Host<'_>) -> Result<Published, AskError> {
     let mut buffer = [0; MAX_ANSWER];
@@ -102,8 +112,8 @@ pub fn nudge(name: UserName, host: &Host<'_>) -> Result<Published, AskError> {
     })
 }
 
-/// The lines for this user, each with its newline.
-pub fn lines(name: UserName, host: &Host<'_>, now: SystemTime) -> Result<String, NoKeys> {
+/// The lines for this user, each with its newline. A name that has changed hands since sshd resolved it opens nothing (P2).
+pub fn lines(name: UserName, sshds_uid: u32, host: &Host<'_>, now: SystemTime) -> Result<String, NoKeys> {
     let unreadable = |file| move |error| NoKeys::Unreadable(file, error);
     let directory = Directory::open(host.directory).map_err(unreadable("the directory"))?;
     let mut buffer = [0; MAX_USER_RECORD];
@@ -113,7 +123,7 @@ pub fn lines(name: UserName, host: &Host<'_>, now: SystemTime) -> Result<String,
         .filter(|user| !user.tombstone)
         .ok_or(NoKeys::Unknown)?;
     let entry = (host.resolve)(name.as_str()).map_err(NoKeys::NotResolved)?;
-    if entry.is_none_or(|entry| entry.uid != user.uid.get()) {
+    if sshds_uid != user.uid.get() || entry.is_none_or(|entry| entry.uid != sshds_uid) {
         return Err(NoKeys::EntryOfAnother);
     }
     let keys = KeysFile::open(host.keys)
@@ -149,6 +159,7 @@ impl fmt::Display for NoKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no key: ")?;
         match self {
+            Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U (dpkg-reconfigure keymaker puts it right)"),
             Self::NotAName => f.write_str("no IAM user can have this name here"),
             Self::LocalAccount => f.write_str("the name is a local account's (/etc/passwd)"),
             Self::Unreadable(file, error) => write!(f, "{file}: {error}"),

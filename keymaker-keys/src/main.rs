@@ -1,6 +1,6 @@
 //! sshd's AuthorizedKeysCommand: prints the public keys of one IAM user, or a refusal for each of them.
 //!
-//! sshd calls it as user keymaker-keys, with the user name as its one argument, once per key that is offered and once more. It always
+//! sshd calls it as user keymaker-keys, with the user's name and uid as it resolved them at connect, once per key that is offered and once more. It always
 //! exits 0: another status would make sshd discard a key that it has matched already. It reads no environment, and what it has to say to
 //! the administrator is one line for sshd's log.
 
@@ -15,21 +15,24 @@ use std::time::SystemTime;
 use authorized_keys::{Host, NoKeys, Published};
 
 fn main() -> ExitCode {
-    let argument = std::env::args_os().nth(1).unwrap_or_default();
-    if let Err(why) = print_keys(&argument, &Host::this()) {
-        say(&argument, &why);
+    let mut arguments = std::env::args_os().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let uid = arguments.next().unwrap_or_default();
+    if let Err(why) = print_keys(&name, &uid, &Host::this()) {
+        say(&name, &why);
     }
     ExitCode::SUCCESS
 }
 
-fn print_keys(argument: &OsString, host: &Host<'_>) -> Result<(), NoKeys> {
+fn print_keys(argument: &OsString, uid: &OsString, host: &Host<'_>) -> Result<(), NoKeys> {
+    let sshds_uid = authorized_keys::uid(uid.as_bytes())?;
     let name = authorized_keys::candidate(argument.as_bytes(), host)?;
     match authorized_keys::nudge(name, host) {
         Ok(Published::Stands) => {}
         Ok(Published::DoesNotStand) => return Err(NoKeys::NotPublished),
         Err(error) => say(argument, &error),
     }
-    let lines = authorized_keys::lines(name, host, SystemTime::now())?;
+    let lines = authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?;
     // In one piece: sshd must not take the beginning of a line for a line.
     let mut stdout = io::stdout().lock();
     stdout

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::aws_iam::AwsIam;
 use crate::directory::facts::Facts;
-use crate::directory::limits::{Outages, UnknownNames};
+use crate::directory::limits::{OfferedKeys, Outages, UnknownNames};
 use crate::directory::publication::Published;
 use crate::directory::service::{Accounts, Service, State};
 use crate::directory::store::{Store, StoreError};
@@ -121,7 +121,7 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
         .load("settings.json")
         .unwrap_or_else(forgotten)
         .unwrap_or_default();
-    let ids = store.load("ids.json").map_err(DaemonError::Store)?.unwrap_or_default();
+    let ids = store.load_ids().map_err(DaemonError::Store)?;
     let state = State {
         published: Published::left_in(&store),
         unpublished: true,
@@ -136,6 +136,7 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
         grade_until: None,
         outages: Outages::default(),
         unknown_names: UnknownNames::new(),
+        offered_keys: OfferedKeys::default(),
         no_such_user: Default::default(),
         early_pass: None,
         last_failure: None,

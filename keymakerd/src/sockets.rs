@@ -130,15 +130,15 @@ fn asker<I: Iam + 'static>(door: Door, uid: u32, service: &Service<I>) -> Asker 
 }
 
 async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, asker: Asker, uid: u32) -> String {
-    let login = if asker == Asker::Root {
-        Cause::Login
-    } else {
-        Cause::Question
+    let cause = match asker {
+        Asker::Root => Cause::Login,
+        Asker::Credd => Cause::Credentials,
+        Asker::KeysCommand | Asker::Anyone => Cause::KeyOffered,
     };
     match question {
         Question::Lookup(name) => service.refresh_account(name, Cause::Lookup { uid }).await.to_string(),
-        Question::Account(name) => service.refresh_account(name, login).await.to_string(),
-        Question::Keys(name) => service.refresh_keys(name).await.to_string(),
+        Question::Account(name) => service.refresh_account(name, cause).await.to_string(),
+        Question::Keys(name) => service.refresh_keys(name, cause).await.to_string(),
         Question::Sync => service.order_pass().await,
         Question::Invalidate(name) => service.order_invalidation(name),
         Question::Release(name) => service.order_release(name),

@@ -80,7 +80,7 @@ pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> J
         Ok(Judgement::Ours(_)) if at_login => {}
         first => return first.unwrap_or_else(|error| without_directory(&account, at_login, &error)),
     }
-    if nudge(&account, host, deadline) == Published::DoesNotStand {
+    if nudge(&account, service, host, deadline) == Published::DoesNotStand {
         let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
         return Judgement::Ours(Decided::about(&account, doubt, ""));
     }
@@ -94,13 +94,18 @@ pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> J
     }
 }
 
-/// What is published stands if keymakerd does not answer; not if it says so (P9).
-fn nudge(account: &Account<'_>, host: &Host<'_>, deadline: Instant) -> Published {
+/// What is published stands if keymakerd does not answer; not if it says so (P9). sshd has had a key proved, which session judges: when
+/// the keys command asked, nobody had proved anything, and keymakerd may have put it off.
+fn nudge(account: &Account<'_>, service: &[u8], host: &Host<'_>, deadline: Instant) -> Published {
     let budget: Duration = deadline.saturating_duration_since(Instant::now());
     let mut buffer = [0; MAX_ANSWER];
+    let question = match service {
+        b"sshd" => Question::Keys,
+        _ => Question::Account,
+    };
     let asked = account
         .user_name
-        .map(|name| client::ask(host.login_socket, &Question::Account(name), budget, &mut buffer));
+        .map(|name| client::ask(host.login_socket, &question(name), budget, &mut buffer));
     match asked {
         Some(Ok(Answer::NotPublished)) => Published::DoesNotStand,
         _ => Published::Stands,

@@ -24,6 +24,8 @@ struct TestHost {
     alice: NewUser<'static>,
     keys: UserKeys,
     resolved: Option<u32>,
+    /// what sshd resolved when the client connected
+    at_connect: u32,
     now: SystemTime,
 }
 
@@ -74,6 +76,7 @@ impl TestHost {
                 keys: vec![key(ED25519), key(ED25519)],
             },
             resolved: Some(UID),
+            at_connect: UID,
             now,
         }
     }
@@ -100,7 +103,7 @@ impl TestHost {
         };
         let name = candidate(argument.as_bytes(), &host)?;
         assert!(matches!(nudge(name, &host), Err(AskError::NotListening(_))));
-        lines(name, &host, self.now)
+        lines(name, self.at_connect, &host, self.now)
     }
 
     /// The same for alice, freshly published after `change`.
@@ -212,6 +215,19 @@ fn no_key_is_printed_for_a_name_that_resolves_to_another_uid() {
         TestHost::alice_after(|host| host.resolved = None),
         Err(NoKeys::EntryOfAnother)
     ));
+}
+
+// P2
+#[test]
+fn a_name_released_since_the_client_connected_opens_no_session_as_the_former_uid() {
+    assert!(matches!(
+        TestHost::alice_after(|host| host.at_connect = UID + 1),
+        Err(NoKeys::EntryOfAnother)
+    ));
+    assert_eq!(uid(b"1900000000").unwrap(), UID);
+    for missing in ["", "alice", "-1", "4294967296"] {
+        assert!(matches!(uid(missing.as_bytes()), Err(NoKeys::NoUid)), "{missing:?}");
+    }
 }
 
 // P2

@@ -87,16 +87,42 @@ impl UnknownNames {
     }
 }
 
-/// Whose nudges: what keeps one socket from answering must not silence the other.
+/// Keys that clients offer to sshd before they have proved anything: the names that a client knows must not buy calls without end (P9).
+/// Users whose keys this host has never fetched draw from a bucket of their own: without an answer they cannot log in at all.
+#[derive(Debug, Default)]
+pub struct OfferedKeys {
+    of_known: Option<TokenBucket>,
+    of_unknown: Option<TokenBucket>,
+}
+
+/// Two tokens a user, for the account and for the keys: thirty users at once, then five users in two seconds.
+const OFFERED: (u32, f64) = (60, 5.0);
+
+impl OfferedKeys {
+    /// Whether a call may be spent on a user whose keys are, or are not, known here.
+    pub fn may_ask(&mut self, keys_known: bool, now: Instant) -> bool {
+        let bucket = match keys_known {
+            true => &mut self.of_known,
+            false => &mut self.of_unknown,
+        };
+        bucket
+            .get_or_insert_with(|| TokenBucket::new(OFFERED.0, OFFERED.1, now))
+            .take(now)
+    }
+}
+
+/// Whose nudges: what keeps some of them from being answered must not silence the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Door {
-    /// lookup.sock
+    /// Local users', at lookup.sock.
     Lookup,
-    /// login.sock
+    /// Those of clients who have proved nothing yet: the keys command's, at login.sock.
+    Offer,
+    /// Those of users who have: PAM's and credd's, at login.sock.
     Login,
 }
 
-/// What is not answering now, by socket and action. The account needs no place here: when it changes, all is forgotten.
+/// What is not answering now, by door and action. The account needs no place here: when it changes, all is forgotten.
 #[derive(Debug, Default)]
 pub struct Outages {
     open: BTreeMap<(Door, Action), Outage>,
@@ -133,7 +159,7 @@ impl Outages {
         outage.why = why;
     }
 
-    /// This action answers again, at either socket: both ask the same service.
+    /// This action answers again, for all doors: they ask the same service.
     pub fn end(&mut self, action: Action) {
         self.open.retain(|(_, open), _| *open != action);
     }
@@ -211,12 +237,25 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_at_one_socket_leaves_the_other_alone_and_ends_for_both() {
+    fn an_outage_at_one_door_leaves_the_others_alone_and_ends_for_all() {
         let start = Instant::now();
         let mut outages = Outages::default();
-        outages.begin(Door::Lookup, Action::GET_USER, "x", "throttled".into(), start);
-        assert!(outages.is_open(Door::Lookup, Action::GET_USER) && !outages.is_open(Door::Login, Action::GET_USER));
+        for door in [Door::Lookup, Door::Offer] {
+            outages.begin(door, Action::GET_USER, "x", "throttled".into(), start);
+        }
+        assert!(outages.is_open(Door::Offer, Action::GET_USER) && !outages.is_open(Door::Login, Action::GET_USER));
         outages.end(Action::GET_USER);
-        assert!(!outages.is_open(Door::Lookup, Action::GET_USER));
+        assert!(!outages.is_open(Door::Lookup, Action::GET_USER) && !outages.is_open(Door::Offer, Action::GET_USER));
+    }
+
+    // P9
+    #[test]
+    fn offered_keys_buy_few_calls_and_a_first_login_has_its_own() {
+        let start = Instant::now();
+        let mut offers = OfferedKeys::default();
+        assert_eq!((0..1000).filter(|_| offers.may_ask(true, start)).count(), 60);
+        assert!(offers.may_ask(false, start));
+        let later = start + 10 * SECOND;
+        assert_eq!((0..1000).filter(|_| offers.may_ask(true, later)).count(), 50);
     }
 }

@@ -25,8 +25,10 @@ use super::{ssh_keys, verdict};
 pub enum Cause {
     /// A program looked a name up.
     Lookup { uid: u32 },
-    /// sshd offers a key, or credd wants to know.
-    Question,
+    /// A client offers sshd a key, and has proved nothing yet.
+    KeyOffered,
+    /// A process of the user's wants credentials: credd asks.
+    Credentials,
     /// PAM lets a user in: they have proved who they are.
     Login,
 }
@@ -35,7 +37,8 @@ impl Cause {
     fn door(self) -> Door {
         match self {
             Self::Lookup { .. } => Door::Lookup,
-            Self::Question | Self::Login => Door::Login,
+            Self::KeyOffered => Door::Offer,
+            Self::Credentials | Self::Login => Door::Login,
         }
     }
 }
@@ -67,12 +70,12 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
-    pub async fn refresh_keys(self: &Rc<Self>, name: UserName) -> Answer<'static> {
+    pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
         let iam_name = self.state().iam_name(name.as_str());
-        let (account, keys) = tokio::join!(self.know_account(name, Cause::Question), self.keys_if_old(&iam_name));
+        let (account, keys) = tokio::join!(self.know_account(name, cause), self.keys_if_old(&iam_name, cause));
         let answer = match (account, keys) {
             // A user first heard of just now had no facts to which keys could be added.
-            (Answer::Fresh, Answer::NoSuchUser) => self.keys_if_old(&iam_name).await,
+            (Answer::Fresh, Answer::NoSuchUser) => self.keys_if_old(&iam_name, cause).await,
             (Answer::Fresh, keys) => keys,
             (account, _) => account,
         };
@@ -130,7 +133,7 @@ impl<I: Iam + 'static> Service<I> {
         answered.then(|| self.publish_for_nudge())
     }
 
-    async fn keys_if_old(self: &Rc<Self>, iam_name: &str) -> Answer<'static> {
+    async fn keys_if_old(self: &Rc<Self>, iam_name: &str, cause: Cause) -> Answer<'static> {
         let young = self
             .state()
             .facts
@@ -140,15 +143,28 @@ impl<I: Iam + 'static> Service<I> {
         if young {
             return Answer::Fresh;
         }
-        if self.is_silent(Door::Login, &[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]) {
+        let door = cause.door();
+        if self.is_silent(door, &[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]) {
             return Answer::CannotTell;
         }
         let (service, name) = (Rc::clone(self), iam_name.to_owned());
-        let asked = self.nudges.join(
-            format!("keys {iam_name}"),
-            || async move { service.ask_keys(&name).await },
-        );
+        let asked = self.nudges.join(format!("{door:?} keys {iam_name}"), || async move {
+            service.ask_keys(&name, door).await
+        });
         asked.await.unwrap_or(Answer::CannotTell)
+    }
+
+    /// Whether IAM may be asked. For a client that has proved nothing it may not be without end; PAM asks again once they have.
+    fn may_call(&self, door: Door, iam_name: &str) -> bool {
+        if door != Door::Offer {
+            return true;
+        }
+        let mut state = self.state_mut();
+        let keys_known = state
+            .facts
+            .user_named(iam_name)
+            .is_some_and(|(_, user)| user.keys.is_some());
+        state.offered_keys.may_ask(keys_known, self.clock.instant())
     }
 
     fn keys_are_young(&self, user: &UserFacts) -> bool {
@@ -168,7 +184,7 @@ impl<I: Iam + 'static> Service<I> {
         let (service, name) = (Rc::clone(self), iam_name.to_owned());
         // By door: a lookup in trouble must not answer a login.
         let asked = self.nudges.join(format!("{door:?} account {iam_name}"), || async move {
-            let Some(accounts) = service.accounts() else {
+            let Some(accounts) = service.accounts().filter(|_| service.may_call(door, &name)) else {
                 return Answer::CannotTell;
             };
             let began = service.clock.unix();
@@ -210,8 +226,8 @@ impl<I: Iam + 'static> Service<I> {
             .insert(iam_name.to_owned(), now + Duration::from_secs(NEGATIVE_TTL));
     }
 
-    async fn ask_keys(self: &Rc<Self>, iam_name: &str) -> Answer<'static> {
-        let Some(accounts) = self.accounts() else {
+    async fn ask_keys(self: &Rc<Self>, iam_name: &str, door: Door) -> Answer<'static> {
+        let Some(accounts) = self.accounts().filter(|_| self.may_call(door, iam_name)) else {
             return Answer::CannotTell;
         };
         match self.fetch_keys(&accounts.people_nudged, iam_name).await {
@@ -224,7 +240,7 @@ impl<I: Iam + 'static> Service<I> {
             }
             Err(AwsCallError::NoSuchEntity { .. }) => Answer::NoSuchUser,
             Err(error) => {
-                self.begin_outage(Door::Login, iam_name, &error);
+                self.begin_outage(door, iam_name, &error);
                 Answer::CannotTell
             }
         }

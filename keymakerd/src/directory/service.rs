@@ -15,7 +15,7 @@ use super::facts::Facts;
 use super::flights::Flights;
 use super::iam::Iam;
 use super::ids::IdMap;
-use super::limits::{Outages, UnknownNames};
+use super::limits::{OfferedKeys, Outages, UnknownNames};
 use super::publication::Published;
 use super::store::Store;
 use crate::clock::Clock;
@@ -82,6 +82,8 @@ pub struct State {
     pub outages: Outages,
     /// What each uid may still ask about.
     pub unknown_names: UnknownNames,
+    /// What clients of sshd who have proved nothing may still ask about.
+    pub offered_keys: OfferedKeys,
     /// Names that IAM does not have, and until when that is believed.
     pub no_such_user: BTreeMap<String, Instant>,
     /// When a pass was last begun because unknown names had run out of tokens.

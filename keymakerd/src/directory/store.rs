@@ -13,6 +13,8 @@ use keymaker_core::published_file::writer::{BuildError, replace_file};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::ids::IdMap;
+
 /// Where the files lie.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -31,6 +33,8 @@ pub enum StoreError {
     Unreadable(PathBuf, io::Error),
     /// a file is damaged
     Damaged(PathBuf, String),
+    /// ids.json is missing beside a directory whose ids rest on it
+    IdsLost(PathBuf),
     /// a file could not be written
     Unwritable(PathBuf, io::Error),
     /// the records do not make a file
@@ -45,6 +49,13 @@ impl std::fmt::Display for StoreError {
                 write!(
                     f,
                     "{} is damaged ({error}); put back a backup, or move it away: then ids are drawn anew",
+                    path.display()
+                )
+            }
+            Self::IdsLost(path) => {
+                write!(
+                    f,
+                    "{} is missing, though users are published by it; put back a backup, or remove public/directory too: then ids are drawn anew",
                     path.display()
                 )
             }
@@ -83,6 +94,15 @@ impl Store {
                 .map_err(|error| StoreError::Damaged(path, error.to_string())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::Unreadable(path, error)),
+        }
+    }
+
+    /// The id map. It is written before the directory that rests on it, so where only the directory is left, it was lost: ids drawn
+    /// anew could give somebody's uid, name or home to another (P2).
+    pub fn load_ids(&self) -> Result<IdMap, StoreError> {
+        match self.load("ids.json")? {
+            None if self.public.join("directory").exists() => Err(StoreError::IdsLost(self.private.join("ids.json"))),
+            ids => Ok(ids.unwrap_or_default()),
         }
     }
 

@@ -203,7 +203,7 @@ fn what_the_nudge_changed_is_what_counts() {
             let (mut asker, _) = listener.accept().unwrap();
             let mut question = [0; 64];
             let len = asker.read(&mut question).unwrap();
-            assert_eq!(&question[..len], b"account alice\n");
+            assert_eq!(&question[..len], b"keys alice\n");
             host.publish();
             asker.write_all(b"fresh\n").unwrap();
         });
@@ -228,7 +228,7 @@ fn who_has_lost_something_that_cannot_be_published_is_not_let_in() {
             scope.spawn(|| {
                 use std::io::{Read, Write};
                 let (mut asker, _) = listener.accept().unwrap();
-                asker.read_exact(&mut [0; "account alice\n".len()]).unwrap();
+                asker.read_exact(&mut [0; "keys alice\n".len()]).unwrap();
                 asker.write_all(answer.as_bytes()).unwrap();
             });
             assert_eq!(decided(&host, "alice", "sshd"), Some(decision));

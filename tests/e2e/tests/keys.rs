@@ -80,7 +80,7 @@ fn of_what_iam_holds_as_a_key_only_the_key_itself_is_shown_to_sshd() {
     host.start();
     let shown = |name: &str| {
         sh(&format!(
-            "runuser -u keymaker-keys -- /usr/libexec/keymaker/keymaker-keys {name}"
+            "runuser -u keymaker-keys -- /usr/libexec/keymaker/keymaker-keys {name} $(id -u {name})"
         ))
     };
     assert_eq!(shown("alice"), alice);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, groups, make_user, run, sh, ssh, uid, until};
+use e2e::{Host, calls, groups, make_user, run, sh, ssh, uid, until};
 
 /// IAM shows a user at once in the sandbox; a negative answer is kept for 5 s.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
@@ -126,15 +126,6 @@ fn a_new_user_gets_in_within_a_minute_while_scanners_try_name_after_name() {
     });
     let asked = calls("GetUser");
     assert!(asked < 30 + 2 * 90, "scanners made keymakerd ask IAM {asked} times");
-}
-
-/// How often keymakerd made this call.
-fn calls(action: &str) -> u32 {
-    let counts = sh("sandbox-calls");
-    let count = counts.lines().find(|line| line.contains(action));
-    count
-        .and_then(|line| line.split_whitespace().find_map(|word| word.parse().ok()))
-        .unwrap_or(0)
 }
 
 // P3

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, delete_user, describe_role, groups, iam, key_id, run, sh, ssh, until};
+use e2e::{Host, calls, delete_user, describe_role, groups, iam, key_id, run, sh, ssh, until};
 
 /// What these tests set authz_ttl to; a decision takes no longer than this beyond it.
 const AUTHZ_TTL: Duration = Duration::from_secs(3);
@@ -131,6 +131,40 @@ fn nothing_that_a_local_user_does_at_the_sockets_lengthens_a_revocation() {
     ssh("bob", "true").ok();
     delete_user("bob");
     refused_in_time("bob", Instant::now());
+}
+
+// P9
+#[test]
+fn nothing_that_a_client_without_a_key_does_lengthens_a_revocation() {
+    let host = Host::unstarted();
+    host.add_settings(SETTINGS);
+    let users: Vec<String> = (0..150)
+        .map(|number| format!(r#"{{"name": "known{number}"}}"#))
+        .collect();
+    let alice = sh("sandbox-key alice");
+    host.reseed(&format!(
+        r#"{{"users": [{{"name": "alice", "keys": ["{alice}"]}}, {}]}}"#,
+        users.join(", ")
+    ));
+    host.start();
+    ssh("alice", "true").ok();
+    let began = Instant::now();
+    let before = calls("GetUser") + calls("ListSSHPublicKeys");
+    host.offer_foreign_keys(150);
+    until("the client gets no calls any more", Duration::from_secs(30), || {
+        calls("GetUser") >= 60
+    });
+    let id = key_id("alice");
+    iam(&format!(
+        "update-ssh-public-key --user-name alice --ssh-public-key-id {id} --status Inactive"
+    ));
+    refused_in_time("alice", Instant::now());
+    let asked = f64::from(calls("GetUser") + calls("ListSSHPublicKeys") - before);
+    let most = 2.0 * (60.0 + 5.0 * began.elapsed().as_secs_f64()) + 10.0;
+    assert!(
+        asked <= most,
+        "a client without a key made keymakerd ask IAM {asked} times"
+    );
 }
 
 // P9

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::MaybeUninit;
 
-use crate::published::{KnownUser, TEAMS, team};
+use crate::published::KnownUser;
 
 /// What came of a question about somebody who is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Answer {
 
     /// getgrgid_r(3) about a known user's team: it must list the user among all its members, in order.
     pub fn team(&mut self, user: &KnownUser) -> Judged {
-        let gid = team(user.number % TEAMS);
+        let gid = user.groups[0];
         judged(self.group_entry(Question::Id(gid)), |entry| {
             let mut found = false;
             let mut count = 0;
@@ -117,7 +117,7 @@ pub fn group_list(user: &KnownUser) -> Judged {
     let mut count = groups.len() as c_int;
     // SAFETY: a terminated name, a list of `count` gids, and a live count.
     let code = unsafe { libc::getgrouplist(user.name.as_ptr(), user.uid, groups.as_mut_ptr(), &raw mut count) };
-    let right = user.groups();
+    let right = user.groups;
     let found = &groups[..(count as usize).min(groups.len())];
     if code < 0 || found.iter().any(|gid| *gid != user.uid && !right.contains(gid)) {
         Judged::Wrong

@@ -21,11 +21,13 @@ pub const KEYMAKER_USERS: u32 = 990;
 
 /// One of the users that are in every publication.
 pub struct KnownUser {
-    pub number: u32,
+    number: u32,
     pub uid: u32,
     pub name: CString,
     pub gecos: CString,
     pub home: CString,
+    /// The supplementary groups, the team first.
+    pub groups: [u32; 3],
 }
 
 impl KnownUser {
@@ -37,17 +39,31 @@ impl KnownUser {
             name: text(format!("user{number}")),
             gecos: text(format!("The user number {number}")),
             home: text(format!("/home/user{number}")),
+            groups: [team(number % TEAMS), SUDO, KEYMAKER_USERS],
+        }
+    }
+
+    /// One whom a real keymakerd publishes, as a line says: name, uid, and the gids of the team, of sudo and of keymaker-users.
+    pub fn of_line(line: &str) -> Self {
+        let (name, ids) = line.split_once(' ').expect("a name, a space and four numbers");
+        let ids: Vec<u32> = ids.split(' ').map(|id| id.parse().unwrap()).collect();
+        let [uid, groups @ ..] = ids.as_slice() else {
+            panic!("no uid in {line:?}")
+        };
+        let text = |text: String| CString::new(text).unwrap();
+        Self {
+            number: 0,
+            uid: *uid,
+            name: text(name.to_owned()),
+            gecos: text(name.to_owned()),
+            home: text(format!("/home/{name}")),
+            groups: groups.try_into().unwrap(),
         }
     }
 
     /// All of them.
     pub fn all() -> Vec<Self> {
         (0..USERS).map(Self::new).collect()
-    }
-
-    /// The supplementary groups.
-    pub fn groups(&self) -> [u32; 3] {
-        [team(self.number % TEAMS), SUDO, KEYMAKER_USERS]
     }
 }
 

@@ -20,14 +20,17 @@ const MAX_GROUP_RECORD: usize = 1 << 20;
 
 /// Prints the uid.
 pub fn uid(name: UserName, output: &Output) -> Result<(), HostError> {
+    let uid = uid_of(name)?.ok_or(HostError::NoSuchUser(name))?;
+    output.print(&uid.to_string(), &json!({ "name": name.as_str(), "uid": uid }));
+    Ok(())
+}
+
+fn uid_of(name: UserName) -> Result<Option<u32>, HostError> {
     let directory = fresh_directory(name)?;
     let mut buffer = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut buffer);
     let user = user.map_err(|error| HostError::unreadable(paths::DIRECTORY, &error))?;
-    let uid = user.filter(|user| !user.tombstone).map(|user| user.uid.get());
-    let uid = uid.ok_or(HostError::NoSuchUser(name))?;
-    output.print(&uid.to_string(), &json!({ "name": name.as_str(), "uid": uid }));
-    Ok(())
+    Ok(user.filter(|user| !user.tombstone).map(|user| user.uid.get()))
 }
 
 /// Prints the groups, one a line, as Unix calls them.
@@ -68,7 +71,11 @@ fn local_group(file: &str, gid: u32) -> Option<String> {
 /// Prints what sshd's keys command prints: it makes the same decision as a login.
 pub fn authorized_keys(name: UserName, output: &Output) -> Result<(), HostError> {
     let not_run = |why: String| HostError::NotRun(KEYS_COMMAND, why);
-    let ran = Command::new(KEYS_COMMAND).arg(name.as_str()).output();
+    // The command says itself why it prints nothing for a name that has no uid of ours.
+    let uid = uid_of(name).unwrap_or_default().unwrap_or_default();
+    let ran = Command::new(KEYS_COMMAND)
+        .args([name.as_str(), &uid.to_string()])
+        .output();
     let ran = ran.map_err(|error| not_run(error.to_string()))?;
     let lines = String::from_utf8_lossy(&ran.stdout).into_owned();
     if lines.is_empty() {

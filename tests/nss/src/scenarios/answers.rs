@@ -106,7 +106,7 @@ pub fn follow_changed_local_files() {
     assert_eq!(group_list(&three.name, 1003), [1003]);
     assert_eq!(ask::group_list(&four), Judged::Right);
     append(paths::GROUP, "newcomers:x:1004:\n");
-    let kept = [team(four.number % TEAMS), four.uid, KEYMAKER_USERS];
+    let kept = [four.groups[0], four.uid, KEYMAKER_USERS];
     assert_eq!(
         group_list(&four.name, four.uid),
         BTreeSet::from(kept).into_iter().collect::<Vec<_>>()

@@ -62,7 +62,7 @@ pub fn wrong(settings: &Settings) -> Vec<(&'static str, String, &'static str)> {
     expect("usepam", "yes", |value| value == "yes");
     expect(
         "authorizedkeyscommand",
-        "/usr/libexec/keymaker/keymaker-keys %u",
+        "/usr/libexec/keymaker/keymaker-keys %u %U",
         |value| value.starts_with("/usr/libexec/keymaker/keymaker-keys "),
     );
     expect("authorizedkeyscommanduser", "keymaker-keys", |value| {
@@ -97,7 +97,7 @@ mod tests {
         let mut settings: Settings = [
             ("pubkeyauthentication", "yes"),
             ("usepam", "yes"),
-            ("authorizedkeyscommand", "/usr/libexec/keymaker/keymaker-keys %u"),
+            ("authorizedkeyscommand", "/usr/libexec/keymaker/keymaker-keys %u %U"),
             ("authorizedkeyscommanduser", "keymaker-keys"),
             ("authorizedkeysfile", "none"),
             ("authenticationmethods", "publickey,keyboard-interactive publickey"),

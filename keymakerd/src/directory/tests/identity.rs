@@ -1,0 +1,197 @@
+//! Who is published, under which name and number, by which settings.
+
+use super::*;
+
+#[test]
+fn a_pass_publishes_everyone_with_their_groups() {
+    on_one_thread(async {
+        let host = host("");
+        assert_eq!(host.service.pass().await, Answer::Fresh);
+        assert!(host.uid("alice").unwrap() >= 1_879_048_192);
+        assert_eq!(host.groups("alice").len(), 1);
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        let generation = host.directory().generation();
+        host.pass_time(300);
+        assert_eq!(host.service.pass().await, Answer::Fresh);
+        assert_eq!(
+            host.directory().generation(),
+            generation,
+            "a pass that learned nothing wrote a file"
+        );
+    });
+}
+
+// P2
+#[test]
+fn a_user_made_again_is_another_person_until_an_administrator_says_otherwise() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.service.pass().await;
+        let former = host.uid("alice").unwrap();
+        host.iam.delete_user("alice");
+        host.iam.add_user("alice", "AIDAALICE2", 500);
+        host.pass_time(61);
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_ne!(host.uid("alice").unwrap(), former);
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NameHeldByAnother))
+        );
+        host.service.pass().await;
+        host.restart("");
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NameHeldByAnother))
+        );
+        assert!(
+            host.service.order_release(name("alice")).starts_with("done "),
+            "{}",
+            host.service.order_release(name("alice"))
+        );
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        assert!(host.service.order_release(name("alice")).starts_with("failed "));
+        let mut buffer = [0; MAX_USER_RECORD];
+        let tombstone = host
+            .directory()
+            .user_by_uid(former, &mut buffer)
+            .unwrap()
+            .map(|user| (user.tombstone, user.verdict));
+        assert_eq!(tombstone, Some((true, Verdict::Deleted)));
+    });
+}
+
+// P1
+#[test]
+fn local_names_and_reserved_ones_are_never_published() {
+    on_one_thread(async {
+        let host = host("");
+        for (number, taken) in ["root", "localbob", "sudo", "postgres", "wheel"]
+            .into_iter()
+            .enumerate()
+        {
+            host.iam.add_user(taken, &format!("AIDATAKEN{number}"), 1);
+        }
+        host.service.pass().await;
+        for taken in ["root", "localbob", "sudo", "postgres", "wheel"] {
+            assert_eq!(host.uid(taken), None, "{taken}");
+        }
+        assert_eq!(host.service.state().published.refused.len(), 5);
+        host.service.state_mut().local = LocalAccounts::parse(
+            &format!("{LOCAL_PASSWD}alice:x:1001:1001::/home/alice:/bin/sh\n"),
+            LOCAL_GROUP,
+            "",
+        );
+        host.service.publish().unwrap();
+        assert_eq!(host.uid("alice"), None);
+    });
+}
+
+// P2
+#[test]
+fn ids_are_not_drawn_anew_where_users_are_published_whose_map_is_lost() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        let store = &host.service.store;
+        assert!(store.load_ids().is_ok());
+        std::fs::remove_file(host.folder.join("private/ids.json")).unwrap();
+        let lost = store.load_ids().unwrap_err().to_string();
+        assert!(lost.contains("private/ids.json is missing"), "{lost}");
+        store.reset().unwrap();
+        assert!(store.load_ids().is_ok());
+    });
+}
+
+#[test]
+fn until_the_settings_have_been_read_once_nobody_of_ours_logs_in() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.time_out(Action::GET_ROLE);
+        host.service.pass().await;
+        host.iam.add_user("dave", "AIDADAVE", 1);
+        host.service.state_mut().facts = super::super::facts::Facts::of_account("123456789012".into());
+        host.service
+            .refresh_account(name("dave"), Cause::Lookup { uid: 0 })
+            .await;
+        assert_eq!(
+            host.decision("dave"),
+            Some(LoginDecision::CannotTell(Doubt::NeverInContact))
+        );
+        host.iam.mend(Action::GET_ROLE);
+        host.service.pass().await;
+        assert_eq!(host.decision("dave"), Some(LoginDecision::Allowed));
+    });
+}
+
+#[test]
+fn a_required_group_that_vanishes_from_the_description_is_kept_until_accepted() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam
+            .set_role("host", Some("keymaker_require_iam_group=prod_ssh_users"));
+        host.service.pass().await;
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+        host.iam.set_role("host", Some("rubbish = = keymaker_=x"));
+        host.service.pass().await;
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+        assert!(host.service.order_acceptance().await.starts_with("done "));
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+    });
+}
+
+#[test]
+fn members_of_sudo_iam_group_get_keymaker_sudo_and_mapped_local_groups() {
+    on_one_thread(async {
+        let host = host("sudo_iam_group = \"admins\"");
+        host.iam.add_group("admins", "AGPAADMINS", 1);
+        host.iam.add_group("keymaker_sudo", "AGPASUDO", 1);
+        host.iam.join("alice", "admins");
+        host.iam.join("alice", "keymaker_sudo");
+        host.service.pass().await;
+        let groups = host.groups("alice");
+        assert!(groups.contains(&997) && groups.contains(&27), "{groups:?}");
+        assert!(host.directory().header().allows_local_gid(997));
+    });
+}
+
+// P2
+#[test]
+fn no_tag_makes_a_folder_of_the_systems_or_of_somebody_elses_a_home() {
+    on_one_thread(async {
+        let host = host("tags = [\"home\"]");
+        let refused = [
+            "/etc/systemd/system/ssh.service.d",
+            "/root",
+            "/run/systemd/system/x.d",
+            "/lib64/x",
+            "/home",
+            "/home/bob",
+            "//home/bob",
+            "/home//bob",
+            "/srv/../home/bob",
+            "/srv/alice/",
+            "srv/alice",
+            "/",
+        ];
+        for (tag, home) in refused
+            .map(|tag| (tag, "/home/alice"))
+            .into_iter()
+            .chain([("/srv/alice", "/srv/alice")])
+        {
+            let tags = vec![("home".to_owned(), tag.to_owned())];
+            host.iam.change_user("alice", |alice| alice.tags = Some(tags));
+            host.pass_time(3600);
+            host.service.pass().await;
+            let mut buffer = [0; MAX_USER_RECORD];
+            let directory = host.directory();
+            let alice = directory.user_by_name(name("alice"), &mut buffer).unwrap().unwrap();
+            assert_eq!(alice.home, home, "{tag}");
+        }
+    });
+}

@@ -1,0 +1,182 @@
+//! What one question changes, and what it costs.
+
+use super::*;
+
+// P6
+#[test]
+fn a_user_made_just_now_is_found_by_name_with_groups_and_keys() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        host.iam.add_user("dave", "AIDADAVE", 200);
+        host.iam.join("dave", "keymaker_devs");
+        host.iam.add_key("dave", "APKA2", KEY);
+        let lookup = Cause::Lookup { uid: 0 };
+        assert_eq!(host.service.refresh_account(name("dave"), lookup).await, Answer::Fresh);
+        assert_eq!(host.service.refresh_keys(name("dave"), SSHD).await, Answer::Fresh);
+        assert_eq!((host.groups("dave").len(), host.keys("dave")), (1, 1));
+        assert_eq!(host.decision("dave"), Some(LoginDecision::Allowed));
+    });
+}
+
+// P6
+#[test]
+fn an_unknown_name_is_asked_for_again_after_five_seconds() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        let lookup = Cause::Lookup { uid: 0 };
+        assert_eq!(
+            host.service.refresh_account(name("dave"), lookup).await,
+            Answer::NoSuchUser
+        );
+        host.iam.add_user("dave", "AIDADAVE", 200);
+        assert_eq!(
+            host.service.refresh_account(name("dave"), lookup).await,
+            Answer::NoSuchUser
+        );
+        host.pass_time(6);
+        assert_eq!(host.service.refresh_account(name("dave"), lookup).await, Answer::Fresh);
+        assert!(host.uid("dave").is_some());
+    });
+}
+
+// P9
+#[test]
+fn who_leaves_the_required_group_is_refused_within_authz_ttl() {
+    on_one_thread(async {
+        let host = host("require_iam_group = \"prod_ssh_users\"");
+        host.iam.join("alice", "prod_ssh_users");
+        host.service.pass().await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        host.iam.leave("alice", "prod_ssh_users");
+        host.pass_time(61);
+        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Answer::Fresh);
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+        host.iam.join("alice", "prod_ssh_users");
+        host.pass_time(6);
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+    });
+}
+
+// P9
+#[test]
+fn a_key_made_inactive_is_no_longer_shown() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        assert_eq!(host.keys("alice"), 1);
+        host.iam.set_key_active("alice", "APKA1", false);
+        host.pass_time(61);
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        assert_eq!(host.keys("alice"), 0);
+        assert_eq!(
+            host.iam.calls(Action::GET_SSH_PUBLIC_KEY),
+            1,
+            "a body was fetched twice"
+        );
+    });
+}
+
+// P9
+#[test]
+fn scanners_cannot_spend_the_accounts_quota_and_one_listing_answers_them_all() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        for number in 0..200 {
+            host.service
+                .refresh_account(name(&format!("scan{number}")), Cause::Lookup { uid: 0 })
+                .await;
+        }
+        assert!(
+            host.iam.calls(Action::GET_USER) <= 31,
+            "{} calls",
+            host.iam.calls(Action::GET_USER)
+        );
+        assert_eq!(host.iam.calls(Action::LIST_USERS), 2);
+        assert_eq!(
+            host.service
+                .refresh_account(name("alice"), Cause::Lookup { uid: 0 })
+                .await,
+            Answer::Fresh
+        );
+    });
+}
+
+// P9
+#[test]
+fn names_offered_without_proof_buy_few_calls_and_silence_nobody_who_has_proved_a_key() {
+    on_one_thread(async {
+        let host = host("");
+        let many: Vec<String> = (0..200).map(|number| format!("known{number}")).collect();
+        for (number, user) in (0..).zip(&many) {
+            host.iam.add_user(user, &format!("AIDAKNOWN{number}"), number);
+        }
+        host.service.pass().await;
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        host.pass_time(61);
+        for user in &many {
+            host.service.refresh_keys(name(user), SSHD).await;
+        }
+        let calls = host.iam.calls(Action::GET_USER) + host.iam.calls(Action::LIST_SSH_PUBLIC_KEYS);
+        assert!((30..200).contains(&calls), "{calls} of 400 calls");
+        host.iam.set_key_active("alice", "APKA1", false);
+        host.iam.time_out(Action::LIST_SSH_PUBLIC_KEYS);
+        host.pass_time(1);
+        let offered = host.service.refresh_keys(name("alice"), SSHD).await;
+        assert_eq!(offered, Answer::CannotTell);
+        host.iam.mend(Action::LIST_SSH_PUBLIC_KEYS);
+        assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Answer::CannotTell);
+        let proved = host.service.refresh_keys(name("alice"), Cause::Login).await;
+        assert_eq!((proved, host.keys("alice")), (Answer::Fresh, 0));
+    });
+}
+
+#[test]
+fn ten_thousand_who_ask_at_once_cause_one_question() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        host.pass_time(61);
+        let asked = (0..10_000).map(|_| {
+            let service = Rc::clone(&host.service);
+            tokio::task::spawn_local(async move { service.refresh_account(name("alice"), SSHD).await })
+        });
+        for answer in asked.collect::<Vec<_>>() {
+            assert_eq!(answer.await.unwrap(), Answer::Fresh);
+        }
+        assert_eq!(host.iam.calls(Action::GET_USER), 1);
+    });
+}
+
+// P9
+#[test]
+fn a_pass_that_does_not_tell_tags_does_not_make_them_young() {
+    on_one_thread(async {
+        let host = host("tags = [\"expires\"]");
+        host.service.pass().await;
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        host.iam.change_user("alice", |alice| {
+            alice.tags = Some(vec![("expires".into(), "2020-01-01".into())]);
+        });
+        host.pass_time(61);
+        host.service.pass().await;
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Refused(Refusal::Expired)));
+        host.iam.change_user("alice", |alice| alice.tags = Some(Vec::new()));
+        host.pass_time(3600);
+        host.service.pass().await;
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Allowed),
+            "a pass reads old tags anew"
+        );
+    });
+}

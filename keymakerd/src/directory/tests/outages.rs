@@ -1,0 +1,185 @@
+//! What stands while IAM or the disk does not answer.
+
+use super::*;
+
+// P3
+#[test]
+fn no_failure_of_any_listing_makes_anybody_disappear() {
+    on_one_thread(async {
+        for action in [
+            Action::LIST_USERS,
+            Action::LIST_GROUPS,
+            Action::GET_GROUP,
+            Action::GET_ROLE,
+            Action::GET_CALLER_IDENTITY,
+        ] {
+            let host = host("");
+            host.service.pass().await;
+            for fault in 0..3 {
+                match fault {
+                    0 => host.iam.time_out(action),
+                    1 => host.iam.fail(AwsCallError::Throttled { action }),
+                    _ if action == Action::LIST_USERS => continue,
+                    _ => host.iam.deny(action),
+                }
+                host.pass_time(300);
+                assert_eq!(host.service.pass().await, Answer::CannotTell, "{action}");
+                assert!(host.uid("alice").is_some(), "{action}");
+                assert_eq!(host.groups("alice").len(), 1, "{action}");
+            }
+            assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+            host.pass_time(90_000);
+            assert_eq!(
+                host.decision("alice"),
+                Some(LoginDecision::CannotTell(Doubt::OutOfContact)),
+                "{action}"
+            );
+        }
+    });
+}
+
+// P3
+#[test]
+fn a_denied_listing_is_a_lower_grade_in_which_nobody_disappears() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.add_user("carol", "AIDACAROL", 300);
+        host.service.pass().await;
+        host.iam.deny(Action::LIST_USERS);
+        host.pass_time(300);
+        assert_eq!(host.service.pass().await, Answer::Fresh);
+        assert_eq!(host.service.state().grade, Grade::Three);
+        assert!(host.uid("alice").is_some() && host.uid("carol").is_some());
+        host.iam.delete_user("carol");
+        host.pass_time(300);
+        host.service.pass().await;
+        assert!(
+            host.uid("carol").is_some(),
+            "one NoSuchEntity removed a user in grade 3"
+        );
+        assert_eq!(host.decision("carol"), Some(LoginDecision::Refused(Refusal::Deleted)));
+        host.pass_time(300);
+        host.service.pass().await;
+        assert_eq!(host.uid("carol"), None);
+    });
+}
+
+// P5
+#[test]
+fn while_iam_is_silent_nobody_waits_for_it_twice() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        host.iam.time_out(Action::GET_USER);
+        host.pass_time(61);
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            Answer::CannotTell
+        );
+        let calls = host.iam.calls(Action::GET_USER);
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            Answer::CannotTell
+        );
+        assert_eq!(host.iam.calls(Action::GET_USER), calls);
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        host.iam.mend(Action::GET_USER);
+        host.pass_time(11);
+        assert!(host.status().contains("\"action\": \"iam:GetUser\""));
+        host.service.probe().await;
+        assert!(host.status().contains("\"outages\": []"));
+        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Answer::Fresh);
+    });
+}
+
+// P9
+#[test]
+fn what_a_full_disk_kept_back_is_published_by_the_next_nudge() {
+    on_one_thread(async {
+        let host = host("require_iam_group = \"prod_ssh_users\"");
+        host.iam.join("alice", "prod_ssh_users");
+        host.service.pass().await;
+        host.iam.leave("alice", "prod_ssh_users");
+        host.pass_time(61);
+        std::fs::rename(host.folder.join("public"), host.folder.join("gone")).unwrap();
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            Answer::CannotTell
+        );
+        std::fs::rename(host.folder.join("gone"), host.folder.join("public")).unwrap();
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        host.pass_time(6);
+        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Answer::Fresh);
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+    });
+}
+
+// P3
+#[test]
+fn a_daemon_started_during_an_outage_serves_what_it_knew() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.service.pass().await;
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        host.service.refresh_account(name("alice"), Cause::Login).await;
+        for action in [
+            Action::GET_ROLE,
+            Action::GET_USER,
+            Action::LIST_USERS,
+            Action::LIST_SSH_PUBLIC_KEYS,
+            Action::LIST_GROUPS_FOR_USER,
+        ] {
+            host.iam.time_out(action);
+        }
+        let before = std::fs::read(host.folder.join("public/directory")).unwrap();
+        host.restart("");
+        host.service.pass().await;
+        assert_eq!(std::fs::read(host.folder.join("public/directory")).unwrap(), before);
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        assert_eq!(host.keys("alice"), 1);
+    });
+}
+
+// P9
+#[test]
+fn while_the_disk_is_full_whoever_iam_has_taken_something_from_is_not_let_in_and_everybody_else_is() {
+    on_one_thread(async {
+        let host = host("require_iam_group = \"prod_ssh_users\"");
+        for other in ["inactive", "left", "deleted", "excluded"] {
+            host.iam.add_user(other, &format!("AIDA{}", other.to_uppercase()), 100);
+            host.iam.add_key(other, &format!("APKA{other}"), KEY);
+            host.iam.join(other, "keymaker_devs");
+        }
+        for all in ["alice", "inactive", "left", "deleted", "excluded"] {
+            host.iam.join(all, "prod_ssh_users");
+        }
+        host.service.pass().await;
+        for all in ["alice", "inactive", "left", "deleted", "excluded"] {
+            assert_eq!(host.service.refresh_keys(name(all), SSHD).await, Answer::Fresh);
+        }
+        host.fill_disk(true);
+        host.iam.set_key_active("inactive", "APKAinactive", false);
+        host.iam.leave("left", "keymaker_devs");
+        host.iam.leave("excluded", "prod_ssh_users");
+        host.iam.delete_user("deleted");
+        host.pass_time(61);
+        // The second time all of it is in memory, and still not on disk.
+        for _ in 0..2 {
+            for lost in ["inactive", "left", "deleted", "excluded"] {
+                let answer = host.service.refresh_keys(name(lost), SSHD).await;
+                assert_eq!(answer, Answer::NotPublished, "{lost}");
+            }
+            assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Answer::CannotTell);
+        }
+        host.fill_disk(false);
+        assert_eq!(host.service.refresh_keys(name("inactive"), SSHD).await, Answer::Fresh);
+        assert_eq!((host.keys("inactive"), host.keys("alice")), (0, 1));
+        assert_eq!(
+            host.decision("excluded"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+    });
+}
