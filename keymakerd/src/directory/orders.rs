@@ -2,6 +2,7 @@
 //! command prints: `done …` or `failed …`, with the remedy.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
@@ -11,10 +12,14 @@ use super::facts::Facts;
 use super::iam::Iam;
 use super::service::Service;
 
+/// How long an order waits for a daemon that was started just before.
+const CONNECTING: Duration = Duration::from_secs(10);
+
 impl<I: Iam + 'static> Service<I> {
     /// A full pass now.
     pub async fn order_pass(self: &Rc<Self>) -> String {
         self.state_mut().grade_until = None;
+        self.await_connection().await;
         let passed = self.pass().await;
         let state = self.state();
         match passed {
@@ -32,6 +37,17 @@ impl<I: Iam + 'static> Service<I> {
                     .unwrap_or("the pass was interrupted; try again"),
             ),
         }
+    }
+
+    /// A daemon that has only just started is still on its way to AWS. Where it does not get there, the pass says why.
+    async fn await_connection(&self) {
+        let connected = async {
+            while self.accounts().is_none() && !self.state().halted {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        // Not connected in time is for the pass to say.
+        let _ = tokio::time::timeout(CONNECTING, connected).await;
     }
 
     /// The next nudge of this user, or of everybody, asks IAM.
