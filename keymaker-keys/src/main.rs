@@ -2,13 +2,14 @@
 //!
 //! sshd calls it as user keymaker-keys, with the user's name and uid as it resolved them at connect, once per key that is offered and once more. It always
 //! exits 0: another status would make sshd discard a key that it has matched already. It reads no environment, and what it has to say to
-//! the administrator is one line for sshd's log.
+//! the administrator is one line for the system's log: sshd throws its standard error away.
 
 mod authorized_keys;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -41,7 +42,19 @@ fn print_keys(argument: &OsString, uid: &OsString, host: &Host<'_>) -> Result<()
         .map_err(NoKeys::NotPrinted)
 }
 
-/// One line for sshd's log. The name comes from the network, so it is quoted; if nobody reads, nobody is told.
+/// One line for the log, and for whoever runs this by hand. The name comes from the network, so it is quoted; if nobody reads, nobody is
+/// told, and nobody waits.
 fn say(argument: &OsString, what: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "keymaker-keys: {argument:?}: {what}");
+    let line = format!("{argument:?}: {what}");
+    let _ = writeln!(io::stderr(), "keymaker-keys: {line}");
+    let _ = log(&line);
+}
+
+/// As syslog(3) says it, without its waiting for a journal that hangs.
+fn log(line: &str) -> io::Result<()> {
+    const AUTHPRIV_INFO: u8 = 10 << 3 | 6;
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let entry = format!("<{AUTHPRIV_INFO}>keymaker-keys[{}]: {line}", std::process::id());
+    socket.send_to(entry.as_bytes(), "/dev/log").map(drop)
 }

@@ -86,6 +86,13 @@ fn of_what_iam_holds_as_a_key_only_the_key_itself_is_shown_to_sshd() {
     assert_eq!(shown("alice"), alice);
     assert!(["", &bob].contains(&shown("bob").as_str()), "{}", shown("bob"));
     assert_eq!(shown("carol"), "");
+    assert_eq!(
+        sh("runuser -u keymaker-keys -- /usr/libexec/keymaker/keymaker-keys alice 1"),
+        ""
+    );
+    until("the log says why", Duration::from_secs(5), || {
+        journal("-t keymaker-keys").contains("\"alice\": no key: the name resolves to another account")
+    });
     ssh("alice", "true").ok();
     for user in ["alice", "bob", "carol"] {
         ssh_with_key(INTRUDER, user, "true").refused();
