@@ -9,21 +9,23 @@ use e2e::{Host, sh};
 const USERS: u32 = 500;
 const TEAMS: u32 = 7;
 
-/// Kills keymakerd in the middle of whatever it does, and has systemd start it again.
-const KILL: &str = "#!/bin/sh
-pid=$(systemctl show -p MainPID --value keymakerd)
-[ \"$pid\" = 0 ] || kill -KILL \"$pid\"
-sleep 0.3
-systemctl reset-failed keymakerd
-systemctl start keymakerd
-";
-
-/// Has IAM hold other users besides the known ones, and keymakerd publish them, however often it dies meanwhile.
-const PUBLISH: &str = "#!/bin/sh
-exec 9>/run/e2e/publish.lock; flock 9
-mv /run/e2e/other.json /run/e2e/now.json; mv /run/e2e/seed.json /run/e2e/other.json; mv /run/e2e/now.json /run/e2e/seed.json
-sandbox-reset /run/e2e/seed.json >/dev/null || exit 1
-until echo sync | nc -N -U /run/keymaker/login.sock 2>/dev/null | grep -q '^done'; do sleep 0.1; done
+/// Has IAM hold other users besides the known ones; kills keymakerd in the middle of whatever it does, once more while it starts, and lets it
+/// publish them.
+const DISTURB: &str = "#!/bin/bash
+set -e
+cd /run/e2e
+mv other.json now.json; mv seed.json other.json; mv now.json seed.json
+sandbox-reset /run/e2e/seed.json >/dev/null
+published() { stat -c %i /var/lib/keymaker/public/directory; }
+before=$(published)
+for pause in 0.$((RANDOM % 5)) 0; do
+  pid=$(systemctl show -p MainPID --value keymakerd)
+  [ $pid = 0 ] || kill -KILL $pid
+  systemctl reset-failed keymakerd
+  systemctl start keymakerd
+  sleep $pause
+done
+for i in {1..100}; do [ $(published) = $before ] || exit 0; sleep 0.1; done
 ";
 
 /// The formula of `id_scheme = "wide"`, written down a second time.
@@ -63,15 +65,17 @@ fn a_million_answers_are_right_while_keymakerd_is_killed_and_publishes() {
     host.reseed(&seed(0));
     host.start();
     host.sync();
-    for (name, script) in [("kill-keymakerd", KILL), ("publish", PUBLISH)] {
-        let path = format!("/run/e2e/bin/{name}");
-        fs::create_dir_all("/run/e2e/bin").expect("/run can be written");
-        fs::write(&path, script).expect("/run can be written");
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it is ours");
-    }
+    let disturb = "/run/e2e/bin/disturb";
+    fs::create_dir_all("/run/e2e/bin").expect("/run can be written");
+    fs::write(disturb, DISTURB).expect("/run can be written");
+    fs::set_permissions(disturb, PermissionsExt::from_mode(0o755)).expect("it is ours");
     sh(&format!("python3 -c \"{USERS_FILE}\" >/run/e2e/known-users"));
-    let crowd = Command::new("timeout")
+    // The crowd takes what processor time keymakerd and the fake AWS leave.
+    let crowd = Command::new("nice")
         .args([
+            "-n",
+            "19",
+            "timeout",
             "-k",
             "5",
             "300",
@@ -83,7 +87,7 @@ fn a_million_answers_are_right_while_keymakerd_is_killed_and_publishes() {
         .env("KEYMAKER_HARNESS_STAGE", "the host itself")
         .env("PATH", "/run/e2e/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin")
         .output()
-        .expect("timeout(1) runs");
+        .expect("nice(1) runs");
     let said = String::from_utf8_lossy(&crowd.stdout);
     println!("{said}");
     assert!(
