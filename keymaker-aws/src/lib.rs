@@ -13,6 +13,7 @@ mod metadata;
 mod refreshed_ahead;
 mod route;
 mod settings;
+mod trust;
 mod whole_answer;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
@@ -20,3 +21,4 @@ pub use call_error::{Action, AwsCallError, OutageCause};
 pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
 pub use route::{AwsClients, Patience, Route};
 pub use settings::{AwsSettings, AwsSettingsError};
+pub use trust::trusts_only;
