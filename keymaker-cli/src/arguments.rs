@@ -9,6 +9,7 @@ use crate::aws::AwsOptions;
 use crate::commands::configure::ConfigureOptions;
 #[cfg(all(target_os = "linux", feature = "host"))]
 use crate::commands::host::HostCommand;
+use crate::commands::sync_roles::SyncRolesOptions;
 use crate::completion;
 
 /// Joins Linux logins on EC2 to AWS IAM: SSH keys from anywhere, and everything about a host and an account.
@@ -68,6 +69,14 @@ pub enum Command {
     /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes nothing. What
     /// is left out of the options is taken out of the role.
     Configure(ConfigureOptions),
+    /// Make and refresh a role for each IAM user, with the policies of the user and the user's groups. (an account's administrator)
+    ///
+    /// For credd's method create_user_role. A policy that is attached to the user or a group, or taken away, is so in the role after
+    /// one run; the permissions boundary is copied. A role that was not made here, or that others may assume, is refused. Exit
+    /// status: 0 if every role is in step, 1 if one is not. It needs iam:GetAccountAuthorizationDetails, iam:GetUser, and on the
+    /// users' roles iam:CreateRole, TagRole, UpdateAssumeRolePolicy, PutRolePolicy, DeleteRolePolicy, AttachRolePolicy,
+    /// DetachRolePolicy, PutRolePermissionsBoundary, DeleteRolePermissionsBoundary and, with --prune, DeleteRole.
+    SyncRoles(SyncRolesOptions),
     #[cfg(all(target_os = "linux", feature = "host"))]
     #[command(flatten)]
     Host(HostCommand),

@@ -135,6 +135,17 @@ pub async fn identity(config: &SdkConfig) -> Result<CallerIdentity, AwsError> {
     Ok(identity.map_err(|why| AwsCallError::unreadable(action, why.to_string()))?)
 }
 
+/// Sends a request; its error names the action.
+macro_rules! call {
+    ($action:literal, $request:expr) => {
+        $request
+            .send()
+            .await
+            .map_err(|error| keymaker_aws::AwsCallError::from_sdk(keymaker_aws::Action::named($action), error))
+    };
+}
+pub(crate) use call;
+
 /// Why AWS was not reached, or said no.
 #[derive(Debug)]
 pub enum AwsError {

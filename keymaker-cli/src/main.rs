@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Arguments, Command};
 use crate::commands::change_key::{self, Change};
-use crate::commands::{CommandError, configure, list_keys, upload_key};
+use crate::commands::{CommandError, configure, list_keys, sync_roles, upload_key};
 use crate::output::{Format, Output};
 
 fn main() -> ExitCode {
@@ -47,8 +47,14 @@ fn run(arguments: &Arguments, output: &Output) -> Result<ExitCode, CommandError>
         Command::DisableKey { key } => change(Change::Disable, key)?,
         Command::DeleteKey { key } => change(Change::Delete, key)?,
         Command::Configure(options) => configure::run(options, aws, output)?,
+        Command::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),
         #[cfg(all(target_os = "linux", feature = "host"))]
-        Command::Host(command) => return Ok(commands::host::run(command, output)?),
+        Command::Host(command) => return Ok(status_of(commands::host::run(command, output)?)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// 0 where all is well, 1 where there is a finding, a closed gate, or somebody whose role was not made.
+fn status_of(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

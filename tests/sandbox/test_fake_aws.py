@@ -120,6 +120,9 @@ class Users(FakeAwsCase):
         arn = self.iam.create_policy(PolicyName="edge", PolicyDocument=policy(allow("s3:*")))["Policy"]["Arn"]
         self.iam.put_user_permissions_boundary(UserName="alice", PermissionsBoundary=arn)
         self.assertEqual(self.iam.get_user(UserName="alice")["User"]["PermissionsBoundary"]["PermissionsBoundaryArn"], arn)
+        self.iam.put_role_permissions_boundary(RoleName="user-alice", PermissionsBoundary=arn)
+        role = next(r for r in self.iam.get_account_authorization_details(Filter=["Role"])["RoleDetailList"] if r["RoleName"] == "user-alice")
+        self.assertEqual(role["PermissionsBoundary"]["PermissionsBoundaryArn"], arn)
 
     def test_the_default_seed_is_the_contracts(self):
         groups = {u["UserName"]: [g["GroupName"] for g in self.iam.list_groups_for_user(UserName=u["UserName"])["Groups"]]

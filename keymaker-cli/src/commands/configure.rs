@@ -4,19 +4,17 @@
 //! changes nothing; `--dry-run` prints the changes; `--undo` leaves nothing behind.
 
 mod account;
-mod diff;
 mod templates;
-mod texts;
+pub(super) mod texts;
 mod wanted;
 
 use clap::{Args, ValueEnum};
 use keymaker_aws::{CallerIdentity, RoleArn};
-use serde_json::{Value, json};
 
-use super::CommandError;
+use super::{CommandError, changes};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
-use crate::output::{Output, Paint};
-use account::{Change, ConfigureError};
+use crate::output::Output;
+use account::ConfigureError;
 pub use wanted::Method;
 use wanted::Request;
 
@@ -122,9 +120,23 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
             let iam = aws_sdk_iam::Client::new(config);
             changes.extend(account::bring_about(&iam, wanted, options.undo, options.dry_run).await?);
         }
-        print(&changes, options, output);
+        let (text, value) = changes::shown(&changes, options.dry_run, output);
+        output.print(&text, &value);
         Ok(())
     })
+}
+
+/// The role of that name or ARN, which lives in the account of these credentials.
+pub fn role_named(text: &str, instances: &CallerIdentity) -> Result<RoleArn, ConfigureError> {
+    let role = match text.starts_with("arn:") {
+        true => text.parse::<RoleArn>(),
+        false => RoleArn::new(instances.partition.clone(), instances.account.clone(), "/", text),
+    };
+    let role = role.map_err(|why| ConfigureError::NotARole(why.to_string()))?;
+    match *role.account() == instances.account {
+        true => Ok(role),
+        false => Err(ConfigureError::OtherAccount(role, instances.account.clone())),
+    }
 }
 
 fn request(
@@ -132,15 +144,7 @@ fn request(
     users: &CallerIdentity,
     instances: &CallerIdentity,
 ) -> Result<Request, ConfigureError> {
-    let text = options.instance_iam_role.clone().unwrap_or_default();
-    let role = match text.starts_with("arn:") {
-        true => text.parse::<RoleArn>(),
-        false => RoleArn::new(instances.partition.clone(), instances.account.clone(), "/", &text),
-    };
-    let role = role.map_err(|why| ConfigureError::NotARole(why.to_string()))?;
-    if *role.account() != instances.account {
-        return Err(ConfigureError::OtherAccount(role, instances.account.clone()));
-    }
+    let role = role_named(options.instance_iam_role.as_deref().unwrap_or_default(), instances)?;
     if options.method.contains(&Method::SharedRole) && options.shared_role.is_none() {
         return Err(ConfigureError::NoSharedRole);
     }
@@ -156,32 +160,6 @@ fn request(
         id_resolver_role: options.id_resolver_iam_role.clone(),
         policy_name: options.instance_iam_policy.clone(),
     })
-}
-
-fn print(changes: &[Change], options: &ConfigureOptions, output: &Output) {
-    let mut text = String::new();
-    for change in changes {
-        text += &format!("{}\n", change.what);
-        for line in diff::lines(&change.before, &change.after) {
-            let paint = if line.starts_with('+') { Paint::Good } else { Paint::Bad };
-            let changed = line.starts_with(['+', '-']);
-            text += &match changed {
-                true => format!("  {}\n", output.paint(paint, &line)),
-                false => format!("  {line}\n"),
-            };
-        }
-    }
-    text += match (changes.is_empty(), options.dry_run) {
-        (true, _) => "Nothing to change.",
-        (false, true) => "Nothing was changed (--dry-run).",
-        (false, false) => "Done.",
-    };
-    let value = |change: &Change| json!({ "change": change.what, "before": change.before, "after": change.after });
-    let values: Vec<Value> = changes.iter().map(value).collect();
-    output.print(
-        &text,
-        &json!({ "changed": !options.dry_run && !changes.is_empty(), "changes": values }),
-    );
 }
 
 impl From<ConfigureError> for CommandError {

@@ -1,10 +1,12 @@
 //! One file a command, and what they all may fail with. Those about this host are in [`host`].
 
 pub mod change_key;
+mod changes;
 pub mod configure;
 #[cfg(all(target_os = "linux", feature = "host"))]
 pub mod host;
 pub mod list_keys;
+pub mod sync_roles;
 pub mod upload_key;
 
 use crate::aws::AwsError;

@@ -222,7 +222,8 @@ def group_detail(_, group):
 def role_detail(_, role):
     return {"Path": role.path, "RoleName": role.name, "RoleId": role.id, "Arn": role.arn, "CreateDate": role.create_date,
             "AssumeRolePolicyDocument": quote(role.assume_role_policy_document), "InstanceProfileList": [],
-            "RolePolicyList": inline(role), "AttachedManagedPolicies": attached(role), "Tags": role.tags or []}
+            "RolePolicyList": inline(role), "AttachedManagedPolicies": attached(role), "PermissionsBoundary": boundary(role),
+            "Tags": role.tags or []}
 
 
 def policy_detail(_, policy):

@@ -11,22 +11,12 @@ use serde_json::{Value, json};
 
 use super::texts::{decoded, described};
 use super::wanted::{Side, trust_of};
-use crate::aws::AwsError;
+use crate::aws::{AwsError, call};
+use crate::commands::changes::Change;
 
 const MADE_BY: &str = "keymaker:made-by";
 /// The statement by which a role trusts itself.
 const SELF_TRUST: &str = "KeymakerTrustsItself";
-
-/// One change, made or to be made.
-#[derive(Debug)]
-pub struct Change {
-    /// Of what.
-    pub what: String,
-    /// As it was; empty where it was not there.
-    pub before: String,
-    /// As it is now; empty where it is gone.
-    pub after: String,
-}
 
 /// Why an account was not configured.
 #[derive(Debug)]
@@ -92,15 +82,6 @@ fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, AwsErr
         Err(AwsCallError::NoSuchEntity { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-macro_rules! call {
-    ($action:literal, $request:expr) => {
-        $request
-            .send()
-            .await
-            .map_err(|error| AwsCallError::from_sdk(Action::named($action), error))
-    };
 }
 
 impl Account<'_> {

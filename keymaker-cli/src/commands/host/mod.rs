@@ -12,7 +12,6 @@ pub mod who_was;
 pub mod why;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCompleter;
@@ -104,8 +103,8 @@ pub enum HostCommand {
     },
 }
 
-/// Runs the command.
-pub fn run(command: &HostCommand, output: &Output) -> Result<ExitCode, HostError> {
+/// Runs the command; returns whether what it looked at is well.
+pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
     match command {
         HostCommand::Status => status::run(output)?,
         HostCommand::Sync => order::run(Question::Sync, output)?,
@@ -123,14 +122,10 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<ExitCode, HostError
         HostCommand::Install { from } => install::install(from.as_deref(), output)?,
         HostCommand::Uninstall => install::uninstall(output)?,
         HostCommand::Migrate { dry_run } => migrate::run(*dry_run, output)?,
-        HostCommand::Why { user } => return why::run(user, output).map(status_of),
-        HostCommand::Doctor => return doctor::run(output).map(status_of),
+        HostCommand::Why { user } => return why::run(user, output),
+        HostCommand::Doctor => return doctor::run(output),
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn status_of(good: bool) -> ExitCode {
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(true)
 }
 
 fn login_name(text: &str) -> Result<UserName, HostError> {

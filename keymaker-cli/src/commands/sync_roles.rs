@@ -1,0 +1,223 @@
+//! `keymaker sync-roles`: makes and refreshes a role for each IAM user, with the policies of the user and the user's groups.
+//!
+//! credd's method create_user_role hands out sessions of these roles and never writes to IAM itself; this runs by a timer, in a
+//! pipeline or by hand, with rights of its own. [`account`] reads, [`wanted`] says what each role should be, [`steps`] compares
+//! and changes. A role that it did not make, or that others may assume, is never touched.
+
+mod account;
+mod steps;
+mod wanted;
+
+use clap::{Args, ValueEnum};
+use keymaker_aws::{AwsCallError, OutageCause, RoleArn};
+use serde_json::json;
+
+use super::changes::{self, Change};
+use super::{CommandError, configure};
+use crate::aws::{self, AwsError, AwsOptions, with_aws};
+use crate::output::{Output, Paint};
+use account::{Account, User};
+use wanted::{Pattern, Wanted};
+
+/// Which roles are made, and whom they trust.
+#[derive(Args, Debug)]
+pub struct SyncRolesOptions {
+    /// The role of the instances whose credd hands out sessions of the users' roles, by name or ARN.
+    #[arg(long, value_name = "NAME_OR_ARN")]
+    instance_iam_role: String,
+    /// Who may assume the users' roles: the instances' role, or its whole account where instances have several roles.
+    #[arg(long, value_enum, default_value = "instance-role")]
+    trust: Trust,
+    /// The name of a user's role, as in credd.toml.
+    #[arg(long, value_name = "PATTERN", default_value = "user-{username}")]
+    role_name_pattern: Pattern,
+    /// The path of the users' roles, as in credd.toml. One that nothing else has lets a policy name these roles and no others.
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    role_path: String,
+    /// The IAM name of a user, as in credd.toml; who has another one gets no role.
+    #[arg(long, value_name = "PATTERN", default_value = "{username}")]
+    iam_name_pattern: Pattern,
+    /// Only this IAM user; may be repeated. Without it, all.
+    #[arg(long, value_name = "NAME", add = clap_complete::engine::ArgValueCompleter::new(crate::completion::users))]
+    user: Vec<String>,
+    /// Delete roles that were made here for users whom IAM no longer has.
+    #[arg(long, conflicts_with = "user")]
+    prune: bool,
+    /// Print every change as a diff, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Who may assume a user's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Trust {
+    /// The instances' role alone.
+    InstanceRole,
+    /// Whoever in its account is allowed to by a policy of their own.
+    Account,
+}
+
+/// A user whose role is not what it should be, and why.
+struct Refused {
+    user: String,
+    why: String,
+}
+
+/// Brings the roles in step; returns whether every user's is.
+pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Result<bool, CommandError> {
+    with_aws(aws, |config| async move {
+        let identity = aws::identity(&config).await?;
+        let instances = configure::role_named(&options.instance_iam_role, &identity)?;
+        let iam = aws_sdk_iam::Client::new(&config);
+        let account = account::read(&iam).await?;
+        let mut done = Done::default();
+        for user in chosen(options, &account)? {
+            let Some(username) = options.iam_name_pattern.username_in(&user.name) else {
+                continue;
+            };
+            match wanted::of(user, username, &account, options, &instances) {
+                Ok(wanted) => {
+                    done.bring_about(&iam, &account, wanted, &instances, options.dry_run)
+                        .await?
+                }
+                Err(why) => done.refuse(&user.name, why),
+            }
+        }
+        if options.user.is_empty() {
+            done.gone(&iam, &account, options).await?;
+        }
+        done.print(options.dry_run, output);
+        Ok(done.refused.is_empty())
+    })
+}
+
+/// The users meant. One that was named and is not there is an error.
+fn chosen<'a>(options: &SyncRolesOptions, account: &'a Account) -> Result<Vec<&'a User>, AwsError> {
+    if options.user.is_empty() {
+        return Ok(account.users.iter().collect());
+    }
+    let find = |name: &String| account.users.iter().find(|user| user.name == *name);
+    let named = options.user.iter();
+    named
+        .map(|name| find(name).ok_or_else(|| AwsError::NoSuchUser(name.clone())))
+        .collect()
+}
+
+/// What was done, and what was not.
+#[derive(Default)]
+struct Done {
+    in_step: usize,
+    changes: Vec<Change>,
+    refused: Vec<Refused>,
+    gone: Vec<RoleArn>,
+}
+
+impl Done {
+    fn refuse(&mut self, user: &str, why: impl Into<String>) {
+        let (user, why) = (user.to_owned(), why.into());
+        self.refused.push(Refused { user, why });
+    }
+
+    async fn bring_about(
+        &mut self,
+        iam: &aws_sdk_iam::Client,
+        account: &Account,
+        wanted: Wanted,
+        instances: &RoleArn,
+        dry_run: bool,
+    ) -> Result<(), AwsError> {
+        let present = account.roles.get(wanted.role.name());
+        if let Some(why) = present.and_then(|present| wanted.not_ours(present, instances)) {
+            self.refuse(&wanted.user, why);
+            return Ok(());
+        }
+        if let Some(why) = &wanted.refused {
+            self.refuse(&wanted.user, why.clone());
+            // A role that is not there gives nobody anything; one that is must give nothing from now on.
+            if present.is_none() {
+                return Ok(());
+            }
+        }
+        let steps = steps::between(present, &wanted);
+        for step in &steps {
+            self.changes.push(step.change(present, &wanted));
+            if dry_run {
+                continue;
+            }
+            match step.make(iam, &wanted).await {
+                Ok(()) => {}
+                Err(AwsCallError::Outage {
+                    action,
+                    cause: OutageCause::Refused { code, message },
+                }) => {
+                    // Half of its policies may lack a Deny.
+                    steps::deny_all().make(iam, &wanted).await?;
+                    let why = format!(
+                        "{action}: {message} ({code}); the role {} grants nothing until then",
+                        wanted.role
+                    );
+                    self.refuse(&wanted.user, why);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.in_step += usize::from(wanted.refused.is_none());
+        Ok(())
+    }
+
+    /// Roles that were made for somebody whom IAM no longer has.
+    async fn gone(
+        &mut self,
+        iam: &aws_sdk_iam::Client,
+        account: &Account,
+        options: &SyncRolesOptions,
+    ) -> Result<(), AwsError> {
+        for role in account.roles.values().filter(|role| role.made_here) {
+            let user = role.made_for.as_deref().unwrap_or_default();
+            if account.users.iter().any(|known| known.id == user) {
+                continue;
+            }
+            // The listing may have been cut short: the name is asked for once more.
+            let name = options.role_name_pattern.username_in(role.arn.name());
+            let name = name.map(|username| options.iam_name_pattern.with(username));
+            let absent = match &name {
+                Some(name) => account::user_is_absent(iam, name).await?,
+                None => false,
+            };
+            if !absent || !options.prune {
+                self.gone.push(role.arn.clone());
+                continue;
+            }
+            for step in steps::deletion(role) {
+                self.changes.push(step.change_of(role));
+                if !options.dry_run {
+                    step.make_on(iam, role.arn.name()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&self, dry_run: bool, output: &Output) {
+        let (mut text, mut value) = changes::shown(&self.changes, dry_run, output);
+        text += &format!("\n{} users' roles are in step.", self.in_step);
+        for role in &self.gone {
+            text += &format!(
+                "\n{} {role} was made for a user whom IAM no longer has; --prune deletes it.",
+                output.paint(Paint::Doubtful, "gone")
+            );
+        }
+        for Refused { user, why } in &self.refused {
+            text += &format!("\n{} {user}: {why}", output.paint(Paint::Bad, "refused"));
+        }
+        if let Some(fields) = value.as_object_mut() {
+            let refused = self.refused.iter();
+            let refused = refused.map(|Refused { user, why }| json!({ "user": user, "why": why }));
+            fields.insert("in_step".to_owned(), json!(self.in_step));
+            fields.insert("refused".to_owned(), refused.collect());
+            fields.insert("gone".to_owned(), self.gone.iter().map(RoleArn::to_string).collect());
+        }
+        output.print(&text, &value);
+    }
+}

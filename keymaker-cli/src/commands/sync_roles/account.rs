@@ -1,0 +1,162 @@
+//! The account as iam:GetAccountAuthorizationDetails shows it: users, groups, roles and customer managed policies, all at once, so
+//! that what is compared belongs together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::types::{AttachedPolicy, EntityType, ManagedPolicyDetail, PolicyDetail, RoleDetail, Tag, UserDetail};
+use keymaker_aws::{Action, AwsCallError, RoleArn};
+use serde_json::Value;
+
+use super::super::configure::texts::decoded;
+use crate::aws::{AwsError, call};
+
+/// On a role that this program made.
+pub const MADE_BY: &str = "keymaker:made-by";
+/// The UserId of the user for whom.
+pub const MADE_FOR: &str = "keymaker:user-id";
+/// What stands in [`MADE_BY`].
+pub const THIS: &str = "sync-roles";
+
+/// What there is.
+#[derive(Default)]
+pub struct Account {
+    /// Every user.
+    pub users: Vec<User>,
+    /// The groups' policies, by name.
+    pub groups: BTreeMap<String, Policies>,
+    /// Every role, by name.
+    pub roles: BTreeMap<String, Role>,
+    /// The documents of the account's own managed policies, by ARN.
+    pub managed: BTreeMap<String, Value>,
+}
+
+/// What an entity may do by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// Documents by name.
+    pub inline: BTreeMap<String, Value>,
+    /// ARNs.
+    pub attached: BTreeSet<String>,
+}
+
+/// An IAM user.
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The UserId.
+    pub id: String,
+    /// Names.
+    pub groups: Vec<String>,
+    /// The user's own.
+    pub policies: Policies,
+    /// An ARN.
+    pub boundary: Option<String>,
+}
+
+/// A role as it is.
+pub struct Role {
+    /// With its path.
+    pub arn: RoleArn,
+    /// Who may assume it.
+    pub trust: Value,
+    /// What it may do.
+    pub policies: Policies,
+    /// An ARN.
+    pub boundary: Option<String>,
+    /// Whether this program made it.
+    pub made_here: bool,
+    /// The UserId of the user for whom.
+    pub made_for: Option<String>,
+}
+
+const DETAILS: Action = Action::named("iam:GetAccountAuthorizationDetails");
+
+/// Reads all of it.
+pub async fn read(iam: &Client) -> Result<Account, AwsError> {
+    let kinds = [
+        EntityType::User,
+        EntityType::Group,
+        EntityType::Role,
+        EntityType::LocalManagedPolicy,
+    ];
+    let request = iam.get_account_authorization_details().set_filter(Some(kinds.to_vec()));
+    let mut pages = request.into_paginator().send();
+    let mut account = Account::default();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| AwsCallError::from_sdk(DETAILS, error))?;
+        account.users.extend(page.user_detail_list().iter().map(user));
+        for group in page.group_detail_list() {
+            let policies = policies(group.group_policy_list(), group.attached_managed_policies());
+            account.groups.insert(text(group.group_name()), policies);
+        }
+        for one in page.role_detail_list() {
+            let role = role(one).map_err(|why| AwsCallError::unreadable(DETAILS, why))?;
+            account.roles.insert(role.arn.name().to_owned(), role);
+        }
+        let documents = page.policies().iter();
+        account
+            .managed
+            .extend(documents.map(|one| (text(one.arn()), default_version(one))));
+    }
+    Ok(account)
+}
+
+/// Whether IAM says that it has no such user; any doubt is an error.
+pub async fn user_is_absent(iam: &Client, name: &str) -> Result<bool, AwsError> {
+    match call!("iam:GetUser", iam.get_user().user_name(name)) {
+        Ok(_) => Ok(false),
+        Err(AwsCallError::NoSuchEntity { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn text(field: Option<&str>) -> String {
+    field.unwrap_or_default().to_owned()
+}
+
+fn user(user: &UserDetail) -> User {
+    User {
+        name: text(user.user_name()),
+        id: text(user.user_id()),
+        groups: user.group_list().to_vec(),
+        policies: policies(user.user_policy_list(), user.attached_managed_policies()),
+        boundary: user
+            .permissions_boundary()
+            .map(|boundary| text(boundary.permissions_boundary_arn())),
+    }
+}
+
+fn role(role: &RoleDetail) -> Result<Role, String> {
+    let tag = |key: &str| {
+        let tag = role.tags().iter().find(|tag| tag.key() == key);
+        tag.map(Tag::value).map(str::to_owned)
+    };
+    Ok(Role {
+        arn: text(role.arn()).parse().map_err(|why| format!("{why}"))?,
+        trust: decoded(role.assume_role_policy_document().unwrap_or_default()),
+        policies: policies(role.role_policy_list(), role.attached_managed_policies()),
+        boundary: role
+            .permissions_boundary()
+            .map(|boundary| text(boundary.permissions_boundary_arn())),
+        made_here: tag(MADE_BY).as_deref() == Some(THIS),
+        made_for: tag(MADE_FOR),
+    })
+}
+
+fn policies(inline: &[PolicyDetail], attached: &[AttachedPolicy]) -> Policies {
+    let inline = inline.iter().map(|policy| {
+        let document = decoded(policy.policy_document().unwrap_or_default());
+        (text(policy.policy_name()), document)
+    });
+    Policies {
+        inline: inline.collect(),
+        attached: attached.iter().map(|policy| text(policy.policy_arn())).collect(),
+    }
+}
+
+fn default_version(policy: &ManagedPolicyDetail) -> Value {
+    let mut versions = policy.policy_version_list().iter();
+    let version = versions.find(|version| version.is_default_version());
+    decoded(version.and_then(|version| version.document()).unwrap_or_default())
+}

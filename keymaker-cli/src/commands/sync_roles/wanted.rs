@@ -1,0 +1,281 @@
+//! What a user's role should be: pure, from the account alone. Nothing here asks AWS.
+
+use std::fmt::Write;
+use std::str::FromStr;
+
+use keymaker_aws::{RoleArn, trusts_only};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::account::{Account, MADE_BY, MADE_FOR, Policies, Role, THIS, User};
+use super::{SyncRolesOptions, Trust};
+
+/// A user's role as it should be.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The IAM user.
+    pub user: String,
+    /// The UserId.
+    pub user_id: String,
+    /// The role.
+    pub role: RoleArn,
+    /// Who may assume it.
+    pub trust: Value,
+    /// What it may do.
+    pub policies: Policies,
+    /// The user's, an ARN.
+    pub boundary: Option<String>,
+    /// Why the user's policies cannot be a role's. The role then denies everything.
+    pub refused: Option<String>,
+}
+
+/// The inline policy of a role that must give nothing.
+pub const REFUSED: &str = "keymaker-refused";
+
+/// The role of `user`; `Err` where there can be none.
+pub fn of(
+    user: &User,
+    username: &str,
+    account: &Account,
+    options: &SyncRolesOptions,
+    instances: &RoleArn,
+) -> Result<Wanted, String> {
+    let name = options.role_name_pattern.with(username);
+    let role = RoleArn::new(
+        instances.partition().clone(),
+        instances.account().clone(),
+        &options.role_path,
+        &name,
+    )
+    .map_err(|why| format!("the user can have no role: {why}"))?;
+    let mut policies = Policies::default();
+    merge(&mut policies, "user", &user.name, &user.policies);
+    for group in &user.groups {
+        if let Some(found) = account.groups.get(group) {
+            merge(&mut policies, "group", group, found);
+        }
+    }
+    let boundary = user.boundary.as_ref().and_then(|arn| account.managed.get(arn));
+    let managed = policies.attached.iter().filter_map(|arn| account.managed.get(arn));
+    let mut documents = policies.inline.values().chain(managed).chain(boundary);
+    let bound = documents.find_map(deny_bound_to_principal);
+    let refused = bound.map(|key| {
+        format!(
+            "a Deny of the user's policies goes by {key}, which means something else in a role: say it without that key"
+        )
+    });
+    if refused.is_some() {
+        policies = nothing();
+    }
+    Ok(Wanted {
+        user: user.name.clone(),
+        user_id: user.id.clone(),
+        role,
+        trust: trust(options.trust, instances),
+        policies,
+        boundary: user.boundary.clone(),
+        refused,
+    })
+}
+
+impl Wanted {
+    /// Why the role that is there is not one of ours to change; nothing where it is.
+    pub fn not_ours(&self, present: &Role, instances: &RoleArn) -> Option<String> {
+        let role = &present.arn;
+        if !trusts_only(&present.trust.to_string(), instances) {
+            return Some(format!(
+                "{role} is there already and may be assumed by others than {instances} or its account: delete it, or mend its trust \
+                 policy"
+            ));
+        }
+        if *role != self.role {
+            return Some(format!(
+                "{role} is there already, under another path: delete it, or see --role-path"
+            ));
+        }
+        let handed_over = format!(
+            "aws iam tag-role --role-name {} --tags Key={MADE_BY},Value={THIS} Key={MADE_FOR},Value={}",
+            role.name(),
+            self.user_id
+        );
+        if !present.made_here {
+            return Some(format!(
+                "{role} is there already, and somebody else made it: delete it, or hand it over, by which its own policies go: \
+                 {handed_over}"
+            ));
+        }
+        (present.made_for.as_deref() != Some(&self.user_id)).then(|| {
+            format!("{role} was made for another IAM user of that name: delete it, or hand it over: {handed_over}")
+        })
+    }
+}
+
+fn trust(trust: Trust, instances: &RoleArn) -> Value {
+    let principal = match trust {
+        Trust::InstanceRole => instances.to_string(),
+        Trust::Account => format!("arn:{}:iam::{}:root", instances.partition(), instances.account()),
+    };
+    json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Principal": { "AWS": principal },
+        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+    }] })
+}
+
+/// The policies of a role that gives nothing.
+pub fn nothing() -> Policies {
+    let denial =
+        json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Deny", "Action": "*", "Resource": "*" }] });
+    Policies {
+        inline: [(REFUSED.to_owned(), denial)].into(),
+        ..Policies::default()
+    }
+}
+
+/// Two groups may have an inline policy of the same name: each gets a name of its own in the role.
+fn merge(into: &mut Policies, kind: &str, holder: &str, from: &Policies) {
+    into.attached.extend(from.attached.iter().cloned());
+    for (name, document) in &from.inline {
+        into.inline.insert(inline_name(kind, holder, name), document.clone());
+    }
+}
+
+/// IAM takes 128 characters, and both names may be as long.
+fn inline_name(kind: &str, holder: &str, name: &str) -> String {
+    let digest = Sha256::digest(format!("{kind}/{holder}/{name}").as_bytes());
+    let mut end = String::new();
+    for byte in digest.iter().take(8) {
+        let _ = write!(end, "{byte:02x}");
+    }
+    let start: String = format!("{kind}.{holder}.{name}").chars().take(100).collect();
+    format!("{start}.{end}")
+}
+
+/// A key in a Deny whose value is another one for a session of the role than for the user, so that the Deny would be lost. In an
+/// Allow it can only narrow. (IAM User Guide, "AWS global condition context keys"; a session has no MFA, as an access key has none.)
+fn deny_bound_to_principal(document: &Value) -> Option<String> {
+    let statements = document.get("Statement");
+    let list = statements.and_then(Value::as_array).into_iter().flatten();
+    let one = statements.filter(|statements| statements.is_object());
+    let mut denies = list.chain(one).filter(|statement| {
+        let effect = statement.get("Effect").and_then(Value::as_str);
+        effect.is_none_or(|effect| !effect.eq_ignore_ascii_case("allow"))
+    });
+    denies.find_map(|statement| {
+        let text = statement.to_string().to_ascii_lowercase();
+        let mut words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'));
+        words.find(|word| is_bound(word)).map(str::to_owned)
+    })
+}
+
+fn is_bound(word: &str) -> bool {
+    let same = [
+        "aws:principalaccount",
+        "aws:principalorgid",
+        "aws:principalorgpaths",
+        "aws:principalisawsservice",
+    ];
+    let exact = ["aws:username", "aws:userid", "aws:tokenissuetime", "aws:sourceidentity"];
+    let beginnings = [
+        "aws:principal",
+        "aws:ec2instancesource",
+        "ec2:sourceinstancearn",
+        "ec2:roledelivery",
+    ];
+    exact.contains(&word) || (beginnings.iter().any(|it| word.starts_with(it)) && !same.contains(&word))
+}
+
+/// A name with `{username}` once.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    before: String,
+    after: String,
+}
+
+impl FromStr for Pattern {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once("{username}") {
+            Some((before, after)) if !after.contains("{username}") => Ok(Self {
+                before: before.to_owned(),
+                after: after.to_owned(),
+            }),
+            _ => Err("a pattern has {username} in it, once"),
+        }
+    }
+}
+
+impl Pattern {
+    /// The name of this user by the pattern.
+    pub fn with(&self, username: &str) -> String {
+        format!("{}{username}{}", self.before, self.after)
+    }
+
+    /// The user of whom this is the name by the pattern.
+    pub fn username_in<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let rest = name.strip_prefix(self.before.as_str())?;
+        rest.strip_suffix(self.after.as_str())
+            .filter(|username| !username.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(statement: Value) -> Value {
+        json!({ "Version": "2012-10-17", "Statement": statement })
+    }
+
+    #[test]
+    fn inline_policies_of_one_name_stay_apart_and_names_fit() {
+        let mut merged = Policies::default();
+        let one = Policies {
+            inline: [("same".to_owned(), json!(1))].into(),
+            ..Policies::default()
+        };
+        for (kind, holder) in [("user", "a"), ("group", "a"), ("group", "a.same"), ("group", "b")] {
+            merge(&mut merged, kind, holder, &one);
+        }
+        assert_eq!(merged.inline.len(), 4);
+        assert!(inline_name("group", &"g".repeat(128), &"p".repeat(128)).len() <= 128);
+        assert_ne!(inline_name("group", "a", "b.c"), inline_name("group", "a.b", "c"));
+    }
+
+    #[test]
+    fn a_deny_that_goes_by_who_the_user_is_is_found_wherever_it_stands() {
+        for statement in [
+            json!([{ "Effect": "Deny", "Action": "*", "Resource": "arn:aws:s3:::home/${aws:username}/*" }]),
+            json!({ "Effect": "deny", "Action": "*", "Condition": { "StringNotEquals": { "aws:PrincipalTag/team": "x" } } }),
+            json!([{ "Effect": "Deny", "Action": "*", "Condition": { "ArnNotLike": { "AWS:PrincipalArn": "x" } } }]),
+        ] {
+            assert!(
+                deny_bound_to_principal(&document(statement.clone())).is_some(),
+                "{statement}"
+            );
+        }
+        for statement in [
+            json!([{ "Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::home/${aws:username}/*" }]),
+            json!([{ "Effect": "Deny", "Action": "iam:*", "Resource": "*" }]),
+            json!([{ "Effect": "Deny", "Action": "*", "Condition": { "StringNotEquals": { "aws:PrincipalOrgID": "o-1" } } }]),
+            json!([{ "Effect": "Deny", "Action": "*", "Condition": { "BoolIfExists": { "aws:MultiFactorAuthPresent": "false" } } }]),
+        ] {
+            assert_eq!(
+                deny_bound_to_principal(&document(statement.clone())),
+                None,
+                "{statement}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_names_and_finds_a_user() {
+        let pattern: Pattern = "u-{username}@corp".parse().unwrap();
+        assert_eq!(pattern.with("alice"), "u-alice@corp");
+        assert_eq!(pattern.username_in("u-alice@corp"), Some("alice"));
+        assert_eq!(pattern.username_in("u-@corp"), None);
+        assert_eq!(pattern.username_in("alice"), None);
+        assert!("user".parse::<Pattern>().is_err() && "{username}{username}".parse::<Pattern>().is_err());
+    }
+}
