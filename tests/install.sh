@@ -28,6 +28,12 @@ check "the daemon reads IAM" until_in_contact
 check "an IAM user resolves" getent passwd alice
 check "an IAM user logs in" logs_in
 check "the doctor finds nothing" "$keymaker" doctor
+# What cannot be removed: a file that something is mounted on.
+mount --bind /usr/share/keymaker/sudoers /usr/share/keymaker/sudoers; mount --bind /usr/sbin/keymakerd /usr/sbin/keymakerd
+check "what cannot be taken back is an error" refuses "$keymaker" uninstall
+check "which names what is left" grep -q '/usr/sbin/keymakerd: .*busy' /tmp/check.log
+check "the IAM user is gone all the same" refuses getent passwd alice
+umount /usr/share/keymaker/sudoers /usr/sbin/keymakerd
 check "all of it is taken back" "$keymaker" uninstall
 check "the IAM user is gone" refuses getent passwd alice
 check "nothing is left" nothing_is_left

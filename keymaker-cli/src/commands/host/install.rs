@@ -3,9 +3,11 @@
 //! On Debian the packages leave nothing to do. `--from DIR` puts a build in place without packages; every file it makes stands in
 //! a list, by which `uninstall` takes all of it back. It never overwrites a file that it did not make.
 
+mod authselect;
 pub mod files;
 mod joints;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use keymaker_core::paths;
@@ -77,39 +79,41 @@ pub fn uninstall(output: &Output) -> Result<(), HostError> {
             "nothing was installed by 'keymaker install --from' here ({LIST} is not there)"
         )));
     }
-    let kept = joints::part().map_err(not_done)?;
-    let mut left = kept;
-    for file in &mine {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                left.push(format!("{}: {error}", file.display()))
-            }
-            _ => {}
-        }
-    }
-    for folder in [
+    let mut left = joints::part();
+    left.extend(mine.iter().filter_map(|file| files::remove(file).err()));
+    // The list goes last, and only with all that is in it: so that it can be tried again.
+    let folders = [
         "/var/lib/keymaker",
         "/run/keymaker",
-        "/var/lib/keymaker-install",
         "/usr/libexec/keymaker",
         "/usr/share/keymaker",
-    ] {
-        if let Err(error) = std::fs::remove_dir_all(folder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            left.push(format!("{folder}: {error}"));
-        }
-    }
+    ];
+    left.extend(
+        folders
+            .iter()
+            .filter_map(|folder| files::remove_folder(Path::new(folder)).err()),
+    );
     // Settings that an administrator wrote are not ours to delete.
-    let _ = std::fs::remove_dir("/etc/keymaker");
-    let _ = command("systemctl", &["daemon-reload"]);
+    match std::fs::remove_dir("/etc/keymaker") {
+        Err(error) if ![ErrorKind::NotFound, ErrorKind::DirectoryNotEmpty].contains(&error.kind()) => {
+            left.push(format!("/etc/keymaker: {error}"));
+        }
+        _ => {}
+    }
+    left.extend(command("systemctl", &["daemon-reload"]).err());
+    if left.is_empty() {
+        left.extend(files::remove_folder(Path::new("/var/lib/keymaker-install")).err());
+    }
     match left.is_empty() {
         true => {
             let text = "Everything that 'keymaker install' put here is gone; homes stay.";
             output.print(text, &json!({ "done": text }));
             Ok(())
         }
-        false => Err(not_done(format!("all is taken back, but for: {}", left.join("; ")))),
+        false => Err(not_done(format!(
+            "all is taken back, but for:\n  {}\nMend that and run 'keymaker uninstall' again.",
+            left.join("\n  ")
+        ))),
     }
 }
 

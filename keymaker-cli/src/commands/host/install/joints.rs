@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::super::probe::{nsswitch, run};
-use super::files;
+use super::{authselect, files};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
@@ -17,61 +17,68 @@ pub fn join() -> Result<(), String> {
     run("systemd-tmpfiles", &["--create", "/etc/tmpfiles.d/keymaker.conf"])?;
     run("systemctl", &["daemon-reload"])?;
     run("systemctl", &["enable", "--now", "keymakerd.service"])?;
-    edit_nsswitch(with_keymaker)?;
-    pam("--package")?;
+    match authselect::is_here() {
+        true => authselect::join(with_keymaker)?,
+        false => {
+            edit_nsswitch(with_keymaker)?;
+            pam_auth_update(&[])?;
+        }
+    }
     let drop_in = run("/usr/libexec/keymaker/sshd-drop-in", &[])?;
     files::write(Path::new(DROP_IN), format!("{drop_in}\n").as_bytes(), 0o644)?;
-    reload_sshd();
-    Ok(())
+    reload_sshd()
 }
 
 /// Takes the joints apart in the other order; returns what could not be.
-pub fn part() -> Result<Vec<String>, String> {
+pub fn part() -> Vec<String> {
     let mut left = Vec::new();
-    let mut attempt = |done: Result<String, String>| left.extend(done.err());
+    let mut attempt = |done: Result<(), String>| left.extend(done.err());
     // While the module still resolves users, no key in a home may open a login; so the names go first.
-    attempt(edit_nsswitch(without_keymaker).map(|()| String::new()));
-    let _ = fs::remove_file(DROP_IN);
-    reload_sshd();
-    let _ = fs::remove_file("/usr/share/pam-configs/keymaker");
-    attempt(pam("--remove=keymaker").map(|()| String::new()));
-    attempt(run("systemctl", &["disable", "--now", "keymakerd.service"]));
+    attempt(match authselect::is_here() {
+        true => authselect::part(),
+        false => edit_nsswitch(without_keymaker),
+    });
+    attempt(files::remove(Path::new(DROP_IN)));
+    attempt(reload_sshd());
+    attempt(files::remove(Path::new("/usr/share/pam-configs/keymaker")));
+    if !authselect::is_here() {
+        attempt(pam_auth_update(&["--remove", "keymaker"]));
+    }
+    if Path::new("/etc/systemd/system/keymakerd.service").exists() {
+        attempt(run("systemctl", &["disable", "--now", "keymakerd.service"]).map(|_| ()));
+    }
     let exists = |file: &str, name: &str| super::super::probe::local_line(file, name).is_some();
     for user in USERS {
         if exists("/etc/passwd", user) {
-            attempt(run("userdel", &[user]));
+            attempt(run("userdel", &[user]).map(|_| ()));
         }
     }
     for group in GROUPS {
         if exists("/etc/group", group) {
-            attempt(run("groupdel", &[group]));
+            attempt(run("groupdel", &[group]).map(|_| ()));
         }
     }
-    Ok(left)
+    left
 }
 
-fn pam(how: &str) -> Result<(), String> {
-    if !Path::new("/usr/sbin/pam-auth-update").exists() {
-        let authselect = "authselect has no profile of Keymaker's yet: put the lines of /usr/share/pam-configs/keymaker into the PAM stacks";
-        return Err(authselect.to_owned());
-    }
-    let arguments: Vec<&str> = match how.strip_prefix("--remove=") {
-        Some(profile) => vec!["--package", "--remove", profile],
-        None => vec!["--package"],
-    };
-    // pam-auth-update asks on a terminal unless debconf is told not to.
-    let arguments = [vec!["DEBIAN_FRONTEND=noninteractive", "pam-auth-update"], arguments].concat();
+/// It asks on a terminal unless debconf is told not to.
+fn pam_auth_update(arguments: &[&str]) -> Result<(), String> {
+    let arguments = [
+        &["DEBIAN_FRONTEND=noninteractive", "pam-auth-update", "--package"],
+        arguments,
+    ]
+    .concat();
     run("env", &arguments).map(|_| ())
 }
 
-fn reload_sshd() {
-    if run("systemctl", &["is-active", "ssh.socket"]).is_ok() {
-        let _ = run("systemctl", &["try-restart", "ssh.service"]);
-        return;
-    }
+/// Each new sshd of a socket reads its settings anew; one that runs is told.
+fn reload_sshd() -> Result<(), String> {
     for unit in ["ssh.service", "sshd.service"] {
-        let _ = run("systemctl", &["try-reload-or-restart", unit]);
+        if run("systemctl", &["is-active", unit]).is_ok() {
+            run("systemctl", &["reload-or-restart", unit])?;
+        }
     }
+    Ok(())
 }
 
 fn edit_nsswitch(edit: fn(&str) -> String) -> Result<(), String> {
