@@ -65,6 +65,13 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
         parts.cache.get(&Question { uid, person, chain }, deadline).await
     }
 
+    /// The methods of `uid`, in order; none where it cannot be told who that is.
+    pub async fn chain(&self, uid: u32) -> Vec<Method> {
+        let parts = self.parts();
+        let person = parts.person(uid).await;
+        person.map_or_else(|_| vec![], |person| parts.chains.chain(uid, &person.account).to_vec())
+    }
+
     /// Renews what is in use and forgets what is not. To be called every few seconds.
     pub fn tidy(&self) {
         let parts = self.parts();

@@ -95,22 +95,24 @@ where
     I: Issue + 'static,
     C: Chains + 'static,
 {
-    let answer = match issuer.issuance(uid).await {
+    let chain: Vec<String> = issuer.chain(uid).await.iter().map(ToString::to_string).collect();
+    let mut answer = match issuer.issuance(uid).await {
         Ok(issuance) => json!({
-            "uid": uid,
             "outcome": "issued",
             "method": issuance.method.to_string(),
             "role_arn": issuance.role.to_string(),
             "expiration": iso8601(issuance.credentials.expiration),
         }),
-        Err(Refusal::NotApplicable) => json!({"uid": uid, "outcome": "not_applicable"}),
-        Err(Refusal::Denied(reason)) => {
-            json!({"uid": uid, "outcome": "denied", "method": reason.method, "reason": reason.text})
-        }
+        Err(Refusal::NotApplicable) => json!({"outcome": "not_applicable"}),
+        Err(Refusal::Denied(reason)) => json!({"outcome": "denied", "method": reason.method, "reason": reason.text}),
         Err(Refusal::Transient(reason)) => {
-            json!({"uid": uid, "outcome": "transient", "method": reason.method, "reason": reason.text})
+            json!({"outcome": "transient", "method": reason.method, "reason": reason.text})
         }
     };
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("uid".to_owned(), json!(uid));
+        fields.insert("chain".to_owned(), json!(chain));
+    }
     format!("{answer}\n")
 }
 

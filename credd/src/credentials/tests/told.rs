@@ -36,7 +36,9 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
             tokio::task::spawn_local(status_socket::serve(listener, issuer, metrics));
             let issued = status(&socket, &format!("GET /why/{ALICE} HTTP/1.1\r\n\r\n")).await;
             assert!(
-                issued.contains(r#""method":"user_role""#) && issued.contains("role/r"),
+                issued.contains(r#""chain":["user_role"]"#)
+                    && issued.contains(r#""method":"user_role""#)
+                    && issued.contains("role/r"),
                 "{issued}"
             );
             assert!(!issued.contains("ASIA") && !issued.contains(r#":"s""#), "{issued}");
