@@ -86,3 +86,57 @@ fn each_refusal_names_the_remedy() {
         assert!(refused.stderr.contains(remedy), "{remedy} is missing: {refused}");
     }
 }
+
+/// Whose credentials alice has by the metadata service: a user's, the instance's, or none.
+fn credentials_of_alice() -> String {
+    e2e::ssh("alice", "aws sts get-caller-identity --query Arn --output text").reads()
+}
+
+// P14
+#[test]
+fn capture_is_planned_taken_down_shown_and_put_up_again() {
+    let _host = Host::fresh();
+    sh("systemctl restart credd");
+    assert!(credentials_of_alice().contains("/user-alice/"));
+    let status = keymaker_status();
+    assert!(
+        status.status == 0 && status.stdout.contains("capture is as planned"),
+        "{status}"
+    );
+
+    sh("keymaker capture down");
+    let instances = credentials_of_alice();
+    assert!(instances.contains("/sandbox-instance/"), "{instances}");
+    let status = keymaker_status().refused();
+    assert!(status.stdout.contains("'keymaker capture up' starts it"), "{status}");
+    assert_eq!(
+        run("keymaker capture status --json | jq -c '[.up, .rules.as_planned, .credd_answers]'").ok(),
+        "[false,false,false]"
+    );
+
+    // Somebody who keeps a connection to the service open is named, and who is exempt is not.
+    sh("systemd-run -q --collect --unit=e2e-hold --uid=alice bash -c 'exec 3<>/dev/tcp/169.254.169.254/80; sleep 60'");
+    let uid = e2e::uid("alice");
+    until("alice's use is seen", Duration::from_secs(10), || {
+        sh("keymaker capture plan --json | jq -c '.users_now'").contains(&format!(r#"{{"name":"alice","uid":{uid}}}"#))
+    });
+    assert!(sh("keymaker capture plan").contains(&format!("  alice ({uid})")));
+    sh("systemctl stop e2e-hold; ip rule | grep -c 'uidrange' | grep -qx 0");
+
+    sh("keymaker capture up");
+    assert!(credentials_of_alice().contains("/user-alice/"));
+    assert_eq!(keymaker_status().status, 0);
+    sh("systemctl is-enabled credd.service credd.socket credd-capture.service");
+
+    let path = "/etc/keymaker/credd.toml";
+    sh(&format!("cp {path} /tmp/credd.toml; echo 'nonsense = 1' >> {path}"));
+    let refused = run("keymaker capture up").refused();
+    sh(&format!("cp /tmp/credd.toml {path}"));
+    assert!(refused.stderr.contains("nonsense"), "{refused}");
+    let refused = run("runuser -u alice -- keymaker capture down").refused();
+    assert!(refused.stderr.contains("sudo"), "{refused}");
+}
+
+fn keymaker_status() -> e2e::Outcome {
+    run("keymaker capture status")
+}

@@ -30,6 +30,7 @@ DEFAULT_INSTANCE = {
     "availability-zone": "us-east-1a",
     "role": "sandbox-instance",
     "http-tokens": "required",
+    "clock-ahead": "0",
     "user-data": "#!/bin/sh\n# user data of the sandbox: not for every user's eyes\n",
 }
 
@@ -122,6 +123,9 @@ class Request(BaseHTTPRequestHandler):
 
     def version_string(self):
         return "EC2ws"
+
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string(time.time() + float(self.server.instance()["clock-ahead"]))
 
     def log_message(self, *_):
         pass

@@ -3,6 +3,8 @@
 //! Each file below looks at one part of the host and changes nothing, but for a sync that root's doctor orders, so that every IAM
 //! action is tried. A finding is a fault; a note is by design, and worth knowing.
 
+mod clock;
+mod credd;
 mod daemon;
 mod files;
 mod iam;
@@ -55,11 +57,13 @@ pub fn run(output: &Output) -> Result<bool, HostError> {
     }
     let progress = Progress::begin("looking");
     let mut found = Findings::default();
+    clock::look(&mut found);
     daemon::look(&mut found);
     iam::look(&mut found);
     names::look(&mut found);
     logins::look(&mut found);
     files::look(&mut found);
+    credd::look(&mut found);
     drop(progress);
     print(&found, output);
     Ok(found.findings.is_empty())

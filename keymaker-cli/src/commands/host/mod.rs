@@ -1,5 +1,6 @@
 //! The commands that look after a host, one file each, and what they may fail with. Linux only.
 
+pub mod capture;
 pub mod doctor;
 pub mod get;
 pub mod install;
@@ -78,6 +79,9 @@ pub enum HostCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Turn each user's own AWS credentials on or off, or show how that stands.
+    #[command(subcommand)]
+    Capture(capture::CaptureCommand),
     /// Forget users, ids and settings, and rest: the last step before this host becomes an image. (root)
     Reset,
     /// Print the lines that sshd is shown for USER. (root)
@@ -122,6 +126,7 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
         HostCommand::Install { from } => install::install(from.as_deref(), output)?,
         HostCommand::Uninstall => install::uninstall(output)?,
         HostCommand::Migrate { dry_run } => migrate::run(*dry_run, output)?,
+        HostCommand::Capture(what) => return capture::run(*what, output),
         HostCommand::Why { user } => return why::run(user, output),
         HostCommand::Doctor => return doctor::run(output),
     }

@@ -16,9 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Gives the order and prints what came of it.
 pub fn run(order: Question, output: &Output) -> Result<(), HostError> {
-    let done = give(order)?;
-    output.print(&done, &json!({ "done": done }));
+    done(&give(order)?, output);
     Ok(())
+}
+
+/// Prints what was done.
+pub fn done(what: &str, output: &Output) {
+    output.print(what, &json!({ "done": what }));
 }
 
 /// Gives the order; returns keymakerd's sentence.

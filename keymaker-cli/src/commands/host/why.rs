@@ -1,7 +1,9 @@
-//! `keymaker why USER`: each gate between a name and a shell, with its evidence. The first closed gate is the answer.
+//! `keymaker why USER`: each gate between a name and a shell, and between a user and credentials, with its evidence. The first closed
+//! gate is the answer.
 //!
-//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it.
+//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `credentials` those of credd.
 
+mod credentials;
 mod gates;
 
 use std::path::Path;
@@ -40,6 +42,14 @@ struct Walk {
 struct Shut;
 
 impl Walk {
+    /// The first closed gate, which is the last: why, and what to do.
+    fn answer(&self) -> Option<(&str, &str)> {
+        match &self.gates.last()?.state {
+            State::Closed(why, remedy) => Some((why, remedy)),
+            _ => None,
+        }
+    }
+
     fn open(&mut self, name: &'static str, evidence: impl Into<String>) {
         let state = State::Open(evidence.into());
         self.gates.push(Gate { name, state });
@@ -59,10 +69,12 @@ impl Walk {
 
 /// Prints the gates; returns whether the user may log in.
 pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
-    let mut walk = Walk { gates: Vec::new() };
-    let passed = walk_all(&mut walk, user).is_ok();
+    let mut to_shell = Walk { gates: Vec::new() };
+    let passed = walk_all(&mut to_shell, user).is_ok();
+    let mut to_credentials = Walk { gates: Vec::new() };
+    let credentials = passed.then(|| credentials::walk(&mut to_credentials, user).is_ok());
     let mut text = String::new();
-    for gate in &walk.gates {
+    for gate in to_shell.gates.iter().chain(&to_credentials.gates) {
         let (paint, word, said) = match &gate.state {
             State::Open(evidence) => (Paint::Good, "open  ", evidence),
             State::Closed(why, _) => (Paint::Bad, "CLOSED", why),
@@ -70,12 +82,26 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
         };
         text += &format!("{} {:<11} {said}\n", output.paint(paint, word), gate.name);
     }
-    text += &match walk.gates.last().map(|gate| &gate.state) {
-        Some(State::Closed(why, remedy)) => format!("{user} may not log in here: {why}\nWhat to do: {remedy}"),
-        _ => format!("{user} may log in here."),
+    text += &match to_shell.answer() {
+        Some((why, remedy)) => format!("{user} may not log in here: {why}\nWhat to do: {remedy}"),
+        None => format!("{user} may log in here."),
     };
-    let gates: Vec<Value> = walk.gates.iter().map(gate_value).collect();
-    output.print(&text, &json!({ "user": user, "may_log_in": passed, "gates": gates }));
+    if let Some((why, remedy)) = to_credentials.answer() {
+        text += &format!("\n{user} gets no AWS credentials here: {why}\nWhat to do: {remedy}");
+    }
+    let untold = to_credentials
+        .gates
+        .iter()
+        .any(|gate| matches!(gate.state, State::Untold(_)));
+    let value = json!({
+        "user": user,
+        "may_log_in": passed,
+        "gates": to_shell.gates.iter().map(gate_value).collect::<Vec<_>>(),
+        // null: it cannot be told, or nobody came so far.
+        "gets_credentials": credentials.filter(|passed| !passed || !untold),
+        "credential_gates": to_credentials.gates.iter().map(gate_value).collect::<Vec<_>>(),
+    });
+    output.print(&text, &value);
     Ok(passed)
 }
 
@@ -125,7 +151,6 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
     gates::pam_lets(walk)?;
     gates::home(walk, &user);
     gates::shell(walk, &user)?;
-    gates::credentials(walk, name);
     Ok(())
 }
 

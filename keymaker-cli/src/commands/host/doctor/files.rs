@@ -7,13 +7,13 @@ use keymaker_core::directory_file::Directory;
 use keymaker_core::keys_file::KeysFile;
 use keymaker_core::paths;
 
-use super::super::probe::{local_line, run};
+use super::super::probe::{credd, local_line, run};
 use super::Findings;
 
 const KEYMAKERD: &str = "keymakerd";
 
 /// Path, owner, mode: as packaged, or as keymakerd makes it.
-const EXPECTED: [(&str, &str, u32); 10] = [
+const EXPECTED: [(&str, &str, u32); 12] = [
     ("/var/lib/keymaker", KEYMAKERD, 0o755),
     (paths::PUBLIC, KEYMAKERD, 0o755),
     (paths::DIRECTORY, KEYMAKERD, 0o644),
@@ -24,6 +24,9 @@ const EXPECTED: [(&str, &str, u32); 10] = [
     ("/usr/libexec/keymaker", "root", 0o755),
     ("/usr/libexec/keymaker/keymaker-keys", "root", 0o755),
     (paths::REFUSAL, "root", 0o755),
+    // Of credd, where it is installed.
+    (credd::SETTINGS, "root", 0o644),
+    ("/run/keymaker-credd", "credd", 0o700),
 ];
 
 /// Looks at the files.

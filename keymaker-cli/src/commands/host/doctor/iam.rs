@@ -130,7 +130,9 @@ fn refused(found: &mut Findings, status: &Value) {
     for entry in list(status, "refused_entries") {
         let (kind, name, why) = (word(entry, "kind"), word(entry, "iam_name"), word(entry, "why"));
         let what = format!("IAM {kind} {name} is refused: {why}");
-        let clash = why.contains("also the Unix name") || why.contains("the id ");
+        let clash = ["here too", "the id ", "its tag uid"]
+            .iter()
+            .any(|sign| why.contains(sign));
         match clash {
             true => found.fault(
                 what,

@@ -217,23 +217,3 @@ pub(super) fn shell(walk: &mut Walk, user: &User<'_>) -> Result<(), Shut> {
     walk.open("shell", user.shell);
     Ok(())
 }
-
-pub(super) fn credentials(walk: &mut Walk, name: UserName) {
-    if !Path::new("/etc/keymaker/credd.toml").exists() {
-        walk.untold(
-            "credentials",
-            "credd is not set up here: what the metadata service gives, everybody gets",
-        );
-        return;
-    }
-    match probe::run("systemctl", &["is-active", "credd.service"]) {
-        Ok(_) => walk.open(
-            "credentials",
-            format!("credd runs; its chain for {name} stands in /etc/keymaker/credd.toml"),
-        ),
-        Err(_) => walk.untold(
-            "credentials",
-            "credd does not run: no credentials (systemctl start credd)",
-        ),
-    }
-}

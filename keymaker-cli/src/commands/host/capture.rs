@@ -1,0 +1,154 @@
+//! `keymaker capture`: turns each user's own credentials on and off, and says what that would change or how it stands.
+//!
+//! credd-capture does the work and is the one that knows the rules; this starts and stops it with credd, in an order in which no user
+//! reaches the instance's own credentials in between.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::probe::{self, credd, run as command};
+use super::{HostError, order};
+use crate::output::{Output, Paint, Progress};
+
+/// What is to be done about metadata requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum CaptureCommand {
+    /// Show the rules that 'up' would put up, and who uses the metadata service now. (root)
+    Plan,
+    /// Bring metadata requests to credd, now and at each boot. (root)
+    Up,
+    /// Give the metadata service back: from then on every user reaches the instance's own credentials. (root)
+    Down,
+    /// Show whether metadata requests reach credd, and whether it answers. (root)
+    ///
+    /// Exit status: 0 if all is up, 1 if not.
+    Status,
+}
+
+/// Does it; returns whether all is as it should be.
+pub fn run(what: CaptureCommand, output: &Output) -> Result<bool, HostError> {
+    if !probe::is_root() {
+        return Err(HostError::NotRoot);
+    }
+    if !Path::new(credd::CAPTURE).exists() {
+        return Err(HostError::Refused(
+            "credd is not installed here: apt-get install ./keymaker-credd_*.deb".to_owned(),
+        ));
+    }
+    match what {
+        CaptureCommand::Plan => plan(output).map(|()| true),
+        CaptureCommand::Up => up(output).map(|()| true),
+        CaptureCommand::Down => down(output).map(|()| true),
+        CaptureCommand::Status => Ok(status(output)),
+    }
+}
+
+fn plan(output: &Output) -> Result<(), HostError> {
+    let text = command(credd::CAPTURE, &["plan"]).map_err(HostError::Refused)?;
+    let (rules, last) = text.rsplit_once('\n').unwrap_or((&text, ""));
+    let uids = last.rsplit(' ').map_while(|word| word.parse::<u32>().ok());
+    let users: BTreeMap<u32, String> = uids.map(|uid| (uid, name_of(uid))).collect();
+    let said = match users.is_empty() {
+        true => "Nobody who would be captured uses the metadata service now.".to_owned(),
+        false => format!(
+            "These use the metadata service now and would get their own credentials from credd, or none:\n{}",
+            users
+                .iter()
+                .map(|(uid, name)| format!("  {name} ({uid})"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        ),
+    };
+    let users: Vec<Value> = users
+        .iter()
+        .map(|(uid, name)| json!({ "uid": uid, "name": name }))
+        .collect();
+    let value = json!({ "rules": rules.lines().collect::<Vec<_>>(), "users_now": users });
+    output.print(&format!("{rules}\n\n{said}"), &value);
+    Ok(())
+}
+
+fn name_of(uid: u32) -> String {
+    let line = command("getent", &["passwd", &uid.to_string()]).unwrap_or_default();
+    line.split(':').next().unwrap_or_default().to_owned()
+}
+
+fn up(output: &Output) -> Result<(), HostError> {
+    command(credd::PROGRAM, &["--check"]).map_err(HostError::Refused)?;
+    let _progress = Progress::begin("starting credd");
+    // credd.service brings the others with it (Also=), rules before the listener, the listener before credd.
+    command("systemctl", &["enable", "--now", credd::SERVICE]).map_err(|why| HostError::NotRun("systemctl", why))?;
+    command(credd::CAPTURE, &["check"]).map_err(HostError::Refused)?;
+    order::done(
+        "Metadata requests reach credd, now and after each boot; 'keymaker why USER' says what somebody gets.",
+        output,
+    );
+    Ok(())
+}
+
+fn down(output: &Output) -> Result<(), HostError> {
+    let mut arguments = vec!["disable", "--now"];
+    arguments.extend(credd::UNITS);
+    // What would put the rules up again goes first; until they are down, nobody who is captured reaches anything.
+    command("systemctl", &arguments).map_err(|why| HostError::NotRun("systemctl", why))?;
+    command(credd::CAPTURE, &["down"]).map_err(HostError::Refused)?;
+    order::done(
+        "The metadata service is everybody's again: each user reaches the instance's own credentials.",
+        output,
+    );
+    Ok(())
+}
+
+fn status(output: &Output) -> bool {
+    let units: Vec<(&str, String)> = credd::UNITS
+        .iter()
+        .map(|&unit| {
+            (
+                unit,
+                command("systemctl", &["is-active", unit]).unwrap_or_else(|why| why),
+            )
+        })
+        .collect();
+    let rules = command(credd::CAPTURE, &["check"]);
+    let health = credd::ask("/health");
+    let mut text = String::new();
+    let mut line = |label: &str, said: &Result<String, String>| {
+        let (paint, said) = match said {
+            Ok(said) => (Paint::Good, said),
+            Err(said) => (Paint::Bad, said),
+        };
+        text += &format!("{label:<22} {}\n", output.paint(paint, said));
+    };
+    let mut good = true;
+    for (unit, state) in &units {
+        let state = if state == "active" {
+            Ok(state.clone())
+        } else {
+            Err(state.clone())
+        };
+        good &= state.is_ok();
+        line(unit, &state);
+    }
+    line("rules", &rules);
+    line("credd answers", &health);
+    good &= rules.is_ok() && health.is_ok();
+    text += match good {
+        true => "Each captured user gets what credd gives them.",
+        false => "Not all is up: 'keymaker capture up' starts it; 'keymaker doctor' says what is wrong.",
+    };
+    let units: serde_json::Map<String, Value> = units
+        .into_iter()
+        .map(|(unit, state)| (unit.to_owned(), json!(state)))
+        .collect();
+    let value = json!({
+        "up": good,
+        "units": units,
+        "rules": { "as_planned": rules.is_ok(), "said": rules.unwrap_or_else(|why| why) },
+        "credd_answers": health.is_ok(),
+    });
+    output.print(&text, &value);
+    good
+}

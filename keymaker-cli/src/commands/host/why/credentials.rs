@@ -1,0 +1,91 @@
+//! The gates between a user who may log in and AWS credentials of their own: credd, capture, the user's chain, the method that
+//! answers. Called by [`super::run`]; only root is told by credd.
+
+use std::path::Path;
+
+use keymaker_core::sys;
+use serde_json::Value;
+
+use super::super::probe::{self, credd};
+use super::{Shut, Walk};
+
+/// Walks them.
+pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
+    let active = |unit: &str| probe::run("systemctl", &["is-active", unit]);
+    if !Path::new(credd::SETTINGS).exists() {
+        walk.untold(
+            "credd",
+            "credd is not installed: what the metadata service gives, everybody gets",
+        );
+        return Ok(());
+    }
+    if credd::UNITS.iter().all(|unit| active(unit).is_err()) {
+        let why = "credd is not turned on: what the metadata service gives, everybody gets ('keymaker capture up' turns it on)";
+        walk.untold("credd", why);
+        return Ok(());
+    }
+    // A request starts credd.service.
+    for unit in credd::UNITS.into_iter().filter(|unit| *unit != credd::SERVICE) {
+        if let Err(state) = active(unit) {
+            return walk.closed(
+                "credd",
+                format!("{unit} is {state}"),
+                format!("systemctl restart {unit}"),
+            );
+        }
+    }
+    walk.open("credd", "credd's socket listens, and its capture runs");
+    if !probe::is_root() {
+        walk.untold("chain", "only root is told by credd: sudo keymaker why");
+        return Ok(());
+    }
+    match probe::run(credd::CAPTURE, &["check"]) {
+        Ok(_) => walk.open("capture", "metadata requests reach credd and nothing else"),
+        Err(why) => {
+            return walk.closed(
+                "capture",
+                why,
+                "systemctl restart credd-capture; keymaker capture status",
+            );
+        }
+    }
+    let uid = sys::resolve_user(user)
+        .ok()
+        .flatten()
+        .map(|entry| entry.uid)
+        .unwrap_or_default();
+    match credd::ask(&format!("/why/{uid}")) {
+        Ok(answer) => answered(walk, user, &serde_json::from_str(&answer).unwrap_or_default()),
+        Err(why) => walk.closed(
+            "chain",
+            format!("credd does not answer: {why}"),
+            "systemctl restart credd",
+        ),
+    }
+}
+
+/// What credd says about the user.
+fn answered(walk: &mut Walk, user: &str, answer: &Value) -> Result<(), Shut> {
+    let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
+    let chain = answer.get("chain").and_then(Value::as_array);
+    let chain: Vec<&str> = chain.into_iter().flatten().filter_map(Value::as_str).collect();
+    let chain = chain.join(", then ");
+    if !chain.is_empty() {
+        walk.open("chain", format!("{chain}, by {}", credd::SETTINGS));
+    }
+    match word("outcome") {
+        "issued" => {
+            let (method, role, until) = (word("method"), word("role_arn"), word("expiration"));
+            walk.open("method", format!("{method}: a session of {role} until {until}"));
+            Ok(())
+        }
+        "not_applicable" => walk.closed(
+            "method",
+            format!("no method of the chain applies to {user}: by user_role, IAM has no such role"),
+            format!("make the role, as by 'keymaker sync-roles --user {user}' for create_user_role, or name another method in {}", credd::SETTINGS),
+        ),
+        "denied" if chain.is_empty() => walk.closed("chain", word("reason"), format!("see the chains in {}", credd::SETTINGS)),
+        "denied" => walk.closed("method", word("reason"), "change what the reason names in IAM; journalctl -u credd has each refusal"),
+        _ => walk.closed("method", format!("not now: {}", word("reason")), "keymaker doctor"),
+    }
+}

@@ -1,0 +1,190 @@
+//! `keymaker why`: each gate between a name and a shell, and between a user and credentials. The first closed one is the answer.
+
+use std::time::Duration;
+
+use e2e::{Host, describe_role, iam, run, sh, until};
+
+/// The first closed gate, as `GATE: evidence`; empty where all are open.
+fn closed_gate(user: &str) -> String {
+    let seen = run(&format!("keymaker why {user} --json"));
+    let gate = sh(&format!(
+        "jq -r '.gates[-1] | select(.state == \"closed\") | \"\\(.gate): \\(.evidence)\"' <<'JSON'\n{}\nJSON",
+        seen.stdout
+    ));
+    assert_eq!(seen.status == 0, gate.is_empty(), "{seen}");
+    gate
+}
+
+/// The closed gate before credentials, likewise.
+fn closed_credential_gate(user: &str) -> String {
+    sh(&format!(
+        "keymaker why {user} --json | jq -r '.credential_gates[-1] | select(.state == \"closed\") | \"\\(.gate): \\(.evidence)\"'"
+    ))
+}
+
+/// Appends to credd.toml for as long as `look` takes.
+fn with_credd(settings: &str, look: impl FnOnce()) {
+    let path = "/etc/keymaker/credd.toml";
+    sh(&format!(
+        "cp {path} /tmp/credd.toml; echo '{settings}' >> {path}; systemctl restart credd"
+    ));
+    look();
+    sh(&format!("cp /tmp/credd.toml {path}; systemctl restart credd"));
+}
+
+#[test]
+fn a_user_who_may_is_shown_every_gate_open_with_its_evidence() {
+    let _host = Host::fresh();
+    sh("systemctl restart credd");
+    let said = sh("keymaker why alice");
+    let gates: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("open   ")?.split(' ').next())
+        .collect();
+    let to_shell = [
+        "name",
+        "directory",
+        "permission",
+        "uid",
+        "groups",
+        "keys",
+        "sshd",
+        "pam",
+        "home",
+        "shell",
+    ];
+    assert_eq!(
+        gates,
+        [to_shell.as_slice(), &["credd", "capture", "chain", "method"]].concat(),
+        "{said}"
+    );
+    assert!(said.ends_with("alice may log in here."), "{said}");
+    let uid = e2e::uid("alice");
+    let fingerprint = sh("ssh-keygen -lf /sandbox/keys/alice.pub | cut -d' ' -f2");
+    for evidence in [
+        "read by grade 2",
+        "no group is required",
+        &format!("{uid}, as glibc resolves the name"),
+        "keymaker-users",
+        &fingerprint,
+        "(active)",
+        "user_role, by /etc/keymaker/credd.toml",
+        "user_role: a session of arn:aws:iam::123456789012:role/user-alice until ",
+    ] {
+        assert!(said.contains(evidence), "{evidence} is missing: {said}");
+    }
+    assert_eq!(
+        sh("keymaker why alice --json | jq -c '[.may_log_in, .gets_credentials]'"),
+        "[true,true]"
+    );
+    // Whoever is not root sees as much as anybody may.
+    let said = sh("runuser -u alice -- keymaker why alice");
+    assert!(said.contains("?      sshd") && said.contains("?      chain"), "{said}");
+}
+
+#[test]
+fn the_first_closed_gate_to_a_shell_is_named() {
+    let host = Host::fresh();
+    assert_eq!(closed_gate("alice"), "");
+    assert!(closed_gate("root").starts_with("name: root is a local account"));
+    assert!(closed_gate("Alice").starts_with("name: "));
+    assert!(closed_gate("postgres").starts_with("name: postgres is reserved"));
+    assert!(closed_gate("nosuch").contains("IAM says that there is no such user"));
+
+    iam("create-user --user-name nokeys");
+    host.sync();
+    assert!(closed_gate("nokeys").starts_with("keys: IAM has no active SSH key"));
+
+    // Two names that are one in small letters: a clash.
+    host.add_settings("lowercase_names = true");
+    iam("create-user --user-name ALICE2");
+    iam("create-group --group-name keymaker_alice2");
+    host.reload();
+    let gate = closed_gate("alice2");
+    assert!(
+        gate.starts_with("directory: ") && gate.contains("would be alice2 here too"),
+        "{gate}"
+    );
+
+    describe_role("keymaker_require_iam_group=prod_ssh_users");
+    host.sync();
+    assert!(closed_gate("carol").starts_with("permission: carol is not in the IAM group prod_ssh_users"));
+    assert_eq!(closed_gate("alice"), "");
+
+    sh("sandbox-fault down; touch -d '25 hours ago' /var/lib/keymaker/public/contact");
+    until("the outage is told", Duration::from_secs(10), || {
+        closed_gate("alice").starts_with("freshness: ")
+    });
+}
+
+#[test]
+fn of_two_users_whose_uids_collide_the_later_one_is_told_whose_it_is() {
+    let host = Host::unstarted();
+    // Found by trying: the formula makes 1933750192 of both.
+    host.reseed(
+        r#"{"users": [{"name": "first", "id": "AIDAESTKAAAAAAAAAAAAA"},
+            {"name": "second", "id": "AIDAELCYAAAAAAAAAAAAA", "created": "2025-01-01T00:00:00Z"}]}"#,
+    );
+    host.start();
+    assert_eq!(closed_gate("first"), "");
+    assert_eq!(e2e::uid("first"), 1_933_750_192);
+    let gate = closed_gate("second");
+    assert!(
+        gate.contains("the id 1933750192 belongs to AIDAESTKAAAAAAAAAAAAA"),
+        "{gate}"
+    );
+}
+
+#[test]
+fn the_first_closed_gate_to_credentials_is_named() {
+    let _host = Host::fresh();
+    sh("systemctl restart credd");
+    assert_eq!(closed_credential_gate("alice"), "");
+    // carol may log in, and has no role.
+    assert_eq!(closed_gate("carol"), "");
+    assert!(closed_credential_gate("carol").starts_with("method: no method of the chain applies to carol"));
+    assert!(sh("keymaker why carol").contains("carol gets no AWS credentials here: "));
+    assert_eq!(
+        sh("keymaker why carol --json | jq -c '[.may_log_in, .gets_credentials]'"),
+        "[true,false]"
+    );
+
+    with_credd(r#"user_chains = { alice = [] }"#, || {
+        assert!(
+            closed_credential_gate("alice").starts_with("chain: "),
+            "{}",
+            closed_credential_gate("alice")
+        );
+    });
+    with_credd(r#"user_chains = { carol = ["user_role", "instance_role"] }"#, || {
+        let said = run("keymaker why carol").stdout;
+        assert!(
+            said.contains("open   chain       user_role, then instance_role"),
+            "{said}"
+        );
+        // The instance's role does not trust itself.
+        let gate = closed_credential_gate("carol");
+        assert!(
+            gate.starts_with("method: ") && gate.contains("sts:AssumeRole"),
+            "{gate}"
+        );
+    });
+    sh("sandbox-fault down:AssumeRole");
+    assert!(
+        closed_credential_gate("bob").starts_with("method: not now: "),
+        "{}",
+        closed_credential_gate("bob")
+    );
+    sh("sandbox-fault none; systemctl stop credd-capture");
+    assert!(closed_credential_gate("alice").starts_with("credd: credd-capture.service is inactive"));
+    sh("systemctl start credd-capture; systemctl stop credd.service");
+    assert!(closed_credential_gate("alice").starts_with("chain: credd does not answer"));
+    sh("systemctl stop credd.socket");
+    assert!(closed_credential_gate("alice").starts_with("credd: credd.socket is inactive"));
+    sh("keymaker capture down");
+    let off = sh("keymaker why alice");
+    assert!(off.contains("credd is not turned on"), "{off}");
+    assert_eq!(sh("keymaker why alice --json | jq .gets_credentials"), "null");
+    sh("keymaker capture up");
+    assert_eq!(closed_credential_gate("alice"), "");
+}
