@@ -84,7 +84,7 @@ fn plan() -> Result<Vec<Step>, String> {
             command("userdel", &["keymaker"]).map(|_| ())
         }));
     }
-    steps.extend(ec2userkeyd::steps());
+    steps.extend(ec2userkeyd::steps()?);
     if !accounts.is_empty() {
         // At rest, or it would publish a name with another uid the moment the local account is gone.
         steps.push(match accounts::anybody_seen_here() {
