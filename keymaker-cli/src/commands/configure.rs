@@ -4,6 +4,7 @@
 //! changes nothing; `--dry-run` prints the changes; `--undo` leaves nothing behind.
 
 mod account;
+mod instance_profile;
 mod templates;
 pub(super) mod texts;
 mod wanted;

@@ -1,7 +1,7 @@
 //! `keymaker configure` on a fake AWS that holds its callers to their policies: a host with the role lets users in, a second run changes
 //! nothing, `--undo` leaves nothing behind.
 
-use e2e::{Host, run, sh, ssh};
+use e2e::{Host, iam, run, sh, ssh};
 
 /// As the account's administrator.
 fn configure(options: &str) -> String {
@@ -14,7 +14,8 @@ fn configure(options: &str) -> String {
 fn account(admin: &str) -> String {
     sh(&format!(
         "{admin} aws iam get-role --role-name sandbox-instance --query 'Role.[Description,AssumeRolePolicyDocument]' | jq -S .; \
-         {admin} aws iam list-roles --query 'Roles[].RoleName'; {admin} aws iam list-policies --scope Local --query 'Policies[].Arn'"
+         {admin} aws iam list-roles --query 'Roles[].RoleName'; {admin} aws iam list-policies --scope Local --query 'Policies[].Arn'; \
+         {admin} aws iam list-instance-profiles --query 'InstanceProfiles[].InstanceProfileName'"
     ))
 }
 
@@ -49,6 +50,30 @@ fn a_host_whose_role_was_configured_lets_its_users_in_and_undo_leaves_nothing() 
     configure("--undo");
     assert_eq!(account("sandbox-admin"), before);
     assert_eq!(configure("--undo"), "Nothing to change.");
+}
+
+#[test]
+fn a_role_that_is_made_reaches_instances_by_a_profile_and_lets_users_in() {
+    let host = Host::unstarted();
+    let before = account("sandbox-admin");
+    let line = "sandbox-admin keymaker configure --instance-iam-role web --require-iam-group prod_ssh_users";
+    let planned = sh(&format!("{line} --dry-run"));
+    assert!(planned.contains("create instance profile web"), "{planned}");
+    assert_eq!(account("sandbox-admin"), before, "--dry-run changed something");
+    sh(line);
+    assert_eq!(
+        iam("get-instance-profile --instance-profile-name web --query InstanceProfile.Roles[0].RoleName --output text"),
+        "web"
+    );
+    assert_eq!(sh(line), "Nothing to change.");
+    sh("sandbox-imds set role web");
+    host.start();
+    assert!(sh("keymaker status").contains("with role web"));
+    ssh("alice", "true").ok();
+    ssh("carol", "true").refused();
+    sh(&format!("{line} --undo"));
+    assert_eq!(account("sandbox-admin"), before);
+    assert_eq!(sh(&format!("{line} --undo")), "Nothing to change.");
 }
 
 #[test]

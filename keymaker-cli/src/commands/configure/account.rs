@@ -61,9 +61,10 @@ pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -
     Ok(account.changes)
 }
 
-struct Account<'a> {
-    iam: &'a Client,
-    side: &'a Side,
+/// The account at work.
+pub struct Account<'a> {
+    pub(super) iam: &'a Client,
+    pub(super) side: &'a Side,
     dry_run: bool,
     changes: Vec<Change>,
 }
@@ -75,8 +76,20 @@ struct Present {
     made_by_us: bool,
 }
 
+/// The tag of whatever is made here.
+pub fn mark() -> Result<Tag, AwsError> {
+    let tag = Tag::builder().key(MADE_BY).value("configure").build();
+    tag.map_err(|error| AwsError::NoRuntime(error.to_string()))
+}
+
+/// Whether these are the tags of something that was made here.
+pub fn made_by_us(tags: &[Tag]) -> bool {
+    tags.iter()
+        .any(|tag| tag.key() == MADE_BY && tag.value() == "configure")
+}
+
 /// The error of a call, but for the entity not being there.
-fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, AwsError> {
+pub fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, AwsError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(AwsCallError::NoSuchEntity { .. }) => Ok(None),
@@ -86,7 +99,7 @@ fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, AwsErr
 
 impl Account<'_> {
     /// Notes a change; returns whether it is to be made now.
-    fn change(&mut self, what: String, before: String, after: String) -> bool {
+    pub(super) fn change(&mut self, what: String, before: String, after: String) -> bool {
         self.changes.push(Change { what, before, after });
         !self.dry_run
     }
@@ -105,6 +118,10 @@ impl Account<'_> {
                 }
             }
         };
+        // Whoever made a role by other means has given it to instances by other means.
+        if self.side.for_instances && present.made_by_us {
+            self.make_profile(&name).await?;
+        }
         let own = trust_of(json!({ "AWS": self.side.role.to_string() }));
         let own = self.side.trusts_itself.then_some(own);
         self.change_trust(&name, &present.trust, own).await?;
@@ -139,6 +156,7 @@ impl Account<'_> {
         match present {
             None => Ok(()),
             Some(present) if present.made_by_us => {
+                self.unmake_profile(&name).await?;
                 let now = self.change(
                     format!("delete role {name}"),
                     format!("{:#}", present.trust),
@@ -165,7 +183,7 @@ impl Account<'_> {
         Ok(Some(Present {
             trust: decoded(role.assume_role_policy_document().unwrap_or_default()),
             description: role.description().unwrap_or_default().to_owned(),
-            made_by_us: role.tags().iter().any(|tag| tag.key() == MADE_BY),
+            made_by_us: made_by_us(role.tags()),
         }))
     }
 
@@ -178,8 +196,7 @@ impl Account<'_> {
         if !now {
             return Ok(());
         }
-        let tag = Tag::builder().key(MADE_BY).value("configure").build();
-        let tag = tag.map_err(|error| AwsError::NoRuntime(error.to_string()))?;
+        let tag = mark()?;
         let request = self
             .iam
             .create_role()

@@ -24,10 +24,6 @@ fn description(side: &Side) -> String {
     super::texts::described("", &side.settings)
 }
 
-fn is_instances(side: &Side) -> bool {
-    side.trust.to_string().contains("\"Service\"")
-}
-
 /// The trust in itself names the account: the role is not there yet when its own policy is checked.
 fn trust(side: &Side) -> Value {
     let mut trust = side.trust.clone();
@@ -61,7 +57,7 @@ fn cloudformation(side: &Side) -> Value {
             "ManagedPolicyName": side.policy_name, "PolicyDocument": side.policy, "Roles": [{ "Ref": "KeymakerRole" }],
         } },
     });
-    if let (true, Some(resources)) = (is_instances(side), resources.as_object_mut()) {
+    if let (true, Some(resources)) = (side.for_instances, resources.as_object_mut()) {
         let profile = json!({ "Type": "AWS::IAM::InstanceProfile", "Properties": {
             "InstanceProfileName": role.name(), "Roles": [{ "Ref": "KeymakerRole" }],
         } });
@@ -83,7 +79,7 @@ fn terraform(side: &Side) -> Value {
             "role": "${aws_iam_role.keymaker.name}", "policy_arn": "${aws_iam_policy.keymaker.arn}",
         } },
     });
-    if let (true, Some(resources)) = (is_instances(side), resources.as_object_mut()) {
+    if let (true, Some(resources)) = (side.for_instances, resources.as_object_mut()) {
         let profile = json!({ "keymaker": { "name": role.name(), "role": "${aws_iam_role.keymaker.name}" } });
         resources.insert("aws_iam_instance_profile".to_owned(), profile);
     }

@@ -50,6 +50,8 @@ pub struct Side {
     pub role: RoleArn,
     /// Whom a role made anew trusts.
     pub trust: Value,
+    /// Whether instances have the role, by an instance profile of its name.
+    pub for_instances: bool,
     /// Whether the role must also trust itself.
     pub trusts_itself: bool,
     /// The settings in its description.
@@ -114,6 +116,7 @@ pub fn of(request: &Request) -> Wanted {
         instances: Side {
             role: role.clone(),
             trust: document(vec![trust_of(json!({ "Service": service(role) }))]),
+            for_instances: true,
             trusts_itself: itself.iter().any(|method| request.methods.contains(method)),
             settings,
             policy_name: request.policy_name.clone(),
@@ -122,6 +125,7 @@ pub fn of(request: &Request) -> Wanted {
         users: resolver.map(|resolver| Side {
             role: resolver,
             trust: document(vec![trust_of(json!({ "AWS": role.to_string() }))]),
+            for_instances: false,
             trusts_itself: false,
             settings: Vec::new(),
             policy_name: request.policy_name.clone(),
