@@ -3,8 +3,10 @@
 //! Only this program does so. The daemons take credentials from the metadata service alone and read no environment (keymaker-aws),
 //! and their packages do not contain what this file uses (aws-config).
 
+use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -13,8 +15,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_iam::config::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use clap::Args;
 use keymaker_aws::{Action, AwsCallError, CallerIdentity, OutageCause, Principal};
@@ -50,22 +52,23 @@ where
         .build()
         .map_err(|error| AwsError::NoRuntime(error.to_string()))?;
     let _progress = Progress::begin("asking AWS");
-    runtime.block_on(async { work(config(options).await).await })
+    runtime.block_on(async { work(config(options).await?).await })
 }
 
 /// The way to AWS.
-pub async fn config(options: &AwsOptions) -> SdkConfig {
-    let config = load(options, None).await;
-    match config.region() {
+pub async fn config(options: &AwsOptions) -> Result<SdkConfig, AwsError> {
+    let trust = trust_store(std::env::var_os("AWS_CA_BUNDLE"))?;
+    let config = load(options, &trust, None).await;
+    Ok(match config.region() {
         Some(_) => config,
         // Once more, so that profiles that assume a role have a region for that, too.
-        None => load(options, Some(ANY_REGION)).await,
-    }
+        None => load(options, &trust, Some(ANY_REGION)).await,
+    })
 }
 
-async fn load(options: &AwsOptions, region: Option<&str>) -> SdkConfig {
+async fn load(options: &AwsOptions, trust: &TrustStore, region: Option<&str>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
+        .http_client(http_client(trust.clone()))
         .timeout_config(
             TimeoutConfig::builder()
                 .operation_attempt_timeout(Duration::from_secs(10))
@@ -83,16 +86,16 @@ async fn load(options: &AwsOptions, region: Option<&str>) -> SdkConfig {
     }
     let config = loader.load().await;
     match &options.profile {
-        Some(profile) => with_profile_alone(config, profile),
+        Some(profile) => with_profile_alone(config, profile, trust),
         None => config,
     }
 }
 
 /// A profile that was asked for is taken or is an error; the chain would go on to whatever credentials come next.
-fn with_profile_alone(config: SdkConfig, profile: &str) -> SdkConfig {
+fn with_profile_alone(config: SdkConfig, profile: &str, trust: &TrustStore) -> SdkConfig {
     let provider = ProviderConfig::default()
         .with_region(config.region().cloned())
-        .with_http_client(http_client());
+        .with_http_client(http_client(trust.clone()));
     let credentials = ProfileFileCredentialsProvider::builder()
         .configure(&provider)
         .profile_name(profile)
@@ -101,11 +104,30 @@ fn with_profile_alone(config: SdkConfig, profile: &str) -> SdkConfig {
     config.into_builder().credentials_provider(credentials).build()
 }
 
+/// The system's certificate authorities, or those of the file that AWS_CA_BUNDLE names and no others, as for the AWS CLI.
+fn trust_store(bundle: Option<OsString>) -> Result<TrustStore, AwsError> {
+    let Some(path) = bundle.filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return Ok(TrustStore::default());
+    };
+    let pem = std::fs::read(&path).map_err(|error| AwsError::CaBundle(path.clone(), error.to_string()))?;
+    if !pem.windows(PEM.len()).any(|window| window == PEM) {
+        return Err(AwsError::CaBundle(path, "there is no certificate in it".to_owned()));
+    }
+    Ok(TrustStore::empty().with_pem_certificate(pem))
+}
+
+const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// The proxy is the environment's (https_proxy, no_proxy), as for the AWS CLI.
-fn http_client() -> aws_sdk_iam::config::SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, _| {
+fn http_client(trust: TrustStore) -> aws_sdk_iam::config::SharedHttpClient {
+    let tls = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .unwrap_or_default();
+    Builder::new().build_with_connector_fn(move |settings, _| {
         Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls.clone())
             .proxy_config(ProxyConfig::from_env())
             .sleep_impl(TokioSleep::new())
             .connector_settings(settings.cloned().unwrap_or_default())
@@ -170,6 +192,8 @@ pub enum AwsError {
     DuplicateKey(String),
     /// IAM does not take the key
     KeyNotTaken(String),
+    /// AWS_CA_BUNDLE names no file of certificates
+    CaBundle(PathBuf, String),
 }
 
 impl From<AwsCallError> for AwsError {
@@ -207,6 +231,11 @@ impl fmt::Display for AwsError {
                     "IAM has this key of {user} already: 'keymaker list-keys --user {user}' shows it"
                 )
             }
+            Self::CaBundle(path, why) => write!(
+                f,
+                "AWS_CA_BUNDLE={}: {why}; name a PEM file of certificate authorities, or unset it",
+                path.display()
+            ),
             Self::KeyNotTaken(why) => write!(
                 f,
                 "IAM does not take this key ({why}): it takes RSA of 2048 to 16384 bits; make one: ssh-keygen -t rsa -b 4096"
@@ -244,5 +273,19 @@ fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             }
             other => write!(f, "{action}: {other}"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_a_certificate_is_an_error_that_names_it_and_none_is_the_systems() {
+        assert!(trust_store(None).is_ok() && trust_store(Some("".into())).is_ok());
+        for path in ["/nonexistent", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")] {
+            let error = trust_store(Some(path.into())).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(path) && error.contains("AWS_CA_BUNDLE"), "{error}");
+        }
     }
 }

@@ -98,7 +98,7 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
                     profile: Some(profile.clone()),
                     ..aws.clone()
                 };
-                Some(aws::config(&options).await)
+                Some(aws::config(&options).await?)
             }
             None => None,
         };
