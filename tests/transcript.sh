@@ -1,0 +1,116 @@
+#!/bin/bash
+# Every command of `keymaker` with its ordinary output, and again as JSON through jq, in one transcript; each exit status is checked, and a
+# command that is left out is a failure. Runs as root in a sandbox: ./sandbox -- /sandbox/project/tests/transcript.sh
+set -u
+failed=0 ran=""
+tmp=$(mktemp -d); cd "$tmp"
+admin="sandbox-admin keymaker"
+
+wrong() { failed=$((failed + 1)); echo "!!! $*"; }
+
+# shown STATUS COMMAND: a line of shell, as somebody would type it.
+shown() {
+  local expected=$1 status; shift
+  printf '\n$ %s\n' "$*"
+  bash -c "$*" 2>&1; status=$?
+  [ $status = 0 ] || echo "(exit $status)"
+  [ $status = "$expected" ] || wrong "exit $status, not $expected"
+  ran+=" $*"
+}
+
+# both STATUS COMMAND: the same, and with --json.
+both() {
+  local expected=$1 out status; shift
+  shown "$expected" "$@"
+  printf '\n$ %s --json | jq -c .\n' "$*"
+  out=$(bash -c "$* --json" 2>&1); status=$?
+  [ $status = "$expected" ] || wrong "exit $status, not $expected"
+  jq -c . <<< "$out" | cut -c1-2000 || wrong "jq cannot read that"
+  jq -e . <<< "$out" > /dev/null || wrong "jq cannot read that: $out"
+}
+
+ready() { timeout 30 sh -c 'until [ -e /var/lib/keymaker/public/contact ]; do sleep 0.1; done'; }
+key() { sandbox-admin keymaker list-keys --user carol --json | jq -r '.keys[-1].id'; }
+
+ready
+echo "# For users, on any computer (here with an administrator's credentials)"
+ssh-keygen -q -t rsa -b 2048 -N '' -f mine; ssh-keygen -q -t rsa -b 2048 -N '' -f second; ssh-keygen -q -t ed25519 -N '' -f ed
+shown 0 keymaker --version
+shown 0 "$admin upload-key --identity mine --user carol"
+shown 0 "$admin upload_key -i second.pub --user carol --json | jq -c ."
+both 0 "$admin list-keys --user carol"
+for command in disable-key enable-key; do both 0 "$admin $command $(key) --user carol"; done
+shown 0 "$admin delete-key $(key) --user carol"
+shown 0 "$admin delete-key $(key) --user carol --json | jq -c ."
+
+echo; echo "# What may go wrong, and the remedy"
+both 1 "$admin list-keys --user nosuch"
+both 1 "keymaker upload-key -i mine --user bob"
+both 1 "AWS_EC2_METADATA_DISABLED=true keymaker list-keys"
+both 1 "$admin upload-key -i ed --user carol"
+for n in 1 2 3 4; do ssh-keygen -q -t rsa -b 2048 -N '' -f more$n; $admin upload-key -i more$n --user carol > /dev/null; done
+both 1 "$admin upload-key -i mine --user carol"
+both 1 "keymaker list-keys"
+both 1 "AWS_CA_BUNDLE=/nonexistent $admin list-keys --user carol"
+shown 2 "keymaker delete-key alice"
+
+echo; echo "# For administrators of an account"
+both 0 "$admin configure --instance-iam-role web --require-iam-group prod_ssh_users --dry-run"
+shown 0 "$admin configure --instance-iam-role web --require-iam-group prod_ssh_users | tail -n 3"
+both 0 "$admin configure --instance-iam-role web --require-iam-group prod_ssh_users"
+shown 0 "$admin configure --instance-iam-role web --undo | tail -n 3"
+both 0 "$admin configure --instance-iam-role web --undo"
+shown 0 "$admin configure --instance-iam-role web --print terraform | jq -c 'keys'"
+shown 0 "$admin configure --instance-iam-role web --print cloudformation | jq -c '.Resources | keys'"
+both 0 "keymaker configure --guard-policy --allow 'arn:aws:iam::*:role/admin'"
+for user in alice bob; do
+  sandbox-admin aws iam delete-role-policy --role-name user-$user --policy-name own-keys; sandbox-admin aws iam delete-role --role-name user-$user
+done
+both 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice --user bob --dry-run"
+shown 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice --user bob"
+both 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice"
+
+echo; echo "# For a host"
+both 0 "keymaker status"
+both 0 "keymaker sync"
+both 0 "keymaker invalidate alice"
+both 0 "keymaker invalidate"
+both 0 "keymaker get-uid alice"
+both 0 "keymaker get-groups alice"
+both 0 "keymaker get-authorized-keys alice"
+both 0 "keymaker who-was $(id -u alice)"
+both 0 "keymaker why alice"
+both 0 "keymaker why carol"
+both 1 "keymaker why root"
+both 1 "keymaker why nosuch"
+both 0 "keymaker doctor"
+chmod 666 /etc/keymaker/keymakerd.toml
+both 1 "keymaker doctor"
+chmod 644 /etc/keymaker/keymakerd.toml
+both 0 "keymaker capture status"
+both 0 "keymaker capture plan"
+both 0 "keymaker capture down"
+both 1 "keymaker capture status"
+both 0 "keymaker capture up"
+sandbox-admin aws iam update-role --role-name sandbox-instance --description keymaker_require_iam_group=prod_ssh_users; keymaker sync > /dev/null
+both 1 "keymaker why carol"
+sandbox-admin aws iam update-role --role-name sandbox-instance --description ''; keymaker sync > /dev/null
+both 0 "keymaker accept-settings"
+both 1 "keymaker release alice"
+sandbox-admin aws iam create-user --user-name dave > /dev/null; keymaker sync > /dev/null
+sandbox-admin aws iam delete-user --user-name dave; sandbox-admin aws iam create-user --user-name dave > /dev/null; keymaker sync > /dev/null
+both 1 "keymaker why dave"
+shown 0 "keymaker release dave"
+both 0 "keymaker install"
+both 1 "keymaker uninstall"
+both 0 "keymaker migrate --dry-run"
+both 0 "keymaker migrate"
+both 1 "runuser -u alice -- keymaker sync"
+both 0 "keymaker reset"
+
+# Whatever the help names was shown.
+for command in $(keymaker --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' | grep -vx help); do
+  [[ $ran =~ (keymaker|$admin)\ $command ]] || wrong "$command is not in this transcript"
+done
+printf '\n%s failed\n' $failed
+exit $((failed > 0))
