@@ -11,9 +11,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use keymaker_aws::ArnError;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Account;
+use crate::credentials::IdResolver;
 use crate::imds::caller::METADATA_ADDRESSES;
 use crate::imds::rules::Rule;
 pub use error::ConfigError;
@@ -51,6 +53,10 @@ pub struct Config {
     pub role_path: String,
     /// The IAM user of `create_user_role` and `restricted_instance_role`.
     pub iam_name_pattern: String,
+    /// The account that users live in, where it is another one.
+    pub id_resolver_account: Option<String>,
+    /// The role of that account through which they are read.
+    pub id_resolver_iam_role: Option<String>,
     /// Whether policies that are too large are made smaller.
     pub compress_user_policy: bool,
     /// What `instance_role` denies.
@@ -98,6 +104,8 @@ impl Default for Config {
             role_name_pattern: "user-{username}".into(),
             role_path: "/".into(),
             iam_name_pattern: "{username}".into(),
+            id_resolver_account: None,
+            id_resolver_iam_role: None,
             compress_user_policy: false,
             deny_actions: DENIED_ACTIONS.map(str::to_owned).into(),
             shared_role: None,
@@ -171,6 +179,17 @@ impl Config {
             .as_ref()
             .is_some_and(|user| self.user_chains.contains_key(user));
         by_user || self.uid_chains.keys().any(|range| range.contains(uid))
+    }
+
+    /// Where users are read, if the file says so.
+    pub fn id_resolver(&self) -> Result<Option<IdResolver>, ArnError> {
+        match (&self.id_resolver_account, &self.id_resolver_iam_role) {
+            (None, None) => Ok(None),
+            (account, role) => {
+                let [account, role] = [account, role].map(|value| value.as_deref().unwrap_or_default());
+                IdResolver::new(account, role).map(Some)
+            }
+        }
     }
 
     /// The methods of all chains; one may come more than once.
@@ -259,6 +278,11 @@ impl Config {
             ))
         } else if let Some(problem) = self.pattern_problem() {
             Some(problem)
+        } else if self.id_resolver().is_err() {
+            Some((
+                "id_resolver_account",
+                "write twelve digits in quotes, together with id_resolver_iam_role, a role of that account".into(),
+            ))
         } else if url(&self.iam_endpoint) {
             Some(("iam_endpoint", not_url()))
         } else if url(&self.sts_endpoint) {

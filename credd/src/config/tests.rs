@@ -58,6 +58,14 @@ fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
             "role_name_pattern = \"everybody\"",
             &["role_name_pattern", "{username}"],
         ),
+        (
+            "id_resolver_account = \"210987654321\"",
+            &["id_resolver_account", "id_resolver_iam_role"],
+        ),
+        (
+            "id_resolver_iam_role = \"R\"",
+            &["id_resolver_account", "twelve digits"],
+        ),
         ("deny_actions = [\"all\"]", &["deny_actions", "iam:*"]),
         (
             "metadata_endpoint = \"http://imds.example/\"",
@@ -120,6 +128,7 @@ fn only_settings_that_shape_no_answer_leave_what_was_issued_in_force() {
         "role_path = \"/p/\"",
         "iam_name_pattern = \"x-{username}\"",
         "compress_user_policy = true",
+        "id_resolver_account = \"210987654321\"\nid_resolver_iam_role = \"R\"",
         "deny_actions = []",
         "shared_role = \"arn:aws:iam::123456789012:role/everybody\"",
         "session_tags = true",

@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use keymaker_aws::{AwsClients, CallerIdentity, Patience, Principal, RoleArn, Route};
+use keymaker_aws::{AccountId, AwsClients, CallerIdentity, Patience, Principal, RoleArn, Route};
 
 use super::iam;
+use super::id_resolver::IdResolver;
 use super::refusal::Refusal;
 use crate::clock::Clock;
 
@@ -18,7 +19,17 @@ pub struct Aws {
     patience: Patience,
     clients: RefCell<Option<AwsClients>>,
     identity: RefCell<Option<(CallerIdentity, Duration)>>,
-    own_role: RefCell<Option<(RoleArn, Duration)>>,
+    own_role: RefCell<Option<(OwnRole, Duration)>>,
+    id_resolver: Option<IdResolver>,
+    /// The clients of the id resolver, by its role.
+    elsewhere: RefCell<Option<(RoleArn, AwsClients)>>,
+}
+
+/// The instance's own role.
+#[derive(Clone)]
+struct OwnRole {
+    arn: RoleArn,
+    description: String,
 }
 
 impl Aws {
@@ -31,7 +42,14 @@ impl Aws {
             clients: RefCell::default(),
             identity: RefCell::default(),
             own_role: RefCell::default(),
+            id_resolver: None,
+            elsewhere: RefCell::default(),
         }
+    }
+
+    /// The role that credd.toml names for users of another account.
+    pub fn resolving(self, id_resolver: Option<IdResolver>) -> Self {
+        Self { id_resolver, ..self }
     }
 
     /// With clients that are there already.
@@ -66,6 +84,10 @@ impl Aws {
 
     /// The ARN of the instance's role with its path, which only iam:GetRole knows.
     pub async fn own_role(&self) -> Result<RoleArn, Refusal> {
+        Ok(self.described_role().await?.arn)
+    }
+
+    async fn described_role(&self) -> Result<OwnRole, Refusal> {
         if let Some(known) = self.known(&self.own_role) {
             return Ok(known);
         }
@@ -73,14 +95,56 @@ impl Aws {
         let Principal::AssumedRole { role_name, .. } = &identity.principal else {
             return Err(Refusal::denied("this host calls AWS by no role"));
         };
-        let role = iam::role(&self.iam().await?, role_name).await?.arn;
-        if role.account() != &identity.account || role.name() != role_name {
+        let role = iam::role(&self.iam().await?, role_name).await?;
+        if role.arn.account() != &identity.account || role.arn.name() != role_name {
             return Err(Refusal::transient(format!(
-                "iam:GetRole answered about {role}, not {role_name}"
+                "iam:GetRole answered about {}, not {role_name}",
+                role.arn
             )));
         }
-        self.keep(&self.own_role, &role);
-        Ok(role)
+        let own = OwnRole {
+            arn: role.arn,
+            description: role.description,
+        };
+        self.keep(&self.own_role, &own);
+        Ok(own)
+    }
+
+    /// IAM of the account in which the users live: `account` where the directory says so, else the one that credd.toml names,
+    /// else the instance's.
+    pub async fn iam_of_users(&self, account: Option<&str>) -> Result<(aws_sdk_iam::Client, AccountId), Refusal> {
+        let identity = self.identity().await?;
+        let set = self.id_resolver.as_ref().map(|resolver| resolver.account().clone());
+        let account = match account {
+            Some(account) => account.parse()?,
+            None => set.unwrap_or_else(|| identity.account.clone()),
+        };
+        if account == identity.account {
+            return Ok((self.iam().await?, account));
+        }
+        let named = match &self.id_resolver {
+            Some(resolver) => Some(resolver.clone()),
+            None => IdResolver::of_description(&self.described_role().await?.description),
+        };
+        // The directory has the last word on the account: a role's description alone opens no other.
+        let resolver = named.filter(|resolver| *resolver.account() == account).ok_or_else(|| {
+            Refusal::denied(format!(
+                "users live in account {account}, and no role of it is known; set id_resolver_account and id_resolver_iam_role"
+            ))
+        })?;
+        let clients = self.assuming(resolver.role_arn(&identity.partition)?).await?;
+        Ok((clients.iam(self.patience), account))
+    }
+
+    async fn assuming(&self, role: RoleArn) -> Result<AwsClients, Refusal> {
+        if let Some((known, clients)) = &*self.elsewhere.borrow()
+            && *known == role
+        {
+            return Ok(clients.clone());
+        }
+        let clients = self.clients().await?.assuming(role.clone(), &self.instance_id().await?);
+        self.elsewhere.replace(Some((role, clients.clone())));
+        Ok(clients)
     }
 
     /// The name of this instance's own session: on EC2 the instance id.

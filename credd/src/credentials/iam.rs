@@ -10,6 +10,8 @@ use keymaker_aws::{Action, AwsCallError, RoleArn};
 pub struct Role {
     /// Its ARN, with the path.
     pub arn: RoleArn,
+    /// What an administrator wrote about it.
+    pub description: String,
     /// Who may assume it: a document as IAM encodes it.
     pub trust: String,
     /// The ARN of its permissions boundary.
@@ -32,6 +34,7 @@ fn read_role(answer: GetRoleOutput, name: &str) -> Result<Role, String> {
     }
     Ok(Role {
         arn,
+        description: role.description.unwrap_or_default(),
         trust: role.assume_role_policy_document.unwrap_or_default(),
         permissions_boundary: role
             .permissions_boundary

@@ -1,9 +1,10 @@
 //! The IAM user behind a caller, as IAM shows it now. The methods that go by a user's policies or boundary ask here first.
 
-use keymaker_aws::AwsCallError;
+use aws_sdk_iam::Client;
+use keymaker_aws::{AccountId, AwsCallError};
 
 use super::chain::Chain;
-use super::iam;
+use super::iam::user;
 use super::question::Question;
 use super::refusal::Refusal;
 
@@ -13,6 +14,10 @@ pub struct IamUser {
     pub name: String,
     /// The ARN of the permissions boundary.
     pub permissions_boundary: Option<String>,
+    /// The account that the user lives in.
+    pub account: AccountId,
+    /// IAM of that account.
+    pub iam: Client,
 }
 
 impl Chain {
@@ -20,20 +25,23 @@ impl Chain {
     /// made again since, they are refused, and no wider method of the chain is theirs (P2, P18).
     pub(super) async fn iam_user(&self, question: &Question) -> Result<IamUser, Refusal> {
         let name = question.iam_user_name(&self.settings.iam_name_pattern)?;
-        let client = self.aws.iam().await?;
-        match (iam::user(&client, &name).await, &question.person.iam) {
+        let known_account = question.person.iam.as_ref().map(|known| known.account.as_str());
+        let (iam, account) = self.aws.iam_of_users(known_account).await?;
+        match (user(&iam, &name).await, &question.person.iam) {
             (Err(AwsCallError::NoSuchEntity { .. }), None) => Err(Refusal::NotApplicable),
             (Err(AwsCallError::NoSuchEntity { .. }), Some(_)) => {
                 Err(Refusal::denied(format!("IAM no longer has the user {name}")))
             }
             (Err(error), _) => Err(error.into()),
-            (Ok(user), Some(known)) if user.user_id != known.user_id => Err(Refusal::denied(format!(
+            (Ok(found), Some(known)) if found.user_id != known.user_id => Err(Refusal::denied(format!(
                 "the IAM user {name} is {}, and the directory's is {}",
-                user.user_id, known.user_id
+                found.user_id, known.user_id
             ))),
-            (Ok(user), _) => Ok(IamUser {
+            (Ok(found), _) => Ok(IamUser {
                 name,
-                permissions_boundary: user.permissions_boundary,
+                permissions_boundary: found.permissions_boundary,
+                account,
+                iam,
             }),
         }
     }

@@ -13,7 +13,7 @@
 //! | `chain.rs` | which method answers? |
 //! | `user_role.rs`, `create_user_role.rs`, `restricted_instance_role.rs`, `instance_role.rs`, `shared_role.rs` | the methods |
 //! | `session.rs` | what is the session called, and which tags has it? |
-//! | `aws.rs`, `sts.rs`, `iam.rs`, `iam_user.rs`, `user_policies.rs` | what does AWS say? |
+//! | `aws.rs`, `id_resolver.rs`, `sts.rs`, `iam.rs`, `iam_user.rs`, `user_policies.rs` | what does AWS say? |
 //! | `refusal.rs` | what does an error mean? |
 //! | `metrics.rs`, `status_socket.rs` | how is it going? |
 
@@ -25,6 +25,7 @@ pub mod directory_accounts;
 mod entry;
 mod iam;
 mod iam_user;
+mod id_resolver;
 mod instance_role;
 mod issuer;
 pub mod metrics;
@@ -43,6 +44,7 @@ mod user_role;
 pub use aws::Aws;
 pub use cache::{Cache, Issuance, Issue};
 pub use chain::{Chain, MethodSettings};
+pub use id_resolver::IdResolver;
 pub use issuer::{Chains, Issuer};
 pub use question::{IamIdentity, Names, Person, Question};
 pub use refusal::Refusal;

@@ -174,6 +174,7 @@ impl People {
         Person {
             account: self.accounts.account_of(directory, user),
             iam: Some(IamIdentity {
+                account: directory.header().account.to_owned(),
                 user_id: user.iam_user_id.to_owned(),
                 user_name: user.iam_user_name.to_owned(),
             }),

@@ -30,6 +30,8 @@ pub struct Person {
 /// An IAM user, as the directory knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IamIdentity {
+    /// The account that the user lives in: the instance's, or another one.
+    pub account: String,
     /// `AIDA…`.
     pub user_id: String,
     /// The IAM user name.

@@ -12,10 +12,9 @@ use crate::policy::{self, Compression};
 impl Chain {
     pub(super) async fn restricted_instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {
         let user = self.iam_user(question).await?;
-        let client = self.aws.iam().await?;
         let role = self.aws.own_role().await?;
-        let user =
-            user_policies::of_user(&client, &user.name, role.account().clone(), user.permissions_boundary).await?;
+        let client = self.aws.iam().await?;
+        let user = user_policies::of_user(&user.iam, &user.name, user.account, user.permissions_boundary).await?;
         let of_role = match self.settings.compress_user_policy {
             true => Some(user_policies::of_role(&client, role.name()).await?),
             false => None,

@@ -263,6 +263,7 @@ async fn what_was_issued_for_one_question_is_never_the_answer_to_another() {
     let with_iam = |id: &str, name: &str| {
         let mut question = alice();
         question.person.iam = Some(IamIdentity {
+            account: "123456789012".into(),
             user_id: id.into(),
             user_name: name.into(),
         });

@@ -3,244 +3,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use aws_sdk_iam::config::Credentials;
-use keymaker_aws::{AwsClients, AwsSettings, Patience, Route};
+use keymaker_aws::Patience;
 
+use super::world::{Case, FAULTS, Fault, RESOLVER, State, World};
 use super::{local, question};
 use crate::clock::HostClock;
 use crate::config::{Config, Method};
-use crate::credentials::{Aws, Chain, IamIdentity, Issuance, Issue, MethodSettings, Question, Refusal};
-use canned::{Canned, Reply};
-
-#[allow(dead_code, reason = "the other crate's tests use the rest")]
-#[path = "../../../../keymaker-aws/src/canned.rs"]
-mod canned;
-
-/// One wrong answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// An error document.
-    Error(u16, &'static str),
-    /// Something that is not AWS's.
-    Foreign,
-    /// The right kind of document with nothing in it.
-    Hollow,
-    /// A listing that says it is complete, and lacks the list.
-    Listless,
-    /// A document that breaks off.
-    Short,
-    /// No answer.
-    Hang,
-}
-
-const FAULTS: [Fault; 17] = [
-    Fault::Error(403, "AccessDenied"),
-    Fault::Error(404, "NoSuchEntity"),
-    Fault::Error(400, "Throttling"),
-    Fault::Error(429, "TooManyRequestsException"),
-    Fault::Error(500, "ServiceFailure"),
-    Fault::Error(503, "ServiceUnavailable"),
-    Fault::Error(403, "ExpiredToken"),
-    Fault::Error(403, "InvalidClientTokenId"),
-    Fault::Error(403, "SignatureDoesNotMatch"),
-    Fault::Error(400, "ValidationError"),
-    Fault::Error(400, "MalformedPolicyDocument"),
-    Fault::Error(400, "PackedPolicyTooLarge"),
-    Fault::Foreign,
-    Fault::Hollow,
-    Fault::Listless,
-    Fault::Short,
-    Fault::Hang,
-];
-
-/// AWS, with one step that goes wrong.
-struct World {
-    aws: AwsClients,
-    route: Route,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    fault: Option<(String, Fault)>,
-    /// AssumeRole on the user's role is AccessDenied, as it is for a missing role.
-    untrusting: bool,
-    steps: Vec<String>,
-    sessions: Vec<String>,
-}
-
-impl World {
-    async fn new() -> Self {
-        let state = Arc::<Mutex<State>>::default();
-        let answering = Arc::clone(&state);
-        let server = Canned::serve(move |request| answering.lock().unwrap().answer(request)).await;
-        let settings = AwsSettings {
-            iam_endpoint: Some(server.url.clone()),
-            sts_endpoint: Some(server.url.clone()),
-            ..AwsSettings::default()
-        };
-        let route = Route::new(&settings).unwrap();
-        let credentials = Credentials::new("AKIAX", "s", None, None, "test");
-        let aws = route.with_credentials("eu-central-1".into(), credentials);
-        Self { aws, route, state }
-    }
-
-    /// A chain that has learnt nothing yet, asked by alice: this method, then the wide one.
-    async fn ask(&self, case: Case, fault: Option<(String, Fault)>) -> Result<Issuance, Refusal> {
-        *self.state.lock().unwrap() = State {
-            fault,
-            untrusting: case.untrusting,
-            ..State::default()
-        };
-        let patience = Patience {
-            attempt: Duration::from_millis(250),
-            total: Duration::from_millis(250),
-            attempts: 1,
-            backoff: Duration::ZERO,
-        };
-        let config = Config {
-            shared_role: Some("arn:aws:iam::123456789012:role/everybody".into()),
-            compress_user_policy: case.compress,
-            ..Config::default()
-        };
-        let mut alice = local("alice");
-        alice.iam = case.of_directory.then(|| IamIdentity {
-            user_id: "AIDA".into(),
-            user_name: "alice".into(),
-        });
-        let clock = Rc::new(HostClock);
-        let aws = Aws::with_clients(self.route.clone(), self.aws.clone(), patience, clock.clone());
-        let chain = Chain::new(MethodSettings::new(&config).unwrap(), aws, clock);
-        chain
-            .issue(&Question {
-                chain: vec![case.method, Method::InstanceRole],
-                ..question(1000, alice)
-            })
-            .await
-    }
-
-    fn steps(&self) -> Vec<String> {
-        let mut steps = self.state.lock().unwrap().steps.clone();
-        steps.sort();
-        steps.dedup();
-        steps
-    }
-}
-
-impl State {
-    fn answer(&mut self, request: &str) -> Reply {
-        let body = request.rsplit("\r\n\r\n").next().unwrap_or_default();
-        let field = |name: &str| {
-            let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
-            pairs
-                .clone()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.to_owned())
-        };
-        let action = field("Action").unwrap();
-        let of = ["RoleName", "UserName", "GroupName", "RoleArn", "PolicyArn"]
-            .iter()
-            .find_map(|name| field(name));
-        let step = format!(
-            "{action} {} {}",
-            of.clone().unwrap_or_default(),
-            field("PolicyName").unwrap_or_default()
-        );
-        self.steps.push(step.clone());
-        if action == "AssumeRole" {
-            self.sessions.push(body.to_owned());
-        }
-        let good = self.good(&action, &of.unwrap_or_default());
-        match &self.fault {
-            Some((at, fault)) if *at == step => broken(*fault, &action, good),
-            _ => good,
-        }
-    }
-
-    fn good(&self, action: &str, of: &str) -> Reply {
-        let result = match action {
-            "GetCallerIdentity" => "<Arn>arn:aws:sts::123456789012:assumed-role/own/i-0abc</Arn>".to_owned(),
-            "AssumeRole" if self.untrusting && of.ends_with("user-alice") => return error(403, "AccessDenied"),
-            "AssumeRole" => "<Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
-                 <SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
-                .to_owned(),
-            "GetRole" => role(of),
-            "GetUser" => "<User><Path>/</Path><UserName>alice</UserName><UserId>AIDA</UserId>\
-                 <Arn>arn:aws:iam::123456789012:user/alice</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate></User>"
-                .to_owned(),
-            "ListGroupsForUser" => listing(
-                "Groups",
-                "<Path>/</Path><GroupName>devs</GroupName><GroupId>AGPA</GroupId>\
-                 <Arn>arn:aws:iam::123456789012:group/devs</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate>",
-            ),
-            "ListUserPolicies" | "ListGroupPolicies" | "ListRolePolicies" => listing("PolicyNames", "inline"),
-            "ListAttachedUserPolicies" | "ListAttachedGroupPolicies" | "ListAttachedRolePolicies" => listing(
-                "AttachedPolicies",
-                &format!(
-                    "<PolicyName>m</PolicyName><PolicyArn>arn:aws:iam::123456789012:policy/of-{}</PolicyArn>",
-                    &action[12..16]
-                ),
-            ),
-            "GetUserPolicy" | "GetGroupPolicy" | "GetRolePolicy" => format!(
-                "<UserName>x</UserName><GroupName>x</GroupName><RoleName>x</RoleName><PolicyName>inline</PolicyName>\
-                 <PolicyDocument>{DOCUMENT}</PolicyDocument>"
-            ),
-            "GetPolicy" => "<Policy><DefaultVersionId>v3</DefaultVersionId></Policy>".to_owned(),
-            "GetPolicyVersion" => format!("<PolicyVersion><Document>{DOCUMENT}</Document></PolicyVersion>"),
-            other => panic!("{other} is not expected"),
-        };
-        Reply::Answer(200, document(action, &result))
-    }
-}
-
-const DOCUMENT: &str = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22s3%3AGet%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
-const TRUST: &str = "%7B%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22AWS%22%3A%22arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fp%2Fown%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%7D";
-
-fn role(name: &str) -> String {
-    let path = if name == "own" { "/p/" } else { "/" };
-    format!(
-        "<Role><Path>{path}</Path><RoleName>{name}</RoleName><RoleId>AROA</RoleId>\
-         <Arn>arn:aws:iam::123456789012:role{path}{name}</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate>\
-         <AssumeRolePolicyDocument>{TRUST}</AssumeRolePolicyDocument></Role>"
-    )
-}
-
-fn listing(field: &str, member: &str) -> String {
-    format!("<IsTruncated>false</IsTruncated><{field}><member>{member}</member></{field}>")
-}
-
-fn document(action: &str, result: &str) -> String {
-    format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>")
-}
-
-fn error(status: u16, code: &str) -> Reply {
-    let text = format!("<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>");
-    Reply::Answer(status, text)
-}
-
-fn broken(fault: Fault, action: &str, good: Reply) -> Reply {
-    match (fault, good) {
-        (Fault::Error(status, code), _) => error(status, code),
-        (Fault::Foreign, _) => Reply::Answer(200, "<html>Please log in</html>".to_owned()),
-        (Fault::Hollow, _) => Reply::Answer(200, document(action, "")),
-        (Fault::Listless, _) => Reply::Answer(200, document(action, "<IsTruncated>false</IsTruncated>")),
-        (Fault::Short, Reply::Answer(status, text)) => Reply::Answer(status, text[..text.len() / 2].to_owned()),
-        (Fault::Short | Fault::Hang, _) => Reply::Hang,
-    }
-}
-
-/// One method in one state of the world.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    method: Method,
-    untrusting: bool,
-    compress: bool,
-    /// The directory derived alice's uid from her IAM user.
-    of_directory: bool,
-}
+use crate::credentials::{Aws, Chain, Issue, MethodSettings, Question, Refusal};
 
 /// The only answers that may lead on to the next method: IAM says that what the method is about does not exist.
 fn leads_on(case: Case, step: &str, fault: Fault) -> bool {
@@ -259,6 +29,8 @@ fn cases() -> Vec<Case> {
         untrusting: false,
         compress: false,
         of_directory: false,
+        description: "",
+        elsewhere: false,
     };
     [
         case(Method::UserRole),
@@ -277,6 +49,12 @@ fn cases() -> Vec<Case> {
     ]
     .into_iter()
     .flat_map(|case| [false, true].map(|of_directory| Case { of_directory, ..case }))
+    .chain([Case {
+        of_directory: true,
+        description: RESOLVER,
+        elsewhere: true,
+        ..case(Method::RestrictedInstanceRole)
+    }])
     .collect()
 }
 
@@ -378,4 +156,57 @@ async fn what_every_question_needs_is_asked_before_the_first_one() {
             "{method}"
         );
     }
+}
+
+// P18
+#[tokio::test]
+async fn users_of_another_account_are_read_there_by_the_role_that_both_the_directory_and_the_host_name() {
+    let world = World::new().await;
+    let elsewhere = Case {
+        method: Method::RestrictedInstanceRole,
+        untrusting: false,
+        compress: true,
+        of_directory: true,
+        description: RESOLVER,
+        elsewhere: true,
+    };
+    let issued = world.ask(elsewhere, None).await.map(|it| it.method);
+    assert_eq!(issued, Ok(Method::RestrictedInstanceRole));
+    {
+        let state = world.state.lock().unwrap();
+        for (step, asker) in &state.askers {
+            let action = step.split(' ').next().unwrap();
+            let of_the_host = action.contains("Role") || action == "GetCallerIdentity";
+            let managed = step.contains("policy%2Fof-");
+            let expected = if of_the_host { "AKIAX" } else { "ASIARESOLVER" };
+            assert!(asker == expected || managed, "{step}: {asker}");
+        }
+        // The user's own managed policies exist in the other account only, so they are spelled out.
+        let session = state.sessions.last().unwrap();
+        assert!(
+            session.contains("role%2Fp%2Fown") && session.contains("&Policy="),
+            "{session}"
+        );
+    }
+    for description in [
+        "",
+        "keymaker_id_resolver_account=999999999999 keymaker_id_resolver_iam_role=p/Resolver",
+        "keymaker_id_resolver_account=210987654321",
+    ] {
+        let case = Case {
+            description,
+            ..elsewhere
+        };
+        let answer = world.ask(case, None).await.map(|it| it.method);
+        assert!(matches!(answer, Err(Refusal::Denied(_))), "{description}: {answer:?}");
+        assert!(world.state.lock().unwrap().sessions.is_empty(), "{description}");
+    }
+    // Nor does a description open another account where the directory's users live in this one.
+    let here = Case {
+        elsewhere: false,
+        ..elsewhere
+    };
+    assert!(world.ask(here, None).await.is_ok());
+    let asked = world.state.lock().unwrap().askers.clone();
+    assert!(asked.iter().all(|(_, asker)| asker == "AKIAX"), "{asked:?}");
 }

@@ -1,0 +1,269 @@
+//! A canned AWS with one step that goes wrong, and the methods asked in it.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_iam::config::Credentials;
+use keymaker_aws::{AwsClients, AwsSettings, Patience, Route};
+
+use super::{local, question};
+use crate::clock::HostClock;
+use crate::config::{Config, Method};
+use crate::credentials::{Aws, Chain, IamIdentity, Issuance, Issue, MethodSettings, Question, Refusal};
+use canned::{Canned, Reply};
+
+#[allow(dead_code, reason = "the other crate's tests use the rest")]
+#[path = "../../../../keymaker-aws/src/canned.rs"]
+mod canned;
+
+/// One wrong answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An error document.
+    Error(u16, &'static str),
+    /// Something that is not AWS's.
+    Foreign,
+    /// The right kind of document with nothing in it.
+    Hollow,
+    /// A listing that says it is complete, and lacks the list.
+    Listless,
+    /// A document that breaks off.
+    Short,
+    /// No answer.
+    Hang,
+}
+
+pub const FAULTS: [Fault; 17] = [
+    Fault::Error(403, "AccessDenied"),
+    Fault::Error(404, "NoSuchEntity"),
+    Fault::Error(400, "Throttling"),
+    Fault::Error(429, "TooManyRequestsException"),
+    Fault::Error(500, "ServiceFailure"),
+    Fault::Error(503, "ServiceUnavailable"),
+    Fault::Error(403, "ExpiredToken"),
+    Fault::Error(403, "InvalidClientTokenId"),
+    Fault::Error(403, "SignatureDoesNotMatch"),
+    Fault::Error(400, "ValidationError"),
+    Fault::Error(400, "MalformedPolicyDocument"),
+    Fault::Error(400, "PackedPolicyTooLarge"),
+    Fault::Foreign,
+    Fault::Hollow,
+    Fault::Listless,
+    Fault::Short,
+    Fault::Hang,
+];
+
+/// AWS, with one step that goes wrong.
+pub struct World {
+    pub aws: AwsClients,
+    pub route: Route,
+    pub state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+pub struct State {
+    fault: Option<(String, Fault)>,
+    /// AssumeRole on the user's role is AccessDenied, as it is for a missing role.
+    untrusting: bool,
+    /// Of the instance's role.
+    description: &'static str,
+    steps: Vec<String>,
+    pub sessions: Vec<String>,
+    /// By whose credentials each step was asked.
+    pub askers: Vec<(String, String)>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let state = Arc::<Mutex<State>>::default();
+        let answering = Arc::clone(&state);
+        let server = Canned::serve(move |request| answering.lock().unwrap().answer(request)).await;
+        let settings = AwsSettings {
+            iam_endpoint: Some(server.url.clone()),
+            sts_endpoint: Some(server.url.clone()),
+            ..AwsSettings::default()
+        };
+        let route = Route::new(&settings).unwrap();
+        let credentials = Credentials::new("AKIAX", "s", None, None, "test");
+        let aws = route.with_credentials("eu-central-1".into(), credentials);
+        Self { aws, route, state }
+    }
+
+    /// A chain that has learnt nothing yet, asked by alice: this method, then the wide one.
+    pub async fn ask(&self, case: Case, fault: Option<(String, Fault)>) -> Result<Issuance, Refusal> {
+        *self.state.lock().unwrap() = State {
+            fault,
+            untrusting: case.untrusting,
+            description: case.description,
+            ..State::default()
+        };
+        let patience = Patience {
+            attempt: Duration::from_millis(250),
+            total: Duration::from_millis(250),
+            attempts: 1,
+            backoff: Duration::ZERO,
+        };
+        let config = Config {
+            shared_role: Some("arn:aws:iam::123456789012:role/everybody".into()),
+            compress_user_policy: case.compress,
+            ..Config::default()
+        };
+        let mut alice = local("alice");
+        alice.iam = case.of_directory.then(|| IamIdentity {
+            account: case.account().into(),
+            user_id: "AIDA".into(),
+            user_name: "alice".into(),
+        });
+        let clock = Rc::new(HostClock);
+        let aws = Aws::with_clients(self.route.clone(), self.aws.clone(), patience, clock.clone());
+        let chain = Chain::new(MethodSettings::new(&config).unwrap(), aws, clock);
+        chain
+            .issue(&Question {
+                chain: vec![case.method, Method::InstanceRole],
+                ..question(1000, alice)
+            })
+            .await
+    }
+
+    pub fn steps(&self) -> Vec<String> {
+        let mut steps = self.state.lock().unwrap().steps.clone();
+        steps.sort();
+        steps.dedup();
+        steps
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &str) -> Reply {
+        let body = request.rsplit("\r\n\r\n").next().unwrap_or_default();
+        let field = |name: &str| {
+            let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
+            pairs
+                .clone()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.to_owned())
+        };
+        let action = field("Action").unwrap();
+        let of = ["RoleName", "UserName", "GroupName", "RoleArn", "PolicyArn"]
+            .iter()
+            .find_map(|name| field(name));
+        let step = format!(
+            "{action} {} {}",
+            of.clone().unwrap_or_default(),
+            field("PolicyName").unwrap_or_default()
+        );
+        self.steps.push(step.clone());
+        // The canned server gives headers in lower case.
+        let signed = request.to_lowercase();
+        let signed = signed.split_once("credential=").map_or("", |(_, rest)| rest);
+        let asker = signed.split('/').next().unwrap_or_default().to_uppercase();
+        self.askers.push((step, asker));
+        if action == "AssumeRole" {
+            self.sessions.push(body.to_owned());
+        }
+        let good = self.good(&action, &of.unwrap_or_default());
+        match &self.fault {
+            Some((at, fault)) if self.steps.last() == Some(at) => broken(*fault, &action, good),
+            _ => good,
+        }
+    }
+
+    fn good(&self, action: &str, of: &str) -> Reply {
+        let result = match action {
+            "GetCallerIdentity" => "<Arn>arn:aws:sts::123456789012:assumed-role/own/i-0abc</Arn>".to_owned(),
+            "AssumeRole" if self.untrusting && of.ends_with("user-alice") => return error(403, "AccessDenied"),
+            "AssumeRole" if of.ends_with("Resolver") => "<Credentials><AccessKeyId>ASIARESOLVER</AccessKeyId>\
+                 <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+                 <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+                .to_owned(),
+            "AssumeRole" => "<Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+                 <SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+                .to_owned(),
+            "GetRole" => role(of, self.description),
+            "GetUser" => "<User><Path>/</Path><UserName>alice</UserName><UserId>AIDA</UserId>\
+                 <Arn>arn:aws:iam::123456789012:user/alice</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate></User>"
+                .to_owned(),
+            "ListGroupsForUser" => listing(
+                "Groups",
+                "<Path>/</Path><GroupName>devs</GroupName><GroupId>AGPA</GroupId>\
+                 <Arn>arn:aws:iam::123456789012:group/devs</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate>",
+            ),
+            "ListUserPolicies" | "ListGroupPolicies" | "ListRolePolicies" => listing("PolicyNames", "inline"),
+            "ListAttachedUserPolicies" | "ListAttachedGroupPolicies" | "ListAttachedRolePolicies" => listing(
+                "AttachedPolicies",
+                &format!(
+                    "<PolicyName>m</PolicyName><PolicyArn>arn:aws:iam::123456789012:policy/of-{}</PolicyArn>",
+                    &action[12..16]
+                ),
+            ),
+            "GetUserPolicy" | "GetGroupPolicy" | "GetRolePolicy" => format!(
+                "<UserName>x</UserName><GroupName>x</GroupName><RoleName>x</RoleName><PolicyName>inline</PolicyName>\
+                 <PolicyDocument>{DOCUMENT}</PolicyDocument>"
+            ),
+            "GetPolicy" => "<Policy><DefaultVersionId>v3</DefaultVersionId></Policy>".to_owned(),
+            "GetPolicyVersion" => format!("<PolicyVersion><Document>{DOCUMENT}</Document></PolicyVersion>"),
+            other => panic!("{other} is not expected"),
+        };
+        Reply::Answer(200, document(action, &result))
+    }
+}
+
+const DOCUMENT: &str = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22s3%3AGet%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
+const TRUST: &str = "%7B%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22AWS%22%3A%22arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fp%2Fown%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%7D";
+
+fn role(name: &str, description: &str) -> String {
+    let path = if name == "own" { "/p/" } else { "/" };
+    format!(
+        "<Role><Path>{path}</Path><RoleName>{name}</RoleName><RoleId>AROA</RoleId>\
+         <Arn>arn:aws:iam::123456789012:role{path}{name}</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate>\
+         <Description>{description}</Description><AssumeRolePolicyDocument>{TRUST}</AssumeRolePolicyDocument></Role>"
+    )
+}
+
+fn listing(field: &str, member: &str) -> String {
+    format!("<IsTruncated>false</IsTruncated><{field}><member>{member}</member></{field}>")
+}
+
+fn document(action: &str, result: &str) -> String {
+    format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>")
+}
+
+fn error(status: u16, code: &str) -> Reply {
+    let text = format!("<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>");
+    Reply::Answer(status, text)
+}
+
+fn broken(fault: Fault, action: &str, good: Reply) -> Reply {
+    match (fault, good) {
+        (Fault::Error(status, code), _) => error(status, code),
+        (Fault::Foreign, _) => Reply::Answer(200, "<html>Please log in</html>".to_owned()),
+        (Fault::Hollow, _) => Reply::Answer(200, document(action, "")),
+        (Fault::Listless, _) => Reply::Answer(200, document(action, "<IsTruncated>false</IsTruncated>")),
+        (Fault::Short, Reply::Answer(status, text)) => Reply::Answer(status, text[..text.len() / 2].to_owned()),
+        (Fault::Short | Fault::Hang, _) => Reply::Hang,
+    }
+}
+
+/// One method in one state of the world.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub method: Method,
+    pub untrusting: bool,
+    pub compress: bool,
+    /// The directory derived alice's uid from her IAM user.
+    pub of_directory: bool,
+    /// The description of the instance's role.
+    pub description: &'static str,
+    /// Alice lives in another account.
+    pub elsewhere: bool,
+}
+
+impl Case {
+    fn account(self) -> &'static str {
+        if self.elsewhere { "210987654321" } else { "123456789012" }
+    }
+}
+
+/// What names the role for users of that account.
+pub const RESOLVER: &str = "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=p/Resolver";
