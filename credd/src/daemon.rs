@@ -24,6 +24,7 @@ use crate::credentials::status_socket;
 use crate::imds::metadata_token::TokenKeyError;
 use crate::imds::server::{Limits, Server};
 use crate::policy::PolicyRefusal;
+pub use parts::chain;
 use parts::{HostIssuer, Parts};
 use reload::Running;
 

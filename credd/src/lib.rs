@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod capture;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod credentials;

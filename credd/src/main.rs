@@ -4,14 +4,14 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use credd::capture::state::STATE;
 use credd::config::Config;
 use credd::daemon::{self, Host};
-use credd::{import, log, notify};
+use credd::{check, import, log, notify};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Answers the metadata requests of this host's users with credentials of their own.
@@ -21,7 +21,7 @@ struct Arguments {
     /// The settings file.
     #[arg(long, value_name = "FILE", default_value = "/etc/keymaker/credd.toml")]
     config: PathBuf,
-    /// Check the settings file and exit: 0 if it is right.
+    /// Try what the settings need of AWS and of this host, print what is missing, and exit: 0 if nothing is.
     #[arg(long)]
     check: bool,
     /// Print the settings in force, defaults included, and exit.
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
             .map_or_else(|error| complain(&error), |text| print(&text));
     }
     if arguments.check {
-        return print(&format!("{}: right\n", arguments.config.display()));
+        return check(&arguments.config, &config, &arguments.capture_state);
     }
     log::begin();
     if let Err(error) = harden() {
@@ -86,6 +86,18 @@ fn main() -> ExitCode {
             tracing::error!(%error, "credd ends");
             complain(&error)
         }
+    }
+}
+
+fn check(file: &Path, config: &Config, capture_state: &Path) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (table, nothing_is_missing) = match runtime {
+        Ok(runtime) => runtime.block_on(check::run(file, config, capture_state)),
+        Err(error) => return complain(&error),
+    };
+    match print(&table) {
+        ExitCode::SUCCESS if nothing_is_missing => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `aws.rs`, `id_resolver.rs`, `sts.rs`, `iam.rs`, `iam_user.rs`, `user_policies.rs` | what does AWS say? |
 //! | `refusal.rs` | what does an error mean? |
 //! | `metrics.rs`, `status_socket.rs` | how is it going? |
+//! | `trial.rs` | would every method work here? |
 
 mod aws;
 mod cache;
@@ -38,6 +39,7 @@ mod session;
 mod shared_role;
 pub mod status_socket;
 mod sts;
+pub mod trial;
 mod user_policies;
 mod user_role;
 

@@ -41,7 +41,7 @@ impl SessionPolicies {
     }
 
     /// Nothing at all.
-    pub(super) fn deny_all() -> Self {
+    pub fn deny_all() -> Self {
         let statement = json!({"Effect": "Deny", "Action": "*", "Resource": "*"});
         Self {
             policy: Some(SessionPolicy::of(vec![statement])),

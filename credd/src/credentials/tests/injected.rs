@@ -2,15 +2,13 @@
 //! allows. The table of steps is made by the run itself: whatever a method asks in a good run is a step.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use keymaker_aws::Patience;
 
 use super::world::{Case, FAULTS, Fault, RESOLVER, State, World};
 use super::{local, question};
-use crate::clock::HostClock;
 use crate::config::{Config, Method};
-use crate::credentials::{Aws, Chain, Issue, MethodSettings, Question, Refusal};
+use crate::credentials::{Issue, Question, Refusal};
 
 /// The only answers that may lead on to the next method: IAM says that what the method is about does not exist.
 fn leads_on(case: Case, step: &str, fault: Fault) -> bool {
@@ -107,9 +105,7 @@ async fn who_has_no_name_that_counts_gets_nothing_by_name() {
     let mut person = local("alice");
     person.names = crate::credentials::Names::NotOurs;
     let config = Config::default();
-    let clock = Rc::new(HostClock);
-    let aws = Aws::with_clients(world.route.clone(), world.aws.clone(), Patience::NUDGE, clock.clone());
-    let chain = Chain::new(MethodSettings::new(&config).unwrap(), aws, clock);
+    let chain = world.chain(&config, Patience::NUDGE);
     for method in [
         Method::UserRole,
         Method::CreateUserRole,
@@ -140,9 +136,7 @@ async fn what_every_question_needs_is_asked_before_the_first_one() {
             default_chain: vec![method],
             ..Config::default()
         };
-        let clock = Rc::new(HostClock);
-        let aws = Aws::with_clients(world.route.clone(), world.aws.clone(), Patience::NUDGE, clock.clone());
-        let chain = Chain::new(MethodSettings::new(&config).unwrap(), aws, clock);
+        let chain = world.chain(&config, Patience::NUDGE);
         chain.warm().await.unwrap();
         assert_eq!(world.steps(), ahead, "{method}");
         *world.state.lock().unwrap() = State::default();

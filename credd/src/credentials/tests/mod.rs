@@ -5,6 +5,7 @@ mod host;
 mod injected;
 mod judged;
 mod told;
+mod tried;
 mod world;
 
 use super::question::{Names, Person, Question};

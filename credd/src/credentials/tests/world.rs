@@ -115,15 +115,27 @@ impl World {
             user_id: "AIDA".into(),
             user_name: "alice".into(),
         });
-        let clock = Rc::new(HostClock);
-        let aws = Aws::with_clients(self.route.clone(), self.aws.clone(), patience, clock.clone());
-        let chain = Chain::new(MethodSettings::new(&config).unwrap(), aws, clock);
-        chain
+        self.chain(&config, patience)
             .issue(&Question {
                 chain: vec![case.method, Method::InstanceRole],
                 ..question(1000, alice)
             })
             .await
+    }
+
+    /// Forgets what was asked; from now on this goes wrong.
+    pub fn begin(&self, fault: Option<(String, Fault)>) {
+        *self.state.lock().unwrap() = State {
+            fault,
+            ..State::default()
+        };
+    }
+
+    /// A chain that has learnt nothing yet.
+    pub fn chain(&self, config: &Config, patience: Patience) -> Chain {
+        let clock = Rc::new(HostClock);
+        let aws = Aws::with_clients(self.route.clone(), self.aws.clone(), patience, clock.clone());
+        Chain::new(MethodSettings::new(config).unwrap(), aws, clock)
     }
 
     pub fn steps(&self) -> Vec<String> {
@@ -170,6 +182,9 @@ impl State {
     }
 
     fn good(&self, action: &str, of: &str) -> Reply {
+        if of.ends_with("keymaker-check-nobody") {
+            return error(404, "NoSuchEntity");
+        }
         let result = match action {
             "GetCallerIdentity" => "<Arn>arn:aws:sts::123456789012:assumed-role/own/i-0abc</Arn>".to_owned(),
             "AssumeRole" if self.untrusting && of.ends_with("user-alice") => return error(403, "AccessDenied"),

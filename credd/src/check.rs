@@ -1,0 +1,79 @@
+//! `credd --check`: the settings, the way to AWS and what each method in the chains needs, as a table that says what is missing
+//! and what to do. `main` prints it; nothing is changed.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::rc::Rc;
+
+use keymaker_core::directory_file::Directory;
+use keymaker_core::paths;
+
+use crate::capture::state;
+use crate::clock::{Clock, HostClock};
+use crate::config::{self, Config};
+use crate::credentials::trial::{Missing, Tried};
+use crate::daemon::DaemonError;
+
+/// The table, and whether nothing is missing.
+pub async fn run(file: &Path, config: &Config, capture_state: &Path) -> (String, bool) {
+    let mut tried = vec![Tried {
+        what: format!("{} is right", file.display()),
+        missing: None,
+    }];
+    tried.extend(directory(config));
+    tried.push(capture(capture_state));
+    match crate::daemon::chain(config, &(Rc::new(HostClock) as Rc<dyn Clock>)) {
+        Ok(chain) => tried.extend(chain.try_out(config).await),
+        Err(error) => tried.push(unusable(&error)),
+    }
+    let all = tried.iter().all(|tried| tried.missing.is_none());
+    (table(&tried), all)
+}
+
+/// Whether the users of keymakerd can be read, where they are wanted.
+fn directory(config: &Config) -> Option<Tried> {
+    let wanted = match config.directory {
+        config::Directory::None => false,
+        config::Directory::Required => true,
+        config::Directory::Auto => Path::new(paths::KEYMAKERD_TOML).exists(),
+    };
+    wanted.then(|| Tried {
+        what: format!("the directory of keymakerd, {}", paths::DIRECTORY),
+        missing: Directory::open(Path::new(paths::DIRECTORY)).err().map(|error| Missing {
+            why: error.to_string(),
+            remedy: "systemctl enable --now keymakerd, or directory = \"none\"".to_owned(),
+        }),
+    })
+}
+
+fn capture(state: &Path) -> Tried {
+    Tried {
+        what: "capture".to_owned(),
+        missing: state::problem(state).map(|why| Missing {
+            why: why.to_owned(),
+            remedy: "credd-capture check says what is not as planned".to_owned(),
+        }),
+    }
+}
+
+fn unusable(error: &DaemonError) -> Tried {
+    Tried {
+        what: "the way to AWS".to_owned(),
+        missing: Some(Missing {
+            why: error.to_string(),
+            remedy: "correct credd.toml".to_owned(),
+        }),
+    }
+}
+
+fn table(tried: &[Tried]) -> String {
+    let mut text = String::new();
+    for Tried { what, missing } in tried {
+        // Writing to a String does not fail.
+        let _ = match missing {
+            None => writeln!(text, "ok       {what}"),
+            Some(Missing { why, remedy }) => writeln!(text, "MISSING  {what}\n         {why}\n         -> {remedy}"),
+        };
+    }
+    text
+}
