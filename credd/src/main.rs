@@ -104,6 +104,11 @@ fn check(file: &Path, config: &Config, capture_state: &Path) -> ExitCode {
 /// No core dump and no debugger of the same uid (P19); and a descriptor for each connection that the limits allow.
 fn harden() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
     setrlimit(

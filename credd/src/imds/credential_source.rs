@@ -104,3 +104,32 @@ impl Secret {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Display};
+
+    use super::*;
+    use crate::credentials::Issuance;
+    use crate::imds::metadata_token::MetadataTokens;
+
+    /// Two traits have the same function for a type that has `$shown`, so that naming it does not compile; one has it for any other.
+    macro_rules! never_shown {
+        ($shown:ident: $($kind:ty),+) => {{
+            trait Hidden<T> {
+                fn hidden() {}
+            }
+            impl<T: ?Sized> Hidden<()> for T {}
+            struct Shown;
+            impl<T: ?Sized + $shown> Hidden<Shown> for T {}
+            $(<$kind as Hidden<_>>::hidden();)+
+        }};
+    }
+
+    // P19
+    #[test]
+    fn what_holds_a_secret_has_no_debug_and_no_display() {
+        never_shown!(Debug: Secret, Credentials, Issuance, Outcome<Credentials>, MetadataTokens);
+        never_shown!(Display: Secret, Credentials, Issuance, Outcome<Credentials>, MetadataTokens);
+    }
+}

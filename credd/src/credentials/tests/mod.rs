@@ -4,6 +4,7 @@ mod cached;
 mod host;
 mod injected;
 mod judged;
+mod served;
 mod told;
 mod tried;
 mod world;

@@ -8,7 +8,7 @@ use aws_sdk_iam::config::Credentials;
 use keymaker_aws::{AwsClients, AwsSettings, Patience, Route};
 
 use super::{local, question};
-use crate::clock::HostClock;
+use crate::clock::{Clock, HostClock};
 use crate::config::{Config, Method};
 use crate::credentials::{Aws, Chain, IamIdentity, Issuance, Issue, MethodSettings, Question, Refusal};
 use canned::{Canned, Reply};
@@ -70,6 +70,8 @@ pub struct State {
     description: &'static str,
     steps: Vec<String>,
     pub sessions: Vec<String>,
+    /// When sessions end; None: long after the test.
+    pub expiration: Option<String>,
     /// By whose credentials each step was asked.
     pub askers: Vec<(String, String)>,
 }
@@ -133,7 +135,11 @@ impl World {
 
     /// A chain that has learnt nothing yet.
     pub fn chain(&self, config: &Config, patience: Patience) -> Chain {
-        let clock = Rc::new(HostClock);
+        self.chain_by(Rc::new(HostClock), config, patience)
+    }
+
+    /// The same, by a clock of the test's.
+    pub fn chain_by(&self, clock: Rc<dyn Clock>, config: &Config, patience: Patience) -> Chain {
         let aws = Aws::with_clients(self.route.clone(), self.aws.clone(), patience, clock.clone());
         Chain::new(MethodSettings::new(config).unwrap(), aws, clock)
     }
@@ -192,9 +198,11 @@ impl State {
                  <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
                  <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
                 .to_owned(),
-            "AssumeRole" => "<Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
-                 <SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
-                .to_owned(),
+            "AssumeRole" => format!(
+                "<Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+                 <SessionToken>t</SessionToken><Expiration>{}</Expiration></Credentials>",
+                self.expiration.as_deref().unwrap_or("2099-01-01T00:00:00Z")
+            ),
             "GetRole" => role(of, self.description),
             "GetUser" => "<User><Path>/</Path><UserName>alice</UserName><UserId>AIDA</UserId>\
                  <Arn>arn:aws:iam::123456789012:user/alice</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate></User>"

@@ -1,0 +1,114 @@
+//! The cache over the methods over a canned AWS: how often STS is asked, and what is served while it answers wrongly. The counts
+//! are those of the canned AWS.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use keymaker_aws::Patience;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::Instant;
+
+use super::cached::Moved;
+use super::world::{FAULTS, Fault, State, World};
+use super::{local, question};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::credentials::metrics::Metrics;
+use crate::credentials::{Cache, Chain, Question};
+use crate::time_text::iso8601;
+
+fn alice() -> Question {
+    question(1000, local("alice"))
+}
+
+fn assumed(world: &World) -> usize {
+    let state = world.state.lock().unwrap();
+    state
+        .askers
+        .iter()
+        .filter(|(step, _)| step.starts_with("AssumeRole "))
+        .count()
+}
+
+fn cache(world: &World, clock: &Moved, metrics: &Rc<Metrics>) -> Rc<Cache<Chain>> {
+    let patience = Patience {
+        attempt: Duration::from_millis(250),
+        total: Duration::from_millis(250),
+        attempts: 1,
+        backoff: Duration::ZERO,
+    };
+    let chain = world.chain_by(Rc::new(clock.clone()), &Config::default(), patience);
+    Cache::new(chain, Rc::new(clock.clone()), Rc::clone(metrics))
+}
+
+// P17
+#[tokio::test]
+async fn ten_thousand_concurrent_cold_requests_of_one_uid_are_one_assume_role_at_sts() {
+    let (world, metrics) = (World::new().await, Rc::new(Metrics::default()));
+    let cache = cache(&world, &Moved::default(), &metrics);
+    LocalSet::new()
+        .run_until(async {
+            let mut waiting = JoinSet::new();
+            for _ in 0..10_000 {
+                let cache = Rc::clone(&cache);
+                let deadline = Instant::now() + Duration::from_secs(60);
+                waiting.spawn_local(async move { cache.get(&alice(), deadline).await.map(|_| ()) });
+            }
+            let mut served = 0;
+            while let Some(answer) = waiting.join_next().await {
+                answer.unwrap().unwrap();
+                served += 1;
+            }
+            assert_eq!(served, 10_000);
+        })
+        .await;
+    assert_eq!((assumed(&world), metrics.flights.get()), (1, 1));
+}
+
+// P17
+#[tokio::test]
+async fn nothing_expired_is_served_whatever_sts_answers_at_a_renewal() {
+    let world = World::new().await;
+    let (mut served, mut refused) = (0, 0);
+    let ends = FAULTS
+        .into_iter()
+        .flat_map(|fault| ["GetCallerIdentity  ", USER_ROLE].map(|step| (step, fault)));
+    for (step, fault) in ends {
+        let (clock, metrics) = (Moved::default(), Rc::new(Metrics::default()));
+        let cache = cache(&world, &clock, &metrics);
+        world.begin(None);
+        world.state.lock().unwrap().expiration = Some(iso8601(clock.now() + Duration::from_secs(3600)));
+        LocalSet::new()
+            .run_until(async {
+                let soon = || Instant::now() + Duration::from_secs(5);
+                cache.get(&alice(), soon()).await.unwrap();
+                world.begin(Some((step.to_owned(), fault)));
+                // Past its half, its last 25 minutes, its last minute, and its end.
+                for minutes in [20, 14, 5, 10, 9, 1, 1, 1, 30] {
+                    clock.pass(Duration::from_secs(minutes * 60));
+                    cache.tidy();
+                    match cache.get(&alice(), soon()).await {
+                        Ok(issuance) => {
+                            let end = issuance.credentials.expiration;
+                            assert!(end >= clock.now() + Duration::from_secs(60), "{step}: {fault:?}");
+                            served += 1;
+                        }
+                        Err(_) => refused += 1,
+                    }
+                }
+                // And when it answers again, so does the cache.
+                *world.state.lock().unwrap() = State::default();
+                clock.pass(Duration::from_secs(60));
+                assert!(cache.get(&alice(), soon()).await.is_ok(), "{step}: {fault:?}");
+            })
+            .await;
+    }
+    assert_eq!(served + refused, FAULTS.len() * 2 * 9);
+    assert!(
+        served > FAULTS.len() && refused > FAULTS.len(),
+        "{served} served, {refused} refused"
+    );
+    assert!(FAULTS.contains(&Fault::Hang));
+}
+
+const USER_ROLE: &str = "AssumeRole arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fuser-alice ";
