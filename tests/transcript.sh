@@ -95,7 +95,8 @@ both 0 "keymaker capture up"
 sandbox-admin aws iam update-role --role-name sandbox-instance --description keymaker_require_iam_group=prod_ssh_users; keymaker sync > /dev/null
 both 1 "keymaker why carol"
 sandbox-admin aws iam update-role --role-name sandbox-instance --description ''; keymaker sync > /dev/null
-both 0 "keymaker accept-settings"
+shown 0 "keymaker accept-settings"
+both 1 "keymaker accept-settings"
 both 1 "keymaker release alice"
 sandbox-admin aws iam create-user --user-name dave > /dev/null; keymaker sync > /dev/null
 sandbox-admin aws iam delete-user --user-name dave; sandbox-admin aws iam create-user --user-name dave > /dev/null; keymaker sync > /dev/null

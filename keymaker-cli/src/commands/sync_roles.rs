@@ -201,7 +201,8 @@ impl Done {
 
     fn print(&self, dry_run: bool, output: &Output) {
         let (mut text, mut value) = changes::shown(&self.changes, dry_run, output);
-        text += &format!("\n{} users' roles are in step.", self.in_step);
+        let are = if dry_run { "would be" } else { "are" };
+        text += &format!("\nUsers whose roles {are} in step: {}.", self.in_step);
         for role in &self.gone {
             text += &format!(
                 "\n{} {role} was made for a user whom IAM no longer has; --prune deletes it.",

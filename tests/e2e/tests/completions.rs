@@ -59,9 +59,10 @@ impl Terminal {
     /// Types this and as many tabs; all of `expected` comes on the screen.
     #[track_caller]
     fn shows(&self, typed: &str, tabs: usize, expected: &[&str]) {
-        self.press("C-c");
-        self.press("C-l");
-        until("the screen is empty", Duration::from_secs(10), || {
+        // The first may only close a list of completions.
+        until("the screen is empty", Duration::from_secs(20), || {
+            self.press("C-c");
+            self.press("C-l");
             self.screen().trim() == PROMPT
         });
         sh(&format!("{TMUX} send-keys -l -- '{typed}'"));

@@ -112,7 +112,7 @@ fn status(output: &Output) -> bool {
             )
         })
         .collect();
-    let rules = command(credd::CAPTURE, &["check"]);
+    let rules = command(credd::CAPTURE, &["check"]).map_err(|why| why.replace("credd-capture: ", ""));
     let health = credd::ask("/health");
     let mut text = String::new();
     let mut line = |label: &str, said: &Result<String, String>| {

@@ -140,7 +140,11 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
             header.account,
             directory.generation(),
             status().get("grade").unwrap_or(&Value::Null),
-            if user.seen_here { ", has logged in here" } else { "" }
+            if user.seen_here {
+                ", kept fresh since a login asked for the keys"
+            } else {
+                ""
+            }
         ),
     );
     gates::decision(walk, &directory, &user)?;

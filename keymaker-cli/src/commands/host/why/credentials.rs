@@ -81,7 +81,7 @@ fn answered(walk: &mut Walk, user: &str, answer: &Value) -> Result<(), Shut> {
         }
         "not_applicable" => walk.closed(
             "method",
-            format!("no method of the chain applies to {user}: by user_role, IAM has no such role"),
+            format!("no method of the chain applies to {user}; IAM has no role by the name that the user's would have"),
             format!("make the role, as by 'keymaker sync-roles --user {user}' for create_user_role, or name another method in {}", credd::SETTINGS),
         ),
         "denied" if chain.is_empty() => walk.closed("chain", word("reason"), format!("see the chains in {}", credd::SETTINGS)),
