@@ -9,6 +9,8 @@ mod audited;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod installed;
+#[cfg(test)]
 mod reply;
 #[cfg(test)]
 mod rows_credentials;

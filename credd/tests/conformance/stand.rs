@@ -15,6 +15,7 @@ use credd::imds::server::{Limits, Server};
 use credd::imds::upstream::Upstream;
 use tokio::sync::oneshot;
 
+use crate::installed;
 pub use crate::reply::Reply;
 pub use crate::stage::{ALICE, BOB, INSTANCE_CONNECT, Plan, Shared};
 use crate::stage::{RenamedCallers, Stage};
@@ -50,6 +51,15 @@ pub fn on_both(check: impl Fn(&mut Stand)) {
 }
 
 pub fn with_options(options: Options, check: impl Fn(&mut Stand)) {
+    if installed::is_meant() {
+        for address in installed::ADDRESSES {
+            installed::as_far_as_it_goes(|| {
+                installed::begin(options);
+                check(&mut Stand::start(address, options));
+            });
+        }
+        return;
+    }
     for address in ["127.0.0.1:0", "[::1]:0"] {
         check(&mut Stand::start(address, options));
     }
@@ -87,18 +97,27 @@ impl Stand {
         };
         let mut stand = Self {
             address: address.parse().unwrap(),
-            real: StandIn::start(),
+            real: if installed::is_meant() {
+                StandIn::of_the_sandbox()
+            } else {
+                StandIn::start()
+            },
             shared: Arc::new(Mutex::new(shared)),
             key: std::env::temp_dir().join(format!("credd-conformance-{}-{number}", std::process::id())),
             running: None,
             options,
         };
-        stand.run();
+        if !installed::is_meant() {
+            stand.run();
+        }
         stand
     }
 
     /// Stops the daemon's part and starts it anew on the same port, as a restart does.
     pub fn restart(&mut self) {
+        if installed::is_meant() {
+            return installed::begin(self.options);
+        }
         self.stop();
         self.run();
     }
@@ -136,20 +155,30 @@ impl Stand {
         }
     }
 
+    /// What a test may change or look up in the server of this process.
     pub fn shared(&self) -> MutexGuard<'_, Shared> {
+        if installed::is_meant() {
+            installed::end_of_row();
+        }
         self.shared.lock().unwrap()
     }
 
     pub fn become_uid(&self, uid: u32) {
-        self.shared().uid = Some(uid);
+        self.shared.lock().unwrap().uid = Some(uid);
     }
 
     pub fn plan(&self, uid: u32, plan: Plan) {
+        if installed::is_meant() {
+            return installed::plan(plan);
+        }
         self.shared().plans.insert(uid, plan);
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
+        let stream = match self.shared.lock().unwrap().uid {
+            Some(uid) if installed::is_meant() => installed::connect(self.address, uid),
+            _ => TcpStream::connect(self.address).unwrap(),
+        };
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }

@@ -5,6 +5,7 @@ What it fakes is the table PATHS at the end; to fake more, add a line there. It 
 """
 
 import json
+import re
 import secrets
 import socket
 import time
@@ -22,7 +23,8 @@ PAGE = """<?xml version="1.0" encoding="iso-8859-1"?>
  </body>
 </html>
 """
-REASONS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+VERSION = re.compile(r"latest|1\.0|20\d\d-\d\d-\d\d")
+REASONS = {500: "Internal Server Error", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
 DEFAULT_INSTANCE = {
     "instance-id": "i-0123456789abcdef0",
     "account": "123456789012",
@@ -31,6 +33,7 @@ DEFAULT_INSTANCE = {
     "role": "sandbox-instance",
     "http-tokens": "required",
     "clock-ahead": "0",
+    "http-endpoint": "enabled",
     "user-data": "#!/bin/sh\n# user data of the sandbox: not for every user's eyes\n",
 }
 
@@ -71,6 +74,8 @@ class Request(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_PUT(self):
+        if self.is_out_of_order():
+            return
         if self.path.split("?")[0].strip("/").split("/")[1:] != ["api", "token"]:
             return self.refuse(405)
         if "X-Forwarded-For" in self.headers:
@@ -84,6 +89,8 @@ class Request(BaseHTTPRequestHandler):
 
     def do_GET(self):
         instance = self.server.instance()
+        if self.is_out_of_order():
+            return
         if self.path.rstrip("/").endswith("/api/token"):
             return self.reply(405, "", {"Allow": "OPTIONS, PUT"})
         token, headers = self.headers.get("X-aws-ec2-metadata-token"), {}
@@ -105,6 +112,13 @@ class Request(BaseHTTPRequestHandler):
         self.refuse(405)
 
     do_DELETE = do_OPTIONS = do_POST
+
+    def is_out_of_order(self):
+        """As where an administrator has switched the service off, and as where it is broken."""
+        endpoint = self.server.instance()["http-endpoint"]
+        if endpoint != "enabled":
+            self.refuse(403 if endpoint == "disabled" else 500)
+        return endpoint != "enabled"
 
     def refuse(self, status):
         self.reply(status, PAGE.format(status, REASONS[status]), {"Content-Type": "text/html"})
@@ -136,7 +150,7 @@ def answer(target, instance, credentials):
     parts = [p for p in target.split("?")[0].split("/") if p]
     if not parts:
         return "latest"
-    if parts[0] != "latest":
+    if not VERSION.fullmatch(parts[0]):
         return None
     for path, value in PATHS.items():
         wanted = path.split("/")
@@ -153,7 +167,8 @@ def listing(folder):
             name = parts[len(folder)]
             is_folder = folder and len(parts) > len(folder) + 1  # the service puts no slash to the folders of /latest
             found[name + "/" if is_folder else name] = None
-    return "\n".join(found) or None
+    # What has a text of its own and a folder is listed as the folder.
+    return "\n".join(name for name in found if name + "/" not in found) or None
 
 
 def role_name(instance, credentials, _):
@@ -198,7 +213,8 @@ def constant(text):
     return lambda *_: text
 
 
-# Below /latest/. `*` stands for any one segment, given to the function as its last argument.
+MAC = "meta-data/network/interfaces/macs/02:29:96:8f:6a:2d"
+# Below /latest/ and every dated version. `*` stands for any one segment, given to the function as its last argument.
 PATHS = {
     "dynamic/instance-identity/document": identity_document,
     "meta-data/ami-id": constant("ami-0123456789abcdef0"),
@@ -210,9 +226,18 @@ PATHS = {
     "meta-data/instance-type": constant("t3.micro"),
     "meta-data/local-hostname": constant("ip-10-77-0-2.ec2.internal"),
     "meta-data/local-ipv4": constant("10.77.0.2"),
+    "meta-data/mac": constant("02:29:96:8f:6a:2d"),
+    "meta-data/managed-ssh-keys/active-keys/bob": constant("ssh-ed25519 BBBB pushed"),
+    "meta-data/managed-ssh-keys/signer-cert": constant("-----BEGIN CERTIFICATE-----"),
+    f"{MAC}/device-number": constant("0"),
+    f"{MAC}/ipv4-associations/203.0.113.7": constant("10.77.0.2"),
+    f"{MAC}/mac": constant("02:29:96:8f:6a:2d"),
     "meta-data/placement/availability-zone": field("availability-zone"),
     "meta-data/placement/region": field("region"),
+    "meta-data/public-keys": constant("0=my-key"),
+    "meta-data/public-keys/0/openssh-key": constant("ssh-ed25519 AAAA my-key"),
     "meta-data/services/domain": constant("amazonaws.com"),
     "meta-data/services/partition": constant("aws"),
+    "meta-data/tags/instance/Name": constant("web"),
     "user-data": field("user-data"),
 }
