@@ -39,6 +39,8 @@ pub enum DaemonError {
     Socket(io::Error),
     /// The key of the metadata tokens cannot be used.
     TokenKey(TokenKeyError),
+    /// The folder of the container endpoint's token files cannot be used; see RuntimeDirectory= of the unit.
+    TokenFiles(PathBuf, io::Error),
     /// Signals cannot be received.
     Signals(io::Error),
     /// A setting about the way to AWS cannot be used.
@@ -56,6 +58,11 @@ impl fmt::Display for DaemonError {
             Self::Listen(address, why) => write!(f, "{address} cannot be listened on: {why}"),
             Self::Socket(why) => write!(f, "a socket that systemd passed cannot be used: {why}"),
             Self::TokenKey(error) => token_key_problem(error, f),
+            Self::TokenFiles(path, why) => write!(
+                f,
+                "{} cannot hold token files: {why}; see RuntimeDirectory= of credd.service",
+                path.display()
+            ),
             Self::Signals(why) => write!(f, "signals cannot be received: {why}"),
             Self::Aws(why) => write!(f, "{why}; see credd.toml(5)"),
             Self::Policy(why) => write!(f, "deny_actions: {why}; see credd.toml(5)"),
@@ -92,6 +99,8 @@ pub struct Host {
     pub token_key: PathBuf,
     /// Where credd-capture says whether capture is as planned.
     pub capture_state: PathBuf,
+    /// Where the token files of the container endpoint lie.
+    pub token_files: PathBuf,
     /// Where root asks how it is going.
     pub status_socket: PathBuf,
     /// Addresses to listen on besides the sockets that systemd passes.
@@ -108,6 +117,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     let parts = Parts {
         token_key: host.token_key,
         capture_state: host.capture_state,
+        token_files: host.token_files,
         capture: config.capture,
         metrics: Rc::clone(&metrics),
     };

@@ -39,6 +39,9 @@ struct Arguments {
     /// Where credd-capture says whether capture is as planned.
     #[arg(long, value_name = "FILE", default_value = STATE)]
     capture_state: PathBuf,
+    /// Where each user's token for the container endpoint is put.
+    #[arg(long, value_name = "FOLDER", default_value = "/run/keymaker-credd-tokens")]
+    token_files: PathBuf,
     /// Where root asks for metrics, health, and who gets what and why.
     #[arg(long, value_name = "FILE", default_value = "/run/keymaker-credd/status.sock")]
     status_socket: PathBuf,
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         config: arguments.config,
         token_key: arguments.token_key,
         capture_state: arguments.capture_state,
+        token_files: arguments.token_files,
         status_socket: arguments.status_socket,
         listen: arguments.listen,
     };

@@ -161,6 +161,8 @@ impl Daemon {
             .arg(folder.join("key"))
             .arg("--capture-state")
             .arg(folder.join("capture"))
+            .arg("--token-files")
+            .arg(&folder)
             .arg("--status-socket")
             .arg(folder.join("status"))
             .current_dir(&folder)

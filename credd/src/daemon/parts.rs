@@ -19,8 +19,10 @@ use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
 use crate::imds::answer::{MetadataService, TokenPolicy};
 use crate::imds::caller::{Arrival, KernelCallers};
+use crate::imds::container::{CONTAINER_PORT, ContainerDoor};
 use crate::imds::metadata_token::MetadataTokens;
 use crate::imds::rules::Rules;
+use crate::imds::token_files::TokenFiles;
 use crate::imds::upstream::Upstream;
 
 /// What a reload does not change.
@@ -29,6 +31,8 @@ pub struct Parts {
     pub token_key: PathBuf,
     /// Where credd-capture says whether capture is as planned.
     pub capture_state: PathBuf,
+    /// Where the token files of the container door lie.
+    pub token_files: PathBuf,
     /// How requests came here at the start: the sockets are of that kind.
     pub capture: Capture,
     /// The counters.
@@ -53,6 +57,7 @@ impl Parts {
         Ok(MetadataService {
             source,
             callers: Box::new(KernelCallers::new(arrival)),
+            container: config.container_endpoint.then(|| self.container()).transpose()?,
             accounts: Box::new(host_accounts(config)),
             tokens: MetadataTokens::load(&self.token_key).map_err(DaemonError::TokenKey)?,
             rules: Rules::new(config.rules()),
@@ -68,6 +73,15 @@ impl Parts {
             clock: Box::new(HostClock),
             token_policy,
             token_hop_limit: config.token_hop_limit,
+        })
+    }
+
+    fn container(&self) -> Result<ContainerDoor, DaemonError> {
+        Ok(ContainerDoor {
+            port: CONTAINER_PORT,
+            callers: Box::new(KernelCallers::new(Arrival::Transparent)),
+            files: TokenFiles::open(self.token_files.clone())
+                .map_err(|why| DaemonError::TokenFiles(self.token_files.clone(), why))?,
         })
     }
 

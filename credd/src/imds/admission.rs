@@ -18,14 +18,14 @@ pub struct Inadmissible {
 }
 
 /// Fails with the first thing that is wrong with the request's head.
-pub fn check(head: &Parts) -> Result<(), Inadmissible> {
+pub fn check(head: &Parts, door: Door) -> Result<(), Inadmissible> {
     if head.method == Method::CONNECT || head.headers.contains_key(UPGRADE) {
         return Err(Inadmissible {
             status: StatusCode::BAD_REQUEST,
             reason: "this is no proxy and speaks HTTP/1 only",
         });
     }
-    check_host(head)?;
+    check_host(head, door)?;
     // An empty header forwards as well: only its presence counts.
     if head.headers.contains_key(X_FORWARDED_FOR) || head.headers.contains_key(FORWARDED) {
         return Err(forbidden("the request was forwarded by a proxy"));
@@ -37,12 +37,12 @@ pub fn check(head: &Parts) -> Result<(), Inadmissible> {
     Ok(())
 }
 
-fn check_host(head: &Parts) -> Result<(), Inadmissible> {
+fn check_host(head: &Parts, door: Door) -> Result<(), Inadmissible> {
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if head.version == Version::HTTP_10 => {}
         (Some(host), None) => {
-            let known = host.to_str().is_ok_and(is_metadata_host);
+            let known = host.to_str().is_ok_and(|host| door.is_named(host));
             known
                 .then_some(())
                 .ok_or(forbidden("the request is for another host"))?;
@@ -57,14 +57,32 @@ fn check_host(head: &Parts) -> Result<(), Inadmissible> {
     let Some(authority) = head.uri.authority() else {
         return Ok(());
     };
-    let ours = head.uri.scheme_str() == Some("http") && is_metadata_host(authority.as_str());
+    let ours = head.uri.scheme_str() == Some("http") && door.is_named(authority.as_str());
     ours.then_some(())
         .ok_or(forbidden("the request's address is of another host"))
 }
 
-fn is_metadata_host(host: &str) -> bool {
-    let name = host.strip_suffix(":80").unwrap_or(host).to_ascii_lowercase();
-    METADATA_HOSTS.contains(&name.as_str())
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The metadata address.
+    Metadata,
+    /// The container endpoint, at this port of loopback.
+    Container(u16),
+}
+
+impl Door {
+    fn is_named(self, host: &str) -> bool {
+        let (port, names): (u16, &[&str]) = match self {
+            Self::Metadata => (80, &METADATA_HOSTS),
+            Self::Container(port) => (port, &LOOPBACK_HOSTS),
+        };
+        let name = host
+            .strip_suffix(&format!(":{port}"))
+            .unwrap_or(host)
+            .to_ascii_lowercase();
+        names.contains(&name.as_str())
+    }
 }
 
 fn forbidden(reason: &'static str) -> Inadmissible {
@@ -83,3 +101,5 @@ const METADATA_HOSTS: [&str; 4] = [
     "instance-data",
     "instance-data.ec2.internal",
 ];
+
+const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];

@@ -3,6 +3,7 @@
 //! The server calls [`MetadataService::answer`] for each. Refusals come first, then the route table decides who answers:
 //! credentials are written here and only here, and only after the caller's socket was looked at again (P13).
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use http_body_util::{BodyExt, Limited};
@@ -11,8 +12,9 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use rustix::net::sockopt;
 
-use super::admission;
+use super::admission::{self, Door};
 use super::caller::IdentifyCaller;
+use super::container::ContainerDoor;
 use super::credential_source::{Caller, CredentialSource, Reason};
 use super::metadata_token::{MetadataTokens, TokenTtl};
 use super::path;
@@ -31,6 +33,8 @@ pub struct MetadataService<S> {
     pub source: S,
     /// Who is at the other end.
     pub callers: Box<dyn IdentifyCaller>,
+    /// The second door; None: it is closed.
+    pub container: Option<ContainerDoor>,
     /// Their names and groups.
     pub accounts: Box<dyn Accounts>,
     /// IMDSv2.
@@ -65,6 +69,8 @@ pub enum TokenPolicy {
 pub struct Client {
     /// Who.
     pub caller: Caller,
+    /// Where they came in.
+    pub door: Door,
     /// The accepted socket.
     pub socket: OwnedFd,
 }
@@ -82,6 +88,24 @@ pub(super) struct Answer {
 }
 
 impl<S: CredentialSource> MetadataService<S> {
+    /// The door of a connection to `local`, and who names its callers.
+    pub(super) fn door(&self, local: SocketAddr) -> (Door, &dyn IdentifyCaller) {
+        match &self.container {
+            Some(door) if local.ip().is_loopback() && local.port() == door.port => {
+                (Door::Container(door.port), &*door.callers)
+            }
+            _ => (Door::Metadata, &*self.callers),
+        }
+    }
+
+    /// The callers of a client's door.
+    pub(super) fn callers_of(&self, client: &Client) -> &dyn IdentifyCaller {
+        match (client.door, &self.container) {
+            (Door::Container(_), Some(door)) => &*door.callers,
+            _ => &*self.callers,
+        }
+    }
+
     /// The reply to `request`. The audit line is written before this returns.
     pub async fn answer<B>(&self, client: &Client, request: Request<B>) -> Reply
     where
@@ -106,7 +130,7 @@ impl<S: CredentialSource> MetadataService<S> {
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        if let Err(refused) = admission::check(head) {
+        if let Err(refused) = admission::check(head, client.door) {
             return refuse("request", refused.status, refused.reason);
         }
         if Limited::new(body, LARGEST_BODY).collect().await.is_err() {
@@ -115,6 +139,9 @@ impl<S: CredentialSource> MetadataService<S> {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "the request has a body that nobody reads",
             );
+        }
+        if let (Door::Container(_), Some(door)) = (client.door, &self.container) {
+            return self.container(client, head, door).await;
         }
         let Ok(segments) = path::segments(head.uri.path()) else {
             return refuse("request", StatusCode::BAD_REQUEST, "the path could be read in two ways");

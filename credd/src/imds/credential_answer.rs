@@ -7,7 +7,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::time::timeout;
 
+use super::admission::Door;
 use super::answer::{Answer, Client, MetadataService, decided};
+use super::container;
 use super::credential_source::{CredentialSource, Credentials, Grant, Outcome, Reason};
 use super::reply;
 use crate::audit::{AuditEvent, Decision};
@@ -40,7 +42,7 @@ impl<S: CredentialSource> MetadataService<S> {
     /// `iam/security-credentials/ROLE`.
     pub(super) async fn role_credentials(&self, client: &Client, asked_role: &str) -> Answer {
         match timeout(WHOLE_ANSWER, self.credentials_of(client, asked_role)).await {
-            Ok(Outcome::Issued((grant, credentials))) => self.hand_out(client, &grant, &credentials),
+            Ok(Outcome::Issued((grant, credentials))) => self.hand_out(client, ROLE_CREDENTIALS, &grant, &credentials),
             Ok(Outcome::Denied(reason)) => {
                 // SDKs tell this code from a network error; a 403 would make some of them fall back to IMDSv1.
                 let now = self.clock.now();
@@ -49,6 +51,22 @@ impl<S: CredentialSource> MetadataService<S> {
             }
             Ok(other) => not_issued(ROLE_CREDENTIALS, other),
             Err(_) => not_issued::<()>(ROLE_CREDENTIALS, Outcome::Transient(too_slow())),
+        }
+    }
+
+    /// `/credentials` at the container door.
+    pub(super) async fn container_credentials(&self, client: &Client) -> Answer {
+        let answer = async {
+            let grant = match self.role_of(client).await {
+                Outcome::Issued(grant) => grant,
+                other => return other.without_value(),
+            };
+            self.credentials_by(client, grant).await
+        };
+        match timeout(WHOLE_ANSWER, answer).await {
+            Ok(Outcome::Issued((grant, credentials))) => self.hand_out(client, container::ASKED, &grant, &credentials),
+            Ok(other) => not_issued(container::ASKED, other),
+            Err(_) => not_issued::<()>(container::ASKED, Outcome::Transient(too_slow())),
         }
     }
 
@@ -63,23 +81,23 @@ impl<S: CredentialSource> MetadataService<S> {
     async fn credentials_of(&self, client: &Client, asked_role: &str) -> Outcome<(Grant, Credentials)> {
         let grant = match self.role_of(client).await {
             Outcome::Issued(grant) => grant,
-            Outcome::NotApplicable => return Outcome::NotApplicable,
-            Outcome::Denied(reason) => return Outcome::Denied(reason),
-            Outcome::Transient(reason) => return Outcome::Transient(reason),
+            other => return other.without_value(),
         };
         // Another user's role, another spelling, a name that begins like ours: not there.
         if grant.role.name() != asked_role {
             return Outcome::NotApplicable;
         }
+        self.credentials_by(client, grant).await
+    }
+
+    async fn credentials_by(&self, client: &Client, grant: Grant) -> Outcome<(Grant, Credentials)> {
         match self.source.credentials(&client.caller, &grant.role).await {
             Outcome::Issued(credentials) => Outcome::Issued((grant, credentials)),
-            Outcome::NotApplicable => Outcome::NotApplicable,
-            Outcome::Denied(reason) => Outcome::Denied(reason),
-            Outcome::Transient(reason) => Outcome::Transient(reason),
+            other => other.without_value(),
         }
     }
 
-    fn hand_out(&self, client: &Client, grant: &Grant, credentials: &Credentials) -> Answer {
+    fn hand_out(&self, client: &Client, asked: &'static str, grant: &Grant, credentials: &Credentials) -> Answer {
         let now = self.clock.now();
         let by_method = |text: String| Reason {
             method: Some(grant.method),
@@ -88,20 +106,23 @@ impl<S: CredentialSource> MetadataService<S> {
         // SDKs prolong credentials that have ended, and go on using them for a quarter of an hour.
         if credentials.expiration < now + SHORTEST_LIFE {
             let reason = by_method("the credentials at hand are about to end".to_owned());
-            return not_issued::<()>(ROLE_CREDENTIALS, Outcome::Transient(reason));
+            return not_issued::<()>(asked, Outcome::Transient(reason));
         }
-        if let Err(error) = self.callers.still(client.fd(), client.caller.owner) {
+        if let Err(error) = self.callers_of(client).still(client.fd(), client.caller.owner) {
             let reason = by_method(format!("the connection no longer belongs to the caller: {error:?}"));
             let reply = reply::error(StatusCode::FORBIDDEN);
-            return decided(reply, ROLE_CREDENTIALS, Decision::Refused, reason);
+            return decided(reply, asked, Decision::Refused, reason);
         }
         let event = AuditEvent {
             access_key_id: Some(credentials.access_key_id.clone()),
             expiration: Some(iso8601(credentials.expiration)),
-            ..issued(ROLE_CREDENTIALS, grant)
+            ..issued(asked, grant)
         };
         Answer {
-            reply: reply::text(reply::credentials_document(credentials), now),
+            reply: match client.door {
+                Door::Metadata => reply::text(reply::credentials_document(credentials), now),
+                Door::Container(_) => reply::json(reply::container_document(&grant.role, credentials), now),
+            },
             event: Some(event),
         }
     }

@@ -33,6 +33,17 @@ pub enum Outcome<T> {
     Transient(Reason),
 }
 
+impl<T> Outcome<T> {
+    /// The same, of another question: what was issued there answers nothing here.
+    pub fn without_value<U>(self) -> Outcome<U> {
+        match self {
+            Self::Issued(_) | Self::NotApplicable => Outcome::NotApplicable,
+            Self::Denied(reason) => Outcome::Denied(reason),
+            Self::Transient(reason) => Outcome::Transient(reason),
+        }
+    }
+}
+
 /// Why, for the audit line; never sent to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
@@ -108,10 +119,13 @@ impl Secret {
 #[cfg(test)]
 mod tests {
     use std::fmt::{Debug, Display};
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
 
     use super::*;
     use crate::credentials::Issuance;
     use crate::imds::metadata_token::MetadataTokens;
+    use crate::imds::reply::credentials_document;
 
     /// Two traits have the same function for a type that has `$shown`, so that naming it does not compile; one has it for any other.
     macro_rules! never_shown {
@@ -124,6 +138,42 @@ mod tests {
             impl<T: ?Sized + $shown> Hidden<Shown> for T {}
             $(<$kind as Hidden<_>>::hidden();)+
         }};
+    }
+
+    // P19
+    #[test]
+    fn a_secret_and_the_document_with_it_are_overwritten_when_they_are_dropped() {
+        let memory = File::open("/proc/self/mem").unwrap();
+        let marker = || "SECRET-".repeat(40);
+        let secret = Secret::new(marker());
+        let at = secret.expose().as_ptr().addr();
+        let mut seen = vec![0; marker().len()];
+        memory.read_exact_at(&mut seen, at as u64).unwrap();
+        assert_eq!(seen, marker().as_bytes());
+        drop(secret);
+        memory.read_exact_at(&mut seen, at as u64).unwrap();
+        assert!(!holds_marker(&seen));
+
+        let credentials = Credentials {
+            access_key_id: "ASIA".into(),
+            secret_access_key: Secret::new(marker()),
+            sts_session_token: Secret::new(marker()),
+            last_updated: SystemTime::UNIX_EPOCH,
+            expiration: SystemTime::UNIX_EPOCH,
+        };
+        let document = credentials_document(&credentials);
+        let at = document.as_ptr().addr();
+        let mut seen = vec![0; document.len()];
+        memory.read_exact_at(&mut seen, at as u64).unwrap();
+        assert!(holds_marker(&seen));
+        drop(document);
+        memory.read_exact_at(&mut seen, at as u64).unwrap();
+        assert!(!holds_marker(&seen));
+    }
+
+    /// The allocator writes its own notes over the beginning of what is freed; what counts is the rest.
+    fn holds_marker(memory: &[u8]) -> bool {
+        memory.windows(14).any(|part| part == b"SECRET-SECRET-")
     }
 
     // P19

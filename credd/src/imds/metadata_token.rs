@@ -85,6 +85,25 @@ impl MetadataTokens {
         (!left.is_zero()).then(|| left.as_secs() + u64::from(left.subsec_nanos() > 0))
     }
 
+    /// What `uid` says at the container door, on this boot: 64 characters.
+    pub fn container_token(&self, uid: u32) -> Zeroizing<String> {
+        let tag = self.container_mac(uid).finalize().into_bytes();
+        Zeroizing::new(tag.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Whether `token` is that.
+    pub fn is_container_token(&self, token: &[u8], uid: u32) -> bool {
+        from_hex::<32>(token).is_some_and(|tag| self.container_mac(uid).verify_slice(&tag).is_ok())
+    }
+
+    /// Longer than what a metadata token is made of, so that neither is ever the other.
+    fn container_mac(&self, uid: u32) -> Hmac<Sha256> {
+        Hmac::<Sha256>::new(&(*self.key).into())
+            .chain_update(b"container")
+            .chain_update(uid.to_be_bytes())
+            .chain_update(&self.boot_id)
+    }
+
     fn mac(&self, uid: u32, end: [u8; END_LENGTH]) -> Hmac<Sha256> {
         // The three have fixed lengths on one boot, so no two different triples give the same text.
         Hmac::<Sha256>::new(&(*self.key).into())
@@ -257,5 +276,22 @@ mod tests {
         let link = folder.join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(matches!(MetadataTokens::load(&link), Err(TokenKeyError::Read(..))));
+    }
+
+    // P16
+    #[test]
+    fn a_token_of_one_door_opens_no_other_and_none_of_another_uid() {
+        let tokens = tokens();
+        let container = tokens.container_token(7);
+        assert!(tokens.is_container_token(container.as_bytes(), 7));
+        assert!(!tokens.is_container_token(container.as_bytes(), 8));
+        assert_eq!(tokens.remaining(container.as_bytes(), 7, NOW), None);
+        let metadata = tokens.issue(7, ttl("60"), NOW);
+        assert!(!tokens.is_container_token(metadata.as_bytes(), 7));
+        // Nor any part or lengthening of it.
+        for text in ["", &container[..56], &container[..63], &format!("{}0", *container)] {
+            assert!(!tokens.is_container_token(text.as_bytes(), 7), "{text}");
+            assert_eq!(tokens.remaining(text.as_bytes(), 7, NOW), None, "{text}");
+        }
     }
 }

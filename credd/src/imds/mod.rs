@@ -5,6 +5,7 @@
 mod admission;
 pub mod answer;
 pub mod caller;
+pub mod container;
 mod credential_answer;
 pub mod credential_source;
 pub mod metadata_token;
@@ -15,5 +16,6 @@ pub mod routes;
 pub mod rules;
 pub mod server;
 mod sock_diag;
+pub mod token_files;
 pub mod upstream;
 mod wire;

@@ -65,25 +65,48 @@ pub fn raw_error(status: StatusCode) -> Vec<u8> {
     .into_bytes()
 }
 
+/// 200 with JSON.
+pub fn json(body: Bytes, now: SystemTime) -> Reply {
+    ok(body, HeaderValue::from_static("application/json"), now)
+}
+
 /// The document of `iam/security-credentials/ROLE`, in memory that is wiped once it is sent.
 pub fn credentials_document(credentials: &Credentials) -> Bytes {
     let fields = [
+        ("Code", "Success".to_owned()),
         ("LastUpdated", iso8601(credentials.last_updated)),
         ("Type", "AWS-HMAC".to_owned()),
-        ("AccessKeyId", credentials.access_key_id.clone()),
     ];
+    wiped_document(&fields, credentials)
+}
+
+/// The document of a container endpoint: no Code, and the account (SDK Reference, "Container credential provider").
+pub fn container_document(role: &RoleArn, credentials: &Credentials) -> Bytes {
+    let fields = [
+        ("RoleArn", role.to_string()),
+        ("AccountId", role.account().as_str().to_owned()),
+    ];
+    wiped_document(&fields, credentials)
+}
+
+fn wiped_document(fields: &[(&str, String)], credentials: &Credentials) -> Bytes {
     let (secret, token) = (
         credentials.secret_access_key.expose(),
         credentials.sts_session_token.expose(),
     );
     // Room for all of it, escapes included: growing would leave a copy behind.
-    let mut document = Zeroizing::new(Vec::with_capacity(1024 + 6 * (secret.len() + token.len())));
-    document.extend_from_slice(b"{\n  \"Code\" : \"Success\"");
-    for (name, value) in &fields {
+    let mut document = Zeroizing::new(Vec::with_capacity(2048 + 6 * (secret.len() + token.len())));
+    document.push(b'{');
+    for (name, value) in fields {
         append(&mut document, name, value);
+        document.push(b',');
     }
+    append(&mut document, "AccessKeyId", &credentials.access_key_id);
+    document.push(b',');
     append(&mut document, "SecretAccessKey", secret);
+    document.push(b',');
     append(&mut document, "Token", token);
+    document.push(b',');
     append(&mut document, "Expiration", &iso8601(credentials.expiration));
     document.extend_from_slice(b"\n}");
     Bytes::from_owner(document)
@@ -124,7 +147,7 @@ fn document(fields: &[(&str, &str)]) -> String {
 }
 
 fn append(document: &mut Vec<u8>, name: &str, value: &str) {
-    document.extend_from_slice(format!(",\n  \"{name}\" : \"").as_bytes());
+    document.extend_from_slice(format!("\n  \"{name}\" : \"").as_bytes());
     for character in value.chars() {
         match character {
             '"' | '\\' => document.extend_from_slice(&[b'\\', u8::try_from(character).unwrap_or_default()]),

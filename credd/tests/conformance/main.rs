@@ -13,6 +13,8 @@ mod installed;
 #[cfg(test)]
 mod reply;
 #[cfg(test)]
+mod rows_container;
+#[cfg(test)]
 mod rows_credentials;
 #[cfg(test)]
 mod rows_http;

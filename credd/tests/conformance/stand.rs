@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use credd::imds::answer::{MetadataService, TokenPolicy};
 use credd::imds::caller::{Arrival, KernelCallers};
+use credd::imds::container::ContainerDoor;
 use credd::imds::metadata_token::MetadataTokens;
 use credd::imds::rules::Rules;
 use credd::imds::server::{Limits, Server};
+use credd::imds::token_files::TokenFiles;
 use credd::imds::upstream::Upstream;
 use tokio::sync::oneshot;
 
@@ -34,6 +36,8 @@ pub struct Stand {
 pub struct Options {
     pub token_policy: TokenPolicy,
     pub limits: Limits,
+    /// Whether the server's port is the container endpoint's.
+    pub container: bool,
 }
 
 impl Default for Options {
@@ -41,6 +45,7 @@ impl Default for Options {
         Self {
             token_policy: TokenPolicy::Required,
             limits: Limits::default(),
+            container: false,
         }
     }
 }
@@ -127,8 +132,9 @@ impl Stand {
         listener.set_nonblocking(true).unwrap();
         self.address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (real, shared, key, options) = (
+        let (real, address, shared, key, options) = (
             self.real.address,
+            self.address,
             Arc::clone(&self.shared),
             self.key.clone(),
             self.options,
@@ -140,7 +146,7 @@ impl Stand {
                 .unwrap();
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async {
-                let server = Server::new(service(real, &shared, &key, options), options.limits);
+                let server = Server::new(service(real, address, &shared, &key, options), options.limits);
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 server.run(listener, async { drop(stopped.await) }).await;
             });
@@ -208,6 +214,11 @@ impl Stand {
         reply.text()
     }
 
+    /// The folder of the container endpoint's token files.
+    pub fn tokens(&self) -> PathBuf {
+        token_folder(&self.key)
+    }
+
     /// A GET with a fresh token.
     pub fn get(&self, path: &str) -> Reply {
         self.with_token("GET", path, &[])
@@ -224,13 +235,21 @@ impl Drop for Stand {
     fn drop(&mut self) {
         self.stop();
         let _ = std::fs::remove_file(&self.key);
+        let _ = std::fs::remove_dir_all(self.key.with_extension("tokens"));
     }
+}
+
+fn token_folder(key: &Path) -> PathBuf {
+    let folder = key.with_extension("tokens");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 fn service(
     real: SocketAddr,
+    address: SocketAddr,
     shared: &Arc<Mutex<Shared>>,
-    key: &std::path::Path,
+    key: &Path,
     options: Options,
 ) -> MetadataService<Stage> {
     let stage = Stage(Arc::clone(shared));
@@ -239,6 +258,14 @@ fn service(
         callers: Box::new(RenamedCallers {
             kernel: KernelCallers::new(Arrival::Transparent),
             stage: stage.clone(),
+        }),
+        container: options.container.then(|| ContainerDoor {
+            port: address.port(),
+            callers: Box::new(RenamedCallers {
+                kernel: KernelCallers::new(Arrival::Transparent),
+                stage: stage.clone(),
+            }),
+            files: TokenFiles::open(token_folder(key)).unwrap(),
         }),
         accounts: Box::new(stage.clone()),
         tokens: MetadataTokens::load(key).unwrap(),

@@ -1,0 +1,68 @@
+//! The second door: `GET /credentials` on loopback, as AWS_CONTAINER_CREDENTIALS_FULL_URI names it. Off unless the settings say so.
+//!
+//! `answer` calls it for connections to that port. Whoever asks must own the socket, as everywhere, and say the token that
+//! stands in a file which only that uid can read: a program that can make connections for a user, but read none of their
+//! files, gets nothing.
+
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+
+use super::answer::{Answer, Client, MetadataService, decided, plain, refuse};
+use super::caller::IdentifyCaller;
+use super::credential_source::{CredentialSource, Reason};
+use super::reply;
+use super::token_files::TokenFiles;
+use crate::audit::Decision;
+
+/// The door, where it is open.
+pub struct ContainerDoor {
+    /// Its port on loopback, below 1024: nobody else can take it.
+    pub port: u16,
+    /// Who is at the other end of connections that nothing redirected.
+    pub callers: Box<dyn IdentifyCaller>,
+    /// Where each user's token lies.
+    pub files: TokenFiles,
+}
+
+impl<S: CredentialSource> MetadataService<S> {
+    /// The reply to a request at this door.
+    pub(super) async fn container(&self, client: &Client, head: &Parts, door: &ContainerDoor) -> Answer {
+        if head.uri.path() != "/credentials" {
+            return plain(reply::error(StatusCode::NOT_FOUND));
+        }
+        if head.method != Method::GET {
+            return plain(reply::allow(StatusCode::METHOD_NOT_ALLOWED, "GET"));
+        }
+        let uid = client.caller.owner.uid;
+        let mut said = head.headers.get_all(AUTHORIZATION).iter();
+        let is_theirs = match (said.next(), said.next()) {
+            (Some(token), None) => self.tokens.is_container_token(token.as_bytes(), uid),
+            _ => false,
+        };
+        if is_theirs {
+            return self.container_credentials(client).await;
+        }
+        match door.files.make(uid, &self.tokens.container_token(uid)) {
+            Ok(()) => refuse(
+                ASKED,
+                StatusCode::UNAUTHORIZED,
+                "the request lacks this user's token, which now stands in their file",
+            ),
+            Err(error) => {
+                let reason = Reason::new(format!("the user's token file cannot be made: {error}"));
+                decided(
+                    reply::error(StatusCode::SERVICE_UNAVAILABLE),
+                    ASKED,
+                    Decision::Transient,
+                    reason,
+                )
+            }
+        }
+    }
+}
+
+/// The port of the socket unit.
+pub const CONTAINER_PORT: u16 = 989;
+/// What the audit line says was asked.
+pub(super) const ASKED: &str = "container_credentials";
