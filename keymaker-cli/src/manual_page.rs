@@ -35,7 +35,9 @@ standard output that is no terminal keep colours away.
 .BR keymakerd.toml (5),
 .BR nss_keymaker (8),
 .BR pam_keymaker (8),
-.BR keymaker\-keys (8)
+.BR keymaker\-keys (8),
+.BR credd (8),
+.BR credd\-capture (8)
 "#;
 
 fn page() -> Vec<u8> {

@@ -56,7 +56,7 @@ const NAMES: [Fault; 7] = [
     ),
 ];
 
-const LOGINS: [Fault; 16] = [
+const LOGINS: [Fault; 17] = [
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-account", "the account stack"),
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-session", "the session stack"),
     fault(
@@ -87,6 +87,12 @@ const LOGINS: [Fault; 16] = [
     fault(
         "sed -i 's/AuthorizedKeysFile none/AuthorizedKeysFile .ssh\\/authorized_keys/' /etc/ssh/sshd_config.d/50-keymaker.conf",
         "authorizedkeysfile",
+    ),
+    // Another package's rule for everybody, before ours.
+    fault(
+        "printf 'Match all\\n  AuthorizedKeysCommand /usr/bin/false\\n  AuthorizedKeysCommandUser nobody\\n' > \
+         /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+        "authorizedkeyscommand /usr/bin/false",
     ),
     fault(
         "echo 'UsePAM no' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(clippy::enum_variant_names, reason = "they are the names of credd.toml")]
 pub enum Method {
-    /// A role for each user.
+    /// A role for each user; create-user-role, where sync-roles makes them.
+    #[value(alias = "create-user-role")]
     UserRole,
     /// The instance's role, cut down to the user's own policies.
     RestrictedInstanceRole,

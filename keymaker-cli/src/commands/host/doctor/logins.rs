@@ -127,8 +127,38 @@ fn remedy_for(keyword: &str) -> String {
         "authorizedkeyscommand" if Path::new(DROP_IN).exists() && !included() => {
             "sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh".to_owned()
         }
-        _ => NEW_DROP_IN.to_owned(),
+        _ => match rival(keyword) {
+            Some(file) => {
+                format!("sed -i -E 's/^[[:space:]]*{keyword}(user)?[[:space:]=]/#&/I' {file} && systemctl reload ssh")
+            }
+            None => NEW_DROP_IN.to_owned(),
+        },
     }
+}
+
+/// The file whose Match block sets this before ours, where ours is as it was made: the first that matches counts (sshd_config(5)).
+fn rival(keyword: &str) -> Option<String> {
+    let lines = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
+    let sets = |line: &str| {
+        line.split([' ', '\t', '='])
+            .find(|word| !word.is_empty())
+            .is_some_and(|word| word.eq_ignore_ascii_case(keyword))
+    };
+    let made = lines(Path::new("/usr/share/keymaker/50-keymaker.conf"));
+    let wanted = made.lines().find(|line| sets(line))?;
+    lines(Path::new(DROP_IN)).lines().find(|line| *line == wanted)?;
+    let folder = std::fs::read_dir("/etc/ssh/sshd_config.d").ok()?;
+    let mut files: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
+    files.push("/etc/ssh/sshd_config".into());
+    let in_match = |file: &&std::path::PathBuf| {
+        let text = lines(file);
+        let block = text
+            .lines()
+            .skip_while(|line| !line.trim_start().to_ascii_lowercase().starts_with("match "));
+        block.skip(1).any(sets)
+    };
+    let mut others = files.iter().filter(|file| file.as_path() != Path::new(DROP_IN));
+    others.find(in_match).map(|file| file.display().to_string())
 }
 
 fn included() -> bool {
