@@ -11,7 +11,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use keymaker_aws::ArnError;
+use keymaker_aws::{ArnError, ProxyUrl, is_service_url};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Account;
@@ -19,7 +19,7 @@ use crate::credentials::IdResolver;
 use crate::imds::caller::METADATA_ADDRESSES;
 use crate::imds::rules::Rule;
 pub use error::ConfigError;
-pub use values::{Capture, CaptureMode, Directory, Exempt, Method, Network, ProxyUrl, RuleEntry, UidRange};
+pub use values::{Capture, CaptureMode, Directory, Exempt, Method, Network, RuleEntry, UidRange};
 
 /// What stands in the file, with the defaults for what does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,7 +241,7 @@ impl Config {
         let shared = || self.methods().any(|method| method == Method::SharedRole);
         let bad_rule = self.rules.iter().find_map(|entry| entry.rules().err());
         let action = self.deny_actions.iter().find(|action| !values::is_action(action));
-        let url = |value: &Option<String>| value.as_ref().is_some_and(|url| !values::is_url(url));
+        let url = |value: &Option<String>| value.as_ref().is_some_and(|url| !is_service_url(url));
         let not_url = || "this is no http:// or https:// URL".to_owned();
         if !(1..=1023).contains(&self.nft_port) {
             Some((

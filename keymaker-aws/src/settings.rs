@@ -12,8 +12,10 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::proxy_url::ProxyUrl;
+
 /// The way to AWS. The default is right on an ordinary instance.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AwsSettings {
     /// Such as `eu-central-1`; `None` asks the metadata service.
     pub region: Option<String>,
@@ -24,25 +26,9 @@ pub struct AwsSettings {
     /// Where the metadata service is; `None`: its two link-local addresses.
     pub metadata_endpoint: Option<String>,
     /// The proxy for calls over https; may hold a user name and password. The metadata service is never asked through it.
-    pub https_proxy: Option<String>,
+    pub https_proxy: Option<ProxyUrl>,
     /// A PEM file of the only certificate authorities to trust, instead of the system's.
     pub ca_bundle: Option<PathBuf>,
-}
-
-impl fmt::Debug for AwsSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsSettings")
-            .field("region", &self.region)
-            .field("iam_endpoint", &self.iam_endpoint)
-            .field("sts_endpoint", &self.sts_endpoint)
-            .field("metadata_endpoint", &self.metadata_endpoint)
-            .field(
-                "https_proxy",
-                &self.https_proxy.as_ref().map(|_| "(not shown: may hold a password)"),
-            )
-            .field("ca_bundle", &self.ca_bundle)
-            .finish()
-    }
 }
 
 /// Why a setting cannot be used.
@@ -148,7 +134,7 @@ impl AwsSettings {
     pub(crate) fn proxy(&self) -> Result<ProxyConfig, AwsSettingsError> {
         match &self.https_proxy {
             None => Ok(ProxyConfig::disabled()),
-            Some(url) => ProxyConfig::https(url.as_str()).map_err(|_| AwsSettingsError::Proxy),
+            Some(url) => ProxyConfig::https(url.expose()).map_err(|_| AwsSettingsError::Proxy),
         }
     }
 
@@ -185,7 +171,11 @@ fn service_url(key: &'static str, value: &str) -> Result<String, AwsSettingsErro
         })
 }
 
-/// `http(s)://host[:port]` and nothing more.
+/// Whether an endpoint may be this: `http(s)://host[:port]` and nothing more.
+pub fn is_service_url(value: &str) -> bool {
+    service_uri(value).is_some()
+}
+
 fn service_uri(value: &str) -> Option<Uri> {
     let uri: Uri = value.parse().ok()?;
     let http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
@@ -266,7 +256,7 @@ mod tests {
     fn a_proxys_password_is_in_no_debug_output_and_no_error() {
         let proxy = "http://user:hunter2@proxy example";
         let settings = AwsSettings {
-            https_proxy: Some(proxy.into()),
+            https_proxy: Some(ProxyUrl::new(proxy)),
             ..AwsSettings::default()
         };
         let error = settings.proxy().unwrap_err();

@@ -6,13 +6,13 @@ mod error;
 mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keymaker_aws::ProxyUrl;
 use keymaker_core::id::IdRange;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::directory::ids::IdScheme;
 use crate::settings::IdResolver;
@@ -226,39 +226,6 @@ pub enum Prefetch {
     All,
     /// Nobody's.
     Never,
-}
-
-/// A proxy's URL. It may hold a password, so it is never shown whole.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct ProxyUrl(String);
-
-impl ProxyUrl {
-    /// The whole URL, for the connection only.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ProxyUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
-            (_, None) => f.write_str(&self.0),
-            (scheme, Some((_, host))) => write!(f, "{}://(hidden)@{host}", scheme.map_or("", |(scheme, _)| scheme)),
-        }
-    }
-}
-
-impl fmt::Debug for ProxyUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for ProxyUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 fn id_range([first, last]: [u32; 2]) -> IdRange {

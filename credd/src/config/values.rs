@@ -158,39 +158,6 @@ impl fmt::Display for Network {
     }
 }
 
-/// A proxy's URL. It may hold a password, so it is never shown whole.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct ProxyUrl(String);
-
-impl ProxyUrl {
-    /// The whole URL, for the connection only.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ProxyUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
-            (_, None) => f.write_str(&self.0),
-            (scheme, Some((_, host))) => write!(f, "{}://(hidden)@{host}", scheme.map_or("", |(scheme, _)| scheme)),
-        }
-    }
-}
-
-impl fmt::Debug for ProxyUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for ProxyUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// One `[[rules]]` table: whom (nobody named: everybody), and which paths are opened or closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -246,12 +213,6 @@ pub fn plain_endpoint(url: &str) -> Option<SocketAddr> {
     host.parse()
         .ok()
         .or_else(|| Some(SocketAddr::new(bare.parse().ok()?, 80)))
-}
-
-/// Whether an SDK could take `url` for an endpoint.
-pub fn is_url(url: &str) -> bool {
-    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace))
 }
 
 /// `service:Action`, with wildcards in the action.

@@ -138,7 +138,7 @@ fn aws_settings(config: &Config) -> AwsSettings {
         iam_endpoint: config.iam_endpoint.clone(),
         sts_endpoint: config.sts_endpoint.clone(),
         metadata_endpoint: config.metadata_endpoint.clone(),
-        https_proxy: config.https_proxy.as_ref().map(|proxy| proxy.expose().to_owned()),
+        https_proxy: config.https_proxy.clone(),
         ca_bundle: config.ca_bundle.clone(),
     }
 }
