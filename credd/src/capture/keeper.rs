@@ -160,10 +160,15 @@ impl Keeper {
     }
 
     fn settle_guard(&mut self, report: &mut Report) -> Result<(), CommandError> {
-        if self.loaded.is_some() && guard::fingerprint()? == self.loaded {
+        let present = guard::fingerprint()?;
+        if self.loaded.is_some() && present == self.loaded {
             return Ok(());
         }
-        self.say(CaptureState::Drifted);
+        // What a former keeper left whole is loaded again, and was no hole.
+        let left_whole = present.is_some_and(|present| guard::is_whole(&self.plan, &present));
+        if self.loaded.is_some() || !left_whole {
+            self.say(CaptureState::Drifted);
+        }
         guard::load(&self.plan)?;
         // Somebody may have changed it in between: only a whole one is what later ones are compared with.
         self.loaded = guard::fingerprint()?.filter(|present| guard::is_whole(&self.plan, present));

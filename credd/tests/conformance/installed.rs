@@ -46,7 +46,7 @@ pub fn as_far_as_it_goes(row: impl FnOnce()) {
 /// A credd that has just started, with nothing kept, in front of a stand-in that has heard nothing.
 pub fn begin(options: Options) {
     let standard = format!("{:?}", Options::default().limits);
-    if format!("{:?}", options.limits) != standard {
+    if options.container || format!("{:?}", options.limits) != standard {
         end_of_row();
     }
     let text = std::fs::read_to_string(SETTINGS).unwrap();
