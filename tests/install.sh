@@ -28,6 +28,11 @@ check "the daemon reads IAM" until_in_contact
 check "an IAM user resolves" getent passwd alice
 check "an IAM user logs in" logs_in
 check "the doctor finds nothing" "$keymaker" doctor
+instance() { ssh -o BatchMode=yes alice@localhost aws sts get-caller-identity | grep -q "assumed-role/$1/"; }
+check "credd is not turned on by itself" instance sandbox-instance
+check "it is by capture" "$keymaker" capture up
+check "each user has credentials of their own" instance user-alice
+check "the doctor finds nothing then either" "$keymaker" doctor
 # What cannot be removed: a file that something is mounted on.
 mount --bind /usr/share/keymaker/sudoers /usr/share/keymaker/sudoers; mount --bind /usr/sbin/keymakerd /usr/sbin/keymakerd
 check "what cannot be taken back is an error" refuses "$keymaker" uninstall
@@ -38,5 +43,7 @@ umount /usr/share/keymaker/sudoers /usr/sbin/keymakerd
 check "all of it is taken back" "$keymaker" uninstall
 check "the IAM user is gone" refuses getent passwd alice
 check "nothing is left" nothing_is_left
+check "the metadata service is open again" curl -sS -o /dev/null --max-time 2 http://169.254.169.254/
+check "no rule is left" refuses grep -q 169.254.169.254 <(ip rule; nft list ruleset)
 check "a second uninstall says that there is nothing" refuses "$keymaker" uninstall
 exit $((failed > 0))

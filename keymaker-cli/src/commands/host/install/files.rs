@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::super::probe::credd;
 use super::{HostError, SETTINGS, not_done};
 
 /// A file to be put in place.
@@ -22,12 +23,15 @@ enum Content {
 }
 
 /// In the build's folder, and in the system's: L is the folder of the libraries.
-const BUILT: [(&str, &str, u32); 6] = [
+const BUILT: [(&str, &str, u32); 9] = [
     ("libnss_keymaker.so", "L/libnss_keymaker.so.2", 0o644),
     ("libpam_keymaker.so", "L/security/pam_keymaker.so", 0o644),
     ("keymakerd", "/usr/sbin/keymakerd", 0o755),
     ("keymaker-keys", "/usr/libexec/keymaker/keymaker-keys", 0o755),
     ("refusal", "/usr/libexec/keymaker/refusal", 0o755),
+    ("end-sessions", "/usr/libexec/keymaker/end-sessions", 0o755),
+    ("credd", "/usr/sbin/credd", 0o755),
+    ("credd-capture", "/usr/libexec/keymaker/credd-capture", 0o755),
     ("keymaker", "/usr/bin/keymaker", 0o755),
 ];
 
@@ -37,18 +41,32 @@ macro_rules! dist {
     };
 }
 
-/// What the packages install, where they install it.
-const DIST: [(&str, &str, u32); 9] = [
+/// What the packages install: for systemd by its place below /etc/systemd, the rest where they install it.
+const SYSTEMD: [(&str, &str); 10] = [
+    (dist!("systemd/keymakerd.service"), "system/keymakerd.service"),
     (
-        dist!("systemd/keymakerd.service"),
-        "/etc/systemd/system/keymakerd.service",
-        0o644,
+        dist!("systemd/keymaker-end-sessions.path"),
+        "system/keymaker-end-sessions.path",
     ),
     (
-        dist!("sysusers.d/keymaker.conf"),
-        "/etc/sysusers.d/keymaker.conf",
-        0o644,
+        dist!("systemd/keymaker-end-sessions.service"),
+        "system/keymaker-end-sessions.service",
     ),
+    (dist!("systemd/credd.service"), "system/credd.service"),
+    (dist!("systemd/credd.socket"), "system/credd.socket"),
+    (dist!("systemd/credd-container.socket"), "system/credd-container.socket"),
+    (dist!("systemd/credd-capture.service"), "system/credd-capture.service"),
+    (
+        dist!("networkd/50-keymaker-credd.conf"),
+        "networkd.conf.d/50-keymaker-credd.conf",
+    ),
+    (dist!("sysusers.d/keymaker.conf"), "/etc/sysusers.d/keymaker.conf"),
+    (
+        dist!("sysusers.d/keymaker-credd.conf"),
+        "/etc/sysusers.d/keymaker-credd.conf",
+    ),
+];
+const DIST: [(&str, &str, u32); 8] = [
     (
         dist!("tmpfiles.d/keymaker.conf"),
         "/etc/tmpfiles.d/keymaker.conf",
@@ -64,6 +82,7 @@ const DIST: [(&str, &str, u32); 9] = [
     (dist!("sudoers.d/keymaker"), "/usr/share/keymaker/sudoers", 0o440),
     (dist!("sudoers.d/keymaker"), "/etc/sudoers.d/keymaker", 0o440),
     (dist!("etc/keymakerd.toml"), SETTINGS, 0o644),
+    (dist!("etc/credd.toml"), credd::SETTINGS, 0o644),
 ];
 
 /// The files, if the build has all of its own. Settings and a sudo that are not there are no files of ours.
@@ -89,15 +108,18 @@ pub fn of(from: &Path) -> Result<Vec<File>, HostError> {
             mode,
         });
     }
-    let needed = |to: &str| match to {
-        SETTINGS => !Path::new(SETTINGS).exists(),
-        "/etc/sudoers.d/keymaker" => Path::new("/etc/sudoers.d").is_dir(),
+    let needed = |to: &Path| match to.to_str() {
+        Some(SETTINGS | credd::SETTINGS) => !to.exists(),
+        Some("/etc/sudoers.d/keymaker") => Path::new("/etc/sudoers.d").is_dir(),
         _ => true,
     };
-    for (content, to, mode) in DIST {
-        if needed(to) {
+    // An absolute path stands for itself.
+    let systemd = SYSTEMD.map(|(content, to)| (content, Path::new("/etc/systemd").join(to), 0o644));
+    let others = DIST.map(|(content, to, mode)| (content, PathBuf::from(to), mode));
+    for (content, to, mode) in systemd.into_iter().chain(others) {
+        if needed(&to) {
             files.push(File {
-                to: to.into(),
+                to,
                 content: Content::Dist(content),
                 mode,
             });

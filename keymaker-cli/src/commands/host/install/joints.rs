@@ -3,20 +3,24 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::probe::{nsswitch, run};
+use super::super::probe::{credd, nsswitch, run};
 use super::{authselect, files};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
-const USERS: [&str; 2] = ["keymakerd", "keymaker-keys"];
-const GROUPS: [&str; 4] = ["keymakerd", "keymaker-keys", "keymaker-users", "keymaker-sudo"];
+/// What runs from now on; credd waits for 'keymaker capture up'.
+const UNITS: [&str; 2] = ["keymakerd.service", "keymaker-end-sessions.path"];
+const USERS: [&str; 3] = ["keymakerd", "keymaker-keys", "credd"];
+const GROUPS: [&str; 5] = ["keymakerd", "keymaker-keys", "keymaker-users", "keymaker-sudo", "credd"];
 
 /// Joins what was put in place to the system. sshd and PAM last: before, nobody from IAM exists.
 pub fn join() -> Result<(), String> {
     run("systemd-sysusers", &[])?;
     run("systemd-tmpfiles", &["--create", "/etc/tmpfiles.d/keymaker.conf"])?;
     run("systemctl", &["daemon-reload"])?;
-    run("systemctl", &["enable", "--now", "keymakerd.service"])?;
+    for unit in UNITS {
+        run("systemctl", &["enable", "--now", unit])?;
+    }
     match authselect::is_here() {
         true => authselect::join(with_keymaker)?,
         false => {
@@ -44,8 +48,14 @@ pub fn part() -> Vec<String> {
     if !authselect::is_here() {
         attempt(pam_auth_update(&["--remove", "keymaker"]));
     }
-    if Path::new("/etc/systemd/system/keymakerd.service").exists() {
-        attempt(run("systemctl", &["disable", "--now", "keymakerd.service"]).map(|_| ()));
+    for unit in UNITS.iter().chain(&credd::UNITS) {
+        if Path::new("/etc/systemd/system").join(unit).exists() {
+            attempt(run("systemctl", &["disable", "--now", unit]).map(|_| ()));
+        }
+    }
+    // Without credd, a closed metadata address would serve nobody.
+    if Path::new(credd::CAPTURE).exists() {
+        attempt(run(credd::CAPTURE, &["down"]).map(|_| ()));
     }
     let exists = |file: &str, name: &str| super::super::probe::local_line(file, name).is_some();
     for user in USERS {
