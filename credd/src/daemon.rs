@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::credentials::metrics::Metrics;
-use crate::credentials::status_socket;
+use crate::credentials::status_socket::{self, Status};
 use crate::imds::metadata_token::TokenKeyError;
 use crate::imds::server::{Limits, Server};
 use crate::policy::PolicyRefusal;
@@ -126,8 +126,11 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     match status_socket::listen(&host.status_socket) {
         Ok(socket) => drop(tokio::task::spawn_local(status_socket::serve(
             socket,
-            issuer.clone(),
-            metrics,
+            Status {
+                issuer: issuer.clone(),
+                metrics,
+                capture_problem: parts.capture_problem(),
+            },
         ))),
         // Users are served all the same.
         Err(error) => {

@@ -61,7 +61,7 @@ pub fn count(counter: &Cell<u64>) {
 
 impl Metrics {
     /// Everything, as Prometheus reads it. `kept` is how many answers the cache holds now.
-    pub fn text(&self, kept: usize) -> String {
+    pub fn text(&self, kept: usize, capture_as_planned: bool) -> String {
         let mut text = String::new();
         for (name, help, counter) in [
             ("cache_hits_total", "Answers given from the cache.", &self.hits),
@@ -114,6 +114,12 @@ impl Metrics {
                 "credd_decisions_total{{asked=\"{asked}\",outcome=\"{outcome}\",method=\"{method}\"}} {count}"
             );
         }
+        let planned = u8::from(capture_as_planned);
+        let _ = write!(
+            text,
+            "# HELP credd_capture_as_planned 0 while credd-capture says that capture is not as planned.\n\
+             # TYPE credd_capture_as_planned gauge\ncredd_capture_as_planned {planned}\n"
+        );
         let _ = write!(
             text,
             "# HELP credd_cache_entries Answers that the cache holds.\n# TYPE credd_cache_entries gauge\ncredd_cache_entries {kept}\n"

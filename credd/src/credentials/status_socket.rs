@@ -33,8 +33,18 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
+/// What the socket tells of.
+pub struct Status<I, C> {
+    /// Who gets what.
+    pub issuer: Issuer<I, C>,
+    /// What happened.
+    pub metrics: Rc<Metrics>,
+    /// What stands against capture, if anything.
+    pub capture_problem: Box<dyn Fn() -> Option<&'static str>>,
+}
+
 /// Answers until it is dropped, one connection at a time.
-pub async fn serve<I, C>(listener: UnixListener, issuer: Issuer<I, C>, metrics: Rc<Metrics>)
+pub async fn serve<I, C>(listener: UnixListener, status: Status<I, C>)
 where
     I: Issue + 'static,
     C: Chains + 'static,
@@ -42,7 +52,7 @@ where
     loop {
         match listener.accept().await {
             // Root's own connection; whatever becomes of it concerns nobody else.
-            Ok((stream, _)) => drop(timeout(PATIENCE, converse(stream, &issuer, &metrics)).await),
+            Ok((stream, _)) => drop(timeout(PATIENCE, converse(stream, &status)).await),
             Err(error) => {
                 tracing::error!(%error, "the status socket takes no connection");
                 sleep(PATIENCE).await;
@@ -51,7 +61,7 @@ where
     }
 }
 
-async fn converse<I, C>(mut stream: UnixStream, issuer: &Issuer<I, C>, metrics: &Metrics) -> io::Result<()>
+async fn converse<I, C>(mut stream: UnixStream, status: &Status<I, C>) -> io::Result<()>
 where
     I: Issue + 'static,
     C: Chains + 'static,
@@ -67,25 +77,32 @@ where
         .strip_prefix("GET ")
         .and_then(|rest| rest.split_once(' '))
         .map_or("", |(path, _)| path);
-    let (status, kind, text) = answer(path, issuer, metrics).await;
+    let (code, kind, text) = answer(path, status).await;
     let length = text.len();
     let reply = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+        "HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
     );
     stream.write_all(reply.as_bytes()).await?;
     stream.shutdown().await
 }
 
-async fn answer<I, C>(path: &str, issuer: &Issuer<I, C>, metrics: &Metrics) -> (&'static str, &'static str, String)
+async fn answer<I, C>(path: &str, status: &Status<I, C>) -> (&'static str, &'static str, String)
 where
     I: Issue + 'static,
     C: Chains + 'static,
 {
     let uid = path.strip_prefix("/why/").map(str::parse);
+    let problem = (status.capture_problem)();
     match (path, uid) {
-        ("/metrics", _) => ("200 OK", "text/plain; version=0.0.4", metrics.text(issuer.kept())),
-        ("/health", _) => ("200 OK", PLAIN, "ok\n".to_owned()),
-        (_, Some(Ok(uid))) => ("200 OK", "application/json", why(uid, issuer).await),
+        ("/metrics", _) => {
+            let counted = status.metrics.text(status.issuer.kept(), problem.is_none());
+            ("200 OK", "text/plain; version=0.0.4", counted)
+        }
+        ("/health", _) => match problem {
+            None => ("200 OK", PLAIN, "ok\n".to_owned()),
+            Some(problem) => ("503 Service Unavailable", PLAIN, format!("{problem}\n")),
+        },
+        (_, Some(Ok(uid))) => ("200 OK", "application/json", why(uid, &status.issuer).await),
         _ => ("404 Not Found", PLAIN, "/metrics, /health, /why/UID\n".to_owned()),
     }
 }

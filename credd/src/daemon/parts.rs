@@ -62,10 +62,7 @@ impl Parts {
             tokens: MetadataTokens::load(&self.token_key).map_err(DaemonError::TokenKey)?,
             rules: Rules::new(config.rules()),
             upstream: Upstream::new(config.metadata_endpoints()),
-            capture_problem: {
-                let path = self.capture_state.clone();
-                Box::new(move || state::problem(&path))
-            },
+            capture_problem: self.capture_problem(),
             audit: Box::new(CountedAudit {
                 log: TracedAudit,
                 metrics: Rc::clone(&self.metrics),
@@ -74,6 +71,12 @@ impl Parts {
             token_policy,
             token_hop_limit: config.token_hop_limit,
         })
+    }
+
+    /// Asks what stands against capture.
+    pub fn capture_problem(&self) -> Box<dyn Fn() -> Option<&'static str>> {
+        let path = self.capture_state.clone();
+        Box::new(move || state::problem(&path))
     }
 
     fn container(&self) -> Result<ContainerDoor, DaemonError> {

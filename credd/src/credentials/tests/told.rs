@@ -1,5 +1,6 @@
 //! What root is told on the status socket, and what not.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -7,7 +8,8 @@ use super::host::{ALICE, Generous, Host, OneChain};
 use crate::audit::{AuditEvent, AuditLog, Decision};
 use crate::config::Method;
 use crate::credentials::metrics::{CountedAudit, Metrics};
-use crate::credentials::{Cache, Issuer, status_socket};
+use crate::credentials::status_socket::{self, Status};
+use crate::credentials::{Cache, Issuer};
 
 /// What the status socket answers to one request.
 async fn status(socket: &Path, request: &str) -> String {
@@ -31,9 +33,18 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
     let socket = host.path("status.sock");
     tokio::task::LocalSet::new()
         .run_until(async {
+            let problem = Rc::new(Cell::new(None));
+            let told = Rc::clone(&problem);
             let listener = status_socket::listen(&socket).unwrap();
             assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-            tokio::task::spawn_local(status_socket::serve(listener, issuer, metrics));
+            tokio::task::spawn_local(status_socket::serve(
+                listener,
+                Status {
+                    issuer,
+                    metrics,
+                    capture_problem: Box::new(move || told.get()),
+                },
+            ));
             let issued = status(&socket, &format!("GET /why/{ALICE} HTTP/1.1\r\n\r\n")).await;
             assert!(
                 issued.contains(r#""chain":["user_role"]"#)
@@ -46,6 +57,17 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
             assert!(denied.contains("this user's chain is empty"), "{denied}");
             let counted = status(&socket, "GET /metrics HTTP/1.1\r\n\r\n").await;
             assert!(counted.contains("\ncredd_issued_total 1\n"), "{counted}");
+            assert!(counted.contains("\ncredd_capture_as_planned 1\n"), "{counted}");
+            let health = "GET /health HTTP/1.1\r\n\r\n";
+            assert!(status(&socket, health).await.starts_with("HTTP/1.1 200 "));
+            problem.set(Some("capture is being put right"));
+            let ill = status(&socket, health).await;
+            assert!(
+                ill.starts_with("HTTP/1.1 503 ") && ill.ends_with("capture is being put right\n"),
+                "{ill}"
+            );
+            let counted = status(&socket, "GET /metrics HTTP/1.1\r\n\r\n").await;
+            assert!(counted.contains("\ncredd_capture_as_planned 0\n"), "{counted}");
             assert!(
                 status(&socket, "GET /x HTTP/1.1\r\n\r\n")
                     .await
@@ -79,7 +101,7 @@ fn every_audit_line_is_counted_by_what_was_asked_decided_and_by_which_method() {
         audit.record(&line(Decision::Issued, Some(method)));
     }
     audit.record(&line(Decision::Refused, None));
-    let text = metrics.text(0);
+    let text = metrics.text(0, true);
     for (outcome, method, count) in [
         ("issued", "user_role", 2),
         ("issued", "shared_role", 1),
