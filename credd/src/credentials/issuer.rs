@@ -105,8 +105,8 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
     pub fn warm(&self, uids: Vec<u32>) {
         let issuer = self.clone();
         tokio::task::spawn_local(async move {
-            if let Err(refusal) = issuer.cache().warm().await {
-                tracing::warn!(?refusal, "AWS could not be asked ahead of the first request");
+            if let Err(Refusal::Denied(reason) | Refusal::Transient(reason)) = issuer.cache().warm().await {
+                tracing::warn!("AWS could not be asked ahead of the first request: {}", reason.text);
             }
             for uid in uids {
                 // Whatever comes of it, the request that follows will find it.

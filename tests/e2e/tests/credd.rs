@@ -1,0 +1,141 @@
+//! credd as an administrator runs it: reload, check, the container endpoint, and what it does while capture is not as planned.
+
+use std::fs;
+use std::time::Duration;
+
+use e2e::{Host, Outcome, calls, journal, run, sh, uid, until};
+
+const SETTINGS: &str = "/etc/keymaker/credd.toml";
+
+/// What the plain AWS command line says to a user.
+fn asked(user: &str, environment: &str) -> Outcome {
+    run(&format!(
+        "runuser -u {user} -- env {environment} aws sts get-caller-identity --query Arn --output text"
+    ))
+}
+
+fn arn_of(user: &str) -> String {
+    format!("arn:aws:sts::123456789012:assumed-role/user-{user}/{user}")
+}
+
+/// credd with these lines before the packaged settings; they are gone with the test.
+struct Settings(String);
+
+impl Settings {
+    fn with(lines: &str) -> Self {
+        let before = fs::read_to_string(SETTINGS).expect("the settings are there");
+        let settings = Self(before);
+        settings.write(lines);
+        settings
+    }
+
+    fn write(&self, lines: &str) {
+        fs::write(SETTINGS, format!("{lines}\n{}", self.0)).expect("the settings can be written");
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        let _ = fs::write(SETTINGS, &self.0);
+        run(
+            "systemctl stop credd-container.socket credd; systemctl restart credd-capture; systemctl restart credd.socket credd",
+        );
+    }
+}
+
+fn fresh(lines: &str) -> (Host, Settings) {
+    let host = Host::fresh();
+    let settings = Settings::with(lines);
+    sh("systemctl restart credd");
+    (host, settings)
+}
+
+#[test]
+fn a_reload_keeps_what_was_issued_and_a_bad_file_changes_nothing() {
+    let (_host, settings) = fresh("");
+    assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+    let before = calls("AssumeRole");
+    settings.write("rules = [{ allow = [\"user-data\"] }]");
+    sh("systemctl reload credd");
+    until("the settings are taken up", Duration::from_secs(10), || {
+        journal("-u credd").contains("the settings were read again")
+    });
+    assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+    assert_eq!(calls("AssumeRole"), before);
+    settings.write("nonsense = 1");
+    sh("systemctl reload credd");
+    until("the bad line is named", Duration::from_secs(10), || {
+        journal("-u credd").contains("the settings stay as they were: /etc/keymaker/credd.toml:1: ")
+    });
+    assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+    assert_eq!(asked("bob", "").ok(), arn_of("bob"));
+}
+
+#[test]
+fn check_says_what_is_missing_and_what_to_do() {
+    let (_host, _settings) = fresh("");
+    let good = run("credd --check").ok();
+    assert!(
+        good.contains("ok       user_role: iam:GetRole") && !good.contains("MISSING"),
+        "{good}"
+    );
+    sh("sandbox-fault deny:GetRole");
+    let bad = run("credd --check").refused().reads();
+    sh("sandbox-fault none");
+    assert!(
+        bad.contains("MISSING  iam:GetRole") && bad.contains("-> allow iam:GetRole"),
+        "{bad}"
+    );
+}
+
+// P13 P16
+#[test]
+fn the_container_endpoint_wants_the_users_own_socket_and_the_users_own_token() {
+    let (_host, settings) = fresh("");
+    settings.write("container_endpoint = true");
+    sh("systemctl stop credd; systemctl start credd-container.socket; systemctl start credd");
+    let url = "http://127.0.0.1:989/credentials";
+    for user in ["alice", "bob"] {
+        let first = run(&format!(
+            "runuser -u {user} -- curl -sS -o /dev/null -w '%{{http_code}}' {url}"
+        ));
+        assert_eq!(first.ok(), "401");
+        let file = format!("/run/keymaker-credd-tokens/{}", uid(user));
+        let door = format!("AWS_EC2_METADATA_DISABLED=true AWS_CONTAINER_CREDENTIALS_FULL_URI={url}");
+        let own = asked(user, &format!("{door} AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={file}"));
+        assert_eq!(own.ok(), arn_of(user));
+        asked(user, &door).refused();
+    }
+    let alices = format!("/run/keymaker-credd-tokens/{}", uid("alice"));
+    run(&format!("runuser -u bob -- cat {alices}")).refused();
+    let stolen = format!(
+        "runuser -u bob -- curl -sS -o /dev/null -w '%{{http_code}}' -H \"Authorization: $(cat {alices})\" {url}"
+    );
+    assert_eq!(run(&stolen).ok(), "401");
+    let audit = journal("-u credd | grep '\"container_credentials\"'");
+    assert!(
+        audit.contains(r#""outcome":"issued""#) && audit.contains(r#""method":"user_role""#),
+        "{audit}"
+    );
+}
+
+// P14
+#[test]
+fn while_capture_cannot_be_put_right_users_get_nothing_and_are_told_to_try_again() {
+    let (_host, _settings) = fresh("");
+    assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+    assert_eq!(sh("cat /run/keymaker-credd-capture/state"), "planned");
+    sh("mount --bind /bin/false \"$(realpath /usr/sbin/ip)\"; nft flush ruleset");
+    until("credd is told", Duration::from_secs(20), || {
+        sh("cat /run/keymaker-credd-capture/state") == "broken"
+    });
+    asked("alice", "").refused();
+    let audit = journal("-u credd | grep '\"user\":\"alice\"' | tail -n 1");
+    assert!(
+        audit.contains(r#""status":503"#) && audit.contains("capture cannot be put right"),
+        "{audit}"
+    );
+    sh("umount \"$(realpath /usr/sbin/ip)\"; systemctl restart credd-capture");
+    assert_eq!(sh("cat /run/keymaker-credd-capture/state"), "planned");
+    assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+}
