@@ -69,6 +69,7 @@ done
 both 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice --user bob --dry-run"
 shown 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice --user bob"
 both 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice"
+shown 0 "$admin sync-roles --instance-iam-role sandbox-instance --print-policy | jq -c '.Statement[]'"
 
 echo; echo "# For a host"
 both 0 "keymaker status"

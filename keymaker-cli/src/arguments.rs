@@ -73,9 +73,7 @@ pub enum Command {
     ///
     /// For credd's method create_user_role. A policy that is attached to the user or a group, or taken away, is so in the role after
     /// one run; the permissions boundary is copied. A role that was not made here, or that others may assume, is refused. Exit
-    /// status: 0 if every role is in step, 1 if one is not. It needs iam:GetAccountAuthorizationDetails, iam:GetUser, and on the
-    /// users' roles iam:CreateRole, TagRole, UpdateAssumeRolePolicy, PutRolePolicy, DeleteRolePolicy, AttachRolePolicy,
-    /// DetachRolePolicy, PutRolePermissionsBoundary, DeleteRolePermissionsBoundary and, with --prune, DeleteRole.
+    /// status: 0 if every role is in step, 1 if one is not. Run it by a timer on one host or in a pipeline, with rights of its own.
     SyncRoles(SyncRolesOptions),
     #[cfg(all(target_os = "linux", feature = "host"))]
     #[command(flatten)]

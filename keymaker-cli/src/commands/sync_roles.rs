@@ -5,6 +5,7 @@
 //! and changes. A role that it did not make, or that others may assume, is never touched.
 
 mod account;
+mod rights;
 mod steps;
 mod wanted;
 
@@ -46,6 +47,9 @@ pub struct SyncRolesOptions {
     /// Print every change as a diff, and change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Print the policy that whoever runs this needs, for a role of its own. The instances' role must not have it.
+    #[arg(long, conflicts_with_all = ["user", "prune", "dry_run"])]
+    print_policy: bool,
 }
 
 /// Who may assume a user's role.
@@ -68,6 +72,11 @@ pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Res
     with_aws(aws, |config| async move {
         let identity = aws::identity(&config).await?;
         let instances = configure::role_named(&options.instance_iam_role, &identity)?;
+        if options.print_policy {
+            let policy = rights::policy(options, &instances);
+            output.print(&format!("{policy:#}"), &policy);
+            return Ok(true);
+        }
         let iam = aws_sdk_iam::Client::new(&config);
         let account = account::read(&iam).await?;
         let mut done = Done::default();

@@ -203,6 +203,48 @@ fn a_full_role_is_changed_without_a_moment_in_which_it_allows_more() {
     assert_eq!(role_of_alice(), expected.join("\n"));
 }
 
+#[test]
+fn the_policy_that_it_prints_is_all_that_it_needs_and_reaches_no_other_role() {
+    let _host = fresh();
+    let policy = sync("--print-policy").ok();
+    fs::write("/tmp/policy.json", policy).expect("/tmp can be written");
+    let trust = r#"'{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "123456789012"}}]}'"#;
+    iam(&format!(
+        "create-role --role-name syncer --assume-role-policy-document {trust}"
+    ));
+    iam("put-role-policy --role-name syncer --policy-name own --policy-document file:///tmp/policy.json");
+    let as_syncer = |line: &str| {
+        run(&format!(
+            "set -e; read -r AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN < <(sandbox-admin aws sts assume-role \
+             --role-arn arn:aws:iam::123456789012:role/syncer --role-session-name test --output text \
+             --query 'Credentials.[AccessKeyId,SecretAccessKey,SessionToken]')
+             export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN; {line}"
+        ))
+    };
+    let command = "keymaker sync-roles --instance-iam-role sandbox-instance";
+    let (own, edge) = (make_policy("own"), make_policy("edge"));
+    let inline = document("Allow", "s3:*", "*");
+    e2e::make_user("dave", &[]);
+    for change in [
+        format!("put-user-policy --user-name alice --policy-name inline --policy-document {inline}"),
+        format!("attach-user-policy --user-name alice --policy-arn {own}"),
+        format!("put-user-permissions-boundary --user-name alice --permissions-boundary {edge}"),
+        "delete-user-policy --user-name alice --policy-name inline".to_owned(),
+        format!("detach-user-policy --user-name alice --policy-arn {own}"),
+        "delete-user-permissions-boundary --user-name alice".to_owned(),
+    ] {
+        iam(&change);
+        let done = as_syncer(command).ok();
+        assert!(done.contains("Done."), "{change}: {done}");
+    }
+    as_syncer(&format!("{command} --trust account")).ok();
+    e2e::delete_user("dave");
+    as_syncer(&format!("{command} --prune")).ok();
+    run("sandbox-admin aws iam get-role --role-name user-dave").refused();
+    let other = as_syncer("aws iam delete-role-policy --role-name sandbox-instance --policy-name keymaker").refused();
+    assert!(other.reads().contains("AccessDenied"), "{other}");
+}
+
 // P18
 #[test]
 fn a_role_that_others_may_assume_is_refused_by_both_programs() {
