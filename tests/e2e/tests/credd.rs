@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use e2e::{Host, Outcome, calls, journal, run, sh, uid, until};
+use e2e::{Host, Outcome, calls, iam, journal, run, sh, uid, until};
 
 const SETTINGS: &str = "/etc/keymaker/credd.toml";
 
@@ -138,4 +138,40 @@ fn while_capture_cannot_be_put_right_users_get_nothing_and_are_told_to_try_again
     sh("umount \"$(realpath /usr/sbin/ip)\"; systemctl restart credd-capture");
     assert_eq!(sh("cat /run/keymaker-credd-capture/state"), "planned");
     assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+}
+
+// P20
+#[test]
+fn on_a_full_disk_the_credentials_of_whom_iam_refuses_end_and_nobody_elses() {
+    let host = Host::unstarted();
+    let _settings = Settings::with("authz_ttl = 3");
+    sh("mount -t tmpfs -o size=256k,mode=755 tmpfs /var/lib/keymaker && chown keymakerd: /var/lib/keymaker");
+    host.add_settings("authz_ttl = 3\nrequire_iam_group = \"prod_ssh_users\"");
+    host.start();
+    sh("systemctl restart credd");
+    for user in ["alice", "bob"] {
+        assert_eq!(asked(user, "").ok(), arn_of(user));
+    }
+    sh("{ head -c 1M /dev/zero > /var/lib/keymaker/ballast; true; } 2>/dev/null");
+    iam("remove-user-from-group --user-name bob --group-name prod_ssh_users");
+    until("bob gets no more credentials", Duration::from_secs(8), || {
+        asked("bob", "").status != 0
+    });
+    let audit = journal("-u credd | grep '\"user\":\"bob\"' | tail -n 1");
+    assert!(
+        audit.contains("it cannot write down what IAM has changed about this user"),
+        "{audit}"
+    );
+    assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+    // That keymakerd says nothing more takes nothing back: what is published still says that bob may.
+    sh("systemctl stop keymakerd");
+    for _ in 0..3 {
+        asked("bob", "").refused();
+    }
+    assert_eq!(asked("alice", "").ok(), arn_of("alice"));
+    sh("rm /var/lib/keymaker/ballast; systemctl start keymakerd");
+    iam("add-user-to-group --user-name bob --group-name prod_ssh_users");
+    until("bob has his credentials again", Duration::from_secs(40), || {
+        asked("bob", "").status == 0
+    });
 }
