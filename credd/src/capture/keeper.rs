@@ -100,7 +100,7 @@ impl Keeper {
         for family in Family::here() {
             match routing::drift(&self.plan, family, guard) {
                 Ok(repairs) => {
-                    if !repairs.is_empty() {
+                    if repairs.iter().any(Repair::is_of_all) {
                         self.say(CaptureState::Drifted);
                     }
                     apply(&repairs, &mut report);

@@ -18,17 +18,26 @@ use crate::config::{Network, UidRange};
 
 /// One thing that is not as planned, as the `ip` command that puts it right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repair(Vec<String>);
+pub struct Repair {
+    words: Vec<String>,
+    is_of_all: bool,
+}
 
 impl Repair {
+    /// Whether it is about everybody's requests; not the route by a device that has just come up, a container's for one,
+    /// which is about sockets bound to that device and stands behind the guard.
+    pub fn is_of_all(&self) -> bool {
+        self.is_of_all
+    }
+
     /// The command as an administrator would type it.
     pub fn line(&self) -> String {
-        format!("ip {}", self.0.join(" "))
+        format!("ip {}", self.words.join(" "))
     }
 
     /// Runs it.
     pub fn apply(&self) -> Result<(), CommandError> {
-        let arguments: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        let arguments: Vec<&str> = self.words.iter().map(String::as_str).collect();
         run("ip", &arguments, "").map(|_| ())
     }
 }
@@ -178,7 +187,10 @@ fn change(verb: &str, family: Family, rule: &RoutingRule) -> Repair {
     let priority = rule.priority().to_string();
     let head = [flag(family), "rule", verb, "pref", &priority].map(str::to_owned);
     let target = ["to", &address].into_iter().chain(then).map(str::to_owned);
-    Repair(head.into_iter().chain(of).chain(target).collect())
+    Repair {
+        words: head.into_iter().chain(of).chain(target).collect(),
+        is_of_all: true,
+    }
 }
 
 fn route(verb: &str, family: Family, device: &Device) -> Repair {
@@ -199,7 +211,10 @@ fn route(verb: &str, family: Family, device: &Device) -> Repair {
         "table",
         TABLE,
     ];
-    Repair(words.map(str::to_owned).into())
+    Repair {
+        words: words.map(str::to_owned).into(),
+        is_of_all: device.name == "lo",
+    }
 }
 
 fn flag(family: Family) -> &'static str {
@@ -244,6 +259,15 @@ mod tests {
         ];
         assert_eq!(ours(&printed, Family::V4), expected);
         assert_eq!(ours(&printed, Family::V6), []);
+    }
+
+    #[test]
+    fn only_the_route_by_lo_is_about_everybodys_requests() {
+        for (name, is_of_all) in [("lo", true), ("eth0", false)] {
+            let name = name.to_owned();
+            let device = Device { name, metric: 2 };
+            assert_eq!(route("replace", Family::V4, &device).is_of_all(), is_of_all);
+        }
     }
 
     #[test]
