@@ -30,10 +30,13 @@ def main(number, *users):
     rings = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in users]
     children = []
     for place, user in enumerate(users):
-        heir, inherited = rings[place][0], rings[place - 1][1]
         # Two parts of three ordinary, one in a user namespace, where the user is root.
-        children.append(child(lambda: Client(user, share * 2, heir, inherited).run()))
+        children.append(child(lambda: heir_and_client(user, share * 2, rings, place)))
         children.append(child(lambda: in_user_namespace(user, share)))
+    # Or a socket in a queue that nobody reads any more would stay open, and with it its port.
+    for ends in rings:
+        for end in ends:
+            end.close()
     total = collections.Counter()
     for reading, pid in children:
         with os.fdopen(reading) as pipe:
@@ -54,6 +57,16 @@ def child(work):
         os._exit(0)
     os.close(writing)
     return reading, pid
+
+
+def heir_and_client(user, number, rings, place):
+    """Keeps of all rings its own two ends: what it hands over, and what it inherits."""
+    heir, inherited = rings[place][0], rings[place - 1][1]
+    for ends in rings:
+        for end in ends:
+            if end not in (heir, inherited):
+                end.close()
+    return Client(user, number, heir, inherited).run()
 
 
 class Client:
@@ -101,8 +114,8 @@ class Client:
         if way == "handed over":
             try:
                 socket.send_fds(self.heir, [self.user.encode()], [stream.fileno()])
-            except BlockingIOError:
-                pass
+            except (BlockingIOError, ConnectionError):
+                self.counts[f"{self.prefix}handed over: to nobody"] += 1
             stream.close()
             return
         stream.sendall(REQUEST)
@@ -122,7 +135,7 @@ class Client:
         """Somebody else's socket in our hands is still somebody else's."""
         try:
             maker, descriptors, _, _ = socket.recv_fds(self.inherited, 64, 1)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionError):
             return
         for descriptor in descriptors:
             stream = socket.socket(fileno=descriptor)
