@@ -2,34 +2,28 @@
 //! nothing else configured but the prompt. `--nocapture` shows the screens.
 
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use e2e::{Host, key_id, run, sh, until};
 
-const TMUX: &str = "tmux -L completions";
 const PROMPT: &str = "ready>";
 
-/// A shell at a terminal, with the administrator's AWS credentials.
-struct Terminal(&'static str);
+/// A shell at a terminal of its own, with the administrator's AWS credentials.
+struct Terminal {
+    shell: &'static str,
+    tmux: String,
+}
 
 impl Terminal {
     fn open(shell: &'static str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let home = "/run/e2e/terminal";
         fs::create_dir_all(format!("{home}/fish")).expect("/run can be written");
-        for (file, content) in [
-            (
-                ".bashrc",
-                format!(". /usr/share/bash-completion/bash_completion; PS1='{PROMPT} '\n"),
-            ),
-            (
-                ".zshrc",
-                format!("autoload -U compinit; compinit -u; PS1='{PROMPT} '\n"),
-            ),
-            (
-                "fish/config.fish",
-                format!("function fish_prompt; echo '{PROMPT} '; end; function fish_greeting; end\n"),
-            ),
-        ] {
+        let bash = format!(". /usr/share/bash-completion/bash_completion; PS1='{PROMPT} '\n");
+        let zsh = format!("autoload -U compinit; compinit -u; PS1='{PROMPT} '\n");
+        let fish = format!("function fish_prompt; echo '{PROMPT} '; end; function fish_greeting; end\n");
+        for (file, content) in [(".bashrc", bash), (".zshrc", zsh), ("fish/config.fish", fish)] {
             fs::write(format!("{home}/{file}"), content).expect("/run can be written");
         }
         let started = match shell {
@@ -37,82 +31,77 @@ impl Terminal {
             "zsh" => "zsh -i".to_owned(),
             _ => "fish -i".to_owned(),
         };
-        run(&format!("{TMUX} kill-server"));
+        let tmux = format!("tmux -L completions{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         sh(&format!(
-            "LC_ALL=C.UTF-8 ZDOTDIR={home} XDG_CONFIG_HOME={home} sandbox-admin {TMUX} -f /dev/null new-session -d -x 150 -y 70 '{started}'"
+            "LC_ALL=C.UTF-8 ZDOTDIR={home} XDG_CONFIG_HOME={home} sandbox-admin {tmux} -f /dev/null new-session -d -x 150 -y 70 '{started}'"
         ));
-        let terminal = Self(shell);
-        until(&format!("{shell} has its prompt"), Duration::from_secs(20), || {
-            terminal.screen().contains(PROMPT)
+        let terminal = Self { shell, tmux };
+        until(&format!("{shell} has its prompt"), Duration::from_secs(30), || {
+            terminal.screen() == PROMPT
         });
         terminal
     }
 
     fn screen(&self) -> String {
-        sh(&format!("{TMUX} capture-pane -p")).trim_end().to_owned()
-    }
-
-    fn press(&self, keys: &str) {
-        sh(&format!("{TMUX} send-keys {keys}"));
+        sh(&format!("{} capture-pane -p", self.tmux)).trim().to_owned()
     }
 
     /// Types this and as many tabs; all of `expected` comes on the screen.
     #[track_caller]
     fn shows(&self, typed: &str, tabs: usize, expected: &[&str]) {
-        // The first may only close a list of completions.
-        until("the screen is empty", Duration::from_secs(20), || {
-            self.press("C-c");
-            self.press("C-l");
-            self.screen().trim() == PROMPT
-        });
-        sh(&format!("{TMUX} send-keys -l -- '{typed}'"));
+        sh(&format!("{} send-keys -l -- '{typed}'", self.tmux));
         for _ in 0..tabs {
-            self.press("Tab");
+            sh(&format!("{} send-keys Tab", self.tmux));
         }
         until(
-            &format!("{}: after {typed:?} the screen shows {expected:?}", self.0),
-            Duration::from_secs(20),
+            &format!("{}: after {typed:?} the screen shows {expected:?}", self.shell),
+            Duration::from_secs(30),
             || {
                 let screen = self.screen();
                 expected.iter().all(|word| screen.contains(word))
             },
         );
-        println!("---- {}, {typed:?} and {tabs} × Tab\n{}", self.0, self.screen());
+        println!("---- {}, {typed:?} and {tabs} × Tab\n{}", self.shell, self.screen());
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        run(&format!("{} kill-server", self.tmux));
     }
 }
 
 fn complete_in(shell: &'static str) {
     let _host = Host::fresh();
     let key = key_id("carol");
-    let terminal = Terminal::open(shell);
-    terminal.shows(
+    let shows = |typed: &str, tabs, expected: &[&str]| Terminal::open(shell).shows(typed, tabs, expected);
+    shows(
         "keymaker ",
         2,
         &["upload-key", "list-keys", "configure", "sync-roles", "doctor", "why"],
     );
-    terminal.shows("keymaker upl", 1, &["keymaker upload-key"]);
-    terminal.shows("keymaker capture ", 2, &["plan", "up", "down", "status"]);
-    terminal.shows(
+    shows("keymaker upl", 1, &["keymaker upload-key"]);
+    shows("keymaker capture ", 2, &["plan", "up", "down", "status"]);
+    shows(
         "keymaker list-keys --",
         2,
         &["--user", "--json", "--profile", "--endpoint-url"],
     );
-    terminal.shows("keymaker configure --meth", 1, &["keymaker configure --method"]);
-    terminal.shows(
+    shows("keymaker configure --meth", 1, &["keymaker configure --method"]);
+    shows(
         "keymaker configure --method ",
         2,
         &["user-role", "restricted-instance-role", "shared-role"],
     );
     // Names that this host has published, and keys that IAM has now.
-    terminal.shows("keymaker why al", 1, &["keymaker why alice"]);
-    terminal.shows("keymaker why ", 2, &["alice", "bob", "carol"]);
-    terminal.shows("keymaker list-keys --user ca", 1, &["keymaker list-keys --user carol"]);
-    terminal.shows(
+    shows("keymaker why al", 1, &["keymaker why alice"]);
+    shows("keymaker why ", 2, &["alice", "bob", "carol"]);
+    shows("keymaker list-keys --user ca", 1, &["keymaker list-keys --user carol"]);
+    shows(
         "keymaker disable-key --user carol APK",
         1,
         &[&format!("keymaker disable-key --user carol {key}")],
     );
-    sh(&format!("{TMUX} kill-server"));
 }
 
 #[test]
