@@ -69,6 +69,16 @@ impl AwsCallError {
         }
     }
 
+    /// Whether AWS did answer, and what it said may hold for this request alone: a policy can name single users, and one user's data be
+    /// odd. It says nothing about the next user's.
+    pub fn is_about_this_request(&self) -> bool {
+        match self {
+            Self::NoSuchEntity { .. } | Self::AccessDenied { .. } => true,
+            Self::Throttled { .. } => false,
+            Self::Outage { cause, .. } => matches!(cause, OutageCause::Unreadable(_) | OutageCause::Refused { .. }),
+        }
+    }
+
     /// An answer that cannot be what AWS meant: fields missing, the wrong entity, pages that do not end.
     pub fn unreadable(action: Action, what: impl Into<String>) -> Self {
         Self::Outage {

@@ -120,6 +120,7 @@ fn silences(state: &State) -> Vec<Silence> {
             why: outage.why.clone(),
         })
         .collect();
+    silences.sort_by_key(|silence| silence.action);
     silences.dedup_by(|a, b| a.action == b.action);
     silences
 }

@@ -1,8 +1,8 @@
 //! The supplementary groups of a user of ours; abi.rs calls, when sshd, sudo or cron starts a session. Never asks the daemon.
 //!
-//! The directory was made from /etc/passwd and /etc/group as keymakerd last read them. Where they have changed since, and the
-//! daemon may be dead, a local user added later must not inherit a namesake's groups, nor a user of ours a gid that now means
-//! something else.
+//! The directory was made from /etc/passwd and /etc/group as keymakerd last read them. They may have changed since, and the daemon be
+//! dead: a local user must not inherit a namesake's groups, nor a user of ours a gid that now means something else. Local users are found
+//! out first, so that nothing of ours, not even a hanging file system, can stop their logins.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,6 @@ use keymaker_core::directory_file::records::MAX_GROUPS;
 use keymaker_core::directory_file::{Directory, FileStamp, Header, MAX_USER_RECORD, User};
 use keymaker_core::id::Gid;
 use keymaker_core::local_files;
-use keymaker_core::name::UserName;
 use keymaker_core::paths;
 
 use crate::{Host, LookupError, name_of_ours, resolves};
@@ -25,6 +24,9 @@ pub(crate) struct Memberships {
 /// The groups of this user: the record's, and keymaker-users.
 pub(crate) fn of_user(host: &Host<'_>, name: &[u8]) -> Result<Memberships, LookupError> {
     let name = name_of_ours(name)?;
+    if local_files::names(host.passwd, name.as_str()).map_err(unreadable)? {
+        return Err(LookupError::NotFound);
+    }
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
     let mut record = [0; MAX_USER_RECORD];
@@ -32,15 +34,7 @@ pub(crate) fn of_user(host: &Host<'_>, name: &[u8]) -> Result<Memberships, Looku
         .user_by_name(name, &mut record)?
         .filter(|user| resolves(user, &header))
         .ok_or(LookupError::NotFound)?;
-    if is_local_now(host, &header, name).map_err(unreadable)? {
-        return Err(LookupError::NotFound);
-    }
     memberships(host, &header, &user).map_err(unreadable)
-}
-
-/// Whether /etc/passwd has had a line for this name put in since keymakerd read it.
-fn is_local_now(host: &Host<'_>, header: &Header<'_>, name: UserName) -> io::Result<bool> {
-    Ok(stamp(host.passwd)? != header.passwd && local_files::names(host.passwd, name.as_str())?)
 }
 
 /// Where /etc/group has changed, its gids may mean other groups: only keymaker-users is kept, looked up anew, since without it

@@ -30,8 +30,12 @@ impl<'h> Handle<'h> {
         Some(user.0.to_bytes())
     }
 
-    /// PAM_SERVICE: the file in /etc/pam.d; empty where there is none.
+    /// PAM_SERVICE: the file in /etc/pam.d; empty where there is none. sshd under another name is sshd: the name is its program's, or
+    /// its PAMServiceName.
     pub fn service(&self) -> &'h [u8] {
+        if self.ssh_auth_info().is_some() {
+            return b"sshd";
+        }
         let service = self.pam.get_item::<Service<'h>>().ok().flatten();
         service.map_or(b"", |service| service.0.to_bytes())
     }

@@ -122,10 +122,12 @@ pub enum Door {
     Login,
 }
 
-/// What is not answering now, by door and action. The account needs no place here: when it changes, all is forgotten.
+/// What is not answering now, by door and action; by user, too, where IAM answered and only would not tell about that one. The account
+/// needs no place here: when it changes, all is forgotten.
 #[derive(Debug, Default)]
 pub struct Outages {
     open: BTreeMap<(Door, Action), Outage>,
+    of_one_user: BTreeMap<(Door, Action, String), Outage>,
 }
 
 /// One action that does not answer.
@@ -139,24 +141,44 @@ pub struct Outage {
     pause: Duration,
 }
 
-const FIRST_PROBE: Duration = Duration::from_secs(10);
-const LAST_PROBE: Duration = Duration::from_secs(60);
-
-impl Outages {
-    /// Whether a nudge that needs this action is to be answered "cannot tell" at once.
-    pub fn is_open(&self, door: Door, action: Action) -> bool {
-        self.open.contains_key(&(door, action))
-    }
-
-    /// This action got no answer.
-    pub fn begin(&mut self, door: Door, action: Action, name: &str, why: String, now: Instant) {
-        let outage = self.open.entry((door, action)).or_insert_with(|| Outage {
+impl Outage {
+    fn new(name: &str, now: Instant) -> Self {
+        Self {
             why: String::new(),
             name: name.to_owned(),
             probe_at: now + FIRST_PROBE,
             pause: FIRST_PROBE,
-        });
+        }
+    }
+}
+
+const FIRST_PROBE: Duration = Duration::from_secs(10);
+const LAST_PROBE: Duration = Duration::from_secs(60);
+
+impl Outages {
+    /// Whether a nudge that needs this action for this user is to be answered "cannot tell" at once.
+    pub fn is_open(&self, door: Door, action: Action, name: &str, now: Instant) -> bool {
+        let of_one = self.of_one_user.get(&(door, action, name.to_owned()));
+        self.open.contains_key(&(door, action)) || of_one.is_some_and(|outage| outage.probe_at > now)
+    }
+
+    /// This action got no answer.
+    pub fn begin(&mut self, door: Door, action: Action, name: &str, why: String, now: Instant) {
+        let outage = self
+            .open
+            .entry((door, action))
+            .or_insert_with(|| Outage::new(name, now));
         outage.why = why;
+    }
+
+    /// IAM would not tell about this user; the next nudge after a while asks again. So few are asked for in that time that they all have room.
+    pub fn begin_of_one(&mut self, door: Door, action: Action, name: &str, why: String, now: Instant) {
+        self.of_one_user.retain(|_, outage| outage.probe_at > now);
+        let outage = Outage {
+            why,
+            ..Outage::new(name, now)
+        };
+        self.of_one_user.insert((door, action, name.to_owned()), outage);
     }
 
     /// This action answers again, for all doors: they ask the same service.
@@ -167,6 +189,7 @@ impl Outages {
     /// Everything may be tried again.
     pub fn forget(&mut self) {
         self.open.clear();
+        self.of_one_user.clear();
     }
 
     /// What is to be probed now, each with the name that failed; each waits longer for its next turn, up to a minute.
@@ -182,7 +205,12 @@ impl Outages {
 
     /// Everything that does not answer, for the status.
     pub fn list(&self) -> impl Iterator<Item = (Action, &Outage)> {
-        self.open.iter().map(|((_, action), outage)| (*action, outage))
+        let of_all = self.open.iter().map(|((_, action), outage)| (*action, outage));
+        let of_one = self
+            .of_one_user
+            .iter()
+            .map(|((_, action, _), outage)| (*action, outage));
+        of_all.chain(of_one)
     }
 }
 
@@ -243,9 +271,22 @@ mod tests {
         for door in [Door::Lookup, Door::Offer] {
             outages.begin(door, Action::GET_USER, "x", "throttled".into(), start);
         }
-        assert!(outages.is_open(Door::Offer, Action::GET_USER) && !outages.is_open(Door::Login, Action::GET_USER));
+        let is_open = |outages: &Outages, door| outages.is_open(door, Action::GET_USER, "y", start);
+        assert!(is_open(&outages, Door::Offer) && !is_open(&outages, Door::Login));
         outages.end(Action::GET_USER);
-        assert!(!outages.is_open(Door::Lookup, Action::GET_USER) && !outages.is_open(Door::Offer, Action::GET_USER));
+        assert!(!is_open(&outages, Door::Lookup) && !is_open(&outages, Door::Offer));
+    }
+
+    // P6 P9
+    #[test]
+    fn what_iam_will_not_tell_about_one_user_silences_it_about_nobody_else() {
+        let start = Instant::now();
+        let mut outages = Outages::default();
+        outages.begin_of_one(Door::Login, Action::GET_USER, "robot", "denied".into(), start);
+        let is_open = |outages: &Outages, name, now| outages.is_open(Door::Login, Action::GET_USER, name, now);
+        assert!(is_open(&outages, "robot", start) && !is_open(&outages, "alice", start));
+        assert!(!is_open(&outages, "robot", start + 11 * SECOND));
+        assert!(outages.due(start + 60 * SECOND).is_empty() && outages.list().count() == 1);
     }
 
     // P9

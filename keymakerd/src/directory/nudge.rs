@@ -56,7 +56,11 @@ impl<I: Iam + 'static> Service<I> {
             self.note_login(&iam_name, cause);
             return answer;
         }
-        if self.is_silent(cause.door(), &[Action::GET_USER, Action::LIST_GROUPS_FOR_USER]) {
+        if self.is_silent(
+            cause.door(),
+            &[Action::GET_USER, Action::LIST_GROUPS_FOR_USER],
+            &iam_name,
+        ) {
             return Answer::CannotTell;
         }
         if let Cause::Lookup { uid } = cause
@@ -94,8 +98,9 @@ impl<I: Iam + 'static> Service<I> {
                     people.ssh_public_keys(&name).await.map(drop)
                 }
                 _ => people.user(&name).await.map(drop),
-            };
-            if matches!(outcome, Ok(()) | Err(AwsCallError::NoSuchEntity { .. })) {
+            }
+            .err();
+            if outcome.is_none_or(|error| error.is_about_this_request()) {
                 info!(%action, "IAM answers again: {action}");
                 self.state_mut().outages.end(action);
                 self.write_status();
@@ -144,7 +149,11 @@ impl<I: Iam + 'static> Service<I> {
             return Answer::Fresh;
         }
         let door = cause.door();
-        if self.is_silent(door, &[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]) {
+        if self.is_silent(
+            door,
+            &[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY],
+            iam_name,
+        ) {
             return Answer::CannotTell;
         }
         let (service, name) = (Rc::clone(self), iam_name.to_owned());
@@ -305,9 +314,11 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    fn is_silent(&self, door: Door, actions: &[Action]) -> bool {
-        let state = self.state();
-        actions.iter().any(|action| state.outages.is_open(door, *action))
+    fn is_silent(&self, door: Door, actions: &[Action], iam_name: &str) -> bool {
+        let (state, now) = (self.state(), self.clock.instant());
+        actions
+            .iter()
+            .any(|action| state.outages.is_open(door, *action, iam_name, now))
     }
 
     fn begin_outage(&self, door: Door, iam_name: &str, error: &AwsCallError) {
@@ -315,10 +326,14 @@ impl<I: Iam + 'static> Service<I> {
         if matches!(error, AwsCallError::NoSuchEntity { .. }) {
             return;
         }
-        warn!(action = %error.action(), %error, "IAM does not answer; what is published stands: {error}");
-        self.state_mut()
-            .outages
-            .begin(door, error.action(), iam_name, error.to_string(), self.clock.instant());
+        let (action, why, now) = (error.action(), error.to_string(), self.clock.instant());
+        warn!(%action, %error, name = iam_name, "IAM does not answer; what is published stands: {error}");
+        let mut state = self.state_mut();
+        match error.is_about_this_request() {
+            true => state.outages.begin_of_one(door, action, iam_name, why, now),
+            false => state.outages.begin(door, action, iam_name, why, now),
+        }
+        drop(state);
         self.write_status();
     }
 

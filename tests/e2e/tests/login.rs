@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, calls, groups, make_user, run, sh, ssh, uid, until};
+use e2e::{Host, calls, groups, journal, make_user, run, sh, ssh, uid, until};
 
 /// IAM shows a user at once in the sandbox; a negative answer is kept for 5 s.
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
@@ -146,4 +146,20 @@ fn a_full_disk_under_keymakerds_files_lets_known_users_in_and_keymakerd_start() 
     until("dave gets in when there is space again", NEGATIVE_TTL * 2, || {
         ssh("dave", "true").status == 0
     });
+}
+
+// P9
+#[test]
+fn sshd_under_another_name_is_sshd() {
+    let _host = Host::fresh();
+    sh(
+        "cp /usr/sbin/sshd /usr/local/sbin/sshd-other; cp /etc/pam.d/sshd /etc/pam.d/sshd-other
+        /usr/local/sbin/sshd-other -p 2222 -o PidFile=/run/e2e/sshd-other.pid",
+    );
+    let options = "-p 2222 -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
+    sh(&format!("ssh {options} alice@localhost true"));
+    until("the login is written down as one", Duration::from_secs(5), || {
+        journal("").contains("pam_keymaker(sshd-other:session): login of alice")
+    });
+    sh("kill $(cat /run/e2e/sshd-other.pid); rm /usr/local/sbin/sshd-other /etc/pam.d/sshd-other");
 }

@@ -183,3 +183,31 @@ fn while_the_disk_is_full_whoever_iam_has_taken_something_from_is_not_let_in_and
         );
     });
 }
+
+// P6 P9
+#[test]
+fn a_user_whom_the_role_may_not_read_keeps_nobody_else_from_being_asked_for() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.add_user("robot", "AIDAROBOT", 101);
+        host.service.pass().await;
+        host.pass_time(61);
+        let denied = |action| AwsCallError::AccessDenied {
+            action,
+            message: "not this one".into(),
+        };
+        host.iam.fail_for("robot", denied(Action::GET_USER));
+        host.iam.fail_for("robot", denied(Action::LIST_SSH_PUBLIC_KEYS));
+        for cause in [SSHD, Cause::Login, Cause::Lookup { uid: 0 }] {
+            let robot = host.service.refresh_account(name("robot"), cause).await;
+            assert_eq!(robot, Answer::CannotTell);
+            assert_eq!(host.service.refresh_account(name("alice"), cause).await, Answer::Fresh);
+            host.pass_time(61);
+        }
+        let calls = host.iam.calls(Action::GET_USER);
+        host.service.refresh_account(name("robot"), SSHD).await;
+        host.service.refresh_account(name("robot"), SSHD).await;
+        assert_eq!(host.iam.calls(Action::GET_USER), calls + 1);
+        assert!(host.status().contains("not this one"));
+    });
+}
