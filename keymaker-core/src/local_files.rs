@@ -8,39 +8,50 @@ use std::path::Path;
 
 /// Whether the passwd(5) or group(5) file at `path` has a line for `name`.
 pub fn names(path: &Path, name: &str) -> io::Result<bool> {
-    Ok(third_field(path, name)?.is_some())
+    Ok(third_field(path, Some(name), |_| true)?.is_some())
 }
 
 /// The gid that the group(5) file at `path` gives `name`.
 pub fn gid_of(path: &Path, name: &str) -> io::Result<Option<u32>> {
-    Ok(third_field(path, name)?.flatten())
+    Ok(third_field(path, Some(name), |_| true)?.flatten())
 }
 
-/// The number in the third field of the first line that begins with `name:`; `Some(None)` where that is not a number.
-fn third_field(path: &Path, name: &str) -> io::Result<Option<Option<u32>>> {
+/// Whether a line of the passwd(5) or group(5) file at `path` has this uid or gid.
+pub fn has_id(path: &Path, id: u32) -> io::Result<bool> {
+    Ok(third_field(path, None, |field| field == Some(id))?.is_some())
+}
+
+/// The number in the third field of the first line that begins with `name:`, or of any line without a name, and is wanted; `Some(None)`
+/// where that is not a number.
+fn third_field(
+    path: &Path,
+    name: Option<&str>,
+    wanted: impl Fn(Option<u32>) -> bool,
+) -> io::Result<Option<Option<u32>>> {
     let mut scan = Scan {
-        name: name.as_bytes(),
+        name: name.map(str::as_bytes),
         state: State::Name { matched: 0 },
     };
     let mut file = File::open(path)?;
     let mut chunk = [0; 1024];
     loop {
         let len = match file.read(&mut chunk) {
-            Ok(0) => return Ok(scan.found(b'\n')),
+            Ok(0) => return Ok(scan.found(b'\n').filter(|field| wanted(*field))),
             Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
         for byte in chunk.get(..len).unwrap_or_default() {
-            if let Some(found) = scan.found(*byte) {
-                return Ok(Some(found));
+            if let Some(field) = scan.found(*byte).filter(|field| wanted(*field)) {
+                return Ok(Some(field));
             }
         }
     }
 }
 
 struct Scan<'a> {
-    name: &'a [u8],
+    /// `None`: every line's.
+    name: Option<&'a [u8]>,
     state: State,
 }
 
@@ -59,33 +70,48 @@ enum State {
 impl Scan<'_> {
     /// Takes the next byte; the third field, once it has ended.
     fn found(&mut self, byte: u8) -> Option<Option<u32>> {
-        self.state = match (self.state, byte) {
-            (State::Number { value, digits }, b':' | b'\n') => return Some(value.filter(|_| digits)),
+        let (before, line_ends) = (self.state, byte == b'\n');
+        self.state = match (before, byte) {
+            (_, b'\n') => State::Name { matched: 0 },
+            (State::Number { .. }, b':') => State::Other,
+            // glibc's strtoul skips blanks before the number, and a sign.
+            (State::Number { digits: false, .. }, blank) if is_blank(blank) || blank == b'+' => before,
             (State::Number { value, .. }, digit) => State::Number {
                 value: append(value, digit),
                 digits: true,
             },
-            // The line ends early: it names the name all the same.
-            (State::Password, b'\n') => return Some(None),
             (State::Password, b':') => State::Number {
                 value: Some(0),
                 digits: false,
             },
             (State::Password, _) => State::Password,
-            (State::Name { matched }, b'\n') if matched == self.name.len() && matched > 0 => return Some(None),
-            (_, b'\n') => State::Name { matched: 0 },
-            // glibc's `files` skips blanks before a line.
-            (State::Name { matched: 0 }, blank) if blank.is_ascii_whitespace() || blank == 0x0b => {
-                State::Name { matched: 0 }
-            }
-            (State::Name { matched }, b':') if matched == self.name.len() => State::Password,
-            (State::Name { matched }, byte) if self.name.get(matched) == Some(&byte) => {
-                State::Name { matched: matched + 1 }
-            }
+            // glibc's `files` skips blanks before a line, and comments.
+            (State::Name { matched: 0 }, blank) if is_blank(blank) => before,
+            (State::Name { matched: 0 }, b'#') => State::Other,
+            (State::Name { matched }, b':') if self.is_whole(matched) => State::Password,
+            (State::Name { matched }, byte) if self.goes_on(matched, byte) => State::Name { matched: matched + 1 },
             _ => State::Other,
         };
-        None
+        match before {
+            State::Number { value, digits } if line_ends || byte == b':' => Some(value.filter(|_| digits)),
+            // The line ends early: it names the name all the same.
+            State::Password if line_ends => Some(None),
+            State::Name { matched } if line_ends && matched > 0 && self.is_whole(matched) => Some(None),
+            _ => None,
+        }
     }
+
+    fn is_whole(&self, matched: usize) -> bool {
+        self.name.is_none_or(|name| matched == name.len())
+    }
+
+    fn goes_on(&self, matched: usize, byte: u8) -> bool {
+        self.name.is_none_or(|name| name.get(matched) == Some(&byte))
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 fn append(value: Option<u32>, digit: u8) -> Option<u32> {
@@ -124,6 +150,22 @@ mod tests {
         assert!(names(&path, "dave").unwrap() && names(&path, "erin").unwrap());
         assert_eq!(gid_of(&path, "dave").unwrap(), Some(1001));
         assert!(!names(&path, "bob").unwrap() && !names(&path, "ob").unwrap());
+    }
+
+    // P1
+    #[test]
+    fn a_uid_is_found_in_whichever_line_has_it() {
+        let folder = Folder::new();
+        let path = folder.file(
+            "passwd",
+            b"root:x:0:0\n#gone:x:7:7\nshort\nzed:x: 1555:100::/:/bin/sh\nyan:x:+1556:1\nbad:x:15y:1\nlast:x:1557",
+        );
+        for uid in [0, 1555, 1556, 1557] {
+            assert!(has_id(&path, uid).unwrap(), "{uid}");
+        }
+        for uid in [7, 15, 100, 1] {
+            assert!(!has_id(&path, uid).unwrap(), "{uid}");
+        }
     }
 
     #[test]

@@ -126,6 +126,11 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &Host<'_>, now: SystemTime) -
     if sshds_uid != user.uid.get() || entry.is_none_or(|entry| entry.uid != sshds_uid) {
         return Err(NoKeys::EntryOfAnother);
     }
+    match local_files::has_id(host.passwd, sshds_uid) {
+        Ok(false) => {}
+        Ok(true) => return Err(NoKeys::EntryOfAnother),
+        Err(error) => return Err(NoKeys::Unreadable("/etc/passwd", error.into())),
+    }
     let keys = KeysFile::open(host.keys)
         .and_then(|file| file.user(name))
         .map_err(unreadable("the keys file"))?

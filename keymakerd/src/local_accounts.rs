@@ -79,7 +79,7 @@ impl LocalAccounts {
         for line in lines(passwd) {
             let mut fields = line.split(':');
             let name = fields.next().unwrap_or_default();
-            let mut number = || fields.next().and_then(|text| text.parse().ok());
+            let mut number = || fields.next().and_then(number);
             let _password: Option<u32> = number();
             let user = LocalUser {
                 uid: number(),
@@ -92,7 +92,7 @@ impl LocalAccounts {
         for line in lines(group) {
             let mut fields = line.split(':');
             let name = fields.next().unwrap_or_default();
-            let gid = fields.nth(1).and_then(|text| text.parse().ok());
+            let gid = fields.nth(1).and_then(number);
             let members = fields.next().unwrap_or_default();
             let members = members.split(',').map(str::trim).filter(|member| !member.is_empty());
             let group = LocalGroup {
@@ -169,6 +169,11 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n')
         .map(str::trim_start)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// As glibc reads it: strtoul skips blanks before the number, and a sign.
+fn number(text: &str) -> Option<u32> {
+    text.trim_start().parse().ok()
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! By name is the only question that may ask the daemon: sshd asks it first, about users whom this host has never seen (P6).
 
 use keymaker_core::client;
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
-use keymaker_core::id;
+use keymaker_core::directory_file::{Directory, FileStamp, MAX_USER_RECORD, User};
+
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::{Answer, MAX_ANSWER, Question};
+use keymaker_core::{id, local_files};
 
 use crate::reply_buffer::ReplyBuffer;
 use crate::{Host, LookupError, is_enumerated, name_of_ours, resolves};
@@ -32,6 +33,10 @@ pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result
     let known = in_directory(host, name, buffer);
     if !matches!(known, Err(LookupError::NotFound | LookupError::CannotTell)) {
         return known;
+    }
+    // A local account that `files` is asked for only afterwards must not wait for a daemon.
+    if local_files::names(host.passwd, name.as_str()).unwrap_or(false) {
+        return Err(LookupError::NotFound);
     }
     let mut answer = [0; MAX_ANSWER];
     let asked = client::ask(host.lookup_socket, &Question::Lookup(name), host.patience, &mut answer);
@@ -78,7 +83,18 @@ fn in_directory(host: &Host<'_>, name: UserName, buffer: &mut [u8]) -> Result<Pa
     let directory = Directory::open(host.directory)?;
     let mut record = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut record)?;
-    pack(&resolving(user, &directory)?, buffer)
+    let user = resolving(user, &directory)?;
+    if is_local_by_now(host, &directory, name) {
+        return Err(LookupError::NotFound);
+    }
+    pack(&user, buffer)
+}
+
+/// Whether /etc/passwd has had a line for this name put in since keymakerd read it (P1). Where it cannot be read, there are no local accounts.
+fn is_local_by_now(host: &Host<'_>, directory: &Directory, name: UserName) -> bool {
+    let stamp = std::fs::metadata(host.passwd).map(|metadata| FileStamp::of(&metadata));
+    stamp.is_ok_and(|stamp| stamp != directory.header().passwd)
+        && local_files::names(host.passwd, name.as_str()).unwrap_or(false)
 }
 
 fn resolving<'r>(user: Option<User<'r>>, directory: &Directory) -> Result<User<'r>, LookupError> {
@@ -128,6 +144,20 @@ mod tests {
             work();
             stream.write_all(answer).unwrap();
         });
+    }
+
+    // P1
+    #[test]
+    fn a_namesake_put_into_etc_passwd_since_is_not_found_and_waits_for_no_daemon() {
+        let host = TestHost::new();
+        let local = "alice:x:1000:1000::/:/bin/sh\nbob\nzoe:x:1001:1001::/:/bin/sh\n";
+        std::fs::write(host.host().passwd, local).unwrap();
+        let _hung = UnixListener::bind(host.host().lookup_socket).unwrap();
+        let began = Instant::now();
+        for name in ["alice", "bob", "zoe"] {
+            assert_eq!(asked_by_name(&host.host(), name), Err(LookupError::NotFound), "{name}");
+        }
+        assert!(began.elapsed() < host.host().patience);
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn decide(
     let decision = LoginDecision::about(user, header, contact, now).and_home(user);
     if decision != LoginDecision::Allowed {
         decision
-    } else if !account.is_of(user) && !resolves_now(account, user, host) {
+    } else if !account.is_of(user) && !resolves_now(account, user, host) || is_a_local_uid(user, host) {
         LoginDecision::Refused(Refusal::EntryOfAnother)
     } else if !in_keymaker_users(user, host) {
         LoginDecision::Refused(Refusal::NotInKeymakerUsers)
@@ -172,6 +172,11 @@ fn decide(
 /// A user whom the nudge has only just brought in did not resolve before it.
 fn resolves_now(account: &Account<'_>, user: &User<'_>, host: &Host<'_>) -> bool {
     account.entry.is_none() && Account::of(account.name.as_bytes(), host).is_some_and(|now| now.is_of(user))
+}
+
+/// Whether /etc/passwd gives somebody the user's uid, perhaps since keymakerd last read it (P1).
+fn is_a_local_uid(user: &User<'_>, host: &Host<'_>) -> bool {
+    local_files::has_id(host.passwd, user.uid.get()).unwrap_or(true)
 }
 
 /// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open (P8).

@@ -217,6 +217,16 @@ fn no_key_is_printed_for_a_name_that_resolves_to_another_uid() {
     ));
 }
 
+// P1
+#[test]
+fn no_key_is_printed_for_a_uid_that_a_local_account_has() {
+    let host = TestHost::new();
+    host.publish();
+    let passwd = format!("root:x:0:0::/root:/bin/sh\nzed:x: {UID}:100::/:/bin/sh\n");
+    fs::write(host.folder.join("passwd"), passwd).unwrap();
+    assert!(matches!(host.output("alice"), Err(NoKeys::EntryOfAnother)));
+}
+
 // P2
 #[test]
 fn a_name_released_since_the_client_connected_opens_no_session_as_the_former_uid() {

@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use keymaker_core::directory_file::Directory;
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::published_file::writer::{BuildError, replace_file};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,7 @@ pub enum StoreError {
     Unreadable(PathBuf, io::Error),
     /// a file is damaged
     Damaged(PathBuf, String),
-    /// ids.json is missing beside a directory whose ids rest on it
+    /// ids.json is missing, or older than the directory whose ids rest on it
     IdsLost(PathBuf),
     /// a file could not be written
     Unwritable(PathBuf, io::Error),
@@ -55,7 +55,7 @@ impl std::fmt::Display for StoreError {
             Self::IdsLost(path) => {
                 write!(
                     f,
-                    "{} is missing, though users are published by it; put back a backup, or remove public/directory too: then ids are drawn anew",
+                    "{} is missing or older than the users that are published by it; put back its last state, or remove public/directory too: then ids are drawn anew",
                     path.display()
                 )
             }
@@ -100,10 +100,29 @@ impl Store {
     /// The id map. It is written before the directory that rests on it, so where only the directory is left, it was lost: ids drawn
     /// anew could give somebody's uid, name or home to another (P2).
     pub fn load_ids(&self) -> Result<IdMap, StoreError> {
-        match self.load("ids.json")? {
-            None if self.public.join("directory").exists() => Err(StoreError::IdsLost(self.private.join("ids.json"))),
+        let lost = || StoreError::IdsLost(self.private.join("ids.json"));
+        match self.load::<IdMap>("ids.json")? {
+            None if self.public.join("directory").exists() => Err(lost()),
+            Some(ids) if self.publishes_one_unknown_to(&ids) => Err(lost()),
             ids => Ok(ids.unwrap_or_default()),
         }
+    }
+
+    /// Whether somebody is in the directory who is not in this map: it is older, or another host's.
+    fn publishes_one_unknown_to(&self, ids: &IdMap) -> bool {
+        let Some(directory) = self.directory() else {
+            return false;
+        };
+        let mut record = [0; MAX_USER_RECORD];
+        let mut from = 0;
+        while let Ok(Some((next, user))) = directory.next_user(from, &mut record) {
+            let has_an_id = !user.tombstone && user.verdict != Verdict::NoEntry;
+            if has_an_id && ids.kept_id(user.iam_user_id).is_none() {
+                return true;
+            }
+            from = next;
+        }
+        false
     }
 
     /// Writes a private file where its content has changed.

@@ -176,6 +176,16 @@ fn a_user_whose_home_is_anothers_is_denied() {
     );
 }
 
+// P1
+#[test]
+fn a_uid_that_a_local_account_has_been_given_since_is_denied() {
+    let host = TestHost::new();
+    host.publish();
+    let passwd = std::fs::read_to_string(host.file("passwd")).unwrap();
+    std::fs::write(host.file("passwd"), format!("{passwd}zed:x: {UID}:100::/:/bin/sh\n")).unwrap();
+    assert_eq!(decided(&host, "alice", "sshd"), Some(Refused(Refusal::EntryOfAnother)));
+}
+
 // P5
 #[test]
 fn a_hung_daemon_costs_a_login_the_budget_and_others_nothing() {

@@ -97,6 +97,9 @@ fn ids_are_not_drawn_anew_where_users_are_published_whose_map_is_lost() {
         std::fs::remove_file(host.folder.join("private/ids.json")).unwrap();
         let lost = store.load_ids().unwrap_err().to_string();
         assert!(lost.contains("private/ids.json is missing"), "{lost}");
+        std::fs::write(host.folder.join("private/ids.json"), "{}").unwrap();
+        let older = store.load_ids().unwrap_err().to_string();
+        assert!(older.contains("or older than the users"), "{older}");
         store.reset().unwrap();
         assert!(store.load_ids().is_ok());
     });
