@@ -29,6 +29,12 @@ pub struct SessionPolicies {
     policy_arns: Vec<String>,
 }
 
+/// Roles trust the instance's role, not the user: a session that may assume one, the instance's own role among them, would be rid of its
+/// session policies by a single call, or be another user (P18).
+fn no_other_role() -> Value {
+    json!({"Effect": "Deny", "Action": "sts:AssumeRole*", "Resource": "*"})
+}
+
 impl SessionPolicies {
     /// What STS takes as `Policy`.
     pub fn policy(&self) -> Option<&SessionPolicy> {
@@ -49,14 +55,14 @@ impl SessionPolicies {
         }
     }
 
-    /// The statements and the managed policies together; `deny_all` if there are none of either.
+    /// The statements and the managed policies together, less what leads out of them; `deny_all` if there are none of either.
     pub(super) fn new(statements: &BTreeSet<Statement>, arns: &[&PolicyArn]) -> Result<Self, PolicyRefusal> {
         if statements.is_empty() && arns.is_empty() {
             return Ok(Self::deny_all());
         }
-        let policy = SessionPolicy::of(statements.iter().map(Statement::to_json).collect());
+        let statements = statements.iter().map(Statement::to_json);
         let policies = Self {
-            policy: (!statements.is_empty()).then_some(policy),
+            policy: Some(SessionPolicy::of(statements.chain([no_other_role()]).collect())),
             policy_arns: arns.iter().map(|arn| arn.as_str().to_owned()).collect(),
         };
         policies.check()?;

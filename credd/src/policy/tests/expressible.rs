@@ -1,7 +1,7 @@
 //! What cannot be said in a session policy is refused, with the sentence that says so.
 
 use super::super::{Compression, PolicyRefusal, SessionPolicies, restricted_instance_role};
-use super::{managed, policy, role, user};
+use super::{NO_OTHER_ROLE, managed, policy, role, user};
 
 fn for_user(inline: &[&str]) -> Result<SessionPolicies, PolicyRefusal> {
     restricted_instance_role(&user(inline), &role(), Compression::Off)
@@ -106,7 +106,7 @@ fn what_is_the_same_whoever_asks_is_carried_as_it_stands() {
         r#"{"Action":"s3:Get*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}},"#,
         r#""Effect":"Allow","Resource":"arn:aws:s3:::b/${s3:prefix}/${*}"}"#
     );
-    let expected = format!(r#"{{"Statement":[{statement}],"Version":"2012-10-17"}}"#);
+    let expected = format!(r#"{{"Statement":[{statement},{NO_OTHER_ROLE}],"Version":"2012-10-17"}}"#);
     assert_eq!(policies.policy().unwrap().as_str(), expected);
 }
 

@@ -10,6 +10,8 @@ mod sizes;
 use super::{ManagedPolicy, PolicyDocument, UserPolicies};
 
 const ACCOUNT: &str = "123456789012";
+/// The last statement of every session policy.
+const NO_OTHER_ROLE: &str = r#"{"Action":"sts:AssumeRole*","Effect":"Deny","Resource":"*"}"#;
 
 fn role() -> keymaker_aws::RoleArn {
     format!("arn:aws:iam::{ACCOUNT}:role/web").parse().unwrap()

@@ -4,7 +4,7 @@ use super::super::{
     ActionPattern, Compression, DEFAULT_DENY_ACTIONS, PolicyArn, PolicyRefusal, SessionPolicies, instance_role,
     restricted_instance_role,
 };
-use super::{ACCOUNT, managed, policy, role, user};
+use super::{ACCOUNT, NO_OTHER_ROLE, managed, policy, role, user};
 
 fn for_inline(inline: &[&str]) -> Result<SessionPolicies, PolicyRefusal> {
     restricted_instance_role(&user(inline), &role(), Compression::Off)
@@ -14,6 +14,29 @@ fn allow(action: &str, resource: &str) -> String {
     policy(&format!(
         r#"{{"Effect":"Allow","Action":"{action}","Resource":"{resource}"}}"#
     ))
+}
+
+/// What is passed for these statements.
+fn document_of(statements: &[&str]) -> String {
+    let statements = [statements, &[NO_OTHER_ROLE]].concat().join(",");
+    format!(r#"{{"Statement":[{statements}],"Version":"2012-10-17"}}"#)
+}
+
+// P18
+#[test]
+fn no_session_policy_lets_its_session_assume_a_role_that_lacks_it() {
+    let everything = allow("*", "*");
+    let mut by_arn = user(&[]);
+    by_arn.managed = vec![managed("arn:aws:iam::aws:policy/PowerUserAccess", &everything)];
+    let iam_denied: Vec<ActionPattern> = vec!["iam:*".parse().unwrap()];
+    for policies in [
+        for_inline(&[&everything]),
+        restricted_instance_role(&by_arn, &role(), Compression::Off),
+        instance_role(&iam_denied),
+    ] {
+        let policies = policies.unwrap();
+        assert!(policies.policy().unwrap().as_str().contains(NO_OTHER_ROLE));
+    }
 }
 
 #[test]
@@ -26,11 +49,10 @@ fn statements_that_differ_in_one_list_become_one() {
         &read,
     ];
     let texts: Vec<&str> = texts.into_iter().map(String::as_str).collect();
-    let expected = concat!(
-        r#"{"Statement":[{"Action":["s3:GetObject","s3:PutObject"],"Effect":"Allow","Resource":"arn:aws:s3:::a/*"},"#,
-        r#"{"Action":"s3:*Object","Effect":"Allow","Resource":"arn:aws:s3:::b/*"}],"#,
-        r#""Version":"2012-10-17"}"#
-    );
+    let expected = document_of(&[
+        r#"{"Action":["s3:GetObject","s3:PutObject"],"Effect":"Allow","Resource":"arn:aws:s3:::a/*"}"#,
+        r#"{"Action":"s3:*Object","Effect":"Allow","Resource":"arn:aws:s3:::b/*"}"#,
+    ]);
     assert_eq!(for_inline(&texts).unwrap().policy().unwrap().as_str(), expected);
 }
 
@@ -41,10 +63,7 @@ fn what_another_statement_says_already_is_left_out() {
             "Condition":{"Bool":{"aws:SecureTransport":"true"}}}"#,
     );
     let policies = for_inline(&[&narrow, &allow("s3:get*", "arn:aws:s3:::a/*")]).unwrap();
-    let expected = concat!(
-        r#"{"Statement":[{"Action":"s3:get*","Effect":"Allow","Resource":"arn:aws:s3:::a/*"}],"#,
-        r#""Version":"2012-10-17"}"#
-    );
+    let expected = document_of(&[r#"{"Action":"s3:get*","Effect":"Allow","Resource":"arn:aws:s3:::a/*"}"#]);
     assert_eq!(policies.policy().unwrap().as_str(), expected);
 }
 
@@ -110,10 +129,8 @@ fn managed_policies_of_the_account_and_of_aws_go_by_arn_each_once() {
         .map(|arn| managed(arn, &allow("s3:*", "*")))
         .into();
     let policies = restricted_instance_role(&user, &role(), Compression::Off).unwrap();
-    assert_eq!(
-        (policies.policy(), policies.policy_arns()),
-        (None, &arns.map(str::to_owned)[..])
-    );
+    assert_eq!(policies.policy().unwrap().as_str(), document_of(&[]));
+    assert_eq!(policies.policy_arns(), arns);
 }
 
 #[test]
@@ -167,11 +184,10 @@ fn what_is_not_the_arn_of_a_managed_policy_is_refused() {
 fn the_instance_role_is_handed_out_with_an_allow_and_without_the_denied_actions() {
     let denied: Vec<ActionPattern> = DEFAULT_DENY_ACTIONS.map(|action| action.parse().unwrap()).into();
     let policies = instance_role(&denied).unwrap();
-    let expected = concat!(
-        r#"{"Statement":[{"Action":"*","Effect":"Allow","Resource":"*"},"#,
-        r#"{"Action":["iam:*","kms:Decrypt","secretsmanager:*","ssm:GetParameter*","sts:*"],"Effect":"Deny","Resource":"*"}],"#,
-        r#""Version":"2012-10-17"}"#
-    );
+    let expected = document_of(&[
+        r#"{"Action":"*","Effect":"Allow","Resource":"*"}"#,
+        r#"{"Action":["iam:*","kms:Decrypt","secretsmanager:*","ssm:GetParameter*","sts:*"],"Effect":"Deny","Resource":"*"}"#,
+    ]);
     assert_eq!(policies.policy().unwrap().as_str(), expected);
     assert!(policies.policy_arns().is_empty());
 }
