@@ -83,6 +83,9 @@ fn enforcing(plan: &Plan) -> String {
     for family in Family::ALL {
         let _ = writeln!(text, "    {} jump guard", daddr(family));
     }
+    for elsewhere in SOURCE_ROUTED {
+        let _ = writeln!(text, "    {elsewhere} jump guard");
+    }
     if plan.capture == Capture::Nft {
         // Nobody reaches credd's port but through the redirect (H10).
         let port = plan.nft_port;
@@ -112,6 +115,9 @@ fn enforcing(plan: &Plan) -> String {
     }
     for family in Family::ALL {
         let _ = writeln!(text, "    {} counter drop", daddr(family));
+    }
+    for elsewhere in SOURCE_ROUTED {
+        let _ = writeln!(text, "    {elsewhere} counter drop");
     }
     text.push_str("  }\n");
     if plan.capture == Capture::Nft {
@@ -179,6 +185,10 @@ fn collect_uids(value: &Value, uids: &mut Vec<u32>) {
         _ => {}
     }
 }
+
+/// A packet that names its last stop in a header that nobody here looks into, and another address as its destination. Any user may send one,
+/// and a router that follows such headers would bring it to the metadata service.
+const SOURCE_ROUTED: [&str; 3] = ["exthdr rt exists", "ip option lsrr exists", "ip option ssrr exists"];
 
 const TABLE: &str = "keymaker_credd";
 

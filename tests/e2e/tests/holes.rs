@@ -217,3 +217,34 @@ fn h13_six_hundred_requests_make_one_call_and_no_process() {
     assert!(calls.lines().all(|line| line.ends_with(" 1")), "{calls}");
     assert_eq!(sh("systemctl show -P MainPID,TasksCurrent credd"), before);
 }
+
+/// A connection to the metadata address by way of the gateway, named in a segment routing header (RFC 8754), as any user may ask for.
+const BY_WAY_OF_THE_GATEWAY: &str = "
+import socket, struct
+last, first = (socket.inet_pton(socket.AF_INET6, address) for address in ('fd00:ec2::254', 'fd00:77::1'))
+connection = socket.socket(socket.AF_INET6)
+connection.settimeout(2)
+connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RTHDR, struct.pack('!BBBBBBH', 0, 4, 4, 1, 1, 0, 0) + last + first)
+connection.connect(('fd00:ec2::254', 80))
+";
+
+/// How many packets the guard has stopped.
+fn stopped() -> u64 {
+    let table = sh("nft list table inet keymaker_credd");
+    let counts = table.split("counter packets ").skip(1);
+    counts
+        .filter_map(|after| after.split_whitespace().next()?.parse::<u64>().ok())
+        .sum()
+}
+
+// P14
+#[test]
+fn a_packet_that_names_the_address_in_a_routing_header_leaves_no_host() {
+    let _host = tempting();
+    let before = stopped();
+    let asked = run(&format!("runuser -u alice -- python3 -c \"{BY_WAY_OF_THE_GATEWAY}\"")).refused();
+    println!("{asked}");
+    // A kernel without segment routing does not send it at all.
+    assert!(stopped() > before || asked.stderr.contains("setsockopt"), "{asked}");
+    assert_eq!(heard_of_users(), Vec::<String>::new());
+}
