@@ -170,12 +170,14 @@ async fn keep_passing(service: Rc<Service<AwsIam>>) {
         if reconnecting.is_ok() {
             service.pass().await;
         }
-        let usual = Duration::from_secs(service.state().config.sync_interval.into());
+        // While nobody can log in yet, do not let them wait for an interval; where IAM throttles, for ever longer ones.
+        let usual = match service.state().contact {
+            Some(_) => Duration::from_secs(service.state().config.sync_interval.into()),
+            None => RECONNECT,
+        };
         interval = match (&reconnecting, service.state().throttled) {
             (Err(_), _) => RECONNECT,
             (Ok(()), true) => (interval.max(usual) * 2).min(LONGEST_INTERVAL),
-            // Nobody can log in yet: do not let them wait for an interval.
-            (Ok(()), false) if service.state().contact.is_none() => RECONNECT,
             (Ok(()), false) => usual,
         };
         tokio::select! {
