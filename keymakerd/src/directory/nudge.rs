@@ -331,7 +331,15 @@ impl<I: Iam + 'static> Service<I> {
         let mut state = self.state_mut();
         match error.is_about_this_request() {
             true => state.outages.begin_of_one(door, action, iam_name, why, now),
-            false => state.outages.begin(door, action, iam_name, why, now),
+            // Clients that have proved nothing can have IAM throttle; they cannot silence it, and a login asks a silent IAM once.
+            false if matches!(error, AwsCallError::Throttled { .. }) || door == Door::Lookup => {
+                state.outages.begin(door, action, iam_name, why, now);
+            }
+            false => {
+                for door in [Door::Offer, Door::Login] {
+                    state.outages.begin(door, action, iam_name, why.clone(), now);
+                }
+            }
         }
         drop(state);
         self.write_status();

@@ -127,7 +127,9 @@ fn names_offered_without_proof_buy_few_calls_and_silence_nobody_who_has_proved_a
         let calls = host.iam.calls(Action::GET_USER) + host.iam.calls(Action::LIST_SSH_PUBLIC_KEYS);
         assert!((30..200).contains(&calls), "{calls} of 400 calls");
         host.iam.set_key_active("alice", "APKA1", false);
-        host.iam.time_out(Action::LIST_SSH_PUBLIC_KEYS);
+        host.iam.fail(AwsCallError::Throttled {
+            action: Action::LIST_SSH_PUBLIC_KEYS,
+        });
         host.pass_time(1);
         let offered = host.service.refresh_keys(name("alice"), SSHD).await;
         assert_eq!(offered, Answer::CannotTell);
