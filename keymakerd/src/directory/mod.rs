@@ -21,6 +21,7 @@ pub mod passwd_fields;
 pub mod publication;
 pub mod refused;
 pub mod service;
+mod silence;
 pub mod ssh_keys;
 pub mod store;
 pub mod sync;

@@ -1,4 +1,4 @@
-//! One user brought up to date because somebody waits: the three nudges, and the probe of what does not answer.
+//! One user brought up to date because somebody waits: the three nudges.
 //!
 //! The sockets call it. It answers within 1.4 s of AWS time, from memory where the facts are young, at once where IAM is known to be
 //! silent; it publishes before it says "fresh".
@@ -11,7 +11,7 @@ use keymaker_aws::{Action, AwsCallError};
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::composition::KEYS_TIME_STEP;
 use super::facts::{KeyFacts, KnownKey, UserFacts};
@@ -84,28 +84,6 @@ impl<I: Iam + 'static> Service<I> {
             (account, _) => account,
         };
         self.as_published(name, answer)
-    }
-
-    /// Tries again what does not answer; called by the daemon's timer.
-    pub async fn probe(self: &Rc<Self>) {
-        let due = self.state_mut().outages.due(self.clock.instant());
-        let Some(accounts) = self.accounts() else { return };
-        for (action, name) in due {
-            let people = &accounts.people_nudged;
-            let outcome = match action {
-                Action::LIST_GROUPS_FOR_USER => people.groups_for_user(&name).await.map(drop),
-                Action::LIST_SSH_PUBLIC_KEYS | Action::GET_SSH_PUBLIC_KEY => {
-                    people.ssh_public_keys(&name).await.map(drop)
-                }
-                _ => people.user(&name).await.map(drop),
-            }
-            .err();
-            if outcome.is_none_or(|error| error.is_about_this_request()) {
-                info!(%action, "IAM answers again: {action}");
-                self.state_mut().outages.end(action);
-                self.write_status();
-            }
-        }
     }
 
     fn account_from_memory(&self, iam_name: &str) -> Option<Answer<'static>> {
@@ -312,37 +290,6 @@ impl<I: Iam + 'static> Service<I> {
         } else {
             Answer::NoSuchUser
         }
-    }
-
-    fn is_silent(&self, door: Door, actions: &[Action], iam_name: &str) -> bool {
-        let (state, now) = (self.state(), self.clock.instant());
-        actions
-            .iter()
-            .any(|action| state.outages.is_open(door, *action, iam_name, now))
-    }
-
-    fn begin_outage(&self, door: Door, iam_name: &str, error: &AwsCallError) {
-        // NoSuchEntity of one call beside success of the other: the user is being made or deleted right now. No outage.
-        if matches!(error, AwsCallError::NoSuchEntity { .. }) {
-            return;
-        }
-        let (action, why, now) = (error.action(), error.to_string(), self.clock.instant());
-        warn!(%action, %error, name = iam_name, "IAM does not answer; what is published stands: {error}");
-        let mut state = self.state_mut();
-        match error.is_about_this_request() {
-            true => state.outages.begin_of_one(door, action, iam_name, why, now),
-            // Clients that have proved nothing can have IAM throttle; they cannot silence it, and a login asks a silent IAM once.
-            false if matches!(error, AwsCallError::Throttled { .. }) || door == Door::Lookup => {
-                state.outages.begin(door, action, iam_name, why, now);
-            }
-            false => {
-                for door in [Door::Offer, Door::Login] {
-                    state.outages.begin(door, action, iam_name, why.clone(), now);
-                }
-            }
-        }
-        drop(state);
-        self.write_status();
     }
 
     /// A user who logs in here is one whose keys are kept fresh, and who is shown by getent. To the day is close enough.
