@@ -9,6 +9,7 @@ import ctypes
 import http.server
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,10 @@ STATE = WORK / "state" / "state"
 
 
 def main(credd, capture):
+    for tool, package in (("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux")):
+        if shutil.which(tool) is None:
+            print(f"{tool} is missing: install {package}")
+            sys.exit(78)
     WORK.chmod(0o755)
     try:
         build_network()
