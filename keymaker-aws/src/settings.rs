@@ -6,13 +6,13 @@ use std::io;
 use std::path::PathBuf;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
-use hyper::Uri;
 use hyper::http::uri::Scheme;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::proxy_url::ProxyUrl;
+use crate::service_url::service_uri;
 
 /// The way to AWS. The default is right on an ordinary instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,18 +169,6 @@ fn service_url(key: &'static str, value: &str) -> Result<String, AwsSettingsErro
             key,
             value: value.to_owned(),
         })
-}
-
-/// Whether an endpoint may be this: `http(s)://host[:port]` and nothing more.
-pub fn is_service_url(value: &str) -> bool {
-    service_uri(value).is_some()
-}
-
-fn service_uri(value: &str) -> Option<Uri> {
-    let uri: Uri = value.parse().ok()?;
-    let http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
-    let bare = uri.path() == "/" && uri.query().is_none() && !uri.authority()?.as_str().contains('@');
-    (http && bare).then_some(uri)
 }
 
 #[cfg(test)]
