@@ -311,19 +311,30 @@ nsswitch_lines() {
     step "lines of nsswitch.conf"
     install_all
     nsswitch_becomes "passwd: files" "passwd: files keymaker"
-    nsswitch_becomes "passwd:         files systemd" "passwd:         files keymaker systemd"
-    nsswitch_becomes "group:	compat systemd # local" "group:	compat keymaker systemd # local"
+    nsswitch_becomes "passwd:         files systemd" "passwd:         files systemd keymaker"
+    nsswitch_becomes "group:	compat systemd # local" "group:	compat systemd keymaker # local"
     nsswitch_becomes "passwd:files" "passwd:files keymaker"
-    nsswitch_becomes "group: files [SUCCESS=merge] systemd" "group: files [SUCCESS=merge] keymaker systemd"
+    nsswitch_becomes "group: files [SUCCESS=merge] systemd" "group: files [SUCCESS=merge] systemd keymaker"
+    nsswitch_becomes "group: files [SUCCESS=merge] sss [SUCCESS=merge] systemd" "group: files [SUCCESS=merge] sss [SUCCESS=merge] systemd keymaker"
     nsswitch_becomes "passwd: files [NOTFOUND=return] sss" "passwd: files keymaker [NOTFOUND=return] sss"
+    nsswitch_becomes "passwd: files [ notfound = return ] sss" "passwd: files keymaker [ notfound = return ] sss"
     nsswitch_becomes "passwd: files [!UNAVAIL=return] sss" "passwd: files keymaker [!UNAVAIL=return] sss"
+    nsswitch_becomes "passwd: files sss [NOTFOUND=return] ldap" "passwd: files sss keymaker [NOTFOUND=return] ldap"
+    nsswitch_becomes "passwd: files [!NOTFOUND=return] sss" "passwd: files [!NOTFOUND=return] sss keymaker"
+    nsswitch_becomes "passwd: files # [NOTFOUND=return]" "passwd: files keymaker # [NOTFOUND=return]"
     nsswitch_becomes "passwd: sss files" "passwd: sss files keymaker"
     nsswitch_becomes "passwd: db" "passwd: db keymaker"
     nsswitch_becomes "passwd: db # files" "passwd: db keymaker # files"
-    nsswitch_becomes "passwd: files keymaker systemd" "passwd: files keymaker systemd" kept
+    nsswitch_becomes "passwd: files keymaker systemd" "passwd: files systemd keymaker" kept
     nsswitch_becomes "initgroups: files" "initgroups: files [SUCCESS=continue] keymaker"
-    nsswitch_becomes "initgroups: files sss" "initgroups: files [SUCCESS=continue] keymaker sss"
-    nsswitch_becomes "initgroups: files [SUCCESS=continue] sss" "initgroups: files [SUCCESS=continue] keymaker sss"
+    nsswitch_becomes "initgroups: files sss" "initgroups: files [SUCCESS=continue] sss keymaker"
+    nsswitch_becomes "initgroups: sss files" "initgroups: sss files [SUCCESS=continue] keymaker"
+    nsswitch_becomes "initgroups: files [SUCCESS=continue] sss" "initgroups: files [SUCCESS=continue] sss keymaker"
+    nsswitch_becomes "initgroups: files [NOTFOUND=return] sss" "initgroups: files [SUCCESS=continue] keymaker [NOTFOUND=return] sss"
+    upgrade_moves "passwd: files keymaker sss" "passwd: files sss keymaker"
+    upgrade_moves "group: files keymaker [NOTFOUND=return] sss" "group: files keymaker [NOTFOUND=return] sss"
+    upgrade_moves "initgroups: files [SUCCESS=continue] keymaker sss" "initgroups: files [SUCCESS=continue] sss keymaker"
+    upgrade_moves "passwd: files sss" "passwd: files sss"
     nsswitch_becomes "shadow: files" "shadow: files"
     nsswitch_becomes "hosts: files dns" "hosts: files dns"
     dpkg -P $packages >/dev/null 2>&1
@@ -377,6 +388,17 @@ nsswitch_becomes() {
     check "'$1' stays so" same_text "$2" "$(cat "$root/etc/nsswitch.conf")"
     DPKG_ROOT=$root "$script.postrm" remove
     [ "${3:-}" = kept ] || check "'$1' comes back" same_text "$1" "$(cat "$root/etc/nsswitch.conf")"
+}
+
+# A line as a former version or another package left it → the line after an upgrade.
+upgrade_moves() {
+    local root=$work/root script=/var/lib/dpkg/info/libnss-keymaker:$(dpkg --print-architecture)
+    rm -rf "$root"
+    mkdir -p "$root/etc" "$root/var/lib/libnss-keymaker"
+    echo "$1" >"$root/etc/nsswitch.conf"
+    : >"$root/var/lib/libnss-keymaker/nsswitch-edited"
+    DPKG_ROOT=$root "$script.postinst" configure 0
+    check "an upgrade makes '$2' of '$1'" same_text "$2" "$(cat "$root/etc/nsswitch.conf")"
 }
 
 main

@@ -28,7 +28,7 @@ const fn by_hand(breaks: &'static str, finding: &'static str, mends: &'static st
     }
 }
 
-const NAMES: [Fault; 7] = [
+const NAMES: [Fault; 8] = [
     fault(
         "sed -i '/^passwd:/s/ keymaker//' /etc/nsswitch.conf",
         "the line passwd of /etc/nsswitch.conf does not name keymaker",
@@ -39,11 +39,15 @@ const NAMES: [Fault; 7] = [
     ),
     fault(
         "sed -i -E '/^passwd:/s/files keymaker/keymaker files/' /etc/nsswitch.conf",
-        "before the local files",
+        "keymaker is in the wrong place in the line passwd",
     ),
     fault(
         "sed -i -E '/^passwd:/s/files keymaker/files [NOTFOUND=return] keymaker/' /etc/nsswitch.conf",
-        "stops at [NOTFOUND=return]",
+        "keymaker is in the wrong place in the line passwd",
+    ),
+    fault(
+        "sed -i -E '/^group:/s/keymaker/keymaker sss/' /etc/nsswitch.conf",
+        "keymaker is in the wrong place in the line group",
     ),
     fault("echo 'initgroups: files' >> /etc/nsswitch.conf", "the line initgroups"),
     fault(
@@ -267,7 +271,7 @@ fn applied(remedy: &str) -> String {
 /// What a fault may have left behind that the next one must not find.
 fn put_back() {
     sh("umount -l /home 2>/dev/null; sandbox-fault none; rm -rf /run/nscd /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
-        sed -i '/^initgroups:/d' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
+        sed -i '/^initgroups:/d; s/ sss//' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
         userdel -f local1 2>/dev/null; systemctl reset-failed; systemctl start ssh; systemctl reload ssh
         systemctl unmask credd.service; systemctl start credd-capture credd.socket credd.service; true");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::{paths, sys};
 
-use super::super::probe::nsswitch::{self, Line};
+use super::super::probe::nsswitch;
 use super::super::probe::run;
 use super::Findings;
 
@@ -15,15 +15,8 @@ const UNSEEN: &str = "IAM users and groups do not exist for the programs of this
 /// Looks at how names become users.
 pub fn look(found: &mut Findings) {
     let text = std::fs::read_to_string(NSSWITCH).unwrap_or_default();
-    for database in ["passwd", "group"] {
-        database_line(found, database, nsswitch::line(&text, database));
-    }
-    if nsswitch::line(&text, "initgroups").is_some_and(|line| !line.continues_to_ours()) {
-        found.fault(
-            "the line initgroups of /etc/nsswitch.conf does not go on to keymaker",
-            "it alone decides about groups, so IAM users lack keymaker-users, and sshd does not know them as ours",
-            "sed -i '/^initgroups:/d' /etc/nsswitch.conf",
-        );
+    for database in ["passwd", "group", "initgroups"] {
+        database_line(found, &text, database);
     }
     for (socket, unit) in [("/run/nscd/socket", "nscd"), ("/run/unscd/socket", "unscd")] {
         if Path::new(socket).exists() {
@@ -37,25 +30,41 @@ pub fn look(found: &mut Findings) {
     resolving(found);
 }
 
-fn database_line(found: &mut Findings, database: &str, line: Option<Line>) {
-    let edit = |how: &str| format!("sed -i -E '/^{database}:/{{{how}}}' {NSSWITCH}");
-    let Some(line) = line.filter(|line| line.position("keymaker").is_some()) else {
-        let what = format!("the line {database} of {NSSWITCH} does not name keymaker");
-        let how = match std::fs::read_to_string(NSSWITCH).is_ok_and(|text| nsswitch::line(&text, database).is_some()) {
-            true => edit("s/(files|compat)/\\1 keymaker/"),
-            false => format!("echo '{database}: files systemd keymaker' >> {NSSWITCH}"),
-        };
-        return found.fault(what, UNSEEN, how);
+fn database_line(found: &mut Findings, text: &str, database: &str) {
+    let Some(line) = nsswitch::raw_line(text, database) else {
+        // Without a line initgroups, the line group decides.
+        if database != "initgroups" {
+            let what = format!("{NSSWITCH} has no line {database}");
+            found.fault(
+                what,
+                UNSEEN,
+                format!("echo '{database}: files systemd keymaker' >> {NSSWITCH}"),
+            );
+        }
+        return;
     };
-    if !line.is_after_files() {
-        found.fault(
-            format!("the line {database} of {NSSWITCH} asks keymaker before the local files"),
-            "every look-up of a local account waits for us, and local accounts should win",
-            edit("s/ keymaker//;s/(files|compat)/\\1 keymaker/"),
-        );
-    } else if let Some(action) = line.stop_before() {
-        let what = format!("the line {database} of {NSSWITCH} stops at {action} before keymaker");
-        found.fault(what, UNSEEN, edit("s/ keymaker//;s/(files|compat)/\\1 keymaker/"));
+    let right = nsswitch::with_keymaker(line);
+    if right == line {
+        return;
+    }
+    let named = nsswitch::line(text, database).is_some_and(|line| line.position("keymaker").is_some());
+    let remedy = format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}");
+    match (named, database) {
+        (false, "initgroups") => found.fault(
+            format!("the line initgroups of {NSSWITCH} does not go on to keymaker"),
+            "it alone decides about groups, so IAM users lack keymaker-users, and sshd does not know them as ours",
+            remedy,
+        ),
+        (false, _) => found.fault(
+            format!("the line {database} of {NSSWITCH} does not name keymaker"),
+            UNSEEN,
+            remedy,
+        ),
+        (true, _) => found.fault(
+            format!("keymaker is in the wrong place in the line {database} of {NSSWITCH}"),
+            "it belongs behind every other service, whose users win, and before what ends the search",
+            remedy,
+        ),
     }
 }
 
@@ -66,9 +75,9 @@ fn resolving(found: &mut Findings) {
     };
     let mut buffer = [0; MAX_USER_RECORD];
     let mut from = 0;
-    let user = loop {
+    let (user, uid) = loop {
         match directory.next_user(from, &mut buffer) {
-            Ok(Some((_, user))) if !user.tombstone => break user.name,
+            Ok(Some((_, user))) if !user.tombstone => break (user.name, user.uid.get()),
             Ok(Some((next, _))) => from = next,
             _ => return,
         }
@@ -86,7 +95,7 @@ fn resolving(found: &mut Findings) {
         found.fault(what, UNSEEN, format!("getent passwd {user}; keymaker sync"));
     }
     let marker = directory.header().keymaker_users_gid;
-    let groups = sys::group_list(user.as_str(), marker).unwrap_or_default();
+    let groups = sys::group_list(user.as_str(), uid).unwrap_or_default();
     if marker == 0 || !groups.contains(&marker) {
         found.fault(
             "keymakerd knows no local group keymaker-users",

@@ -7,6 +7,9 @@ use super::super::probe::{credd, nsswitch, run};
 use super::{authselect, files};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
+/// What a line initgroups needs behind the local files, and the mark that it was put there by us.
+const CONTINUE: &str = " [SUCCESS=continue]";
+const CONTINUES: &str = "/var/lib/keymaker-install/initgroups-continue";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
 /// What runs from now on; credd waits for 'keymaker capture up'.
 const UNITS: [&str; 2] = ["keymakerd.service", "keymaker-end-sessions.path"];
@@ -42,6 +45,7 @@ pub fn part() -> Vec<String> {
         true => authselect::part(),
         false => edit_nsswitch(without_keymaker),
     });
+    attempt(files::remove(Path::new(CONTINUES)));
     attempt(files::remove(Path::new(DROP_IN)));
     attempt(reload_sshd());
     attempt(files::remove(Path::new("/usr/share/pam-configs/keymaker")));
@@ -94,45 +98,38 @@ fn reload_sshd() -> Result<(), String> {
 fn edit_nsswitch(edit: fn(&str) -> String) -> Result<(), String> {
     let before = fs::read_to_string(NSSWITCH).map_err(|error| format!("{NSSWITCH}: {error}"))?;
     let after = edit(&before);
+    if after.contains(CONTINUE) && !before.contains(CONTINUE) {
+        files::write(Path::new(CONTINUES), b"", 0o644)?;
+    }
     match after == before {
         true => Ok(()),
         false => files::write(Path::new(NSSWITCH), after.as_bytes(), 0o644),
     }
 }
 
-/// keymaker after the local files in passwd and group; a line initgroups has to go on after a success.
+/// keymaker behind every other service of each line.
 fn with_keymaker(text: &str) -> String {
-    edited(text, |database, line| {
-        if nsswitch::line(line, database).is_some_and(|parsed| parsed.position("keymaker").is_some()) {
-            return line.to_owned();
-        }
-        let ours = match database {
-            "initgroups" => " [SUCCESS=continue] keymaker",
-            _ => " keymaker",
-        };
-        for local in ["files", "compat"] {
-            if let Some(at) = line.find(local) {
-                let (before, after) = line.split_at(at + local.len());
-                return format!("{before}{ours}{after}");
-            }
-        }
-        format!("{line}{ours}")
-    })
+    edited(text, nsswitch::with_keymaker)
 }
 
+/// Our word is taken out, and the action of a line initgroups where it was put in with it.
 fn without_keymaker(text: &str) -> String {
-    edited(text, |_, line| {
-        line.replace(" [SUCCESS=continue] keymaker", "")
-            .replace(" keymaker", "")
+    let action_is_ours = Path::new(CONTINUES).exists();
+    edited(text, |line| {
+        let rest = nsswitch::without_keymaker(line);
+        match action_is_ours && line.starts_with("initgroups") {
+            true => rest.replacen(CONTINUE, "", 1),
+            false => rest,
+        }
     })
 }
 
-fn edited(text: &str, edit: impl Fn(&str, &str) -> String) -> String {
+fn edited(text: &str, edit: impl Fn(&str) -> String) -> String {
     let databases = ["passwd", "group", "initgroups"];
     let lines = text.lines().map(|line| {
         let database = line.split(':').next().unwrap_or_default();
         match databases.contains(&database) {
-            true => edit(database, line),
+            true => edit(line),
             false => line.to_owned(),
         }
     });
@@ -144,14 +141,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nsswitch_gets_keymaker_after_files_once_and_loses_it_again() {
-        let text =
-            "# passwd: x\npasswd:\t\tfiles systemd\ngroup: files [NOTFOUND=return]\nshadow: files\ninitgroups: files\n";
+    fn nsswitch_gets_keymaker_behind_the_others_once_and_loses_it_again() {
+        let text = "# passwd: x\npasswd:\t\tfiles systemd\ngroup: files [NOTFOUND=return]\nshadow: files\n\
+                    initgroups: sss files [SUCCESS=continue] db\n";
         let joined = with_keymaker(text);
         assert_eq!(
             joined,
-            "# passwd: x\npasswd:\t\tfiles keymaker systemd\ngroup: files keymaker [NOTFOUND=return]\nshadow: files\n\
-             initgroups: files [SUCCESS=continue] keymaker\n"
+            "# passwd: x\npasswd:\t\tfiles systemd keymaker\ngroup: files keymaker [NOTFOUND=return]\nshadow: files\n\
+             initgroups: sss files [SUCCESS=continue] db keymaker\n"
         );
         assert_eq!(with_keymaker(&joined), joined);
         assert_eq!(without_keymaker(&joined), text);

@@ -6,51 +6,123 @@ pub struct Line(Vec<String>);
 
 /// The line of this database in the text of an nsswitch.conf(5).
 pub fn line(text: &str, database: &str) -> Option<Line> {
-    let mut lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let services = lines.find_map(|line| line.trim().strip_prefix(database)?.trim_start().strip_prefix(':'))?;
-    let spaced = services.replace('[', " [").replace(']', "] ");
-    let mut words: Vec<String> = Vec::new();
-    let mut open = false;
-    for word in spaced.split_whitespace() {
-        match words.last_mut() {
-            Some(action) if open => action.push_str(&format!(" {word}")),
-            _ => words.push(word.to_owned()),
-        }
-        open = (open || word.starts_with('[')) && !word.ends_with(']');
+    let line = text.lines().find(|line| names(line, database))?;
+    Some(Line(words(line).iter().map(|word| word.text.to_owned()).collect()))
+}
+
+/// The whole line of this database, as it is written.
+pub fn raw_line<'t>(text: &'t str, database: &str) -> Option<&'t str> {
+    text.lines().find(|line| names(line, database))
+}
+
+fn names(line: &str, database: &str) -> bool {
+    let rest = line.trim_start().strip_prefix(database);
+    rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+}
+
+/// The line with keymaker where it belongs: behind every other service, since whoever resolves without us wins; but before an action
+/// that ends the search where a name was not found, or we would never be asked. A line `initgroups` ends at the first service that
+/// knows the user, so there files goes on. (The Debian package's postinst does the same.)
+pub fn with_keymaker(line: &str) -> String {
+    let line = without_keymaker(line);
+    let written = words(&line);
+    let Some(last) = written.last() else {
+        return format!("{line} keymaker");
+    };
+    let stop = written.iter().position(|word| ends_where_not_found(word.text));
+    let before = match stop {
+        Some(stop) => written.get(..stop).unwrap_or_default(),
+        None => &written,
+    };
+    let at = match (stop, before.last()) {
+        (None, _) => last.end,
+        (Some(_), Some(before)) => before.end,
+        (Some(stop), None) => written.get(stop).map_or(last.end, |word| word.start),
+    };
+    let mut inserts = vec![(at, " keymaker")];
+    if names(&line, "initgroups") {
+        let followed_by_action = |at: usize| before.get(at + 1).is_some_and(|word| word.text.starts_with('['));
+        let local = before
+            .iter()
+            .enumerate()
+            .filter(|(at, word)| matches!(word.text, "files" | "compat") && !followed_by_action(*at));
+        inserts.extend(local.map(|(_, word)| (word.end, " [SUCCESS=continue]")));
     }
-    Some(Line(words))
+    // From the end, and at one place what comes first last.
+    inserts.sort_by_key(|(at, what)| std::cmp::Reverse((*at, *what == " keymaker")));
+    let mut line = line.clone();
+    for (at, what) in inserts {
+        line.insert_str(at, what);
+    }
+    line
+}
+
+/// The line without our word.
+pub fn without_keymaker(line: &str) -> String {
+    let ours = words(line)
+        .iter()
+        .find(|word| word.text == "keymaker")
+        .map(|word| word.start..word.end);
+    let Some(ours) = ours else {
+        return line.to_owned();
+    };
+    let (before, after) = (
+        line.get(..ours.start).unwrap_or_default(),
+        line.get(ours.end..).unwrap_or_default(),
+    );
+    format!("{}{after}", before.trim_end())
+}
+
+/// Whether an action ends the search where a service does not know the name (nsswitch.conf(5), "STATUS => ACTION").
+fn ends_where_not_found(word: &str) -> bool {
+    let Some(action) = word.strip_prefix('[') else {
+        return false;
+    };
+    let spaceless = action
+        .trim_end_matches(']')
+        .to_ascii_lowercase()
+        .replace(" =", "=")
+        .replace("= ", "=")
+        .replace("! ", "!");
+    spaceless.split_whitespace().any(|pair| {
+        let (status, action) = pair.split_once('=').unwrap_or_default();
+        action == "return" && (status == "notfound" || status.starts_with('!') && status != "!notfound")
+    })
+}
+
+/// A service or a bracketed action, and where it stands in its line.
+struct Word<'t> {
+    text: &'t str,
+    start: usize,
+    end: usize,
+}
+
+fn words(line: &str) -> Vec<Word<'_>> {
+    let code = line.split('#').next().unwrap_or_default();
+    let mut words = Vec::new();
+    let mut at = code.find(':').map_or(code.len(), |colon| colon + 1);
+    while let Some(rest) = code.get(at..).filter(|rest| !rest.is_empty()) {
+        let begun = rest.trim_start();
+        let start = at + rest.len() - begun.len();
+        let len = match begun.starts_with('[') {
+            true => begun.find(']').map_or(begun.len(), |end| end + 1),
+            false => begun
+                .find(|c: char| c.is_whitespace() || c == '[')
+                .unwrap_or(begun.len()),
+        };
+        let text = begun.get(..len).unwrap_or_default();
+        at = start + len;
+        if !text.is_empty() {
+            words.push(Word { text, start, end: at });
+        }
+    }
+    words
 }
 
 impl Line {
     /// Where a service stands.
     pub fn position(&self, service: &str) -> Option<usize> {
         self.0.iter().position(|word| word == service)
-    }
-
-    /// Whether keymaker comes after the local files.
-    pub fn is_after_files(&self) -> bool {
-        let files = self.position("files").or(self.position("compat"));
-        match (files, self.position("keymaker")) {
-            (Some(files), Some(ours)) => files < ours,
-            (_, ours) => ours.is_some(),
-        }
-    }
-
-    /// An action before keymaker that ends the search where the name was not found.
-    pub fn stop_before(&self) -> Option<&str> {
-        let ours = self.position("keymaker")?;
-        let before = self.0.iter().take(ours);
-        let mut stops = before.filter(|word| word.to_ascii_lowercase().contains("notfound=return"));
-        stops.next().map(String::as_str)
-    }
-
-    /// Whether the search goes on from files to keymaker after a success, which an initgroups line needs.
-    pub fn continues_to_ours(&self) -> bool {
-        let Some(ours) = self.position("keymaker") else {
-            return false;
-        };
-        let before = ours.checked_sub(1).and_then(|at| self.0.get(at));
-        before.is_none_or(|word| word.to_ascii_lowercase().contains("success=continue"))
     }
 }
 
@@ -60,13 +132,40 @@ mod tests {
 
     #[test]
     fn a_line_is_read_with_its_actions() {
-        let text = "# x\npasswd:\tfiles [NOTFOUND=return UNAVAIL=continue] keymaker # ours\ngroup: keymaker files\ninitgroups: files [SUCCESS=continue] keymaker\n";
+        let text = "# x\npasswd:\tfiles[NOTFOUND=return UNAVAIL=continue] keymaker # ours\ngroup : keymaker files\n";
         let passwd = line(text, "passwd").unwrap();
-        assert!(passwd.is_after_files());
-        assert_eq!(passwd.stop_before(), Some("[NOTFOUND=return UNAVAIL=continue]"));
-        assert!(!line(text, "group").unwrap().is_after_files());
-        assert!(line(text, "initgroups").unwrap().continues_to_ours());
+        assert_eq!(passwd.0, ["files", "[NOTFOUND=return UNAVAIL=continue]", "keymaker"]);
+        assert_eq!(line(text, "group").unwrap().position("keymaker"), Some(0));
         assert_eq!(line(text, "shadow"), None);
-        assert!(!line("group: files systemd", "group").unwrap().is_after_files());
+    }
+
+    // P1
+    #[test]
+    fn keymaker_stands_behind_every_other_service_and_before_what_ends_the_search() {
+        // The lines that the Debian package is tested with, read from there.
+        let packaging = include_str!("../../../../../tests/packaging.sh");
+        let mut tried = 0;
+        for test in packaging
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("nsswitch_becomes "))
+        {
+            let quoted: Vec<&str> = test.split('"').collect();
+            let [_, before, _, after, rest] = quoted[..] else {
+                panic!("{test}")
+            };
+            if !["passwd", "group", "initgroups"]
+                .iter()
+                .any(|database| before.starts_with(database))
+            {
+                continue;
+            }
+            tried += 1;
+            assert_eq!(with_keymaker(before), after);
+            assert_eq!(with_keymaker(after), after);
+            if rest.trim() != "kept" && !before.starts_with("initgroups") {
+                assert_eq!(without_keymaker(after), before);
+            }
+        }
+        assert!(tried > 15, "{tried}");
     }
 }
