@@ -184,7 +184,7 @@ pub unsafe extern "C" fn _nss_keymaker_initgroups_dyn(
     let name = unsafe { beginning_of(name) };
     // SAFETY: the caller passes its own three variables, or null, and nobody else uses them during the call.
     let list = unsafe { GroupList::of(start, size, groups) };
-    let outcome = guarded(|| list?.add(&initgroups::of_user(&host(), name?)?, skip, limit));
+    let outcome = guarded(|| list?.add(&initgroups::of_user(&host(), name?, skip)?, skip, limit));
     // SAFETY: the caller passes the place of its errno, or null.
     unsafe { nss_status(outcome, errnop) }
 }

@@ -8,6 +8,7 @@ use keymaker_core::id;
 use keymaker_core::name::GroupName;
 use keymaker_core::reserved_names;
 
+use crate::local::ChangedFiles;
 use crate::reply_buffer::ReplyBuffer;
 use crate::{Host, LookupError, is_enumerated, name_of_ours};
 
@@ -26,7 +27,8 @@ pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result
     let name = GroupName::from(name_of_ours(name)?);
     let directory = Directory::open(host.directory)?;
     let group = directory.group_by_name(name, buffer)?;
-    let found = resolving(group, &directory.header())?;
+    let header = directory.header();
+    let found = resolving(group, &header, &ChangedFiles::since(&header, host))?;
     found.pack(buffer)
 }
 
@@ -37,7 +39,8 @@ pub(crate) fn by_gid(host: &Host<'_>, gid: u32, buffer: &mut [u8]) -> Result<Gro
     }
     let directory = Directory::open(host.directory)?;
     let group = directory.group_by_gid(gid, buffer)?;
-    let found = resolving(group, &directory.header())?;
+    let header = directory.header();
+    let found = resolving(group, &header, &ChangedFiles::since(&header, host))?;
     found.pack(buffer)
 }
 
@@ -47,9 +50,10 @@ pub(crate) fn by_gid(host: &Host<'_>, gid: u32, buffer: &mut [u8]) -> Result<Gro
 pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
+    let changed = ChangedFiles::since(&header, host);
     while let Some((next, group)) = directory.next_group(from, buffer)? {
         let private = group.private;
-        if let Ok(found) = resolving(Some(group), &header)
+        if let Ok(found) = resolving(Some(group), &header, &changed)
             && (!private || is_user_enumerated(&directory, &header, found.gid)?)
         {
             return Ok((next, found.pack(buffer)?));
@@ -65,14 +69,21 @@ fn is_user_enumerated(directory: &Directory, header: &Header<'_>, uid: u32) -> R
     Ok(user.is_some_and(|user| is_enumerated(&user, header)))
 }
 
-/// Names and ranges are checked whatever the file says (P1).
-fn resolving(group: Option<Group<'_>>, header: &Header<'_>) -> Result<Found, LookupError> {
+/// Names and ranges are checked whatever the file says, and nothing is shown that a local file has come to have (P1).
+///
+/// Where /etc/passwd has changed, the group has no members: pam_wheel, pam_access and newgrp go by the list, and a name on it may be a
+/// local account's by now. initgroups gives the real members the group all the same.
+fn resolving(group: Option<Group<'_>>, header: &Header<'_>, changed: &ChangedFiles<'_>) -> Result<Found, LookupError> {
     group
         .filter(|group| header.in_ranges(group.gid.get()) && !reserved_names::is_reserved(group.name.as_str()))
+        .filter(|group| !changed.have(group.name.as_str(), group.gid.get()))
         .map(|group| Found {
             gid: group.gid.get(),
             name_len: group.name.as_str().len(),
-            texts_len: group.texts.len(),
+            texts_len: match changed.passwd_has_changed() {
+                true => group.name.as_str().len() + 1,
+                false => group.texts.len(),
+            },
         })
         .ok_or(LookupError::NotFound)
 }
@@ -137,6 +148,43 @@ mod tests {
         let private = by_gid(&host.host(), BOB, &mut buffer).unwrap();
         assert_eq!(text(&buffer, private.name), "bob");
         assert_eq!(members(&buffer, &private), [""; 0]);
+    }
+
+    // P1
+    #[test]
+    fn a_local_group_or_account_added_since_takes_name_and_gid_asked_by_either() {
+        for (file, line) in [
+            (3, "devs:x:1005:\n".to_owned()),
+            (3, format!("payroll:x:{DEVS}:\n")),
+            (2, "devs:x:1005:1005::/:/bin/sh\n".to_owned()),
+            (2, format!("zed:x:{DEVS}:100::/:/bin/sh\n")),
+        ] {
+            let host = TestHost::new();
+            let path = &host.paths()[file];
+            std::fs::write(path, std::fs::read_to_string(path).unwrap() + &line).unwrap();
+            let mut buffer = [0; 1024];
+            assert_eq!(
+                by_name(&host.host(), b"devs", &mut buffer),
+                Err(LookupError::NotFound),
+                "{line}"
+            );
+            assert_eq!(
+                by_gid(&host.host(), DEVS, &mut buffer),
+                Err(LookupError::NotFound),
+                "{line}"
+            );
+            assert_eq!(enumeration(&host), [ALICE, DEVS + 1], "{line}");
+        }
+    }
+
+    // P1
+    #[test]
+    fn where_etc_passwd_has_changed_no_group_lists_a_name_that_may_be_a_local_accounts() {
+        let host = TestHost::new();
+        std::fs::write(host.host().passwd, "alice:x:1000:1000::/:/bin/sh\n").unwrap();
+        let mut buffer = [b'#'; 1024];
+        let entry = by_gid(&host.host(), DEVS, &mut buffer).unwrap();
+        assert_eq!((text(&buffer, entry.name), members(&buffer, &entry)), ("devs", vec![]));
     }
 
     // P1

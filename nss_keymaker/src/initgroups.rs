@@ -3,16 +3,20 @@
 //! The directory was made from /etc/passwd and /etc/group as keymakerd last read them. They may have changed since, and the daemon be
 //! dead: a local user must not inherit a namesake's groups, nor a user of ours a gid that now means something else. Local users are found
 //! out first, so that nothing of ours, not even a hanging file system, can stop their logins.
+//!
+//! Another service (SSSD, LDAP, userdb) may have a user of the same name. glibc asks every service and adds up what they say; but it
+//! passes on the primary gid of the account that the groups are for, and ours are private: only that number is the user of ours. (With
+//! another one, as `su -g` and `Group=` of a unit have it, a user of ours has no groups of ours.)
 
 use std::io;
-use std::path::Path;
 
 use keymaker_core::directory_file::records::MAX_GROUPS;
-use keymaker_core::directory_file::{Directory, FileStamp, Header, MAX_USER_RECORD, User};
+use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
 use keymaker_core::id::Gid;
 use keymaker_core::local_files;
 use keymaker_core::paths;
 
+use crate::local::{self, ChangedFiles};
 use crate::{Host, LookupError, name_of_ours, resolves};
 
 /// The gids that a user has besides the primary one.
@@ -21,8 +25,8 @@ pub(crate) struct Memberships {
     count: usize,
 }
 
-/// The groups of this user: the record's, and keymaker-users.
-pub(crate) fn of_user(host: &Host<'_>, name: &[u8]) -> Result<Memberships, LookupError> {
+/// The groups of the account with this name and primary group, if it is ours: the record's, and keymaker-users.
+pub(crate) fn of_user(host: &Host<'_>, name: &[u8], primary: u32) -> Result<Memberships, LookupError> {
     let name = name_of_ours(name)?;
     if local_files::names(host.passwd, name.as_str()).map_err(unreadable)? {
         return Err(LookupError::NotFound);
@@ -32,7 +36,8 @@ pub(crate) fn of_user(host: &Host<'_>, name: &[u8]) -> Result<Memberships, Looku
     let mut record = [0; MAX_USER_RECORD];
     let user = directory
         .user_by_name(name, &mut record)?
-        .filter(|user| resolves(user, &header))
+        .filter(|user| resolves(user, &header) && user.uid.get() == primary)
+        .filter(|user| !ChangedFiles::since(&header, host).have(user.name.as_str(), user.uid.get()))
         .ok_or(LookupError::NotFound)?;
     memberships(host, &header, &user).map_err(unreadable)
 }
@@ -40,20 +45,17 @@ pub(crate) fn of_user(host: &Host<'_>, name: &[u8]) -> Result<Memberships, Looku
 /// Where /etc/group has changed, its gids may mean other groups: only keymaker-users is kept, looked up anew, since without it
 /// sshd's `Match` block would not hold for the user.
 fn memberships(host: &Host<'_>, header: &Header<'_>, user: &User<'_>) -> io::Result<Memberships> {
-    let changed = stamp(host.group)? != header.group;
+    let changed = local::has_changed(host.group, header.group)?;
     let keymaker_users = if changed {
         local_files::gid_of(host.group, paths::KEYMAKER_USERS)?.unwrap_or_default()
     } else {
         header.keymaker_users_gid
     };
-    let ours = |gid: u32| Gid::new(gid).is_some() && header.in_ranges(gid);
+    let still_ours = |gid: u32| !changed || !local_files::has_id(host.group, gid).unwrap_or(true);
+    let ours = |gid: u32| Gid::new(gid).is_some() && header.in_ranges(gid) && still_ours(gid);
     let local = |gid: u32| !changed && header.allows_local_gid(gid);
     let named = user.groups().filter(|gid| ours(*gid) || local(*gid));
     Ok(Memberships::of(named.chain([keymaker_users])))
-}
-
-fn stamp(path: &Path) -> io::Result<FileStamp> {
-    Ok(FileStamp::of(&std::fs::metadata(path)?))
 }
 
 /// What a local file says is not known; to go by the older state could give a local user somebody else's groups.
@@ -84,10 +86,42 @@ impl Memberships {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests_support::{DEVS, KEYMAKER_USERS, SUDO, TestHost};
+    use crate::tests_support::{ALICE, BOB, DEVS, KEYMAKER_USERS, SUDO, TestHost};
 
+    /// As glibc asks when the account is the one of ours.
     fn groups(host: &TestHost, name: &str) -> Result<Vec<u32>, LookupError> {
-        of_user(&host.host(), name.as_bytes()).map(|found| found.gids().to_vec())
+        let number = match name {
+            "alice" => ALICE,
+            "bob" => BOB,
+            _ => 1000,
+        };
+        groups_of(host, name, number)
+    }
+
+    fn groups_of(host: &TestHost, name: &str, primary: u32) -> Result<Vec<u32>, LookupError> {
+        of_user(&host.host(), name.as_bytes(), primary).map(|found| found.gids().to_vec())
+    }
+
+    // P1
+    #[test]
+    fn another_services_account_of_the_name_has_none_of_the_namesakes_groups() {
+        let host = TestHost::new();
+        for primary in [0, 100, 5000, BOB, DEVS, u32::MAX] {
+            assert_eq!(
+                groups_of(&host, "alice", primary),
+                Err(LookupError::NotFound),
+                "{primary}"
+            );
+        }
+    }
+
+    // P1
+    #[test]
+    fn a_gid_that_a_local_group_has_come_to_have_is_given_to_nobody() {
+        let host = TestHost::new();
+        let group = format!("payroll:x:{DEVS}:\nkeymaker-users:x:{KEYMAKER_USERS}:\n");
+        std::fs::write(host.host().group, group).unwrap();
+        assert_eq!(groups(&host, "alice"), Ok(vec![KEYMAKER_USERS]));
     }
 
     // P1

@@ -7,6 +7,7 @@
 mod abi;
 mod group;
 mod initgroups;
+mod local;
 mod passwd;
 mod reply_buffer;
 

@@ -3,12 +3,13 @@
 //! By name is the only question that may ask the daemon: sshd asks it first, about users whom this host has never seen (P6).
 
 use keymaker_core::client;
-use keymaker_core::directory_file::{Directory, FileStamp, MAX_USER_RECORD, User};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
 
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::{Answer, MAX_ANSWER, Question};
 use keymaker_core::{id, local_files};
 
+use crate::local::ChangedFiles;
 use crate::reply_buffer::ReplyBuffer;
 use crate::{Host, LookupError, is_enumerated, name_of_ours, resolves};
 
@@ -59,7 +60,7 @@ pub(crate) fn by_uid(host: &Host<'_>, uid: u32, buffer: &mut [u8]) -> Result<Pas
     let directory = Directory::open(host.directory)?;
     let mut record = [0; MAX_USER_RECORD];
     let user = directory.user_by_uid(uid, &mut record)?;
-    pack(&resolving(user, &directory)?, buffer)
+    pack(&resolving(user, &directory, host)?, buffer)
 }
 
 /// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
@@ -69,9 +70,10 @@ pub(crate) fn by_uid(host: &Host<'_>, uid: u32, buffer: &mut [u8]) -> Result<Pas
 pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
+    let changed = ChangedFiles::since(&header, host);
     let mut record = [0; MAX_USER_RECORD];
     while let Some((next, user)) = directory.next_user(from, &mut record)? {
-        if is_enumerated(&user, &header) {
+        if is_enumerated(&user, &header) && !changed.have(user.name.as_str(), user.uid.get()) {
             return Ok((next, pack(&user, buffer)?));
         }
         from = next;
@@ -83,22 +85,14 @@ fn in_directory(host: &Host<'_>, name: UserName, buffer: &mut [u8]) -> Result<Pa
     let directory = Directory::open(host.directory)?;
     let mut record = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut record)?;
-    let user = resolving(user, &directory)?;
-    if is_local_by_now(host, &directory, name) {
-        return Err(LookupError::NotFound);
-    }
-    pack(&user, buffer)
+    pack(&resolving(user, &directory, host)?, buffer)
 }
 
-/// Whether /etc/passwd has had a line for this name put in since keymakerd read it (P1). Where it cannot be read, there are no local accounts.
-fn is_local_by_now(host: &Host<'_>, directory: &Directory, name: UserName) -> bool {
-    let stamp = std::fs::metadata(host.passwd).map(|metadata| FileStamp::of(&metadata));
-    stamp.is_ok_and(|stamp| stamp != directory.header().passwd)
-        && local_files::names(host.passwd, name.as_str()).unwrap_or(false)
-}
-
-fn resolving<'r>(user: Option<User<'r>>, directory: &Directory) -> Result<User<'r>, LookupError> {
-    user.filter(|user| resolves(user, &directory.header()))
+/// The user, unless a local account has come to have the name or the number (P1).
+fn resolving<'r>(user: Option<User<'r>>, directory: &Directory, host: &Host<'_>) -> Result<User<'r>, LookupError> {
+    let header = directory.header();
+    user.filter(|user| resolves(user, &header))
+        .filter(|user| !ChangedFiles::since(&header, host).have(user.name.as_str(), user.uid.get()))
         .ok_or(LookupError::NotFound)
 }
 
@@ -144,6 +138,26 @@ mod tests {
             work();
             stream.write_all(answer).unwrap();
         });
+    }
+
+    // P1
+    #[test]
+    fn a_local_account_or_group_added_since_takes_name_and_number_asked_by_either() {
+        for (file, line) in [
+            (2, "alice:x:1000:1000::/:/bin/sh\n".to_owned()),
+            (2, format!("zed:x:{ALICE}:100::/:/bin/sh\n")),
+            (3, "alice:x:1000:\n".to_owned()),
+            (3, format!("payroll:x:{ALICE}:\n")),
+        ] {
+            let host = TestHost::new();
+            let path = &host.paths()[file];
+            std::fs::write(path, std::fs::read_to_string(path).unwrap() + &line).unwrap();
+            assert!(asked_by_name(&host.host(), "alice").is_err(), "{line}");
+            assert_eq!(asked_by_uid(&host.host(), ALICE), Err(LookupError::NotFound), "{line}");
+            assert_eq!(enumeration(&host), [], "{line}");
+            // Whom the line does not concern.
+            assert!(asked_by_name(&host.host(), "bob").is_ok() && asked_by_uid(&host.host(), BOB).is_ok());
+        }
     }
 
     // P1

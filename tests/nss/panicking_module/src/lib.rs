@@ -88,7 +88,7 @@ mod initgroups {
         }
     }
 
-    pub fn of_user(_: &Host<'_>, _: &[u8]) -> Result<Memberships, LookupError> {
+    pub fn of_user(_: &Host<'_>, _: &[u8], _: u32) -> Result<Memberships, LookupError> {
         panic!("the groups of a user")
     }
 }
