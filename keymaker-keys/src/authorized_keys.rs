@@ -22,6 +22,8 @@ use keymaker_core::{local_files, paths};
 pub struct Host<'a> {
     /// /etc/passwd
     pub passwd: &'a Path,
+    /// /etc/group
+    pub group: &'a Path,
     /// the published directory
     pub directory: &'a Path,
     /// the published keys
@@ -75,6 +77,7 @@ impl Host<'static> {
     pub fn this() -> Self {
         Self {
             passwd: Path::new(paths::PASSWD),
+            group: Path::new(paths::GROUP),
             directory: Path::new(paths::DIRECTORY),
             keys: Path::new(paths::KEYS),
             contact: Path::new(paths::CONTACT),
@@ -126,10 +129,12 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &Host<'_>, now: SystemTime) -
     if sshds_uid != user.uid.get() || entry.is_none_or(|entry| entry.uid != sshds_uid) {
         return Err(NoKeys::EntryOfAnother);
     }
-    match local_files::has_id(host.passwd, sshds_uid) {
-        Ok(false) => {}
-        Ok(true) => return Err(NoKeys::EntryOfAnother),
-        Err(error) => return Err(NoKeys::Unreadable("/etc/passwd", error.into())),
+    for (file, path) in [("/etc/passwd", host.passwd), ("/etc/group", host.group)] {
+        match local_files::has_id(path, sshds_uid) {
+            Ok(false) => {}
+            Ok(true) => return Err(NoKeys::EntryOfAnother),
+            Err(error) => return Err(NoKeys::Unreadable(file, error.into())),
+        }
     }
     let keys = KeysFile::open(host.keys)
         .and_then(|file| file.user(name))

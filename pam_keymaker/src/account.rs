@@ -128,7 +128,7 @@ fn read(account: &Account<'_>, host: &Host<'_>, now: SystemTime) -> Result<Judge
     let mut buffer = [0; MAX_USER_RECORD];
     let decided = match account.find(&directory, &mut buffer)? {
         Ownership::NotOurs => return Ok(Judgement::NotOurs),
-        Ownership::OnlyTheUid => Decided::about(
+        Ownership::Outdated => Decided::about(
             account,
             LoginDecision::Refused(Refusal::EntryOfAnother),
             header.required_group,
@@ -160,7 +160,7 @@ fn decide(
     let decision = LoginDecision::about(user, header, contact, now).and_home(user);
     if decision != LoginDecision::Allowed {
         decision
-    } else if !account.is_of(user) && !resolves_now(account, user, host) || is_a_local_uid(user, host) {
+    } else if !account.is_of(user) && !resolves_now(account, user, host) || is_a_local_id(user, host) {
         LoginDecision::Refused(Refusal::EntryOfAnother)
     } else if !in_keymaker_users(user, host) {
         LoginDecision::Refused(Refusal::NotInKeymakerUsers)
@@ -174,9 +174,10 @@ fn resolves_now(account: &Account<'_>, user: &User<'_>, host: &Host<'_>) -> bool
     account.entry.is_none() && Account::of(account.name.as_bytes(), host).is_some_and(|now| now.is_of(user))
 }
 
-/// Whether /etc/passwd gives somebody the user's uid, perhaps since keymakerd last read it (P1).
-fn is_a_local_uid(user: &User<'_>, host: &Host<'_>) -> bool {
-    local_files::has_id(host.passwd, user.uid.get()).unwrap_or(true)
+/// Whether /etc/passwd or /etc/group gives somebody the user's number, perhaps since keymakerd last read them (P1).
+fn is_a_local_id(user: &User<'_>, host: &Host<'_>) -> bool {
+    let has = |path| local_files::has_id(path, user.uid.get()).unwrap_or(true);
+    has(host.passwd) || has(host.group)
 }
 
 /// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open (P8).
@@ -188,7 +189,7 @@ fn in_keymaker_users(user: &User<'_>, host: &Host<'_>) -> bool {
 
 /// The files cannot be read: nobody can tell about ours, and others are not concerned.
 fn without_directory(account: &Account<'_>, at_login: bool, error: &ReadError) -> Judgement {
-    if !account.may_be_ours(at_login) {
+    if !account.may_be_ours(at_login, error) {
         return Judgement::NotOurs;
     }
     let mut decided = Decided::about(account, LoginDecision::CannotTell(Doubt::NoDirectory), "");

@@ -1,6 +1,9 @@
 //! Whose account is it: a local one, somebody else's, or an IAM user's?
 //!
 //! Both hooks begin here. A local account is told from /etc/passwd alone, before anything of Keymaker's is opened (P1, P12).
+//!
+//! Another service (SSSD, LDAP, userdb) may know the name, or the number, of a user of ours. Who resolves a name decides whose it is:
+//! where the directory does not give the entry that glibc found, our module has not found it either, and the account is another's.
 
 use std::io;
 use std::path::Path;
@@ -58,6 +61,8 @@ pub struct Account<'a> {
     pub user_name: Option<UserName>,
     /// what it resolves to now
     pub entry: Option<ResolvedUser>,
+    /// the directory's generation before the name was resolved
+    pub generation: Option<u64>,
 }
 
 /// Whether root or /etc/passwd has this name. Where that file cannot be read, only root is sure to be local.
@@ -72,6 +77,9 @@ impl<'a> Account<'a> {
     /// `None` where the account cannot be ours: another service's with uid 0, or with a name that is no text.
     pub fn of(name: &'a [u8], host: &Host<'_>) -> Option<Self> {
         let name = str::from_utf8(name).ok()?;
+        let generation = Directory::open(host.directory)
+            .ok()
+            .map(|directory| directory.generation());
         // An error here is some other service's; what is ours is found below, by its name.
         let entry = (host.resolve)(name).ok().flatten();
         if entry.is_some_and(|entry| entry.uid == 0) {
@@ -81,6 +89,7 @@ impl<'a> Account<'a> {
             name,
             user_name: UserName::parse(name.as_bytes()).ok(),
             entry,
+            generation,
         })
     }
 
@@ -90,29 +99,26 @@ impl<'a> Account<'a> {
         directory: &Directory,
         buffer: &'b mut [u8; MAX_USER_RECORD],
     ) -> Result<Ownership<'b>, ReadError> {
-        if let Some(name) = self.user_name
-            && directory.user_by_name(name, buffer)?.is_some()
-        {
-            return Ok(directory
-                .user_by_name(name, buffer)?
-                .map_or(Ownership::NotOurs, Ownership::User));
-        }
-        let Some(uid) = self.entry.map(|entry| entry.uid) else {
-            return Ok(Ownership::NotOurs);
+        let found = match self.user_name {
+            Some(name) => directory.user_by_name(name, buffer)?,
+            None => None,
         };
-        let claimed = directory.header().claims_uid(uid);
-        Ok(match directory.user_by_uid(uid, buffer)? {
-            Some(user) => Ownership::User(user),
-            None if claimed => Ownership::OnlyTheUid,
-            None => Ownership::NotOurs,
+        Ok(match (found, self.entry) {
+            (Some(user), None) => Ownership::User(user),
+            (Some(user), Some(entry)) if entry.uid == user.uid.get() => Ownership::User(user),
+            (None, None) => Ownership::NotOurs,
+            // Our module answered from this very directory, which has no such entry.
+            (_, Some(_)) if self.generation == Some(directory.generation()) => Ownership::NotOurs,
+            (_, Some(_)) => Ownership::Outdated,
         })
     }
 
-    /// Whether the account may be ours although no directory can be read: its uid is of a range that only Keymaker uses, or a program
-    /// that had found it cannot any more. (Whatever else still resolves without a directory, another service knows.)
-    pub fn may_be_ours(&self, at_login: bool) -> bool {
+    /// Whether the account may be ours although no directory can be read: a program that had found it cannot any more, or the directory was
+    /// there when it was resolved to a uid of the range that Keymaker draws from. Where it was not, another service knows the name.
+    pub fn may_be_ours(&self, at_login: bool, error: &ReadError) -> bool {
+        let may_have_been_read = self.generation.is_some() || matches!(error, ReadError::Io(_));
         match self.entry {
-            Some(entry) => IdRange::WIDE.contains(entry.uid),
+            Some(entry) => may_have_been_read && IdRange::WIDE.contains(entry.uid),
             None => at_login && self.user_name.is_some(),
         }
     }
@@ -126,12 +132,12 @@ impl<'a> Account<'a> {
 /// Whose an account is.
 #[derive(Debug)]
 pub enum Ownership<'b> {
-    /// neither the name nor the uid is ours
+    /// another service's, or nobody's
     NotOurs,
-    /// the name or the uid is this user's, living or a tombstone
+    /// this user's, living or a tombstone
     User(User<'b>),
-    /// the uid is of our range, and nobody's whom the directory knows
-    OnlyTheUid,
+    /// the directory has changed since the name was resolved, and does not give what it resolved to
+    Outdated,
 }
 
 /// Whether a person logs in by this service just now: then IAM is asked, and the login is written down. Others (cron, sudo, systemd-user)

@@ -130,7 +130,7 @@ pub fn judge(name: &[u8], service: &[u8], auth_info: &[u8], host: &Host<'_>, now
         return Opening::NotOurs;
     };
     read(&account, auth_info, host, now).unwrap_or_else(|error| {
-        if !account.may_be_ours(ours::at_login(service)) {
+        if !account.may_be_ours(ours::at_login(service), &error) {
             return Opening::NotOurs;
         }
         let mut decided = Decided::about(&account, LoginDecision::CannotTell(Doubt::NoDirectory), "");
@@ -147,7 +147,7 @@ fn read(account: &Account<'_>, auth_info: &[u8], host: &Host<'_>, now: SystemTim
     let user = match account.find(&directory, &mut buffer)? {
         Ownership::NotOurs => return Ok(Opening::NotOurs),
         // Account refuses these already; a service whose account stack was changed must not give them a session either.
-        Ownership::OnlyTheUid => return Ok(refused(LoginDecision::Refused(Refusal::EntryOfAnother))),
+        Ownership::Outdated => return Ok(refused(LoginDecision::Refused(Refusal::EntryOfAnother))),
         Ownership::User(user) if user.tombstone => return Ok(refused(LoginDecision::Refused(Refusal::Deleted))),
         Ownership::User(user) if !account.is_of(&user) => {
             return Ok(refused(LoginDecision::Refused(Refusal::EntryOfAnother)));

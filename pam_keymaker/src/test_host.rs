@@ -48,6 +48,8 @@ pub struct TestHost {
     pub resolved: Option<u32>,
     /// what getgrouplist(3) finds
     pub groups: Vec<u32>,
+    /// the directory's
+    pub generation: u64,
     pub now: SystemTime,
 }
 
@@ -106,6 +108,7 @@ impl TestHost {
             },
             resolved: Some(UID),
             groups: vec![UID, KEYMAKER_USERS],
+            generation: 7,
             now,
         }
     }
@@ -114,7 +117,12 @@ impl TestHost {
     pub fn publish(&self) {
         let mut directory = DirectoryBuilder::new(&self.header);
         directory.user(&self.alice).unwrap();
-        replace_file(&self.file("directory"), &directory.build(7).unwrap(), 0o644).unwrap();
+        replace_file(
+            &self.file("directory"),
+            &directory.build(self.generation).unwrap(),
+            0o644,
+        )
+        .unwrap();
         let mut keys = KeysBuilder::new("123456789012", "");
         keys.user(&self.keys).unwrap();
         replace_file(&self.file("keys"), &keys.build(7).unwrap(), 0o644).unwrap();

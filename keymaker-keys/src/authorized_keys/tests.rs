@@ -40,6 +40,7 @@ impl TestHost {
             "root:x:0:0::/root:/bin/bash\nubuntu:x:1000:1000::/home/ubuntu:/bin/bash\n",
         )
         .unwrap();
+        fs::write(folder.join("group"), "root:x:0:\n").unwrap();
         fs::write(folder.join("contact"), "").unwrap();
         let mut ranges = Header::NOTHING.ranges;
         ranges[0] = IdRange::WIDE;
@@ -95,6 +96,7 @@ impl TestHost {
         let file = |name| self.folder.join(name);
         let host = Host {
             passwd: &file("passwd"),
+            group: &file("group"),
             directory: &file("directory"),
             keys: &file("keys"),
             contact: &file("contact"),
@@ -219,12 +221,19 @@ fn no_key_is_printed_for_a_name_that_resolves_to_another_uid() {
 
 // P1
 #[test]
-fn no_key_is_printed_for_a_uid_that_a_local_account_has() {
-    let host = TestHost::new();
-    host.publish();
-    let passwd = format!("root:x:0:0::/root:/bin/sh\nzed:x: {UID}:100::/:/bin/sh\n");
-    fs::write(host.folder.join("passwd"), passwd).unwrap();
-    assert!(matches!(host.output("alice"), Err(NoKeys::EntryOfAnother)));
+fn no_key_is_printed_for_a_number_that_a_local_account_or_group_has() {
+    for (file, line) in [
+        ("passwd", format!("zed:x: {UID}:100::/:/bin/sh\n")),
+        ("group", format!("payroll:x:{UID}:\n")),
+    ] {
+        let host = TestHost::new();
+        host.publish();
+        let path = host.folder.join(file);
+        fs::write(&path, fs::read_to_string(&path).unwrap() + &line).unwrap();
+        assert!(matches!(host.output("alice"), Err(NoKeys::EntryOfAnother)), "{file}");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(host.output("alice"), Err(NoKeys::Unreadable(_, _))), "{file}");
+    }
 }
 
 // P2
