@@ -8,11 +8,10 @@ pub mod records;
 
 use std::path::Path;
 
-use crate::id::Gid;
 use crate::name::{GroupName, UserName};
-use crate::published_file::format::Key;
-use crate::published_file::reader::{PublishedFile, ReadError, Slot};
-use crate::published_file::writer::{BuildError, FileBuilder};
+use crate::published_file::format::{HashKey, Key};
+use crate::published_file::reader::{PublishedFile, ReadError};
+use crate::published_file::writer::{BuildError, Built, FileBuilder, KeyTaken};
 pub use header::{FileStamp, Header};
 pub use records::{Group, NewGroup, NewUser, User, Verdict};
 
@@ -55,11 +54,8 @@ impl Directory {
         name: UserName,
         buffer: &'b mut [u8; MAX_USER_RECORD],
     ) -> Result<Option<User<'b>>, ReadError> {
-        let Some(slot) = self.file.find(USER_NAMES, Key::Name(name.as_str()))? else {
-            return Ok(None);
-        };
-        let user = self.user(slot, buffer)?;
-        Ok((user.name == name).then_some(user))
+        let named = |record: &[u8]| records::user_is_named(record, name);
+        user(self.file.find(USER_NAMES, Key::Name(name.as_str()), buffer, named))
     }
 
     /// The user of this number, living or a tombstone. Outside the header's ranges nothing is read.
@@ -71,20 +67,16 @@ impl Directory {
         if !self.header().in_ranges(uid) {
             return Ok(None);
         }
-        let Some(slot) = self.file.find(UIDS, Key::Id(uid))? else {
-            return Ok(None);
-        };
-        let user = self.user(slot, buffer)?;
-        Ok((user.uid.get() == uid).then_some(user))
+        user(
+            self.file
+                .find(UIDS, Key::Id(uid), buffer, |record| records::has_id(record, uid)),
+        )
     }
 
     /// The group of this name; its text lies in `buffer`, which must hold the whole record ([`ReadError::BufferTooSmall`]).
     pub fn group_by_name<'b>(&self, name: GroupName, buffer: &'b mut [u8]) -> Result<Option<Group<'b>>, ReadError> {
-        let Some(slot) = self.file.find(GROUP_NAMES, Key::Name(name.as_str()))? else {
-            return Ok(None);
-        };
-        let group = self.group(slot, buffer)?;
-        Ok((group.name == name).then_some(group))
+        let named = |record: &[u8]| records::group_is_named(record, name);
+        group(self.file.find(GROUP_NAMES, Key::Name(name.as_str()), buffer, named))
     }
 
     /// The group of this number, likewise. Outside the header's ranges nothing is read.
@@ -92,11 +84,10 @@ impl Directory {
         if !self.header().in_ranges(gid) {
             return Ok(None);
         }
-        let Some(slot) = self.file.find(GIDS, Key::Id(gid))? else {
-            return Ok(None);
-        };
-        let group = self.group(slot, buffer)?;
-        Ok((group.gid == Gid::new(gid).ok_or(ReadError::Damaged)?).then_some(group))
+        group(
+            self.file
+                .find(GIDS, Key::Id(gid), buffer, |record| records::has_id(record, gid)),
+        )
     }
 
     /// The user at or after position `from` of the enumeration, and the position to go on from.
@@ -108,7 +99,7 @@ impl Directory {
         let Some((at, slot)) = self.file.next_slot(UIDS, from)? else {
             return Ok(None);
         };
-        Ok(Some((at + 1, self.user(slot, buffer)?)))
+        Ok(user(self.file.record(slot, buffer).map(Some))?.map(|user| (at + 1, user)))
     }
 
     /// The group at or after position `from` of the enumeration, and the position to go on from.
@@ -116,19 +107,25 @@ impl Directory {
         let Some((at, slot)) = self.file.next_slot(GIDS, from)? else {
             return Ok(None);
         };
-        Ok(Some((at + 1, self.group(slot, buffer)?)))
+        Ok(group(self.file.record(slot, buffer).map(Some))?.map(|group| (at + 1, group)))
     }
+}
 
-    fn user<'b>(&self, slot: Slot, buffer: &'b mut [u8; MAX_USER_RECORD]) -> Result<User<'b>, ReadError> {
-        if slot.len as usize > MAX_USER_RECORD {
-            return Err(ReadError::Damaged);
-        }
-        User::parse(self.file.record(slot, buffer)?).ok_or(ReadError::Damaged)
-    }
+/// No user's record is larger than the buffer for it.
+fn user(record: Result<Option<&mut [u8]>, ReadError>) -> Result<Option<User<'_>>, ReadError> {
+    let record = record.map_err(|error| match error {
+        ReadError::BufferTooSmall => ReadError::Damaged,
+        error => error,
+    })?;
+    record
+        .map(|record| User::parse(record).ok_or(ReadError::Damaged))
+        .transpose()
+}
 
-    fn group<'b>(&self, slot: Slot, buffer: &'b mut [u8]) -> Result<Group<'b>, ReadError> {
-        Group::parse(self.file.record(slot, buffer)?).ok_or(ReadError::Damaged)
-    }
+fn group(record: Result<Option<&mut [u8]>, ReadError>) -> Result<Option<Group<'_>>, ReadError> {
+    record?
+        .map(|record| Group::parse(record).ok_or(ReadError::Damaged))
+        .transpose()
 }
 
 /// Builds the bytes of a directory. The caller guarantees that names and ids are its own to give (P1, P2).
@@ -153,14 +150,14 @@ impl DirectoryBuilder {
                 (USER_NAMES, Key::Name(user.name.as_str())),
                 (UIDS, Key::Id(user.uid.get())),
             ],
-        );
+        )?;
         Ok(())
     }
 
     /// Adds a tombstone whose name somebody else has now: found by uid only.
     pub fn nameless_tombstone(&mut self, user: &NewUser<'_>) -> Result<(), RecordError> {
         let record = user.encode()?;
-        self.file.add(&record, &[(UIDS, Key::Id(user.uid.get()))]);
+        self.file.add(&record, &[(UIDS, Key::Id(user.uid.get()))])?;
         Ok(())
     }
 
@@ -173,13 +170,23 @@ impl DirectoryBuilder {
                 (GROUP_NAMES, Key::Name(group.name.as_str())),
                 (GIDS, Key::Id(group.gid.get())),
             ],
-        );
+        )?;
         Ok(())
     }
 
-    /// The bytes of the file.
+    /// The bytes of the file, under a new key.
     pub fn build(&self, generation: u64) -> Result<Vec<u8>, BuildError> {
-        self.file.build(generation)
+        Ok(self.file.build(generation)?.bytes)
+    }
+
+    /// The same under a given key, for whoever compares bytes.
+    pub fn build_with(&self, generation: u64, key: HashKey) -> Result<Vec<u8>, BuildError> {
+        Ok(self.file.build_with(generation, key)?.bytes)
+    }
+
+    /// What is to follow `former`, the bytes of a published directory; `None` where that says the same already.
+    pub fn build_after(&self, former: &[u8]) -> Result<Option<Built>, BuildError> {
+        self.file.build_after(former)
     }
 }
 
@@ -190,6 +197,14 @@ pub enum RecordError {
     BadText,
     /// the user has more groups or keys than a record holds
     TooMany,
+    /// another entry has the same name or number
+    KeyTaken,
+}
+
+impl From<KeyTaken> for RecordError {
+    fn from(_: KeyTaken) -> Self {
+        Self::KeyTaken
+    }
 }
 
 impl std::fmt::Display for RecordError {
@@ -197,6 +212,7 @@ impl std::fmt::Display for RecordError {
         f.write_str(match self {
             Self::BadText => "a text is too long, or holds a colon or a control character",
             Self::TooMany => "the user has more groups or keys than a record holds",
+            Self::KeyTaken => "another entry has the same name or number",
         })
     }
 }

@@ -6,6 +6,7 @@
 //! 0  uid u32 · 4 answered_at u64 (unix time) · 12 keys u32
 //! 16 the login name and IAM's UserId, then for each key its IAM id, its line and its fingerprint, each followed by a zero byte
 //! ```
+//! A reader skips what a later writer puts behind that.
 
 use std::path::Path;
 
@@ -13,9 +14,9 @@ use crate::directory_file::{RecordError, User};
 use crate::id::Uid;
 use crate::name::UserName;
 use crate::public_key::{MAX_LINE, SshPublicKey};
-use crate::published_file::format::{Key, META_LEN, u32_at, u64_at};
+use crate::published_file::format::{HashKey, Key, META_LEN, u32_at, u64_at};
 use crate::published_file::reader::{PublishedFile, ReadError};
-use crate::published_file::writer::{BuildError, FileBuilder, put};
+use crate::published_file::writer::{BuildError, Built, FileBuilder, put};
 
 const MAGIC: [u8; 8] = *b"KMKEYS\0\x01";
 const USER_NAMES: usize = 0;
@@ -63,8 +64,7 @@ impl UserKeys {
     /// Reads a record; `None` where it is damaged, or holds a line that is more than a key.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let count = u32_at(record, 12)?;
-        let texts = str::from_utf8(record.get(16..)?).ok()?.strip_suffix('\0')?;
-        let mut texts = texts.split('\0');
+        let mut texts = Texts(record.get(16..)?);
         let name = UserName::parse(texts.next()?.as_bytes()).ok()?;
         let iam_user_id = texts.next()?.to_owned();
         let mut keys = Vec::new();
@@ -73,9 +73,6 @@ impl UserKeys {
             let line = SshPublicKey::parse(texts.next()?)?.line().to_owned();
             let fingerprint = texts.next().filter(|text| is_fingerprint(text))?.to_owned();
             keys.push(PublishedKey { id, line, fingerprint });
-        }
-        if texts.next().is_some() {
-            return None;
         }
         Some(Self {
             name,
@@ -106,15 +103,31 @@ impl KeysFile {
 
     /// The keys of this user; `None` where they were never fetched.
     pub fn user(&self, name: UserName) -> Result<Option<UserKeys>, ReadError> {
-        let Some(slot) = self.file.find(USER_NAMES, Key::Name(name.as_str()))? else {
-            return Ok(None);
-        };
-        if slot.len as usize > MAX_RECORD {
-            return Err(ReadError::Damaged);
+        for slot in self.file.candidates(USER_NAMES, Key::Name(name.as_str()))? {
+            if slot.len as usize > MAX_RECORD {
+                return Err(ReadError::Damaged);
+            }
+            let mut buffer = vec![0; slot.len as usize];
+            let user = UserKeys::parse(self.file.record(slot, &mut buffer)?).ok_or(ReadError::Damaged)?;
+            if user.name == name {
+                return Ok(Some(user));
+            }
         }
-        let mut buffer = vec![0; slot.len as usize];
-        let user = UserKeys::parse(self.file.record(slot, &mut buffer)?).ok_or(ReadError::Damaged)?;
-        Ok((user.name == name).then_some(user))
+        Ok(None)
+    }
+}
+
+/// Texts, each followed by a zero byte.
+struct Texts<'r>(&'r [u8]);
+
+impl<'r> Iterator for Texts<'r> {
+    type Item = &'r str;
+
+    fn next(&mut self) -> Option<&'r str> {
+        let end = self.0.iter().position(|byte| *byte == 0)?;
+        let (text, rest) = self.0.split_at_checked(end)?;
+        self.0 = rest.get(1..)?;
+        str::from_utf8(text).ok()
     }
 }
 
@@ -169,13 +182,23 @@ impl KeysBuilder {
         if UserKeys::parse(&record).as_ref() != Some(user) {
             return Err(RecordError::BadText);
         }
-        self.file.add(&record, &[(USER_NAMES, Key::Name(user.name.as_str()))]);
+        self.file.add(&record, &[(USER_NAMES, Key::Name(user.name.as_str()))])?;
         Ok(())
     }
 
-    /// The bytes of the file.
+    /// The bytes of the file, under a new key.
     pub fn build(&self, generation: u64) -> Result<Vec<u8>, BuildError> {
-        self.file.build(generation)
+        Ok(self.file.build(generation)?.bytes)
+    }
+
+    /// The same under a given key, for whoever compares bytes.
+    pub fn build_with(&self, generation: u64, key: HashKey) -> Result<Vec<u8>, BuildError> {
+        Ok(self.file.build_with(generation, key)?.bytes)
+    }
+
+    /// What is to follow `former`, the bytes of a published keys file; `None` where that says the same already.
+    pub fn build_after(&self, former: &[u8]) -> Result<Option<Built>, BuildError> {
+        self.file.build_after(former)
     }
 }
 
@@ -219,6 +242,48 @@ mod tests {
             Some(alice(&[KEY, KEY]))
         );
         assert_eq!(file.user(UserName::parse(b"bob").unwrap()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_later_writer_puts_behind_a_record_is_skipped() {
+        let mut builder = KeysBuilder::new("", "");
+        builder.user(&alice(&[KEY])).unwrap();
+        let folder = Folder::new();
+        let path = folder.file("keys", &builder.build(1).unwrap());
+        let file = PublishedFile::open(&path, MAGIC).unwrap();
+        let mut buffer = [0; 1024];
+        let record = file.find(USER_NAMES, Key::Name("alice"), &mut buffer, |_| true);
+        let longer = [record.unwrap().unwrap(), &mut [0xff, 0, 0xff]].concat();
+        assert_eq!(UserKeys::parse(&longer), Some(alice(&[KEY])));
+        assert_eq!(
+            UserKeys::parse(&longer[..longer.len() - 4]),
+            None,
+            "cut in its last text"
+        );
+    }
+
+    // P2
+    #[test]
+    fn the_keys_of_a_predecessor_in_the_name_or_in_the_uid_are_nobodys() {
+        use crate::directory_file::records::tests_support::with_alice;
+        let keys = UserKeys {
+            iam_user_id: "AIDA".to_owned(),
+            ..alice(&[KEY])
+        };
+        let are_hers = |keys: UserKeys| with_alice(|user| keys.are_of(user));
+        assert!(are_hers(keys.clone()));
+        assert!(!are_hers(UserKeys {
+            name: UserName::parse(b"alicia").unwrap(),
+            ..keys.clone()
+        }));
+        assert!(!are_hers(UserKeys {
+            uid: Uid::new(1_900_000_001).unwrap(),
+            ..keys.clone()
+        }));
+        assert!(!are_hers(UserKeys {
+            iam_user_id: "AIDB".to_owned(),
+            ..keys
+        }));
     }
 
     // P10

@@ -8,8 +8,11 @@ use keymaker_core::directory_file::{DirectoryBuilder, FileStamp, Header, NewGrou
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
 use keymaker_core::name::{GroupName, UserName};
+use keymaker_core::published_file::format::HashKey;
 
 const PAGE: &str = include_str!("../../docs/formats.md");
+/// In real files, random.
+const EXAMPLE: HashKey = HashKey(*b"keymaker example");
 const ALICE: u32 = 1_983_430_411;
 const DEVS: u32 = 1_951_979_194;
 
@@ -114,7 +117,7 @@ fn directory() -> Vec<u8> {
             members: &[alice()],
         })
         .unwrap();
-    builder.build(7).unwrap()
+    builder.build_with(7, EXAMPLE).unwrap()
 }
 
 fn keys() -> Vec<u8> {
@@ -132,7 +135,7 @@ fn keys() -> Vec<u8> {
             }],
         })
         .unwrap();
-    builder.build(0).unwrap()
+    builder.build_with(3, EXAMPLE).unwrap()
 }
 
 /// As `hexdump -C` shows a file; a line that repeats the one before is `*`, however often.

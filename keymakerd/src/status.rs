@@ -32,6 +32,7 @@ struct Status<'a> {
     refused_entries: Vec<RefusedEntryStatus<'a>>,
     may_not_log_in: Vec<MayNotLogIn>,
     unusable_keys: &'a [String],
+    left_out: Vec<&'a str>,
     halted: bool,
 }
 
@@ -89,6 +90,7 @@ impl<I: Iam + 'static> Service<I> {
             refused_entries: refused_entries(&state),
             may_not_log_in: may_not_log_in(&state),
             unusable_keys: &published.unusable_keys,
+            left_out: published.left_out.values().flatten().map(String::as_str).collect(),
             halted: state.halted,
         });
     }
@@ -214,6 +216,7 @@ mod tests {
                 why: "",
             }],
             unusable_keys: &[],
+            left_out: Vec::new(),
             halted: false,
         }
     }

@@ -7,6 +7,7 @@
 //! group  0  gid u32 · 4 members u32 · 8 flags u32
 //!        12 the name, then each member's name, each followed by a zero byte
 //! ```
+//! A reader skips what a later writer puts behind that.
 
 use crate::directory_file::RecordError;
 use crate::id::{Gid, Uid};
@@ -66,6 +67,24 @@ impl Verdict {
     }
 }
 
+/// Whether a record is of this number, user or group.
+pub(super) fn has_id(record: &[u8], id: u32) -> bool {
+    u32_at(record, 0) == Some(id)
+}
+
+/// Whether a user's record is of this name.
+pub(super) fn user_is_named(record: &[u8], name: UserName) -> bool {
+    let len = record.get(16..).and_then(|lengths| lengths.first_chunk().copied());
+    let text = record.get(USER_TEXTS..).unwrap_or_default();
+    len.is_some_and(|len| text.get(..usize::from(u16::from_le_bytes(len))) == Some(name.as_str().as_bytes()))
+}
+
+/// Whether a group's record is of this name.
+pub(super) fn group_is_named(record: &[u8], name: GroupName) -> bool {
+    let texts = record.get(Group::TEXTS_AT..).unwrap_or_default();
+    texts.split(|byte| *byte == 0).next() == Some(name.as_str().as_bytes())
+}
+
 /// A user, as read; the texts lie in the reader's buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct User<'b> {
@@ -105,8 +124,7 @@ impl<'b> User<'b> {
             (*record.get(at + len)? == 0).then_some(())?;
             at += len + 1;
         }
-        let groups = record.get(at..)?;
-        (groups.len() == usize::from(*record.get(14)?) * 4).then_some(())?;
+        let groups = record.get(at..)?.get(..usize::from(*record.get(14)?) * 4)?;
         let [name, gecos, home, shell, iam_user_id, iam_user_name] = texts;
         Some(Self {
             name: UserName::parse(name.as_bytes()).ok()?,
@@ -220,8 +238,9 @@ impl<'b> Group<'b> {
     pub(super) fn parse(record: &'b [u8]) -> Option<Self> {
         let texts = record.get(Self::TEXTS_AT..)?;
         let member_count = u32_at(record, 4)?;
-        let ends = texts.iter().filter(|byte| **byte == 0).count();
-        (ends == member_count as usize + 1 && texts.last() == Some(&0)).then_some(())?;
+        let mut ends = texts.iter().enumerate().filter(|(_, byte)| **byte == 0);
+        let (end, _) = ends.nth(member_count as usize)?;
+        let texts = texts.get(..=end)?;
         Some(Self {
             name: GroupName::parse(texts.split(|byte| *byte == 0).next()?).ok()?,
             gid: Gid::new(u32_at(record, 0)?)?,
@@ -297,6 +316,11 @@ pub(crate) mod tests_support {
     /// Calls `with` with a user who has this home.
     pub fn with_home<T>(home: &str, with: impl FnOnce(&User<'_>) -> T) -> T {
         with_new(&NewUser { home, ..alice() }, with)
+    }
+
+    /// Calls `with` with alice.
+    pub fn with_alice<T>(with: impl FnOnce(&User<'_>) -> T) -> T {
+        with_new(&alice(), with)
     }
 
     fn with_new<T>(new: &NewUser<'_>, with: impl FnOnce(&User<'_>) -> T) -> T {

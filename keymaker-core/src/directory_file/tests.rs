@@ -1,7 +1,7 @@
 //! The directory file as others would read it, and records that must never be written.
 
 use super::*;
-use crate::id::{IdRange, Uid};
+use crate::id::{Gid, IdRange, Uid};
 use crate::published_file::tests_support::Folder;
 
 fn name(text: &str) -> UserName {
@@ -154,4 +154,31 @@ fn local_gids_are_allowed_by_the_header_alone_and_never_zero() {
     let header = header();
     assert!(header.allows_local_gid(27) && header.allows_local_gid(998));
     assert!(!header.allows_local_gid(0) && !header.allows_local_gid(4));
+}
+
+#[test]
+fn what_a_later_writer_puts_behind_a_record_is_skipped() {
+    let folder = Folder::new();
+    let mut builder = DirectoryBuilder::new(&header());
+    let (alice, uid) = (name("alice"), 1_900_000_000);
+    let record = [user("alice", uid, &[27]).encode().unwrap(), vec![1; 8]].concat();
+    let keys = [(USER_NAMES, Key::Name("alice")), (UIDS, Key::Id(uid))];
+    builder.file.add(&record, &keys).unwrap();
+    let devs = NewGroup {
+        name: GroupName::parse(b"devs").unwrap(),
+        gid: Gid::new(1_900_000_001).unwrap(),
+        private: false,
+        members: &[alice],
+    };
+    let record = [devs.encode().unwrap(), vec![0, 1, 0, 0, 0, 0, 0, 0]].concat();
+    builder.file.add(&record, &[(GROUP_NAMES, Key::Name("devs"))]).unwrap();
+    let path = folder.file("directory", &builder.build(1).unwrap());
+
+    let directory = Directory::open(&path).unwrap();
+    let mut buffer = [0; MAX_USER_RECORD];
+    let found = directory.user_by_name(alice, &mut buffer).unwrap().unwrap();
+    assert_eq!((found.uid.get(), found.groups().collect::<Vec<_>>()), (uid, vec![27]));
+    let mut buffer = [0; 64];
+    let found = directory.group_by_name(devs.name, &mut buffer).unwrap().unwrap();
+    assert_eq!((found.texts, found.member_count), (b"devs\0alice\0".as_slice(), 1));
 }

@@ -1,14 +1,19 @@
 //! Opens a published file and finds records in it, inside any process: no mapping, no lock, no allocation, nothing kept.
 //!
-//! A lookup is open, fstat, at most three preads (preamble, window, record), close. Whatever the bytes say, the reader stays inside
-//! the file and its own buffers; a file that is not whole is an error, never a wrong answer.
+//! A lookup is open, fstat, three preads (header, window, record), close; one more record for each key that shares the hash. Whatever
+//! the bytes say, the reader stays inside the file and its own buffers; a file that is not whole is an error, never a wrong answer.
+//!
+//! It reads what a keymakerd of version 1 left or still writes, too: while packages are upgraded, either may be the older one.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::format::{INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, WINDOW, field, u32_at, u64_at};
+use super::format::{
+    HEADER, HashKey, INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, VERSION, WINDOW, field, u32_at, u64_at,
+};
+use super::writer::put;
 use crate::crc32c::crc32c;
 
 /// Why a published file cannot be read. None of these means that somebody is not in it.
@@ -57,17 +62,20 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// An open published file whose preamble has been checked.
+/// An open published file whose header has been checked.
 #[derive(Debug)]
 pub struct PublishedFile {
     file: File,
-    preamble: [u8; PREAMBLE],
+    header: [u8; HEADER],
+    /// `None`: a file of version 1.
+    key: Option<HashKey>,
     len: u64,
 }
 
 /// Where a record lies, and its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
+    /// In a list, the number.
     hash: u32,
     offset: u32,
     /// The bytes of the record.
@@ -75,77 +83,127 @@ pub struct Slot {
     crc: u32,
 }
 
+/// The slots whose key has the hash that was asked for: seldom none, seldom more than one.
+#[derive(Debug)]
+pub struct Candidates {
+    window: [u8; SLOT * WINDOW],
+    hash: u32,
+    at: usize,
+}
+
 impl PublishedFile {
     /// Opens `path` if it is trustworthy and begins as a file of kind `magic` does.
     pub fn open(path: &Path, magic: [u8; 8]) -> Result<Self, ReadError> {
         let (file, metadata) = open_trusted(path)?;
-        let mut preamble = [0; PREAMBLE];
-        file.read_exact_at(&mut preamble, 0)?;
+        let mut header = [0; HEADER];
+        read_start(&file, &mut header)?;
+        let (preamble, rest) = header.split_at(PREAMBLE);
         let whole = preamble.starts_with(&magic)
-            && u64_at(&preamble, field::FILE_LEN) == Some(metadata.size())
-            && u32_at(&preamble, field::CRC) == Some(preamble_crc(&preamble));
-        if !whole {
+            && u64_at(preamble, field::FILE_LEN) == Some(metadata.size())
+            && u32_at(preamble, field::CRC) == Some(crc_without(preamble, field::CRC));
+        let is_old = preamble.get(field::VERSION) == Some(&0);
+        let rest_is_whole = preamble.get(field::VERSION) >= Some(&VERSION)
+            && metadata.size() >= HEADER as u64
+            && u32_at(&header, field::HEADER_CRC) == Some(crc_without(rest, field::HEADER_CRC - PREAMBLE));
+        if !whole || !(is_old || rest_is_whole) {
             return Err(ReadError::Damaged);
         }
+        let key = if is_old { None } else { HashKey::of(&header) };
         Ok(Self {
             file,
-            preamble,
+            header,
+            key,
             len: metadata.size(),
         })
     }
 
     /// What the kind of file says about itself: [`META_LEN`] bytes.
     pub fn meta(&self) -> &[u8] {
-        self.preamble.get(META..META + META_LEN).unwrap_or_default()
+        self.header.get(META..META + META_LEN).unwrap_or_default()
     }
 
     /// One more at each publication.
     pub fn generation(&self) -> u64 {
-        u64_at(&self.preamble, field::GENERATION).unwrap_or_default()
+        u64_at(&self.header, field::GENERATION).unwrap_or_default()
     }
 
-    /// Where the record of `key` would lie. The record must still be compared: a missing key may share a present one's hash.
-    pub fn find(&self, index: usize, key: Key<'_>) -> Result<Option<Slot>, ReadError> {
-        let hash = key.hash(u32_at(&self.preamble, field::SEED).unwrap_or_default());
+    /// Where the record of `key` may lie. Each must still be compared: another key may share its hash.
+    pub fn candidates(&self, index: usize, key: Key<'_>) -> Result<Candidates, ReadError> {
+        let hash = match self.key {
+            Some(hash_key) => key.hash(hash_key),
+            None => key.old_hash(u32_at(&self.header, field::OLD_SEED).unwrap_or_default()),
+        };
         let (offset, slots) = self.index(index)?;
-        if slots == 0 {
+        let mut window = [0; SLOT * WINDOW];
+        if slots != 0 {
+            let home = u64::from(hash & (slots - 1));
+            self.file.read_exact_at(&mut window, offset + home * SLOT as u64)?;
+        }
+        Ok(Candidates { window, hash, at: 0 })
+    }
+
+    /// Reads the first record of `key` that `is` accepts to the front of `buffer`, and returns it.
+    pub fn find<'b>(
+        &self,
+        index: usize,
+        key: Key<'_>,
+        buffer: &'b mut [u8],
+        is: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<&'b mut [u8]>, ReadError> {
+        let mut found = None;
+        for slot in self.candidates(index, key)? {
+            if is(self.record(slot, buffer)?) {
+                found = buffer.get_mut(..slot.len as usize);
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first record at or after position `from` of an index of numbers, and its position: for enumeration. A position is a number,
+    /// so that publications in between change nothing; in a file of version 1 it is a place in the index.
+    pub fn next_slot(&self, index: usize, from: u32) -> Result<Option<(u32, Slot)>, ReadError> {
+        if self.key.is_none() {
+            return self.next_old_slot(index, from);
+        }
+        let (offset, len) = self.list(index)?;
+        let slot = |at: u32| self.slot_at(offset + u64::from(at) * SLOT as u64);
+        let (mut before, mut end) = (0, len);
+        while before < end {
+            let middle = before + (end - before) / 2;
+            if slot(middle)?.hash < from {
+                before = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        if before == len {
             return Ok(None);
         }
-        let mut window = [0; SLOT * WINDOW];
-        self.file
-            .read_exact_at(&mut window, offset + u64::from(hash & (slots - 1)) * SLOT as u64)?;
-        for slot in window.as_chunks::<SLOT>().0 {
-            let slot = Slot::parse(slot).ok_or(ReadError::Damaged)?;
-            if slot.len == 0 {
-                return Ok(None);
-            }
-            if slot.hash == hash {
-                return Ok(Some(slot));
+        let slot = slot(before)?;
+        // A list that does not ascend would have an enumeration go round for ever.
+        if slot.hash < from || slot.len == 0 {
+            return Err(ReadError::Damaged);
+        }
+        Ok(Some((slot.hash, slot)))
+    }
+
+    fn next_old_slot(&self, index: usize, from: u32) -> Result<Option<(u32, Slot)>, ReadError> {
+        let (offset, slots) = self.index(index)?;
+        let end = if slots == 0 { 0 } else { slots + WINDOW as u32 - 1 };
+        for number in from..end {
+            let slot = self.slot_at(offset + u64::from(number) * SLOT as u64)?;
+            if slot.len != 0 {
+                return Ok(Some((number, slot)));
             }
         }
         Ok(None)
     }
 
-    /// The first used slot at or after `from`, and its number: for enumeration.
-    pub fn next_slot(&self, index: usize, from: u32) -> Result<Option<(u32, Slot)>, ReadError> {
-        let (offset, slots) = self.index(index)?;
-        let end = if slots == 0 { 0 } else { slots + WINDOW as u32 - 1 };
-        let mut number = from;
-        while number < end {
-            let mut window = [0; SLOT * WINDOW];
-            let count = (end - number).min(WINDOW as u32);
-            let bytes = window.get_mut(..count as usize * SLOT).ok_or(ReadError::Damaged)?;
-            self.file
-                .read_exact_at(bytes, offset + u64::from(number) * SLOT as u64)?;
-            for slot in bytes.as_chunks::<SLOT>().0 {
-                let slot = Slot::parse(slot).ok_or(ReadError::Damaged)?;
-                if slot.len != 0 {
-                    return Ok(Some((number, slot)));
-                }
-                number += 1;
-            }
-        }
-        Ok(None)
+    fn slot_at(&self, offset: u64) -> Result<Slot, ReadError> {
+        let mut slot = [0; SLOT];
+        self.file.read_exact_at(&mut slot, offset)?;
+        Slot::parse(&slot).ok_or(ReadError::Damaged)
     }
 
     /// Reads the record of `slot` to the front of `buffer`, and returns it.
@@ -163,18 +221,31 @@ impl PublishedFile {
     }
 
     fn index(&self, index: usize) -> Result<(u64, u32), ReadError> {
-        debug_assert!(index < INDEXES);
-        let at = field::INDEXES + index * 8;
-        let offset = u32_at(&self.preamble, at).ok_or(ReadError::Damaged)?;
-        let slots = u32_at(&self.preamble, at + 4).ok_or(ReadError::Damaged)?;
-        if slots == 0 {
-            return Ok((0, 0));
-        }
-        let end = u64::from(offset) + (u64::from(slots) + WINDOW as u64 - 1) * SLOT as u64;
-        if !slots.is_power_of_two() || end > self.len {
+        let field = match self.key {
+            Some(_) => field::INDEXES,
+            None => field::OLD_INDEXES,
+        };
+        let (offset, slots) = self.place(field, index)?;
+        let end = offset + (u64::from(slots) + WINDOW as u64 - 1) * SLOT as u64;
+        if slots != 0 && (!slots.is_power_of_two() || end > self.len) {
             return Err(ReadError::Damaged);
         }
-        Ok((u64::from(offset), slots))
+        Ok((offset, slots))
+    }
+
+    fn list(&self, index: usize) -> Result<(u64, u32), ReadError> {
+        let (offset, len) = self.place(field::LISTS, index)?;
+        if offset + u64::from(len) * SLOT as u64 > self.len {
+            return Err(ReadError::Damaged);
+        }
+        Ok((offset, len))
+    }
+
+    /// The two numbers at the place `index` of the array at `field`.
+    fn place(&self, field: usize, index: usize) -> Result<(u64, u32), ReadError> {
+        debug_assert!(index < INDEXES);
+        let number = |at: usize| u32_at(&self.header, at).ok_or(ReadError::Damaged);
+        Ok((u64::from(number(field + index * 8)?), number(field + index * 8 + 4)?))
     }
 }
 
@@ -189,13 +260,50 @@ impl Slot {
     }
 }
 
-/// The checksum that the preamble must carry: over all of it, the checksum's own bytes taken as zero.
-pub(super) fn preamble_crc(preamble: &[u8; PREAMBLE]) -> u32 {
-    let mut bytes = *preamble;
-    if let Some(crc) = bytes.get_mut(field::CRC..field::CRC + 4) {
-        crc.fill(0);
+impl Iterator for Candidates {
+    type Item = Slot;
+
+    fn next(&mut self) -> Option<Slot> {
+        loop {
+            let slot = Slot::parse(self.window.as_chunks().0.get(self.at)?)?;
+            self.at += 1;
+            match slot {
+                Slot { len: 0, .. } => return None,
+                slot if slot.hash == self.hash => return Some(slot),
+                _ => {}
+            }
+        }
     }
-    crc32c(&bytes)
+}
+
+impl HashKey {
+    /// The key that a header says.
+    pub(super) fn of(header: &[u8]) -> Option<Self> {
+        Some(Self(*header.get(field::KEY..)?.first_chunk()?))
+    }
+}
+
+/// The start of a file. One of version 1 may end before a header of version 2 would.
+fn read_start(file: &File, header: &mut [u8; HEADER]) -> Result<(), ReadError> {
+    let mut len = 0;
+    while let Some(rest) = header.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, len as u64) {
+            Ok(0) if len < PREAMBLE => return Err(ReadError::Damaged),
+            Ok(0) => break,
+            Ok(more) => len += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The checksum that a part of the header must carry at `at`: over all of the part, the checksum's own bytes taken as zero.
+pub(super) fn crc_without(part: &[u8], at: usize) -> u32 {
+    let mut bytes = [0; PREAMBLE];
+    put(&mut bytes, 0, part);
+    put(&mut bytes, at, &[0; 4]);
+    crc32c(bytes.get(..part.len()).unwrap_or_default())
 }
 
 /// Opens a file of keymakerd's: a regular file, not writable by group or others, whose owner also owns its folder.

@@ -1,6 +1,8 @@
 //! Puts on disk what has changed, in an order that a crash at any point leaves right. Called after every pass, nudge and order, and
 //! when the local accounts change.
 
+use std::collections::BTreeMap;
+
 use keymaker_core::directory_file::{Directory, Verdict};
 use keymaker_core::name::UserName;
 
@@ -27,18 +29,17 @@ pub struct Published {
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys of IAM's that sshd is not shown, as sentences.
     pub unusable_keys: Vec<String>,
+    /// Names and numbers for which each file as it is has no place.
+    pub left_out: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Published {
     /// What an earlier life of the daemon left.
     pub fn left_in(store: &Store) -> Self {
-        let directory = store.published("directory");
-        let generation = store
-            .directory()
-            .map_or(0, |directory: Directory| directory.generation());
+        let whole = store.directory();
         Self {
-            generation,
-            directory,
+            generation: whole.as_ref().map_or(0, Directory::generation),
+            directory: whole.map(|_| store.published("directory")).unwrap_or_default(),
             keys: store.published("keys"),
             ..Self::default()
         }
@@ -78,23 +79,22 @@ impl<I: Iam + 'static> Service<I> {
         self.store
             .save("facts.json", &state.facts.as_of_contact(state.contact))?;
         let published = &mut state.published;
-        let unchanged = composition
-            .directory
-            .build(published.generation)
-            .map_err(StoreError::Unbuildable)?;
-        if unchanged != published.directory {
-            let bytes = composition
-                .directory
-                .build(published.generation + 1)
-                .map_err(StoreError::Unbuildable)?;
-            self.store.publish("directory", &bytes)?;
-            published.generation += 1;
-            published.directory = bytes;
-        }
-        let bytes = composition.keys.build(0).map_err(StoreError::Unbuildable)?;
-        if bytes != published.keys {
-            self.store.publish("keys", &bytes)?;
-            published.keys = bytes;
+        for (name, built) in [
+            ("directory", composition.directory.build_after(&published.directory)),
+            ("keys", composition.keys.build_after(&published.keys)),
+        ] {
+            let Some(built) = built.map_err(StoreError::Unbuildable)? else {
+                continue;
+            };
+            self.store.publish(name, &built.bytes)?;
+            for left_out in &built.left_out {
+                tracing::error!(%left_out, "{left_out} has no place in the file {name}, and is left out of it");
+            }
+            match name {
+                "directory" => (published.generation, published.directory) = (built.generation, built.bytes),
+                _ => published.keys = built.bytes,
+            }
+            published.left_out.insert(name, built.left_out);
         }
         published.users = composition.users;
         published.groups = composition.groups;
