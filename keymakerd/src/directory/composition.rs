@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
-use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, Verdict};
+use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, RecordError, Verdict};
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
 use keymaker_core::name::UserName;
@@ -17,7 +17,7 @@ use super::facts::UserFacts;
 use super::ids::{AssignedIds, IdScheme, NameHeld};
 use super::names::{AcceptedNames, UnixGroup};
 use super::passwd_fields::{gecos, home, lag, shell};
-use super::refused::{Kind, RefusedEntry};
+use super::refused::{Kind, Refusal, RefusedEntry};
 use super::service::State;
 use super::{ssh_keys, verdict};
 use crate::config::{Config, Tag};
@@ -66,7 +66,7 @@ impl Composition {
         let published = composition.add_users(state, &settings, &names, &ids, now);
         composition.add_groups(state, &names, &ids, &published);
         composition.add_tombstones(state, &published);
-        composition.refused = names.refused;
+        composition.refused.extend(names.refused);
         composition
     }
 
@@ -108,7 +108,7 @@ impl Composition {
                 groups: &groups,
             };
             if let Err(error) = self.directory.user(&new) {
-                warn!(user = %user.name, %error, "{} cannot be published: {error}", user.name);
+                self.leave_out(Kind::User, user_id, &user.name, error);
                 continue;
             }
             let private = NewGroup {
@@ -118,7 +118,7 @@ impl Composition {
                 members: &[],
             };
             if let Err(error) = self.directory.group(&private) {
-                warn!(user = %user.name, %error, "the group of {} cannot be published: {error}", user.name);
+                self.leave_out(Kind::Group, user_id, &user.name, error);
             }
             if verdict != Verdict::Allowed {
                 self.may_not_log_in.push((*name, verdict));
@@ -130,6 +130,17 @@ impl Composition {
             self.add_keys(state, user_id, *name, *uid);
         }
         published
+    }
+
+    /// One entry that cannot be written keeps no other from being.
+    fn leave_out(&mut self, kind: Kind, iam_id: &str, iam_name: &str, error: RecordError) {
+        warn!(%iam_name, %error, "the IAM {kind} {iam_name} cannot be published: {error}");
+        self.refused.push(RefusedEntry {
+            kind,
+            iam_id: iam_id.to_owned(),
+            iam_name: iam_name.to_owned(),
+            reason: Refusal::DoesNotFit(error),
+        });
     }
 
     fn add_keys(&mut self, state: &mut State, user_id: &str, name: UserName, uid: Uid) {
@@ -161,6 +172,7 @@ impl Composition {
         };
         if let Err(error) = self.keys.user(&entry) {
             warn!(user = %name, %error, "the keys of {name} cannot be published: {error}");
+            self.unusable_keys.push(format!("the keys of {name}: {error}"));
         }
     }
 
@@ -194,7 +206,7 @@ impl Composition {
                 members: &members,
             }) {
                 Ok(()) => self.groups += 1,
-                Err(error) => warn!(group = %iam_name, %error, "the group {iam_name} cannot be published: {error}"),
+                Err(error) => self.leave_out(Kind::Group, &group.group_id, iam_name, error),
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use keymaker_core::directory_file::RecordError;
 use keymaker_core::id::IdRange;
 use keymaker_core::name::NameError;
 
@@ -73,6 +74,8 @@ pub enum Refusal {
     UnreadableTagUid(String),
     /// "the tag uid says …, outside tag_uid_range."
     TagUidOutside(u32, IdRange),
+    /// "the entry does not fit the directory: …"
+    DoesNotFit(RecordError),
 }
 
 impl fmt::Display for RefusedEntry {
@@ -126,6 +129,7 @@ impl fmt::Display for Refusal {
                 "its tag uid says {uid}, outside tag_uid_range = [{}, {}]",
                 range.first, range.last
             ),
+            Self::DoesNotFit(why) => write!(f, "the entry does not fit the directory: {why}; change that in IAM"),
         }
     }
 }
