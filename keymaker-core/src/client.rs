@@ -2,14 +2,27 @@
 //! and the command line.
 //!
 //! Nothing outlives the call: the socket is made, used and closed here. It never blocks beyond the deadline, whatever the daemon does,
-//! raises no SIGPIPE, and allocates nothing.
+//! and raises no SIGPIPE.
+//!
+//! One login asks several times: sshd runs the keys command once per offered key and once more, then PAM asks. Each has a budget of its own for
+//! a daemon that works; a daemon that hangs is waited for once, by all of them together, until its last heartbeat is [`HUNG_AFTER`] old.
+//! Only keymakerd and root can write the heartbeat, so nobody else decides who goes by older files (P9).
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::paths::HEARTBEAT;
 use crate::protocol::{Answer, MAX_ANSWER, MAX_QUESTION, Question};
 use crate::sys::{LocalStream, Readiness};
+
+/// How often keymakerd shows that it runs.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// How old the last heartbeat of a daemon may be before it counts as hung: a busy one is late, by far less than this.
+pub const HUNG_AFTER: Duration = Duration::from_secs(4);
+/// What a hung daemon is given all the same: it may be back, or the clock may have been set forward a moment ago.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Why there is no answer. The published files stand.
 #[derive(Debug)]
@@ -52,12 +65,48 @@ pub fn ask<'b>(
     budget: Duration,
     buffer: &'b mut [u8; MAX_ANSWER],
 ) -> Result<Answer<'b>, AskError> {
-    let deadline = Instant::now() + budget;
+    let patience = Patience {
+        socket,
+        began: Instant::now(),
+        budget,
+    };
     let mut line = [0; MAX_QUESTION];
     let line = spell(question, &mut line)?;
-    let stream = connect(socket, deadline)?;
-    send(&stream, line, deadline)?;
-    receive(&stream, buffer, deadline)
+    let stream = connect(socket, &patience)?;
+    send(&stream, line, &patience)?;
+    receive(&stream, buffer, &patience)
+}
+
+/// How long one call waits.
+struct Patience<'s> {
+    socket: &'s Path,
+    began: Instant,
+    budget: Duration,
+}
+
+impl Patience<'_> {
+    /// How long to wait at most before this is asked again; an error where the budget is spent, or the daemon hangs.
+    fn left(&self) -> Result<Duration, AskError> {
+        let waited = self.began.elapsed();
+        let of_budget = self.budget.saturating_sub(waited);
+        let of_daemon = self.liveliness().max(GRACE.saturating_sub(waited));
+        Some(of_budget.min(of_daemon))
+            .filter(|left| !left.is_zero())
+            .ok_or(AskError::TimedOut)
+    }
+
+    /// How long until the daemon counts as hung. One that shows no heartbeat, as those of earlier versions, or one in the future,
+    /// never does.
+    fn liveliness(&self) -> Duration {
+        let heartbeat = fs::metadata(self.socket.with_file_name(HEARTBEAT));
+        let age = heartbeat
+            .and_then(|heartbeat| heartbeat.modified())
+            .map(|beaten_at| SystemTime::now().duration_since(beaten_at));
+        match age {
+            Ok(Ok(age)) => HUNG_AFTER.saturating_sub(age),
+            Ok(Err(_)) | Err(_) => Duration::MAX,
+        }
+    }
 }
 
 /// lookup.sock takes a name and nothing else.
@@ -72,13 +121,13 @@ fn spell<'l>(question: &Question, line: &'l mut [u8; MAX_QUESTION]) -> Result<&'
     Ok(line.get(..MAX_QUESTION - unused).unwrap_or_default())
 }
 
-/// A full backlog says EAGAIN at once (unix(7)); somebody may be flooding it, so try again until the deadline.
-fn connect(socket: &Path, deadline: Instant) -> Result<LocalStream, AskError> {
+/// A full backlog says EAGAIN at once (unix(7)); somebody may be flooding it, so try again while it is worth it.
+fn connect(socket: &Path, patience: &Patience<'_>) -> Result<LocalStream, AskError> {
     loop {
         match LocalStream::connect(socket) {
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let left = remaining(deadline)?;
+                let left = patience.left()?;
                 std::thread::sleep(left.min(Duration::from_millis(5)));
             }
             Err(error) => return Err(AskError::NotListening(error)),
@@ -86,11 +135,11 @@ fn connect(socket: &Path, deadline: Instant) -> Result<LocalStream, AskError> {
     }
 }
 
-fn send(stream: &LocalStream, mut line: &[u8], deadline: Instant) -> Result<(), AskError> {
+fn send(stream: &LocalStream, mut line: &[u8], patience: &Patience<'_>) -> Result<(), AskError> {
     while !line.is_empty() {
         match stream.send(line) {
             Ok(sent) => line = line.get(sent..).unwrap_or_default(),
-            Err(error) => wait(stream, Readiness::Write, error, deadline)?,
+            Err(error) => wait(stream, Readiness::Write, error, patience)?,
         }
     }
     Ok(())
@@ -99,7 +148,7 @@ fn send(stream: &LocalStream, mut line: &[u8], deadline: Instant) -> Result<(), 
 fn receive<'b>(
     stream: &LocalStream,
     buffer: &'b mut [u8; MAX_ANSWER],
-    deadline: Instant,
+    patience: &Patience<'_>,
 ) -> Result<Answer<'b>, AskError> {
     let mut filled = 0;
     let end = loop {
@@ -116,7 +165,7 @@ fn receive<'b>(
         match stream.receive(space) {
             Ok(0) => return Err(AskError::HungUp),
             Ok(received) => filled += received,
-            Err(error) => wait(stream, Readiness::Read, error, deadline)?,
+            Err(error) => wait(stream, Readiness::Read, error, patience)?,
         }
     };
     let line = buffer
@@ -126,21 +175,14 @@ fn receive<'b>(
     Answer::parse(line).ok_or(AskError::Unintelligible)
 }
 
-fn wait(stream: &LocalStream, until: Readiness, error: io::Error, deadline: Instant) -> Result<(), AskError> {
+fn wait(stream: &LocalStream, until: Readiness, error: io::Error, patience: &Patience<'_>) -> Result<(), AskError> {
     match error.kind() {
-        io::ErrorKind::WouldBlock => stream.wait(until, remaining(deadline)?).map_err(AskError::Socket),
+        io::ErrorKind::WouldBlock => stream.wait(until, patience.left()?).map_err(AskError::Socket),
         io::ErrorKind::Interrupted => Ok(()),
         // The daemon closed or died while we spoke.
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Err(AskError::HungUp),
         _ => Err(AskError::Socket(error)),
     }
-}
-
-fn remaining(deadline: Instant) -> Result<Duration, AskError> {
-    deadline
-        .checked_duration_since(Instant::now())
-        .filter(|left| !left.is_zero())
-        .ok_or(AskError::TimedOut)
 }
 
 #[cfg(test)]
@@ -227,6 +269,82 @@ mod tests {
             Err(AskError::TimedOut)
         ));
         assert!(started.elapsed() >= Duration::from_millis(150));
+    }
+
+    // P5
+    #[test]
+    fn all_who_ask_a_hung_daemon_wait_for_it_once_together() {
+        let folder = Folder::new();
+        let socket = folder.path().join("sock");
+        let liveliness = || {
+            let (began, budget) = (Instant::now(), KEYS);
+            let socket = &socket;
+            Patience { socket, began, budget }.liveliness()
+        };
+        assert_eq!(liveliness(), Duration::MAX);
+        let heartbeat = fs::File::create(folder.path().join(HEARTBEAT)).unwrap();
+        let beaten_before = |age: Duration| heartbeat.set_modified(SystemTime::now() - age).unwrap();
+        beaten_before(Duration::from_secs(3));
+        assert!(liveliness() <= HUNG_AFTER - Duration::from_secs(3));
+        beaten_before(HUNG_AFTER);
+        assert_eq!(liveliness(), Duration::ZERO);
+        // A clock that was set back makes nobody impatient.
+        heartbeat
+            .set_modified(SystemTime::now() + Duration::from_secs(60))
+            .unwrap();
+        assert_eq!(liveliness(), Duration::MAX);
+        // The first spends its budget, the second what is left, the third only the grace.
+        let _hung = UnixListener::bind(&socket).unwrap();
+        beaten_before(HUNG_AFTER - Duration::from_millis(600));
+        let began = Instant::now();
+        let spent = [400, 10_000, 10_000].map(|budget| {
+            let asked = Instant::now();
+            let answer = outcome(&socket, Question::Keys(alice()), Duration::from_millis(budget));
+            assert!(matches!(answer, Err(AskError::TimedOut)));
+            asked.elapsed()
+        });
+        assert!(spent[0] >= Duration::from_millis(400), "{spent:?}");
+        assert!(spent[1] >= GRACE && spent[2] >= GRACE, "{spent:?}");
+        assert!(began.elapsed() < KEYS, "{spent:?}");
+    }
+
+    #[test]
+    fn a_daemon_that_works_long_is_waited_for_as_long_as_it_shows_that_it_works() {
+        let folder = Folder::new();
+        let heartbeat = fs::File::create(folder.path().join(HEARTBEAT)).unwrap();
+        let beat = || {
+            heartbeat
+                .set_modified(SystemTime::now() - HUNG_AFTER + Duration::from_millis(100))
+                .unwrap();
+        };
+        beat();
+        let path = folder.path().join("sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let began = Instant::now();
+                while began.elapsed() < GRACE * 2 {
+                    beat();
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                stream.write_all(b"done long work\n").unwrap();
+            });
+            assert_eq!(outcome(&path, Question::Sync, KEYS * 100).unwrap(), "done long work");
+        });
+    }
+
+    // P9
+    #[test]
+    fn a_daemon_that_has_only_just_come_back_is_heard() {
+        let folder = Folder::new();
+        let heartbeat = fs::File::create(folder.path().join(HEARTBEAT)).unwrap();
+        heartbeat.set_modified(SystemTime::now() - HUNG_AFTER * 2).unwrap();
+        let (socket, _asked) = daemon(&folder, b"not-published\n");
+        assert_eq!(
+            outcome(&socket, Question::Keys(alice()), KEYS).unwrap(),
+            "not-published"
+        );
     }
 
     // P5

@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keymaker_aws::{AwsClients, AwsSettings, AwsSettingsError, MetadataError, Patience, Principal, Route};
+use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -75,6 +76,9 @@ pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
     if let Err(error) = service.publish() {
         warn!(%error, "could not publish at start; what is published stands: {error}");
     }
+    // Before anybody can ask, or they would take the heartbeat of a former daemon for this one's.
+    let heartbeat = host.run.join(paths::HEARTBEAT);
+    beat(&heartbeat);
     let lookup = open_socket(&host.run.join("lookup.sock"), 0o666, None)?;
     let keys_group = service
         .state()
@@ -92,6 +96,7 @@ pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
         host.local_files.clone(),
     ));
     tokio::task::spawn_local(feed_watchdog());
+    tokio::task::spawn_local(keep_beating(heartbeat));
     tell_systemd(&[sd_notify::NotifyState::Ready]);
     info!(users = service.state().published.users, "ready");
     obey_signals(&host, &service).await;
@@ -291,6 +296,22 @@ async fn keep_publishing(service: Rc<Service<AwsIam>>) {
         if let Err(error) = service.publish() {
             warn!(%error, "could not publish: {error}");
         }
+    }
+}
+
+/// Says by the time of a file that this thread, which answers everybody, still runs (`keymaker_core::client`).
+async fn keep_beating(heartbeat: PathBuf) {
+    loop {
+        tokio::time::sleep(HEARTBEAT_EVERY).await;
+        beat(&heartbeat);
+    }
+}
+
+/// A heartbeat that cannot be written makes callers impatient, which is all that they lose.
+fn beat(heartbeat: &Path) {
+    let beaten = std::fs::File::create(heartbeat).and_then(|file| file.set_modified(SystemTime::now()));
+    if let Err(error) = beaten {
+        warn!(%error, "{} cannot be touched: {error}", heartbeat.display());
     }
 }
 
