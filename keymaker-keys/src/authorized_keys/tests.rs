@@ -217,6 +217,9 @@ fn no_key_is_printed_for_a_name_that_resolves_to_another_uid() {
         TestHost::alice_after(|host| host.resolved = None),
         Err(NoKeys::EntryOfAnother)
     ));
+    // sshd would start the session as that other uid, and both agree about it.
+    let of_another = |host: &mut TestHost| (host.resolved, host.at_connect) = (Some(UID + 1), UID + 1);
+    assert!(matches!(TestHost::alice_after(of_another), Err(NoKeys::EntryOfAnother)));
 }
 
 // P1

@@ -65,6 +65,23 @@ fn day_after(date: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::KeptSettings;
+
+    fn expiring(date: &str) -> UserFacts {
+        UserFacts {
+            name: "alice".to_owned(),
+            path: "/".to_owned(),
+            created: 1,
+            tags: Some([("expires".to_owned(), date.to_owned())].into()),
+            tags_answered_at: 1,
+            groups: Default::default(),
+            doubted_since: None,
+            answered_at: 1,
+            ask_again: false,
+            keys: None,
+            last_login: None,
+        }
+    }
 
     #[test]
     fn a_date_ends_with_its_day_in_utc() {
@@ -73,6 +90,22 @@ mod tests {
         assert_eq!(day_after("2026-12-31"), Some(1_798_761_600));
         assert_eq!(day_after("2028-02-29"), Some(1_835_481_600));
         assert_eq!(day_after("2000-02-29"), Some(951_868_800));
+    }
+
+    // P7
+    #[test]
+    fn a_user_has_expired_from_the_first_second_after_their_last_day_and_where_the_date_is_unreadable() {
+        const END: u64 = 1_798_761_600;
+        let verdict = |expires: &str, settings: &str, now| {
+            let config = Config::parse(settings, "keymakerd.toml".as_ref()).unwrap();
+            let in_force = EffectiveSettings::of(&config, &KeptSettings::default());
+            by_facts(&expiring(expires), &config, &in_force, now)
+        };
+        let enabled = "tags = [\"expires\"]";
+        assert_eq!(verdict("2026-12-31", enabled, END - 1), Verdict::Allowed);
+        assert_eq!(verdict("2026-12-31", enabled, END), Verdict::Expired);
+        assert_eq!(verdict("soon", enabled, 0), Verdict::Expired);
+        assert_eq!(verdict("2026-12-31", "", END), Verdict::Allowed);
     }
 
     // P7

@@ -246,6 +246,13 @@ fn a_number_that_a_local_account_or_group_has_been_given_since_is_denied() {
             Some(Refused(Refusal::EntryOfAnother)),
             "{file}"
         );
+        // Nobody can say whose the number is.
+        std::fs::remove_file(host.file(file)).unwrap();
+        assert_eq!(
+            decided(&host, "alice", "sshd"),
+            Some(Refused(Refusal::EntryOfAnother)),
+            "no {file}"
+        );
     }
 }
 
