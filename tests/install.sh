@@ -20,6 +20,12 @@ until_in_contact() { timeout 20 sh -c 'until [ -e /var/lib/keymaker/public/conta
 logs_in() { timeout 20 sh -c 'until ssh -o BatchMode=yes alice@localhost true; do sleep 0.1; done'; }
 nothing_is_left() { diff /tmp/before <(files); }
 
+# Whatever root's umask is: what the first installation makes everybody can read, and what the second makes nobody else can write.
+umask 077
+writable() { find $(sed 's,/[^/]*$,,' /var/lib/keymaker-install/files | sort -u) $(cat /var/lib/keymaker-install/files) /etc/ssh/sshd_config.d/50-keymaker.conf \
+  /etc/nsswitch.conf -maxdepth 0 -perm /022; }
+nobody_else_can_write() { [ -z "$(writable)" ] || { writable; return 1; }; }
+
 files > /tmp/before
 check "without packages and without a build there is nothing to install" refuses "$keymaker" install
 check "a build is put in place" "$keymaker" install --from "$build"
@@ -46,4 +52,12 @@ check "nothing is left" nothing_is_left
 check "the metadata service is open again" curl -sS -o /dev/null --max-time 2 http://169.254.169.254/
 check "no rule is left" refuses grep -q 169.254.169.254 <(ip rule; nft list ruleset)
 check "a second uninstall says that there is nothing" refuses "$keymaker" uninstall
+
+umask 000
+check "under any umask it is put in place again" "$keymaker" install --from "$build"
+check "and only root can write what was made" nobody_else_can_write
+check "the daemon reads IAM again" until_in_contact
+check "an IAM user logs in again" logs_in
+check "and all of it is taken back again" "$keymaker" uninstall
+check "with nothing left" nothing_is_left
 exit $((failed > 0))

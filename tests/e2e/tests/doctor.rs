@@ -60,7 +60,7 @@ const NAMES: [Fault; 8] = [
     ),
 ];
 
-const LOGINS: [Fault; 17] = [
+const LOGINS: [Fault; 19] = [
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-account", "the account stack"),
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-session", "the session stack"),
     fault(
@@ -100,6 +100,15 @@ const LOGINS: [Fault; 17] = [
     ),
     fault(
         "echo 'UsePAM no' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+        "usepam no",
+    ),
+    fault(
+        "echo 'UsePAM=no' > /etc/ssh/sshd_config.d/00-x.conf; d=$(/usr/libexec/keymaker/sshd-drop-in); \
+         echo \"$d\" > /etc/ssh/sshd_config.d/50-keymaker.conf; systemctl reload ssh",
+        "usepam no",
+    ),
+    fault(
+        "sed -i '/^UsePAM/d' /etc/ssh/sshd_config; systemctl reload ssh",
         "usepam no",
     ),
     fault(
@@ -272,6 +281,7 @@ fn applied(remedy: &str) -> String {
 fn put_back() {
     sh("umount -l /home 2>/dev/null; sandbox-fault none; rm -rf /run/nscd /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
         sed -i '/^initgroups:/d; s/ sss//' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
+        sed -i '1{/^UsePAM/d}' /etc/ssh/sshd_config; grep -q '^UsePAM' /etc/ssh/sshd_config || echo 'UsePAM yes' >> /etc/ssh/sshd_config
         userdel -f local1 2>/dev/null; systemctl reset-failed; systemctl start ssh; systemctl reload ssh
         systemctl unmask credd.service; systemctl start credd-capture credd.socket credd.service; true");
 }
@@ -336,6 +346,19 @@ fn a_healthy_host_has_no_finding() {
         seen.status == 0 && seen.stdout.contains("credd is installed and not turned on"),
         "{seen}"
     );
+}
+
+#[test]
+fn a_users_process_that_calls_itself_sshd_holds_up_neither_doctor_nor_why() {
+    let _host = Host::fresh();
+    sh("mkfifo -m 666 /tmp/fifo; useradd eve
+        systemd-run -q --collect --unit=e2e-scan --uid=eve bash -c \
+          'exec -a \"sshd: /usr/sbin/sshd -f /tmp/fifo [listener] 0 of 10-100 startups\" sleep 60'; systemctl restart ssh");
+    let doctor = run("timeout 30 keymaker doctor");
+    let why = run("timeout 30 keymaker why alice");
+    sh("systemctl stop e2e-scan; rm /tmp/fifo; userdel eve");
+    assert_eq!(doctor.status, 0, "{doctor}");
+    assert_eq!(why.status, 0, "{why}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! keymaker's scripts read.
 
 use std::path::Path;
-use std::process::Command;
 
 use keymaker_core::client::ask;
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
@@ -12,6 +11,7 @@ use keymaker_core::protocol::{LOOKUP_BUDGET, MAX_ANSWER, Question};
 use serde_json::json;
 
 use super::HostError;
+use super::probe::limited;
 use crate::output::Output;
 
 const KEYS_COMMAND: &str = "/usr/libexec/keymaker/keymaker-keys";
@@ -73,9 +73,7 @@ pub fn authorized_keys(name: UserName, output: &Output) -> Result<(), HostError>
     let not_run = |why: String| HostError::NotRun(KEYS_COMMAND, why);
     // The command says itself why it prints nothing for a name that has no uid of ours.
     let uid = uid_of(name).unwrap_or_default().unwrap_or_default();
-    let ran = Command::new(KEYS_COMMAND)
-        .args([name.as_str(), &uid.to_string()])
-        .output();
+    let ran = limited(KEYS_COMMAND).args([name.as_str(), &uid.to_string()]).output();
     let ran = ran.map_err(|error| not_run(error.to_string()))?;
     let lines = String::from_utf8_lossy(&ran.stdout).into_owned();
     if lines.is_empty() {

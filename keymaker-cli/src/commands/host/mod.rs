@@ -109,6 +109,8 @@ pub enum HostCommand {
 
 /// Runs the command; returns whether what it looked at is well.
 pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
+    // What these commands make, every user of the host must be able to read and nobody else to write, whatever root's own files are like.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match command {
         HostCommand::Status => status::run(output)?,
         HostCommand::Sync => order::run(Question::Sync, output)?,

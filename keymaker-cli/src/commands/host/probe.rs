@@ -7,14 +7,27 @@ pub mod sshd;
 
 use std::process::Command;
 
+/// How long a program may run, in seconds: systemctl waits for a unit that is slow to stop. (timeout(1), which coreutils has.)
+const LONGEST: &str = "60";
+/// What timeout(1) ends with where it had to end the program, by SIGTERM and by SIGKILL.
+const TIMED_OUT: [i32; 2] = [124, 137];
+
+/// A program that is ended where it does not end by itself: nobody else can make root wait for ever.
+pub fn limited(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", LONGEST, program]).env("LC_ALL", "C");
+    command
+}
+
 /// What a program printed, or why it did not succeed.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(program).args(arguments).env("LC_ALL", "C").output();
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    let output = limited(program).args(arguments).output();
+    let output = output.map_err(|error| format!("timeout {program}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => {
+    match output.status.code() {
+        Some(0) => Ok(text(&output.stdout)),
+        Some(code) if TIMED_OUT.contains(&code) => Err(format!("{program} did not end within {LONGEST} s")),
+        _ => {
             let said = format!("{}\n{}", text(&output.stderr), text(&output.stdout));
             Err(said.trim().replace('\n', "; "))
         }
