@@ -279,6 +279,16 @@ sshd_refuses() {
     check "where a password alone would do, a key is required of IAM users" grep -q '^  AuthenticationMethods publickey$' "$drop_in"
     dpkg -P $packages >/dev/null 2>&1
     rm /etc/ssh/sshd_config.d/00-methods.conf
+
+    # P7
+    echo 'UsePAM no' >/etc/ssh/sshd_config.d/00-pam.conf
+    check "where sshd does without PAM, the packages say so" install_says "sshd has UsePAM no"
+    check "and IAM users get no keys" grep -qx '  AuthorizedKeysCommand none' "$drop_in"
+    host_works "without PAM"
+    rm /etc/ssh/sshd_config.d/00-pam.conf
+    check "they get them again once PAM is asked" reconfigured_with_drop_in
+    check "by our command" grep -qx '  AuthorizedKeysCommand /usr/libexec/keymaker/keymaker-keys %u %U' "$drop_in"
+    dpkg -P $packages >/dev/null 2>&1
     systemctl reload ssh.service
     host_works "after all that"
 }

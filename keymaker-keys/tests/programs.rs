@@ -24,9 +24,22 @@ fn keymaker_keys_exits_0_and_prints_nothing_for_local_unknown_and_impossible_nam
 }
 
 #[test]
-fn the_refusal_says_one_sentence_and_fails() {
+fn the_refusal_says_one_sentence_and_fails_whatever_it_is_asked_to_do() {
+    for arguments in [
+        &[][..],
+        &["-c", "echo ran"],
+        &["--login", "-i"],
+        &["-c", "/usr/lib/openssh/sftp-server"],
+    ] {
+        refuses(arguments);
+    }
+}
+
+fn refuses(arguments: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_refusal"))
+        .args(arguments)
         .env_clear()
+        .env("BASH_ENV", "/etc/passwd")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -9,7 +9,7 @@ use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser,
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
 use keymaker_core::name::UserName;
-use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS};
+use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS, REFUSAL};
 use tracing::warn;
 
 use super::entitled::{accept_names, assign_ids, refused_ids};
@@ -91,7 +91,11 @@ impl Composition {
                 Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
                 verdict => verdict,
             };
-            let groups = supplementary_groups(state, user, names, ids);
+            // Whoever is refused has no group and no shell of their own: sshd without PAM would run both (P7).
+            let (groups, shell) = match verdict {
+                Verdict::Allowed => (supplementary_groups(state, user, names, ids), shell(state, user)),
+                _ => (Vec::new(), REFUSAL),
+            };
             let home = home(state, *name, user, &mut homes);
             let new = NewUser {
                 name: *name,
@@ -102,7 +106,7 @@ impl Composition {
                 seen_here: user.last_login.is_some(),
                 gecos: &gecos(state, user),
                 home: &home,
-                shell: shell(state, user),
+                shell,
                 iam_user_id: user_id,
                 iam_user_name: &user.name,
                 groups: &groups,
@@ -183,6 +187,7 @@ impl Composition {
         ids: &AssignedIds,
         published: &BTreeMap<String, (UserName, Uid)>,
     ) {
+        let refused: BTreeSet<UserName> = self.may_not_log_in.iter().map(|(name, _)| *name).collect();
         for (iam_name, group) in &names.groups {
             let (UnixGroup::Ours(name), Some(gid)) = (group.unix, ids.gid(&group.group_id)) else {
                 continue;
@@ -196,7 +201,7 @@ impl Composition {
             };
             let members: Vec<UserName> = published
                 .iter()
-                .filter(|(id, _)| is_member(id))
+                .filter(|(id, (name, _))| is_member(id) && !refused.contains(name))
                 .map(|(_, (name, _))| *name)
                 .collect();
             match self.directory.group(&NewGroup {

@@ -8,7 +8,7 @@ use keymaker_aws::{Action, AwsCallError};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::keys_file::KeysFile;
 use keymaker_core::login::{Doubt, LoginDecision, Refusal, last_contact};
-use keymaker_core::name::UserName;
+use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::protocol::Answer;
 
 use super::iam_fake::IamFake;
@@ -131,6 +131,24 @@ impl Host {
             .unwrap()
             .groups()
             .collect()
+    }
+
+    fn shell(&self, login: &str) -> String {
+        let mut buffer = [0; MAX_USER_RECORD];
+        let directory = self.directory();
+        let user = directory.user_by_name(name(login), &mut buffer).unwrap().unwrap();
+        user.shell.to_owned()
+    }
+
+    fn member_count(&self, group: &str) -> u32 {
+        let mut buffer = [0; 4096];
+        let group = GroupName::parse(group.as_bytes()).unwrap();
+        let directory = self.directory();
+        directory
+            .group_by_name(group, &mut buffer)
+            .unwrap()
+            .unwrap()
+            .member_count
     }
 
     /// What PAM and the keys command decide now.

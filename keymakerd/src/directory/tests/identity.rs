@@ -60,6 +60,36 @@ fn a_user_made_again_is_another_person_until_an_administrator_says_otherwise() {
     });
 }
 
+// P7
+#[test]
+fn whoever_is_refused_at_login_has_the_refusal_for_a_shell_and_no_group_until_they_may_log_in_again() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.iam.join("alice", "keymaker_sudo");
+        host.service.pass().await;
+        let devs = host.groups("alice");
+        let entry = |host: &Host| (host.shell("alice"), host.groups("alice"), host.member_count("devs"));
+        let as_usual = ("/bin/bash".to_owned(), devs, 1);
+        let refused = ("/usr/libexec/keymaker/refusal".to_owned(), vec![], 0);
+        assert_eq!(entry(&host), as_usual);
+        host.restart("require_iam_group = \"prod_ssh_users\"");
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+        assert_eq!(entry(&host), refused);
+        host.iam.join("alice", "prod_ssh_users");
+        host.pass_time(61);
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(entry(&host), as_usual);
+        host.iam.delete_user("alice");
+        host.pass_time(61);
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Refused(Refusal::Deleted)));
+        assert_eq!(entry(&host), refused);
+    });
+}
+
 // P1
 #[test]
 fn local_names_and_reserved_ones_are_never_published() {

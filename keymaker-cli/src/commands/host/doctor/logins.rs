@@ -9,8 +9,9 @@ use super::super::published_names;
 use super::Findings;
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
-const NEW_DROP_IN: &str =
-    "/usr/libexec/keymaker/sshd-drop-in > /etc/ssh/sshd_config.d/50-keymaker.conf && systemctl reload ssh";
+/// One that fails leaves the drop-in that is there, without which keys in a home would open a login.
+const NEW_DROP_IN: &str = "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf \
+     && systemctl reload ssh";
 
 /// Looks at how users get in.
 pub fn look(found: &mut Findings) {
@@ -89,6 +90,9 @@ fn sshd_settings(found: &mut Findings) {
         }
     };
     let wrong = sshd::wrong(&settings);
+    let keyless = settings
+        .get("authorizedkeyscommand")
+        .is_none_or(|command| command == "none");
     let missing = wrong.iter().any(|(keyword, ..)| *keyword == "authorizedkeyscommand");
     for (keyword, is, right) in wrong {
         let ours = matches!(
@@ -101,7 +105,10 @@ fn sshd_settings(found: &mut Findings) {
         found.fault(
             format!("sshd has {keyword} {is} for IAM users, not {right}"),
             match keyword {
-                "usepam" => "PAM refuses nobody, and nobody gets a home",
+                "usepam" if keyless => {
+                    "IAM users get no keys and cannot log in: without PAM nothing refuses whoever may not, or makes a home"
+                }
+                "usepam" => "PAM refuses nobody, and nobody gets a home: a refused user's key runs what lies in their home",
                 "pubkeyauthentication" => "no key opens a login",
                 "authorizedkeyscommand" => "keys in IAM open no login, and keys in a home do",
                 _ => "something else than a key from IAM opens a login of theirs",
@@ -120,10 +127,15 @@ fn remedy_for(keyword: &str) -> String {
         return "systemctl revert ssh; systemctl restart ssh  # the option stands on sshd's command line".to_owned();
     }
     match keyword {
-        "usepam" | "pubkeyauthentication" => format!(
-            "sed -i -E 's/^[[:space:]]*{keyword}[[:space:]]+no/{keyword} yes/I' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf && \
-             systemctl reload ssh"
-        ),
+        "usepam" | "pubkeyauthentication" if sshd_config_says(keyword) => {
+            // With PAM, the drop-in gives keys again.
+            format!(
+                "sed -i -E 's/^[[:space:]]*{keyword}[[:space:]=]+\"?no\"?/{keyword} yes/I' /etc/ssh/sshd_config \
+                 /etc/ssh/sshd_config.d/*.conf && {NEW_DROP_IN}"
+            )
+        }
+        // Without a word, sshd does without PAM; what stands first counts.
+        "usepam" => format!("sed -i '1i UsePAM yes' /etc/ssh/sshd_config && {NEW_DROP_IN}"),
         "authorizedkeyscommand" if Path::new(DROP_IN).exists() && !included() => {
             "sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh".to_owned()
         }
@@ -134,6 +146,22 @@ fn remedy_for(keyword: &str) -> String {
             None => NEW_DROP_IN.to_owned(),
         },
     }
+}
+
+fn sshd_config_says(keyword: &str) -> bool {
+    let folder = std::fs::read_dir("/etc/ssh/sshd_config.d")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let files = folder.map(|entry| entry.path()).chain(["/etc/ssh/sshd_config".into()]);
+    let mut texts = files.filter_map(|file| std::fs::read_to_string(file).ok());
+    texts.any(|text| {
+        let mut lines = text.lines().map(str::trim_start);
+        lines.any(|line| {
+            line.get(..keyword.len())
+                .is_some_and(|word| word.eq_ignore_ascii_case(keyword))
+        })
+    })
 }
 
 /// The file whose Match block sets this before ours, where ours is as it was made: the first that matches counts (sshd_config(5)).
