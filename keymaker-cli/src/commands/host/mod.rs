@@ -73,7 +73,8 @@ pub enum HostCommand {
     },
     /// Take back what 'keymaker install --from' put in place. Homes stay. (root)
     Uninstall,
-    /// Take over from the Python keymaker and from ec2userkeyd: what they changed is taken back, uids and homes stay. (root)
+    /// Take over from the Python keymaker and from ec2userkeyd: what they changed is taken back, uids and homes stay; if a step
+    /// fails, everything is put back. (root)
     Migrate {
         /// Print what would be done, and do nothing.
         #[arg(long)]
@@ -176,6 +177,8 @@ pub enum HostError {
     NotRun(&'static str, String),
     /// a home could not be moved away
     HomeInTheWay(PathBuf, PathBuf, std::io::Error),
+    /// a home is somebody's who is still here
+    HomeInUse(PathBuf, String),
 }
 
 impl std::fmt::Display for HostError {
@@ -195,6 +198,12 @@ impl std::fmt::Display for HostError {
                 "this host has no user {name} from IAM: 'keymaker why {name}' says at which gate the name ends"
             ),
             Self::NotRun(program, why) => write!(f, "{program}: {why}"),
+            Self::HomeInUse(home, whose) => write!(
+                f,
+                "the name is released, but {} stays where it is: it is {whose}'s, and nobody from IAM logs in with it; give {whose} \
+                 another home, or the IAM user by the tag 'home'",
+                home.display()
+            ),
             Self::HomeInTheWay(from, to, error) => {
                 write!(
                     f,

@@ -13,6 +13,7 @@ use keymaker_core::protocol::Question;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 
+use super::probe::run as command;
 use super::{HostError, order};
 use crate::output::Output;
 
@@ -53,11 +54,75 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
     if metadata.uid() == user.uid.get() || Uid::new(metadata.uid()).is_none() {
         return Ok(None);
     }
+    if let Some(whose) = present_holder(&home, metadata.uid(), name, &directory)? {
+        return Err(HostError::HomeInUse(home, whose));
+    }
     let mut aside = home.clone().into_os_string();
     aside.push(format!(".{}", metadata.uid()));
     let aside = PathBuf::from(aside);
     match renameat_with(CWD, &home, CWD, &aside, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Some((home, aside))),
         Err(error) => Err(HostError::HomeInTheWay(home, aside, error.into())),
+    }
+}
+
+/// Which account of today has this folder, or something in it, for a home, or owns it without being from IAM. (An IAM user who was renamed
+/// keeps the uid and has another home: what that user left here may go.)
+fn present_holder(
+    folder: &Path,
+    owner: u32,
+    but: UserName,
+    directory: &Directory,
+) -> Result<Option<String>, HostError> {
+    let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
+    let passwd = std::fs::read_to_string(paths::PASSWD)
+        .map_err(|error| HostError::Unreadable(paths::PASSWD.into(), error.to_string()))?;
+    if let Some(whose) = local_holder(&passwd, folder, owner) {
+        return Ok(Some(whose));
+    }
+    let mut buffer = [0; MAX_USER_RECORD];
+    let mut from = 0;
+    while let Some((next, user)) = directory.next_user(from, &mut buffer).map_err(unreadable)? {
+        from = next;
+        if !user.tombstone && user.name != but && Path::new(user.home).starts_with(folder) {
+            return Ok(Some(user.name.to_string()));
+        }
+    }
+    if directory.user_by_uid(owner, &mut buffer).map_err(unreadable)?.is_some() {
+        return Ok(None);
+    }
+    // SSSD's accounts and others stand in no file.
+    let entry = command("getent", &["passwd", &owner.to_string()]).unwrap_or_default();
+    Ok(entry
+        .split(':')
+        .next()
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned))
+}
+
+/// The same among the lines of a passwd(5).
+fn local_holder(passwd: &str, folder: &Path, owner: u32) -> Option<String> {
+    let mut lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let holder = lines.find(|fields| {
+        let uid = fields.get(2).and_then(|uid| uid.trim().parse().ok());
+        let home = fields.get(5).map(Path::new);
+        uid == Some(owner) || home.is_some_and(|home| home.starts_with(folder))
+    })?;
+    holder.first().map(|name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_a_local_account_owns_or_lives_in_is_its_own() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/home/alice:/bin/sh\ndata:x:1001:1001::/home/bob/data/:/bin/sh\n";
+        let holder = |folder: &str, owner| local_holder(passwd, Path::new(folder), owner);
+        assert_eq!(holder("/home/alice", 5000).as_deref(), Some("ubuntu"));
+        assert_eq!(holder("/home/bob", 5000).as_deref(), Some("data"));
+        assert_eq!(holder("/home/carol", 1001).as_deref(), Some("data"));
+        assert_eq!(holder("/home/ali", 5000), None);
+        assert_eq!(holder("/home/carol", 5000), None);
     }
 }
