@@ -47,6 +47,32 @@ check "the doctor names the predecessor" contains "Python keymaker" "$($ours doc
 plan=$($ours migrate --dry-run)
 check "what would be done is said beforehand" contains "give up the local account alice, whose uid $uid" "$plan"
 check "and nothing is done" grep -q ^alice: /etc/passwd
+# What must be as before after a migration that failed; and keymakerd runs, and alice logs in with her local account.
+state() {
+  sha256sum /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/pam.d/sshd /etc/ssh/sshd_config /etc/cron.d/keymaker-group-sync \
+    /usr/sbin/keymaker-get-public-keys /etc/keymaker/*.toml /etc/ec2userkeyd.conf /var/lib/keymaker/private/ids.json
+  stat -c '%n %U %G %a' /etc/shadow /etc/passwd /var/lib/keymaker /var/lib/keymaker/*
+}
+is_as_before() { diff /tmp/state <(state) && [ ! -e /var/lib/keymaker-migrate ] && systemctl is-active keymakerd && grep ^alice: /etc/passwd && logs_in; }
+state > /tmp/state
+sed -i '1i id_range = [1900000000, 1900100000]' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; state > /tmp/state
+check "settings that keymakerd would not accept are an error" refuses $ours migrate
+cp /tmp/check.log /tmp/said
+check "which names the line" grep -q 'keymakerd.toml:1: id_range' /tmp/said
+check "and nothing is changed" is_as_before
+sed -i '/^id_range/d' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; state > /tmp/state
+sandbox-fault down
+check "a keymakerd that cannot read IAM with the new settings is an error" refuses $ours migrate
+sandbox-fault none
+check "and everything is put back" is_as_before
+mkdir /tmp/broken; printf '#!/bin/sh\nexit 10\n' > /tmp/broken/groupdel; chmod +x /tmp/broken/groupdel
+check "a step that fails after the local account is gone is an error" refuses env PATH=/tmp/broken:$PATH $ours migrate
+cp /tmp/check.log /tmp/said
+check "which names the step" grep -q 'could not give up the local group' /tmp/said
+check "and everything is put back then, too" is_as_before
+mkdir -p /var/lib/keymaker-migrate/before
+check "what an earlier migration that was cut off has left is not built upon" refuses $ours migrate
+rm -r /var/lib/keymaker-migrate
 check "it migrates" $ours migrate
 check "none of the predecessor's lines is left" refuses traces
 check "the local account is gone" refuses grep -q ^alice: /etc/passwd

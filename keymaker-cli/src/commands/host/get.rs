@@ -16,7 +16,7 @@ use crate::output::Output;
 
 const KEYS_COMMAND: &str = "/usr/libexec/keymaker/keymaker-keys";
 /// A group with as many members as anybody has.
-const MAX_GROUP_RECORD: usize = 1 << 20;
+pub const MAX_GROUP_RECORD: usize = 1 << 20;
 
 /// Prints the uid.
 pub fn uid(name: UserName, output: &Output) -> Result<(), HostError> {

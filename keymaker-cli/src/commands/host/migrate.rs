@@ -2,21 +2,23 @@
 //!
 //! Each predecessor's traces are found by what its installer wrote, and nothing else is touched. `--dry-run` prints what would be
 //! done. The local accounts that the Python keymaker made are given up, not their homes: keymakerd then publishes the same names
-//! with the same uids, by the same formula (`id_scheme = "keymaker"`).
+//! with the same uids, by the same formula (`id_scheme = "keymaker"`). Nothing is given up before keymakerd runs with the new settings, and
+//! whatever fails, everything is put back.
 
 mod accounts;
+mod before;
 mod ec2userkeyd;
 
 use std::fs;
 use std::path::Path;
 
 use keymaker_core::paths;
-use keymaker_core::protocol::Question;
 use serde_json::json;
 
+use self::before::Before;
+use super::HostError;
 use super::install::files::write;
 use super::probe::{self, run as command};
-use super::{HostError, order};
 use crate::output::Output;
 
 /// One step, in words, and what does it.
@@ -38,6 +40,15 @@ const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 const PAM_SSHD: &str = "/etc/pam.d/sshd";
 const CRON: &str = "/etc/cron.d/keymaker-group-sync";
 const KEYS_SCRIPT: &str = "/usr/sbin/keymaker-get-public-keys";
+/// What userdel and groupdel change.
+const PASSWD_FILES: [&str; 6] = [
+    paths::PASSWD,
+    "/etc/shadow",
+    paths::GROUP,
+    "/etc/gshadow",
+    "/etc/subuid",
+    "/etc/subgid",
+];
 
 /// Finds what predecessors left, and takes it over.
 pub fn run(dry_run: bool, output: &Output) -> Result<(), HostError> {
@@ -52,25 +63,43 @@ pub fn run(dry_run: bool, output: &Output) -> Result<(), HostError> {
         (false, true) => "Nothing was changed (--dry-run).",
         (false, false) => "Done; 'keymaker doctor' looks at the host.",
     };
-    if !dry_run {
-        for step in steps {
-            let failed = |why| {
-                HostError::Refused(format!(
-                    "{}: {why}; what came before it is done, run it again",
-                    step.what
-                ))
-            };
-            (step.act)().map_err(failed)?;
+    if !dry_run && !steps.is_empty() {
+        let before = Before::keep().map_err(HostError::Refused)?;
+        match take(steps) {
+            Ok(()) => before.done().map_err(HostError::Refused)?,
+            Err(why) => return Err(HostError::Refused(put_back(before, &why))),
         }
     }
     output.print(&text, &json!({ "steps": words, "done": !dry_run }));
     Ok(())
 }
 
-/// In an order in which every moment between two steps leaves the administrator a way in.
+/// One step after the other; the error says which one failed.
+fn take(steps: Vec<Step>) -> Result<(), String> {
+    for step in steps {
+        (step.act)().map_err(|why| format!("could not {}: {why}", step.what))?;
+    }
+    Ok(())
+}
+
+fn put_back(before: Before, why: &str) -> String {
+    match before.put_back() {
+        Ok(()) => format!("{why}\nEverything is as it was before."),
+        Err(left) => {
+            format!("{why}\nNot all could be put back: {left}. Another 'keymaker migrate' says how to do that by hand.")
+        }
+    }
+}
+
+/// What takes something away comes after keymakerd has shown that it runs, in an order in which every moment between two steps leaves
+/// the administrator a way in.
 fn plan() -> Result<Vec<Step>, String> {
-    let mut steps = Vec::new();
     let accounts = accounts::found()?;
+    let mut steps = match accounts.is_empty() {
+        true => Vec::new(),
+        false => accounts::new_scheme()?,
+    };
+    // Before the accounts, or the predecessor would make them again.
     steps.extend(without_lines(PAM_SSHD, "pam_exec.so of the Python keymaker", |line| {
         line.contains("pam_exec.so") && line.contains("keymaker-create-account-for-iam-user")
     }));
@@ -85,27 +114,22 @@ fn plan() -> Result<Vec<Step>, String> {
         }));
     }
     steps.extend(ec2userkeyd::steps()?);
-    if !accounts.is_empty() {
-        // At rest, or it would publish a name with another uid the moment the local account is gone.
-        steps.push(match accounts::anybody_seen_here() {
-            true => Step::new("stop keymakerd", || {
-                command("systemctl", &["stop", "keymakerd"]).map(|_| ())
-            }),
-            false => Step::new(
-                "have keymakerd forget the uids that it gave so far, with which nobody has logged in",
-                || {
-                    order::give(Question::Reset)
-                        .map(|_| ())
-                        .map_err(|error| error.to_string())
-                },
-            ),
-        });
-        let scheme = format!("set id_scheme = \"keymaker\" in {}", paths::KEYMAKERD_TOML);
-        steps.push(Step::new(scheme, accounts::set_scheme));
-        steps.extend(accounts);
-        steps.push(Step::new("have keymakerd publish them", accounts::publish));
-    }
+    steps.extend(accounts.given_up());
     Ok(steps)
+}
+
+/// Whether a program accepts these settings for the file at `path`; `check` is how it is asked. Nothing is left behind.
+fn accepts(program: &str, check: &str, path: &str, settings: &str) -> Result<(), String> {
+    const TRIED: &str = "/run/keymaker-migrate.toml";
+    write(Path::new(TRIED), settings.as_bytes(), 0o600)?;
+    let checked = command(program, &[check, "--config", TRIED]);
+    let _ = fs::remove_file(TRIED);
+    checked.map(|_| ()).map_err(|why| {
+        format!(
+            "the settings that {path} would have are not right: {}",
+            why.replace(TRIED, path)
+        )
+    })
 }
 
 fn removed(path: &'static str) -> Option<Step> {

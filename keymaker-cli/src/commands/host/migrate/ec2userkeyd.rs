@@ -5,17 +5,25 @@ use std::path::Path;
 
 use super::super::install::files::write;
 use super::super::probe::{credd, run};
-use super::Step;
+use super::{Step, accepts};
 
+/// Its unit.
+pub const SERVICE: &str = "ec2userkeyd.service";
+/// What changes of its own when it is taken over.
+pub const FILES: [&str; 3] = [
+    OLD,
+    MIGRATED,
+    "/etc/systemd/system/multi-user.target.wants/ec2userkeyd.service",
+];
 const OLD: &str = "/etc/ec2userkeyd.conf";
 const MIGRATED: &str = "/etc/ec2userkeyd.conf.migrated";
 
 /// What there is to do.
 pub fn steps() -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
-    if run("systemctl", &["is-enabled", "ec2userkeyd.service"]).is_ok() {
+    if run("systemctl", &["is-enabled", SERVICE]).is_ok() {
         steps.push(Step::new("stop and disable ec2userkeyd.service", || {
-            run("systemctl", &["disable", "--now", "ec2userkeyd.service"]).map(|_| ())
+            run("systemctl", &["disable", "--now", SERVICE]).map(|_| ())
         }));
     }
     if !Path::new(OLD).exists() {
@@ -27,18 +35,15 @@ pub fn steps() -> Result<Vec<Step>, String> {
         ));
     }
     let imported = run(credd::PROGRAM, &["--import", OLD])?;
+    let settings = merged(&fs::read_to_string(credd::SETTINGS).unwrap_or_default(), &imported);
+    accepts(credd::PROGRAM, "--print-config", credd::SETTINGS, &settings)?;
     let what = format!(
         "write the settings of {OLD} into {}, and rename it to {MIGRATED}:\n  {}",
         credd::SETTINGS,
         imported.replace('\n', "\n  ")
     );
     steps.push(Step::new(what, move || {
-        let present = fs::read_to_string(credd::SETTINGS).unwrap_or_default();
-        write(
-            Path::new(credd::SETTINGS),
-            merged(&present, &imported).as_bytes(),
-            0o644,
-        )?;
+        write(Path::new(credd::SETTINGS), settings.as_bytes(), 0o644)?;
         fs::rename(OLD, MIGRATED).map_err(|error| error.to_string())
     }));
     Ok(steps)
