@@ -1,9 +1,11 @@
 //! The container that both published files share: an immutable file, found by a few preads, trusted only when whole.
 //!
-//! [`format`] states the layout, [`reader`] opens and searches it from inside any process, [`writer`] builds it and puts it in place.
+//! [`format`] states the layout, [`reader`] opens and searches it from inside any process, [`writer`] builds it, [`replacement`] puts it
+//! in place.
 
 pub mod format;
 pub mod reader;
+pub mod replacement;
 pub mod writer;
 
 #[cfg(test)]

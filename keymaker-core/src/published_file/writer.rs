@@ -1,16 +1,11 @@
-//! Builds a published file and puts it in place; called by keymakerd only.
-//!
-//! A published file is never changed: it is written aside, fsynced and renamed, so a reader sees the old one or the new one.
+//! Builds a published file; called by keymakerd only. [`replace_file`] puts it in place.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use super::format::{HEADER, HashKey, INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, VERSION, WINDOW, field, u64_at};
 use super::reader::crc_without;
+pub use super::replacement::replace_file;
 use crate::crc32c::crc32c;
 
 /// How many keys are tried until one leaves nothing out.
@@ -314,43 +309,9 @@ pub fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
     }
 }
 
-/// Puts `bytes` in place of `path`: written aside with `mode`, fsynced, renamed, the folder fsynced. On an error the old file stays.
-pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut aside = std::ffi::OsString::from(".");
-    aside.push(name);
-    aside.push(".new");
-    let aside = folder.join(aside);
-    // What an earlier, killed writer left.
-    match std::fs::remove_file(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = write_aside(&aside, bytes, mode).and_then(|()| std::fs::rename(&aside, path));
-    if let Err(error) = written {
-        // The first error is the one to report; what is left here the next writer removes.
-        let _ = std::fs::remove_file(&aside);
-        return Err(error);
-    }
-    File::open(folder)?.sync_all()
-}
-
-fn write_aside(aside: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(aside)?;
-    // The mode above is subject to the umask.
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::FileExt;
 
     use super::super::reader::{PublishedFile, ReadError};
@@ -588,18 +549,5 @@ mod tests {
             PublishedFile::open(&folder.path().join("none"), MAGIC),
             Err(ReadError::Missing)
         ));
-    }
-
-    #[test]
-    fn a_replaced_file_has_its_mode_and_leaves_nothing_aside() {
-        use std::os::unix::fs::MetadataExt;
-        let folder = Folder::new();
-        let path = folder.path().join("x");
-        std::fs::write(folder.path().join(".x.new"), b"left by a killed writer").unwrap();
-        replace_file(&path, b"one", 0o644).unwrap();
-        replace_file(&path, b"two", 0o600).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
