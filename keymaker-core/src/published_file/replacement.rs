@@ -9,6 +9,10 @@ use std::path::Path;
 
 /// Puts `bytes` in place of `path`: written aside with `mode`, fsynced, renamed, the folder fsynced. On an error the old file stays.
 pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace_on(&mut Kernel, path, bytes, mode)
+}
+
+fn replace_on<D: Disk>(disk: &mut D, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut aside = std::ffi::OsString::from(".");
@@ -16,30 +20,72 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     aside.push(".new");
     let aside = folder.join(aside);
     // What an earlier, killed writer left.
-    match std::fs::remove_file(&aside) {
+    match disk.remove(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let written = write_aside(&aside, bytes, mode).and_then(|()| std::fs::rename(&aside, path));
+    let written = write_aside(disk, &aside, bytes, mode).and_then(|()| disk.rename(&aside, path));
     if let Err(error) = written {
         // The first error is the one to report; what is left here the next writer removes.
-        let _ = std::fs::remove_file(&aside);
+        let _ = disk.remove(&aside);
         return Err(error);
     }
-    File::open(folder)?.sync_all()
+    disk.sync_folder(folder)
 }
 
-fn write_aside(aside: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(aside)?;
-    // The mode above is subject to the umask.
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn write_aside<D: Disk>(disk: &mut D, aside: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = disk.create(aside, mode)?;
+    disk.write(&mut file, bytes)?;
+    disk.sync(&file)
+}
+
+/// What replacing a file asks of a disk. The tests have one that fails at any step and loses whatever it need not have kept.
+trait Disk {
+    type File;
+    fn remove(&mut self, path: &Path) -> io::Result<()>;
+    fn create(&mut self, path: &Path, mode: u32) -> io::Result<Self::File>;
+    fn write(&mut self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
+    fn sync(&mut self, file: &Self::File) -> io::Result<()>;
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    fn sync_folder(&mut self, folder: &Path) -> io::Result<()>;
+}
+
+struct Kernel;
+
+impl Disk for Kernel {
+    type File = File;
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn create(&mut self, path: &Path, mode: u32) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        // The mode above is subject to the umask.
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        Ok(file)
+    }
+
+    fn write(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
+    fn sync(&mut self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn sync_folder(&mut self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
 }
 
 #[cfg(test)]
@@ -58,5 +104,160 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    const OLD: &[u8] = b"the old content";
+    const NEW: &[u8] = b"the new content, which is longer";
+
+    // P3
+    #[test]
+    fn a_host_whose_power_fails_at_any_step_has_the_old_file_or_the_new_one_whole() {
+        for leftover in [false, true] {
+            let (steps, result) = steps_of_a_replacement(leftover, usize::MAX);
+            assert!(result.is_ok());
+            for done in 0..=steps.len() {
+                let must_be_new = done == steps.len();
+                for found in after_a_crash(&steps[..done]) {
+                    assert!(
+                        found == NEW || found == OLD && !must_be_new,
+                        "{found:?} after {:?}",
+                        &steps[..done]
+                    );
+                }
+            }
+        }
+    }
+
+    // P3
+    #[test]
+    fn a_disk_that_fails_at_any_step_is_an_error_and_leaves_the_old_file_or_the_new_one_whole() {
+        let (steps, _) = steps_of_a_replacement(true, usize::MAX);
+        for failing in 0..steps.len() {
+            let (steps, result) = steps_of_a_replacement(true, failing);
+            assert!(result.is_err(), "step {failing} failed");
+            for found in after_a_crash(&steps) {
+                assert!(found == OLD || found == NEW, "step {failing} failed");
+            }
+        }
+    }
+
+    // fsync(2): EINVAL where the descriptor is of something that cannot be synced. Whoever does not ask does not hear that.
+    #[test]
+    fn the_kernel_is_asked_to_sync_the_file_and_the_folder() {
+        let (_, pipe) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(pipe));
+        assert_eq!(Kernel.sync(&file).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        let folder = Kernel.sync_folder(Path::new("/proc")).unwrap_err();
+        assert_eq!(folder.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    /// A disk that writes down what it is asked, and fails at one step.
+    struct Recorder {
+        steps: Vec<Step>,
+        failing: usize,
+        leftover: bool,
+        asked: usize,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Remove,
+        Create,
+        Write(Vec<u8>),
+        Sync,
+        Rename,
+        SyncFolder,
+    }
+
+    fn steps_of_a_replacement(leftover: bool, failing: usize) -> (Vec<Step>, io::Result<()>) {
+        let mut disk = Recorder {
+            steps: Vec::new(),
+            failing,
+            leftover,
+            asked: 0,
+        };
+        let result = replace_on(&mut disk, Path::new("/folder/x"), NEW, 0o644);
+        (disk.steps, result)
+    }
+
+    impl Recorder {
+        fn step(&mut self, step: Step) -> io::Result<()> {
+            self.asked += 1;
+            if self.asked == self.failing.saturating_add(1) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.steps.push(step);
+            Ok(())
+        }
+    }
+
+    impl Disk for Recorder {
+        type File = ();
+
+        fn remove(&mut self, path: &Path) -> io::Result<()> {
+            assert_eq!(path, Path::new("/folder/.x.new"));
+            self.step(Step::Remove)?;
+            match std::mem::take(&mut self.leftover) {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+
+        fn create(&mut self, path: &Path, _mode: u32) -> io::Result<()> {
+            assert_eq!(path, Path::new("/folder/.x.new"));
+            self.step(Step::Create)
+        }
+
+        fn write(&mut self, (): &mut (), bytes: &[u8]) -> io::Result<()> {
+            self.step(Step::Write(bytes.to_vec()))
+        }
+
+        fn sync(&mut self, (): &()) -> io::Result<()> {
+            self.step(Step::Sync)
+        }
+
+        fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+            assert_eq!((from, to), (Path::new("/folder/.x.new"), Path::new("/folder/x")));
+            self.step(Step::Rename)
+        }
+
+        fn sync_folder(&mut self, folder: &Path) -> io::Result<()> {
+            assert_eq!(folder, Path::new("/folder"));
+            self.step(Step::SyncFolder)
+        }
+    }
+
+    /// Every content that the file may have when the host is up again: a rename that no sync of the folder followed may have reached the
+    /// disk or not, and of bytes that no sync of their file followed, none, some, or zeros in their place.
+    fn after_a_crash(steps: &[Step]) -> Vec<Vec<u8>> {
+        let after = |is: fn(&Step) -> bool| {
+            let at = steps.iter().position(is);
+            at.map_or(&[][..], |at| &steps[at..])
+        };
+        let has = |steps: &[Step], is: fn(&Step) -> bool| steps.iter().any(is);
+        let written = steps.iter().find_map(|step| match step {
+            Step::Write(bytes) => Some(bytes.clone()),
+            _ => None,
+        });
+        let written = written.unwrap_or_default();
+        let renamed = after(|step| matches!(step, Step::Rename));
+        let mut found = Vec::new();
+        if renamed.is_empty() || !has(renamed, |step| matches!(step, Step::SyncFolder)) {
+            found.push(OLD.to_vec());
+        }
+        if !renamed.is_empty()
+            && has(after(|step| matches!(step, Step::Write(_))), |step| {
+                matches!(step, Step::Sync)
+            })
+        {
+            found.push(written);
+        } else if !renamed.is_empty() {
+            found.extend([
+                Vec::new(),
+                written[..written.len() / 2].to_vec(),
+                vec![0; written.len()],
+            ]);
+        }
+        found
     }
 }
