@@ -316,14 +316,51 @@ pub fn open_trusted(path: &Path) -> Result<(File, Metadata), ReadError> {
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
-    let writable_by_others = |mode: u32| mode & 0o022 != 0;
-    if !metadata.is_file()
-        || !folder.is_dir()
-        || metadata.uid() != folder.uid()
-        || writable_by_others(metadata.mode())
-        || writable_by_others(folder.mode())
-    {
-        return Err(ReadError::Untrusted);
+    let traits = |of: &Metadata| (of.uid(), of.mode());
+    match is_trusted(traits(&metadata), traits(&folder)) {
+        true => Ok((file, metadata)),
+        false => Err(ReadError::Untrusted),
     }
-    Ok((file, metadata))
+}
+
+/// Owner and mode of the file, then of its folder.
+fn is_trusted((owner, mode): (u32, u32), (folder_owner, folder_mode): (u32, u32)) -> bool {
+    let is = |mode: u32, kind: u32| mode & libc::S_IFMT == kind;
+    let writable_by_others = |mode: u32| mode & 0o022 != 0;
+    is(mode, libc::S_IFREG)
+        && is(folder_mode, libc::S_IFDIR)
+        && owner == folder_owner
+        && !writable_by_others(mode)
+        && !writable_by_others(folder_mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P2
+    #[test]
+    fn only_a_file_of_its_folders_owner_that_nobody_else_may_write_is_trusted() {
+        let (file, folder) = ((996, libc::S_IFREG | 0o644), (996, libc::S_IFDIR | 0o755));
+        assert!(is_trusted(file, folder));
+        assert!(is_trusted((0, libc::S_IFREG | 0o400), (0, libc::S_IFDIR | 0o700)));
+        for (uid, mode) in [
+            (0, file.1),
+            (1000, file.1),
+            (996, libc::S_IFIFO | 0o644),
+            (996, libc::S_IFDIR | 0o644),
+            (996, libc::S_IFREG | 0o664),
+            (996, libc::S_IFREG | 0o646),
+        ] {
+            assert!(!is_trusted((uid, mode), folder), "{uid} {mode:o}");
+        }
+        for (uid, mode) in [
+            (0, folder.1),
+            (996, libc::S_IFREG | 0o755),
+            (996, libc::S_IFDIR | 0o775),
+            (996, libc::S_IFDIR | 0o1777),
+        ] {
+            assert!(!is_trusted(file, (uid, mode)), "{uid} {mode:o}");
+        }
+    }
 }
