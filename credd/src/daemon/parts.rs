@@ -10,6 +10,7 @@ use keymaker_core::paths;
 use super::DaemonError;
 use crate::accounts::{Account, LocalAccounts};
 use crate::audit::TracedAudit;
+use crate::capture::plan::Plan;
 use crate::capture::state;
 use crate::clock::{Clock, HostClock};
 use crate::config::{Capture, Config, Directory, Method};
@@ -18,7 +19,7 @@ use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
 use crate::imds::answer::{MetadataService, TokenPolicy};
-use crate::imds::caller::{Arrival, KernelCallers};
+use crate::imds::caller::{Arrival, Captured, IdentifyCaller, KernelCallers};
 use crate::imds::container::{CONTAINER_PORT, ContainerDoor};
 use crate::imds::metadata_token::MetadataTokens;
 use crate::imds::rules::Rules;
@@ -56,8 +57,8 @@ impl Parts {
         };
         Ok(MetadataService {
             source,
-            callers: Box::new(KernelCallers::new(arrival)),
-            container: config.container_endpoint.then(|| self.container()).transpose()?,
+            callers: captured(config, arrival),
+            container: config.container_endpoint.then(|| self.container(config)).transpose()?,
             accounts: Box::new(host_accounts(config)),
             tokens: MetadataTokens::load(&self.token_key).map_err(DaemonError::TokenKey)?,
             rules: Rules::new(config.rules()),
@@ -79,10 +80,10 @@ impl Parts {
         Box::new(move || state::problem(&path))
     }
 
-    fn container(&self) -> Result<ContainerDoor, DaemonError> {
+    fn container(&self, config: &Config) -> Result<ContainerDoor, DaemonError> {
         Ok(ContainerDoor {
             port: CONTAINER_PORT,
-            callers: Box::new(KernelCallers::new(Arrival::Transparent)),
+            callers: captured(config, Arrival::Transparent),
             files: TokenFiles::open(self.token_files.clone())
                 .map_err(|why| DaemonError::TokenFiles(self.token_files.clone(), why))?,
         })
@@ -124,6 +125,15 @@ impl Chains for Config {
     fn names(&self, uid: u32, account: &Account) -> bool {
         self.names(uid, account)
     }
+}
+
+/// Whoever comes here but those whom capture spares, by the same reading of the settings.
+fn captured(config: &Config, arrival: Arrival) -> Box<dyn IdentifyCaller> {
+    let (config, accounts) = (config.clone(), LocalAccounts::host());
+    Box::new(Captured {
+        callers: KernelCallers::new(arrival),
+        is_exempt: move |uid| Ok(Plan::new(&config, &accounts)?.exempt.contains(&uid)),
+    })
 }
 
 fn host_accounts(config: &Config) -> HostAccounts {

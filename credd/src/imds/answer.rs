@@ -13,12 +13,13 @@ use hyper::{Method, Request, StatusCode};
 use rustix::net::sockopt;
 
 use super::admission::{self, Door};
-use super::caller::IdentifyCaller;
+use super::caller::{CallerError, IdentifyCaller};
 use super::container::ContainerDoor;
 use super::credential_source::{Caller, CredentialSource, Reason};
 use super::metadata_token::{MetadataTokens, TokenTtl};
 use super::path;
 use super::reply::{self, Reply, TTL_HEADER};
+use super::route_table::Readers;
 use super::routes::{Route, UpstreamPath, has_iam, route};
 use super::rules::Rules;
 use super::upstream::{Upstream, UpstreamError};
@@ -220,7 +221,14 @@ impl<S: CredentialSource> MetadataService<S> {
             Route::RoleCredentials(name) => self.role_credentials(client, &name).await,
             Route::InstanceProfile => self.instance_profile(client).await,
             Route::MetaDataListing(path) => self.meta_data_listing(client, &path, segments).await,
-            Route::Upstream(path) if self.may_read(client, &path) => self.pass_on(&path).await,
+            Route::Upstream(path) if self.may_read(client, &path) => {
+                if path.entry().readers == Readers::ByRule
+                    && let Err(error) = self.still_theirs(client)
+                {
+                    return refuse("metadata", StatusCode::FORBIDDEN, &not_theirs(&error));
+                }
+                self.pass_on(&path).await
+            }
             Route::Upstream(_) => refuse(
                 "metadata",
                 StatusCode::NOT_FOUND,
@@ -232,6 +240,11 @@ impl<S: CredentialSource> MetadataService<S> {
 
     fn may_read(&self, client: &Client, path: &UpstreamPath) -> bool {
         self.rules.allow(client.caller.owner.uid, &client.caller.account, path)
+    }
+
+    /// Fails unless the connection still belongs to its caller, and to nobody else.
+    pub(super) fn still_theirs(&self, client: &Client) -> Result<(), CallerError> {
+        self.callers_of(client).still(client.fd(), client.caller.owner)
     }
 
     async fn pass_on(&self, path: &UpstreamPath) -> Answer {
@@ -270,6 +283,11 @@ impl<S: CredentialSource> MetadataService<S> {
             .collect();
         matches!(route(&below), Route::Upstream(path) if self.may_read(client, &path))
     }
+}
+
+/// For the audit line.
+pub(super) fn not_theirs(error: &CallerError) -> String {
+    format!("the connection no longer belongs to the caller: {error:?}")
 }
 
 pub(super) fn plain(reply: Reply) -> Answer {

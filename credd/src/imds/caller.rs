@@ -1,7 +1,11 @@
 //! Says which uid owns the other end of an accepted connection, as the kernel sees it.
 //!
-//! The server asks at accept, and once more before a secret is written. It never concludes anything from an absence: no
-//! owner, a closed socket, another network namespace, a netlink error are all refusals.
+//! The server asks at accept, and once more before it writes what not everybody may read. It never concludes anything from an
+//! absence: no owner, a closed socket, another network namespace, a netlink error are all refusals.
+//!
+//! A pair of addresses may have two sockets if one of them is bound to a device, and anybody may bind one (SO_BINDTODEVICE).
+//! The kernel does not say which of the two stands here. So a second socket is a refusal too (tests/impostors.rs has them all),
+//! and the server refuses every uid that capture exempts: their sockets stand at the real service.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,6 +15,7 @@ use std::os::fd::BorrowedFd;
 use rustix::net::sockopt;
 
 use super::sock_diag::{SockDiag, SockDiagError, TcpSocket};
+use crate::accounts::AccountsError;
 
 /// The owner of the client's socket at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,25 +37,28 @@ pub enum CallerError {
     Unowned(SockDiagError),
     /// The process that made the socket has closed it (the kernel reports inode 0, and a meaningless uid).
     Orphaned,
-    /// The client's socket is in this TCP state, in which its owner cannot be relied on.
+    /// The client's socket is in this TCP state, in which it does not wait for an answer.
     State(u8),
+    /// The uid talks to the real service: a socket of its own that has this pair of addresses stands there, and not here.
+    Exempt(u32),
+    /// Whether the uid is exempt from capture cannot be told.
+    ExemptionUnknown(AccountsError),
+    /// The only socket of this pair is bound to a device: a client of the metadata service has no reason to be.
+    Bound,
+    /// Sockets of these uids have one pair of addresses; which of them stands here cannot be told.
+    Ambiguous(Vec<u32>),
     /// The socket is no longer the one that was identified at accept.
     Changed,
 }
 
 /// How connections get their owner; the tests have an implementation that speaks for several uids.
 pub trait IdentifyCaller {
-    /// The owner of the socket at the other end of `accepted`, right now.
+    /// The owner of the socket at the other end of `accepted`, by what it takes for an answer that everybody may read.
     fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError>;
 
-    /// Fails unless `accepted` still belongs to `owner`, by the same socket.
-    fn still(&self, accepted: BorrowedFd<'_>, owner: SocketOwner) -> Result<(), CallerError> {
-        if self.owner(accepted)? == owner {
-            Ok(())
-        } else {
-            Err(CallerError::Changed)
-        }
-    }
+    /// Fails unless `accepted` still belongs to `owner`, by the same socket, and no other socket can be the one that stands
+    /// there. It takes that for any other answer.
+    fn still(&self, accepted: BorrowedFd<'_>, owner: SocketOwner) -> Result<(), CallerError>;
 }
 
 /// How the kernel hands connections to the listener.
@@ -94,15 +102,18 @@ impl KernelCallers {
         }
     }
 
-    fn lookup(&self, client: SocketAddr, dialled: SocketAddr) -> Result<TcpSocket, SockDiagError> {
+    fn ask<T>(&self, ask: impl FnOnce(&mut SockDiag) -> Result<T, SockDiagError>) -> Result<T, SockDiagError> {
         let mut slot = self.sock_diag.borrow_mut();
         let mut sock_diag = match slot.take() {
             Some(open) => open,
             None => SockDiag::open()?,
         };
-        let found = sock_diag.exact(client, dialled);
-        // After a netlink error the socket's state is unknown: the next question opens a new one.
-        if !matches!(found, Err(SockDiagError::Netlink(_) | SockDiagError::Malformed)) {
+        let found = ask(&mut sock_diag);
+        // After any other error the rest of an answer may still come: the next question opens a new one.
+        if !matches!(
+            found,
+            Err(SockDiagError::Netlink(_) | SockDiagError::Malformed | SockDiagError::AnotherSocket)
+        ) {
             *slot = Some(sock_diag);
         }
         found
@@ -111,23 +122,66 @@ impl KernelCallers {
 
 impl IdentifyCaller for KernelCallers {
     fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError> {
-        let client = peer(accepted)?;
-        let dialled = self.dialled(accepted)?;
-        let socket = self.lookup(client, dialled).map_err(CallerError::Unowned)?;
-        if socket.inode == 0 {
-            return Err(CallerError::Orphaned);
-        }
-        if !OWNED_STATES.contains(&socket.state) {
-            return Err(CallerError::State(socket.state));
-        }
-        // Only now look at our own end: the kernel lets a pair of addresses have one live connection, so while ours lives
-        // the socket found above is the one at its other end, and not a later one that reuses the client's port.
-        // getpeername fails with ENOTCONN as soon as our end is closed or reset.
+        let (client, dialled) = (peer(accepted)?, self.dialled(accepted)?);
+        let found = self.ask(|kernel| kernel.exact(client, dialled).map(|socket| vec![socket]));
+        let owner = sole(&found.map_err(CallerError::Unowned)?)?;
+        // Only now look at our own end: while ours lives, the socket at its other end does, so it is the one found above and
+        // not a later one that reuses the client's port. getpeername fails with ENOTCONN once our end is closed or reset.
         peer(accepted)?;
-        Ok(SocketOwner {
+        Ok(owner)
+    }
+
+    fn still(&self, accepted: BorrowedFd<'_>, owner: SocketOwner) -> Result<(), CallerError> {
+        let (client, dialled) = (peer(accepted)?, self.dialled(accepted)?);
+        let found = self.ask(|kernel| kernel.all(client, dialled, &STATES_OF_A_CLIENT));
+        let now = sole(&found.map_err(CallerError::Unowned)?)?;
+        peer(accepted)?;
+        if now == owner {
+            Ok(())
+        } else {
+            Err(CallerError::Changed)
+        }
+    }
+}
+
+/// The owner of the only socket of a pair, if that can be a client's.
+fn sole(sockets: &[TcpSocket]) -> Result<SocketOwner, CallerError> {
+    match sockets {
+        [] => Err(CallerError::Unowned(SockDiagError::NoSuchSocket)),
+        [socket] if socket.inode == 0 => Err(CallerError::Orphaned),
+        [socket] if !STATES_OF_A_CLIENT.contains(&socket.state) => Err(CallerError::State(socket.state)),
+        [socket] if socket.device != 0 => Err(CallerError::Bound),
+        [socket] => Ok(SocketOwner {
             uid: socket.uid,
             cookie: socket.cookie,
-        })
+        }),
+        several => Err(CallerError::Ambiguous(
+            several.iter().map(|socket| socket.uid).collect(),
+        )),
+    }
+}
+
+/// Callers whom capture brought here. `C` says who they are, `is_exempt` whom it does not capture: these have nothing to ask
+/// here, and whoever seems to be one of them is somebody else.
+pub struct Captured<C, E> {
+    /// Who they are.
+    pub callers: C,
+    /// Whether a uid goes on talking to the real service.
+    pub is_exempt: E,
+}
+
+impl<C: IdentifyCaller, E: Fn(u32) -> Result<bool, AccountsError>> IdentifyCaller for Captured<C, E> {
+    fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError> {
+        let owner = self.callers.owner(accepted)?;
+        match (self.is_exempt)(owner.uid) {
+            Ok(false) => Ok(owner),
+            Ok(true) => Err(CallerError::Exempt(owner.uid)),
+            Err(error) => Err(CallerError::ExemptionUnknown(error)),
+        }
+    }
+
+    fn still(&self, accepted: BorrowedFd<'_>, owner: SocketOwner) -> Result<(), CallerError> {
+        self.callers.still(accepted, owner)
     }
 }
 
@@ -147,10 +201,10 @@ pub const METADATA_ADDRESSES: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
 ];
 
-/// ESTABLISHED; FIN_WAIT1 and FIN_WAIT2, where a client has shut down its writing side and waits for the answer (an
-/// orphan in these states has inode 0); CLOSE_WAIT, where we have shut down ours. TIME_WAIT is not among them: it is
-/// reported as uid 0.
-const OWNED_STATES: [u8; 4] = [1, 4, 5, 8];
+/// The states of a client whose answer we have not ended: ESTABLISHED; FIN_WAIT1 and FIN_WAIT2, where it has shut down its
+/// writing side and waits for the answer. One in CLOSE_WAIT has had its answer, so it is no longer at the other end of a
+/// connection that waits for one.
+const STATES_OF_A_CLIENT: [u8; 3] = [1, 4, 5];
 
 #[cfg(test)]
 mod tests {
@@ -244,6 +298,35 @@ mod tests {
         let before = owner_of(&accepted).unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(owner_of(&accepted).unwrap(), before);
+    }
+
+    // P13
+    #[test]
+    fn a_client_that_has_had_its_answer_is_no_caller() {
+        let listener = listener();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let owner = owner_of(&accepted).unwrap();
+        let callers = KernelCallers::new(Arrival::Transparent);
+        callers.still(accepted.as_fd(), owner).unwrap();
+        accepted.shutdown(std::net::Shutdown::Write).unwrap();
+        let refused = owner_of(&accepted);
+        assert!(matches!(refused, Err(CallerError::State(8))), "{refused:?}");
+        assert!(callers.still(accepted.as_fd(), owner).is_err());
+        drop(client);
+    }
+
+    // P13
+    #[test]
+    fn a_connection_that_the_server_has_closed_belongs_to_nobody() {
+        let listener = listener();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        // The client's socket is whole, and ours is no longer a connection.
+        rustix::net::connect_unspec(&accepted).unwrap();
+        let refused = owner_of(&accepted);
+        assert!(matches!(refused, Err(CallerError::Gone(_))), "{refused:?}");
+        drop(client);
     }
 
     // P13

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use tokio::time::timeout;
 
 use super::admission::Door;
-use super::answer::{Answer, Client, MetadataService, decided};
+use super::answer::{Answer, Client, MetadataService, decided, not_theirs};
 use super::container;
 use super::credential_source::{CredentialSource, Credentials, Grant, Outcome, Reason};
 use super::reply;
@@ -108,8 +108,8 @@ impl<S: CredentialSource> MetadataService<S> {
             let reason = by_method("the credentials at hand are about to end".to_owned());
             return not_issued::<()>(asked, Outcome::Transient(reason));
         }
-        if let Err(error) = self.callers_of(client).still(client.fd(), client.caller.owner) {
-            let reason = by_method(format!("the connection no longer belongs to the caller: {error:?}"));
+        if let Err(error) = self.still_theirs(client) {
+            let reason = by_method(not_theirs(&error));
             let reply = reply::error(StatusCode::FORBIDDEN);
             return decided(reply, asked, Decision::Refused, reason);
         }
