@@ -23,6 +23,8 @@ struct Seen {
 pub enum Reply {
     /// A whole answer: status and body. The connection stays open.
     Answer(u16, String),
+    /// A whole answer with more headers: lines that each end with `\r\n`.
+    With(String, String),
     /// The beginning of an answer, then silence.
     Stall(String),
     /// Nothing at all, for ever.
@@ -65,6 +67,10 @@ async fn converse(mut stream: TcpStream, mut reply: impl FnMut(&str) -> Reply) {
         let (head, body) = match reply(&request) {
             Reply::Answer(status, body) => (
                 format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len()),
+                body,
+            ),
+            Reply::With(headers, body) => (
+                format!("HTTP/1.1 200 X\r\n{headers}content-length: {}\r\n\r\n", body.len()),
                 body,
             ),
             Reply::Stall(body) => (

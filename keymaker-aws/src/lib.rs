@@ -5,6 +5,7 @@
 //! Order: [`Route::new`] (settings) → [`Route::as_instance_role`] (region) → [`AwsClients::iam`], [`AwsClients::sts`].
 
 mod arn;
+mod aws_time;
 mod call_error;
 #[cfg(test)]
 mod canned;
@@ -19,6 +20,7 @@ mod trust;
 mod whole_answer;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
+pub use aws_time::AwsTime;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
 pub use proxy_url::ProxyUrl;

@@ -17,6 +17,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
 use crate::arn::{CallerIdentity, RoleArn};
+use crate::aws_time::{AwsTime, HearsDate};
 use crate::call_error::{Action, AwsCallError};
 use crate::credentials::{AssumedRole, InstanceRole};
 use crate::metadata::{MetadataError, MetadataService};
@@ -32,6 +33,7 @@ pub struct Route {
     region: Option<String>,
     iam_endpoint: Option<String>,
     sts_endpoint: Option<String>,
+    time: AwsTime,
 }
 
 impl Route {
@@ -43,7 +45,13 @@ impl Route {
             region: settings.checked_region()?,
             iam_endpoint: settings.iam_url()?,
             sts_endpoint: settings.sts_url()?,
+            time: AwsTime::new(),
         })
+    }
+
+    /// The same way, on which every answer tells `time` how late it is at AWS.
+    pub fn telling(self, time: AwsTime) -> Self {
+        Self { time, ..self }
     }
 
     /// The metadata service, for the instance's identity.
@@ -99,6 +107,7 @@ impl AwsClients {
             .timeout_config(patience.timeouts())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .sleep_impl(TokioSleep::new())
+            .interceptor(HearsDate(self.route.time.clone()))
             .interceptor(WholeAnswer);
         config.set_endpoint_url(self.route.iam_endpoint.clone());
         aws_sdk_iam::Client::from_conf(config.build())
@@ -116,6 +125,7 @@ impl AwsClients {
             .timeout_config(patience.timeouts())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .sleep_impl(TokioSleep::new())
+            .interceptor(HearsDate(self.route.time.clone()))
             .interceptor(WholeAnswer);
         config.set_endpoint_url(self.route.sts_endpoint.clone());
         aws_sdk_sts::Client::from_conf(config.build())

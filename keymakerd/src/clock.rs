@@ -1,21 +1,68 @@
-//! What time it is; tests move it forward.
+//! What time it is, by two clocks: this host's, which somebody may set, and AWS's, by which answers are ordered. Tests move both.
+//!
+//! What the modules compare is in the host's clock: they have no other. Facts are in AWS's. Where a fact is published, [`Clock::on_host`]
+//! turns one into the other; nothing else does.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
-/// The clock of one daemon.
+use keymaker_aws::AwsTime;
+
+/// A host's clock that differs from AWS's by as much more or less as this, in seconds, was set; by less, it drifts, and what is published may
+/// rest.
+#[allow(dead_code, reason = "the order of answers is the next change")]
+const DRIFT: u64 = 5;
+
+/// The clocks of one daemon.
 #[derive(Debug, Default)]
+#[allow(dead_code, reason = "the order of answers is the next change")]
 pub struct Clock {
+    aws: AwsTime,
+    /// How far the host's clock is ahead of AWS's, in seconds.
+    host_ahead: Cell<i64>,
     ahead: Cell<Duration>,
+    #[cfg(test)]
+    host_set: Cell<i64>,
 }
 
+#[allow(dead_code, reason = "the order of answers is the next change")]
 impl Clock {
-    /// Seconds since 1970: for what is kept over a restart.
+    /// What every answer of AWS's is to tell the time to.
+    pub fn aws(&self) -> AwsTime {
+        self.aws.clone()
+    }
+
+    /// Seconds since 1970 by this host's clock: for what the modules compare with it, and for days.
     pub fn unix(&self) -> u64 {
         let since_1970 = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        (since_1970 + self.ahead.get()).as_secs()
+        let now = (since_1970 + self.ahead.get()).as_secs();
+        #[cfg(test)]
+        let now = now.saturating_add_signed(self.host_set.get());
+        now
+    }
+
+    /// Seconds since 1970 by AWS's clock: for when IAM was asked. Whatever becomes of this host's clock does not move it.
+    pub fn answer_time(&self) -> u64 {
+        (self.aws.now() + self.ahead.get()).as_secs()
+    }
+
+    /// A time of AWS's, in seconds since 1970, on this host's clock. 0 stays 0: never.
+    pub fn on_host(&self, answer_time: u64) -> u64 {
+        match answer_time {
+            0 => 0,
+            at => at.saturating_add_signed(self.host_ahead()).max(1),
+        }
+    }
+
+    /// How far this host's clock is ahead of AWS's, in seconds. The same as before while it only drifts.
+    pub fn host_ahead(&self) -> i64 {
+        let ahead = self.unix().cast_signed() - self.answer_time().cast_signed();
+        if ahead.abs_diff(self.host_ahead.get()) > DRIFT {
+            self.host_ahead.set(ahead);
+        }
+        self.host_ahead.get()
     }
 
     /// For what is measured within one life of the daemon; never goes back.
@@ -23,9 +70,51 @@ impl Clock {
         Instant::now() + self.ahead.get()
     }
 
-    /// Moves both forward.
+    /// Lets time pass.
     #[cfg(test)]
     pub fn advance(&self, by: Duration) {
         self.ahead.set(self.ahead.get() + by);
+    }
+
+    /// Sets the host's clock back.
+    #[cfg(test)]
+    pub fn set_back(&self, by: Duration) {
+        self.set_host(-by.as_secs().cast_signed());
+    }
+
+    /// Sets the host's clock by so many seconds.
+    #[cfg(test)]
+    pub fn set_host(&self, by: i64) {
+        self.host_set.set(self.host_set.get() + by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    // P3
+    #[test]
+    fn setting_the_hosts_clock_moves_no_answer_and_what_is_published_follows_it() {
+        let clock = Clock::default();
+        let asked_at = clock.answer_time();
+        for days in [-3, 7, -2] {
+            clock.set_host(days * DAY);
+            assert!(clock.answer_time() - asked_at < 60);
+            assert!(clock.unix() - clock.on_host(asked_at) < 60);
+        }
+        assert_eq!(clock.on_host(0), 0);
+    }
+
+    #[test]
+    fn a_clock_that_only_drifts_changes_nothing_that_is_published() {
+        let clock = Clock::default();
+        let on_host = clock.on_host(1_800_000_000);
+        for drift in [2, -4, 3] {
+            clock.set_host(drift);
+            assert_eq!(clock.on_host(1_800_000_000), on_host);
+        }
     }
 }

@@ -219,7 +219,9 @@ async fn connect_if_needed(service: &Rc<Service<AwsIam>>) -> Result<(), ()> {
 /// Finds out whose host this is, and makes clients of its account and, where the settings name one, of the people's.
 async fn connect(service: &Rc<Service<AwsIam>>) -> Result<Accounts<AwsIam>, String> {
     let aws = aws_settings(&service.state().config);
-    let route = Route::new(&aws).map_err(|error| error.to_string())?;
+    let route = Route::new(&aws)
+        .map_err(|error| error.to_string())?
+        .telling(service.clock.aws());
     learn_instance(service, &route)
         .await
         .map_err(|error| error.to_string())?;

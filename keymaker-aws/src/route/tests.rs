@@ -61,6 +61,28 @@ fn outage(cause: OutageCause) -> AwsCallError {
 
 // P3
 #[tokio::test]
+async fn every_answer_tells_the_time_at_aws_but_one_out_of_a_cache() {
+    let said = Duration::from_secs(1_894_447_800);
+    for (headers, counts) in [
+        ("date: Sat, 12 Jan 2030 11:30:00 GMT\r\n", true),
+        ("date: Sat, 12 Jan 2030 11:30:00 GMT\r\nage: 5\r\n", false),
+        ("date: tomorrow\r\n", false),
+        ("", false),
+    ] {
+        let server = Canned::serve(move |_| Reply::With(headers.into(), USER.into())).await;
+        let time = AwsTime::new();
+        let credentials = Credentials::new("AKIAX", "the-secret", None, None, "test");
+        let clients = route(&server.url)
+            .telling(time.clone())
+            .with_credentials("eu-central-1".into(), credentials);
+        ask_for_alice(&clients, Patience::NUDGE).await.unwrap();
+        let heard = time.now().abs_diff(said) < Duration::from_secs(600);
+        assert_eq!(heard, counts, "{headers}");
+    }
+}
+
+// P3
+#[tokio::test]
 async fn only_iams_own_404_is_an_absence() {
     let action = Action::GET_USER;
     assert_eq!(

@@ -37,7 +37,7 @@ pub struct Service<I> {
     /// The daemon is to reach for other accounts, and then to make a pass.
     pub accounts_changed: Notify,
     pub(crate) store: Store,
-    pub(super) clock: Rc<Clock>,
+    pub(crate) clock: Rc<Clock>,
 }
 
 /// Whom to ask: clients of the accounts, by patience.
