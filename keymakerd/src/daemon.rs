@@ -91,6 +91,7 @@ pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
     tokio::task::spawn_local(keep_passing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_publishing(Rc::clone(&service)));
+    tokio::task::spawn_local(keep_settling(Rc::clone(&service)));
     tokio::task::spawn_local(watch::follow_local_accounts(
         Rc::clone(&service),
         host.local_files.clone(),
@@ -314,6 +315,15 @@ fn beat(heartbeat: &Path) {
     let beaten = std::fs::File::create(heartbeat).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = beaten {
         warn!(%error, "{} cannot be touched: {error}", heartbeat.display());
+    }
+}
+
+/// Whether anything is left here of users who are gone.
+async fn keep_settling(service: Rc<Service<AwsIam>>) {
+    let mut left_nothing = Default::default();
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        left_nothing = service.settle_tombstones("/".into(), left_nothing).await;
     }
 }
 

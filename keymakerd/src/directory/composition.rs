@@ -19,6 +19,7 @@ use super::names::{AcceptedNames, UnixGroup};
 use super::passwd_fields::{gecos, home, lag, shell};
 use super::refused::{Kind, Refusal, RefusedEntry};
 use super::service::State;
+use super::traces::Gone;
 use super::{ssh_keys, verdict};
 use crate::config::{Config, Tag};
 use crate::settings::EffectiveSettings;
@@ -44,6 +45,8 @@ pub struct Composition {
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys that sshd is not shown, as sentences.
     pub unusable_keys: Vec<String>,
+    /// Tombstones that stand until it is known whether anything is left of their users.
+    pub unsettled: Vec<Gone>,
 }
 
 impl Composition {
@@ -62,6 +65,7 @@ impl Composition {
             refused: Vec::new(),
             may_not_log_in: Vec::new(),
             unusable_keys: Vec::new(),
+            unsettled: Vec::new(),
         };
         let published = composition.add_users(state, &settings, &names, &ids, now);
         composition.add_groups(state, &names, &ids, &published);
@@ -85,6 +89,9 @@ impl Composition {
             let (Some(uid), Some(user)) = (ids.uid(user_id), state.facts.users.get(user_id)) else {
                 continue;
             };
+            if user.last_login.is_some() {
+                state.ids.note_presence(user_id);
+            }
             // The first to be published under a name holds it, until an administrator releases it.
             let held = state.ids.hold_name(*name, user_id);
             let verdict = match verdict::by_facts(user, &state.config, settings, now) {
@@ -216,8 +223,8 @@ impl Composition {
         }
     }
 
-    /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM denies them and
-    /// `keymaker who-was` knows them. A name that somebody else has now finds that one.
+    /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM and credd deny them. A name
+    /// that somebody else has now finds that one. Whoever was never here and left nothing has no tombstone (`traces`).
     fn add_tombstones(&mut self, state: &State, published: &BTreeMap<String, (UserName, Uid)>) {
         let mut names: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
         let mut uids: BTreeSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
@@ -234,7 +241,15 @@ impl Composition {
                 false => Verdict::Deleted,
             };
             let numbers = std::iter::once(known.id).chain(known.former.iter().copied());
+            let numbers = numbers.filter(|number| !known.without_trace.contains(number));
             for uid in numbers.filter_map(Uid::new).filter(|uid| uids.insert(*uid)) {
+                if !known.been_here && (verdict == Verdict::Deleted || uid.get() != known.id) {
+                    self.unsettled.push(Gone {
+                        iam_id: known.iam_id.to_owned(),
+                        names: known.names.to_vec(),
+                        uid: uid.get(),
+                    });
+                }
                 let tombstone = tombstone(name, uid, verdict, known.iam_id);
                 let added = match names.insert(name) {
                     true => self.directory.user(&tombstone),

@@ -8,7 +8,7 @@
 //! keymaker   id = 2000 + u16 / 2                       u16: little-endian, the last 2 bytes of the same hash
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::name::UserName;
@@ -74,6 +74,16 @@ struct Kept {
     created: u64,
     /// The Unix names that it had, the last one last.
     names: Vec<String>,
+    /// Whether a user has been on this host: logged in, or left something. Of whom an earlier version kept, that is not known.
+    #[serde(default = "yes")]
+    been_here: bool,
+    /// Numbers with which a user who was never here left nothing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    without_trace: BTreeSet<u32>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Somebody who is to have an id.
@@ -198,7 +208,24 @@ impl IdMap {
             former: &kept.former,
             created: kept.created,
             names: &kept.names,
+            been_here: kept.been_here,
+            without_trace: &kept.without_trace,
         })
+    }
+
+    /// A user has been on this host: their numbers are theirs for ever.
+    pub fn note_presence(&mut self, iam_id: &str) {
+        if let Some(kept) = self.kept.get_mut(iam_id) {
+            kept.been_here = true;
+            kept.without_trace.clear();
+        }
+    }
+
+    /// A user who was never here has left nothing with this number.
+    pub fn note_absence(&mut self, iam_id: &str, number: u32) {
+        if let Some(kept) = self.kept.get_mut(iam_id).filter(|kept| !kept.been_here) {
+            kept.without_trace.insert(number);
+        }
     }
 
     /// The id that somebody would have if nobody else were there.
@@ -237,7 +264,10 @@ impl IdMap {
             former: Vec::new(),
             created: claim.created,
             names: Vec::new(),
+            been_here: false,
+            without_trace: BTreeSet::new(),
         });
+        kept.without_trace.remove(&id);
         if kept.id != id {
             kept.former.retain(|former| *former != id);
             kept.former.push(kept.id);
@@ -274,6 +304,10 @@ pub struct WhoWas<'a> {
     pub created: u64,
     /// The Unix names, the last one last.
     pub names: &'a [String],
+    /// Whether a user has been on this host, as far as is known.
+    pub been_here: bool,
+    /// Numbers with which a user who was never here left nothing.
+    pub without_trace: &'a BTreeSet<u32>,
 }
 
 /// Whether `claim` gets the id that all `claimants` want and `holder` has, or had, on this host.

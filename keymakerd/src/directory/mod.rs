@@ -27,5 +27,6 @@ pub mod store;
 pub mod sync;
 #[cfg(test)]
 mod tests;
+pub mod traces;
 mod unpublished;
 pub mod verdict;

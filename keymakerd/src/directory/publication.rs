@@ -11,6 +11,7 @@ use super::iam::Iam;
 use super::refused::RefusedEntry;
 use super::service::Service;
 use super::store::{Store, StoreError};
+use super::traces::Gone;
 
 /// What is on disk, and what was left out of it.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub struct Published {
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys of IAM's that sshd is not shown, as sentences.
     pub unusable_keys: Vec<String>,
+    /// Tombstones that stand until it is known whether anything is left of their users.
+    pub unsettled: Vec<Gone>,
     /// Names and numbers for which each file as it is has no place.
     pub left_out: BTreeMap<&'static str, Vec<String>>,
 }
@@ -101,6 +104,7 @@ impl<I: Iam + 'static> Service<I> {
         published.refused = composition.refused;
         published.may_not_log_in = composition.may_not_log_in;
         published.unusable_keys = composition.unusable_keys;
+        published.unsettled = composition.unsettled;
         state.unpublished = false;
         Ok(())
     }

@@ -21,7 +21,6 @@ use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::name::{NameError, UserName};
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
-use keymaker_core::published_file::reader::ReadError;
 
 use crate::completion;
 use crate::output::Output;
@@ -48,7 +47,7 @@ pub enum HostCommand {
         #[arg(add = ArgValueCompleter::new(completion::users))]
         name: String,
     },
-    /// Say whose a user id is or was on this host.
+    /// Say whose a user id is or was on this host; of users who were never here only root is told.
     WhoWas {
         /// A user id, such as `ls -n` shows it.
         uid: u32,
@@ -219,7 +218,7 @@ impl std::fmt::Display for HostError {
 impl std::error::Error for HostError {}
 
 impl HostError {
-    fn unreadable(path: &str, error: &ReadError) -> Self {
+    fn unreadable(path: &str, error: &dyn std::fmt::Display) -> Self {
         Self::Unreadable(path.into(), error.to_string())
     }
 }

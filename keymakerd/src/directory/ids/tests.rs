@@ -121,7 +121,7 @@ fn a_formula_never_leaves_its_range() {
         first: 70_000,
         last: 71_499,
     });
-    let mut drawn = std::collections::BTreeSet::new();
+    let mut drawn = BTreeSet::new();
     for n in 0..20_000 {
         let iam_id = format!("AIDA{n:017}");
         for scheme in [narrow, IdScheme::Keymaker, IdScheme::Wide(IdRange::WIDE)] {
@@ -205,7 +205,7 @@ fn the_order_of_iams_list_changes_nothing() {
         assigned.refused.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(assigned, expected);
     }
-    let uids: std::collections::BTreeSet<&u32> = expected.ids.values().collect();
+    let uids: BTreeSet<&u32> = expected.ids.values().collect();
     assert_eq!(uids.len(), expected.ids.len(), "no uid is given twice");
 }
 

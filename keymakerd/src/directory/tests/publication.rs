@@ -1,5 +1,8 @@
 //! What is laid out in the files, and what is left out of them.
 
+use std::collections::BTreeSet;
+
+use super::super::traces::Gone;
 use super::*;
 
 const COLLIDING: &str = include_str!("../../../../keymaker-core/tests/version_1/colliding_names");
@@ -40,4 +43,146 @@ fn an_entry_that_does_not_fit_is_left_out_and_named_and_stops_nobody() {
         // Denied by PAM, not ignored.
         assert_eq!(host.decision("alice"), Some(LoginDecision::Refused(Refusal::NoEntry)));
     });
+}
+
+const SCHEMES: [&str; 2] = ["", "id_scheme = \"keymaker\""];
+
+// P7
+#[test]
+fn whoever_was_never_here_and_left_nothing_has_no_tombstone_once_they_are_gone() {
+    for scheme in SCHEMES {
+        on_one_thread(async {
+            let mut host = host(scheme);
+            host.iam.add_user("dave", "AIDADAVE", 1);
+            host.service.pass().await;
+            let uid = host.uid("dave").unwrap();
+            host.iam.delete_user("dave");
+            host.service.pass().await;
+            assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+            let first = host.settle(BTreeSet::new()).await;
+            assert_eq!(host.tombstone(uid), Some(Verdict::Deleted), "settled by one look");
+            host.settle(first).await;
+            assert_eq!((host.tombstone(uid), host.decision("dave")), (None, None));
+            // Nor again after a restart, and the number stays theirs.
+            host.restart(scheme);
+            assert_eq!(host.tombstone(uid), None);
+            host.iam.add_user("dave", "AIDADAVE", 1);
+            host.service.pass().await;
+            assert_eq!(host.uid("dave"), Some(uid));
+            host.iam.delete_user("dave");
+            host.service.pass().await;
+            assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+        });
+    }
+}
+
+// P7
+#[test]
+fn whoever_has_logged_in_or_left_a_process_or_a_home_is_denied_for_ever() {
+    for scheme in SCHEMES {
+        on_one_thread(async {
+            let mut host = host(scheme);
+            let left = ["bylogin", "byprocess", "byhome", "bylinger"];
+            for (number, login) in left.into_iter().enumerate() {
+                host.iam.add_user(login, &format!("AIDALEFT{number}"), 1);
+            }
+            host.service.pass().await;
+            host.service.refresh_keys(name("bylogin"), Cause::Login).await;
+            let uids = left.map(|login| host.uid(login).unwrap());
+            host.leave(
+                "proc/77/status",
+                &format!("Name:\tsleep\nUid:\t{0}\t{0}\t{0}\t{0}\n", uids[1]),
+            );
+            host.leave("home/byhome/.bashrc", "");
+            host.leave("var/lib/systemd/linger/bylinger", "");
+            for login in left {
+                host.iam.delete_user(login);
+            }
+            host.service.pass().await;
+            let first = host.settle(BTreeSet::new()).await;
+            host.settle(first).await;
+            std::fs::remove_dir_all(host.folder.join("root")).unwrap();
+            let first = host.settle(BTreeSet::new()).await;
+            host.settle(first).await;
+            host.restart(scheme);
+            for (login, uid) in left.into_iter().zip(uids) {
+                assert_eq!(host.tombstone(uid), Some(Verdict::Deleted), "{login}");
+                assert_eq!(host.decision(login), Some(LoginDecision::Refused(Refusal::Deleted)));
+            }
+        });
+    }
+}
+
+// P3
+#[test]
+fn where_processes_or_homes_cannot_be_seen_every_tombstone_stays() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.add_user("dave", "AIDADAVE", 1);
+        host.service.pass().await;
+        let uid = host.uid("dave").unwrap();
+        host.iam.delete_user("dave");
+        host.service.pass().await;
+        // hidepid: no process of root's is shown.
+        host.leave("proc/77/status", "Uid:\t1\t1\t1\t1\n");
+        let root = host.folder.join("root");
+        for _ in 0..2 {
+            let gone = host.service.state().published.unsettled.clone();
+            let left_nothing = host
+                .service
+                .settle_tombstones(root.clone(), gone.into_iter().collect())
+                .await;
+            assert_eq!(left_nothing, BTreeSet::new());
+        }
+        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+        // A home that no lookup reaches.
+        std::fs::create_dir_all(&root).unwrap();
+        std::os::unix::fs::symlink("home", root.join("home")).unwrap();
+        let first = host.settle(BTreeSet::new()).await;
+        host.settle(first).await;
+        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+    });
+}
+
+// P7
+#[test]
+fn whoever_was_kept_before_this_was_recorded_is_denied_for_ever() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.iam.add_user("dave", "AIDADAVE", 1);
+        host.service.pass().await;
+        let uid = host.uid("dave").unwrap();
+        host.iam.delete_user("dave");
+        host.service.pass().await;
+        let ids = host.folder.join("private/ids.json");
+        let former = std::fs::read_to_string(&ids)
+            .unwrap()
+            .replace(",\"been_here\":false", "");
+        assert!(!former.contains("been_here"), "{former}");
+        std::fs::write(&ids, former).unwrap();
+        host.restart("");
+        let first = host.settle(BTreeSet::new()).await;
+        host.settle(first).await;
+        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+    });
+}
+
+impl Host {
+    /// A look at a host on which only root runs anything, besides what [`Self::leave`] put there.
+    async fn settle(&self, before: BTreeSet<Gone>) -> BTreeSet<Gone> {
+        self.leave("proc/1/status", "Uid:\t0\t0\t0\t0\n");
+        self.service.settle_tombstones(self.folder.join("root"), before).await
+    }
+
+    fn leave(&self, path: &str, content: &str) {
+        let path = self.folder.join("root").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    fn tombstone(&self, uid: u32) -> Option<Verdict> {
+        let mut buffer = [0; MAX_USER_RECORD];
+        let found = self.directory().user_by_uid(uid, &mut buffer).unwrap()?;
+        found.tombstone.then_some(found.verdict)
+    }
 }

@@ -1,0 +1,121 @@
+//! Whether a user whom IAM no longer has, and who was never seen here, left anything on this host: a process, a home, a lingering manager.
+//! Then a tombstone stands for them for ever; else it goes, or whoever may create and delete IAM users would fill the directory with them.
+//!
+//! Called by the daemon once a minute, while there is somebody to look for. A home may lie on a disk or a server that does not answer, so
+//! a thread of its own looks, and nobody waits for it. docs/formats.md says why nobody is let in by a tombstone that goes.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use tracing::{info, warn};
+
+use super::iam::Iam;
+use super::service::{Service, State};
+use crate::config::Tag;
+
+/// A user who is gone, and a number that they had.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gone {
+    /// IAM's UserId.
+    pub iam_id: String,
+    /// Every Unix name that they had here.
+    pub names: Vec<String>,
+    /// The number.
+    pub uid: u32,
+}
+
+impl<I: Iam + 'static> Service<I> {
+    /// Looks what is left of users who are gone, and settles those about whom `before`, the look before this one, says the same. Returns
+    /// who left nothing, for the next look: between the two, whoever was just logging in has a process.
+    pub async fn settle_tombstones(self: &Rc<Self>, root: PathBuf, before: BTreeSet<Gone>) -> BTreeSet<Gone> {
+        let gone = {
+            let state = self.state();
+            // With that tag a home may be anywhere, and the tag went with the user.
+            if state.config.tags.contains(&Tag::Home) {
+                return BTreeSet::new();
+            }
+            state.published.unsettled.clone()
+        };
+        if gone.is_empty() {
+            return BTreeSet::new();
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // Not tokio's own threads: it waits for them when the daemon ends.
+        std::thread::spawn(move || {
+            let _ = tell.send(look(&root, gone));
+        });
+        let (left_something, left_nothing) = match told.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                warn!(%error, "what users left who are gone cannot be seen, so their tombstones stay: {error}");
+                return BTreeSet::new();
+            }
+            Err(_) => return BTreeSet::new(),
+        };
+        let settled = left_nothing.intersection(&before).cloned().collect();
+        self.state_mut().settle(&left_something, &settled);
+        if let Err(error) = self.publish() {
+            warn!(%error, "could not publish: {error}");
+        }
+        left_nothing
+    }
+}
+
+impl State {
+    fn settle(&mut self, left_something: &BTreeSet<Gone>, left_nothing: &BTreeSet<Gone>) {
+        for gone in left_something {
+            self.ids.note_presence(&gone.iam_id);
+        }
+        for gone in left_nothing {
+            let is_back =
+                self.facts.users.contains_key(&gone.iam_id) && self.ids.kept_id(&gone.iam_id) == Some(gone.uid);
+            if !is_back {
+                info!(user = %gone.iam_id, uid = gone.uid, "{}, who is gone, was never here and left nothing", gone.iam_id);
+                self.ids.note_absence(&gone.iam_id, gone.uid);
+            }
+        }
+    }
+}
+
+/// Who left something, and who did not. An error: that cannot be told of anybody.
+fn look(root: &std::path::Path, gone: Vec<Gone>) -> io::Result<(BTreeSet<Gone>, BTreeSet<Gone>)> {
+    let running = running_uids(&root.join("proc"))?;
+    let exists = |folder: &str, name: &str| match root.join(folder).join(name).symlink_metadata() {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(_) => true,
+    };
+    let has_left = |gone: &Gone| {
+        let has_files = |name: &String| exists("home", name) || exists("var/lib/systemd/linger", name);
+        running.contains(&gone.uid) || gone.names.iter().any(has_files)
+    };
+    Ok(gone.into_iter().partition(has_left))
+}
+
+/// The real, effective, saved and file system uids of all processes (proc_pid_status(5)).
+fn running_uids(proc: &std::path::Path) -> io::Result<BTreeSet<u32>> {
+    // Under hidepid (proc(5)) only our own are shown, and none would mean nothing.
+    std::fs::read(proc.join("1/status"))?;
+    let mut uids = BTreeSet::new();
+    for entry in std::fs::read_dir(proc)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        let status = match std::fs::read(entry.path().join("status")) {
+            Ok(status) => status,
+            // It has ended: ENOENT before the file is open, ESRCH after.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(3) => continue,
+            Err(error) => return Err(error),
+        };
+        let status = String::from_utf8_lossy(&status);
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        uids.extend(
+            line.into_iter()
+                .flat_map(str::split_whitespace)
+                .filter_map(|uid| uid.parse::<u32>().ok()),
+        );
+    }
+    Ok(uids)
+}
