@@ -28,6 +28,11 @@ const SCAN: &str = "e2e-scan.service";
 /// Where tests mount something small.
 const MOUNT_POINTS: [&str; 3] = ["/home", "/var/lib/keymaker/public", "/var/lib/keymaker"];
 
+/// Whether `./check --long` runs the tests: those that have a short form ask.
+pub fn is_long() -> bool {
+    std::env::var("KEYMAKER_LONG").is_ok_and(|long| !long.is_empty())
+}
+
 /// What a command did.
 #[derive(Clone, Debug)]
 pub struct Outcome {
