@@ -30,8 +30,9 @@ struct Import {
 }
 
 impl Import {
+    /// TOML forbids control characters in a comment.
     fn note(&mut self, text: &str) {
-        self.notes.push(text.to_owned());
+        self.notes.push(text.replace(char::is_control, "\u{fffd}"));
     }
 
     fn print(&self) -> String {
@@ -327,6 +328,15 @@ mod tests {
         assert_eq!(config.role_name_pattern, Config::default().role_name_pattern);
         assert!(
             ["Magic", "x-y", "everybody"].iter().all(|said| printed.contains(said)),
+            "{printed}"
+        );
+    }
+
+    #[test]
+    fn a_control_character_in_a_note_leaves_settings_that_credd_takes() {
+        let (_, printed) = import("[general]\nodd\x01key = 1\ncredential_methods = User\x7fRole\n");
+        assert!(
+            printed.contains("odd\u{fffd}key") && printed.contains("User\u{fffd}Role"),
             "{printed}"
         );
     }
