@@ -26,19 +26,21 @@ pub fn lag(user: &UserFacts, contact: Option<u64>) -> u64 {
 /// The tag's, where it is a path that nobody else has; else `home_base/NAME`.
 pub fn home(state: &State, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
     let own = format!("{}/{name}", state.config.home_base);
-    let is_path = |path: &&str| {
-        let mut parts = path.split('/');
-        parts.next() == Some("") && parts.all(|part| !matches!(part, "" | "." | ".."))
-    };
     let tagged = user
         .tag("home")
         .filter(|_| state.config.tags.contains(&Tag::Home))
-        .filter(is_path);
+        .filter(|path| is_path(path));
     let tagged =
         tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(state, name, path) && !is_of_system(path));
     let home = tagged.map_or(own, str::to_owned);
     taken.insert(home.clone());
     home
+}
+
+/// Whether this is an absolute path with one reading. An empty tag is none, and nor is the root folder.
+fn is_path(path: &str) -> bool {
+    path.strip_prefix('/')
+        .is_some_and(|below| below.split('/').all(|part| !matches!(part, "" | "." | "..")))
 }
 
 /// `home_base/X` is X's, whoever asks for it.
@@ -69,4 +71,28 @@ pub fn gecos(state: &State, user: &UserFacts) -> String {
     let mut gecos: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();
     gecos.truncate(gecos.floor_char_boundary(255));
     gecos
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_path;
+
+    #[test]
+    fn a_home_is_an_absolute_path_that_leads_nowhere_else() {
+        assert!(is_path("/srv/alice") && is_path("/a") && is_path("/..a/b."));
+        for text in [
+            "",
+            "/",
+            "//",
+            "srv",
+            "srv/alice",
+            "/srv//alice",
+            "/srv/",
+            "/srv/../etc",
+            "/./srv",
+            "/..",
+        ] {
+            assert!(!is_path(text), "{text:?}");
+        }
+    }
 }
