@@ -191,7 +191,8 @@ fn family(address: SocketAddr) -> u8 {
     if address.is_ipv4() { AF_INET } else { AF_INET6 }
 }
 
-fn decode(message: &[u8], local: SocketAddr, remote: SocketAddr) -> Result<TcpSocket, SockDiagError> {
+/// Reads the kernel's answer to a question about this connection.
+pub fn decode(message: &[u8], local: SocketAddr, remote: SocketAddr) -> Result<TcpSocket, SockDiagError> {
     let kind = u16_at(message, 4).ok_or(SockDiagError::Malformed)?;
     if kind == NLMSG_ERROR {
         let errno = u32_at(message, HEADER_LENGTH)

@@ -1,0 +1,21 @@
+//! What keymaker-aws reads, without the clients of AWS: the same files, so that what is fuzzed is what runs.
+
+#![allow(dead_code, reason = "the rest of keymaker-aws, which is not here, uses it")]
+
+#[path = "../../keymaker-aws/src/arn.rs"]
+mod arn;
+#[path = "../../keymaker-aws/src/proxy_url.rs"]
+mod proxy_url;
+#[path = "../../keymaker-aws/src/service_url.rs"]
+mod service_url;
+#[path = "../../keymaker-aws/src/trust.rs"]
+mod trust;
+
+pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
+pub use proxy_url::ProxyUrl;
+pub use service_url::is_service_url;
+pub use trust::trusts_only;
+
+/// An error of a call that nobody makes here.
+#[derive(Clone, Debug)]
+pub enum AwsCallError {}

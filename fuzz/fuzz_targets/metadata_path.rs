@@ -1,0 +1,29 @@
+//! Any text as the path of a request: one reading or none, and no path that is passed on has anything to do with credentials (P15).
+
+#![no_main]
+
+use credd::imds::path::segments;
+use credd::imds::routes::{Route, route};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|path: &str| {
+    // Half of the time the way there is right already, and the fuzzer has what follows left to find.
+    for path in [path.to_owned(), format!("/latest/meta-data/{path}")] {
+        let Ok(segments) = segments(&path) else { continue };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@+=,".contains(&byte);
+        for segment in &segments {
+            assert!(!segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain));
+        }
+        let again = credd::imds::path::segments(&format!("/{}", segments.join("/")));
+        assert_eq!(again.as_ref(), Ok(&segments));
+        if let Route::Upstream(path) | Route::MetaDataListing(path) = route(&segments) {
+            let sent = path.as_str();
+            assert!(
+                !sent.contains("credentials")
+                    && !sent.contains("/iam")
+                    && sent.bytes().all(|byte| plain(byte) || byte == b'/')
+            );
+            assert!(credd::imds::path::segments(sent).is_ok());
+        }
+    }
+});

@@ -1,0 +1,77 @@
+//! Any texts, with zero bytes between them, as a user's tags: what they put into a passwd entry is a field that a passwd line can hold, a home is nobody else's and no
+//! folder of the system's, and a date that cannot be read lets nobody in.
+
+#![no_main]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use keymaker_core::directory_file::Verdict;
+use keymaker_core::name::UserName;
+use keymakerd::config::Config;
+use keymakerd::directory::facts::UserFacts;
+use keymakerd::directory::passwd_fields::{gecos, home, shell};
+use keymakerd::directory::service::State;
+use keymakerd::directory::verdict;
+use keymakerd::local_accounts::LocalAccounts;
+use keymakerd::settings::{EffectiveSettings, KeptSettings};
+use libfuzzer_sys::fuzz_target;
+
+static STATE: LazyLock<State> = LazyLock::new(|| State {
+    config: Config::parse(
+        "role_settings = false\ntags = [\"expires\", \"home\", \"shell\", \"gecos\"]",
+        Path::new("fuzzed"),
+    )
+    .expect("the settings are right"),
+    local: LocalAccounts::parse("root:x:0:0::/root:/bin/sh\n", "root:x:0:\n", "/bin/bash\n/bin/sh\n"),
+});
+
+fuzz_target!(|texts: &str| {
+    let tags: Vec<(&str, &str)> = ["expires", "home", "shell", "gecos"]
+        .into_iter()
+        .zip(texts.split('\0'))
+        .collect();
+    let user = UserFacts {
+        name: "alice".to_owned(),
+        path: "/".to_owned(),
+        created: 0,
+        tags: Some(
+            tags.iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        ),
+        tags_answered_at: 0,
+        groups: BTreeSet::new(),
+        doubted_since: None,
+        answered_at: 0,
+        ask_again: false,
+        keys: None,
+        last_login: None,
+    };
+    let settings = EffectiveSettings::of(&STATE.config, &KeptSettings::default());
+    // A day that is no day of toml's calendar is no date.
+    let (_, expires) = tags.first().expect("a text has a first part");
+    let is_date = expires
+        .parse::<toml::value::Datetime>()
+        .is_ok_and(|it| it.date.is_some() && it.time.is_none());
+    assert!(
+        is_date || verdict::by_facts(&user, &STATE.config, &settings, 0) == Verdict::Expired,
+        "{expires:?}"
+    );
+    assert_eq!(
+        verdict::by_facts(&user, &STATE.config, &settings, u64::MAX),
+        Verdict::Expired
+    );
+
+    let name = UserName::parse(b"alice").expect("a name");
+    let mut taken = BTreeSet::from(["/srv/bob".to_owned()]);
+    let home = home(&STATE, name, &user, &mut taken);
+    let parts: Vec<&str> = home.split('/').collect();
+    assert!(home.starts_with('/') && !parts.iter().skip(1).any(|part| matches!(*part, "" | "." | "..")));
+    assert!(home != "/srv/bob" && (!home.starts_with("/home/") || home == "/home/alice"));
+    assert!(!["etc", "usr", "root", "lib64"].contains(parts.get(1).expect("a first folder")));
+    assert!(["/bin/bash", "/bin/sh"].contains(&shell(&STATE, &user)));
+    let gecos = gecos(&STATE, &user);
+    assert!(gecos.len() <= 255 && !gecos.contains(|c: char| c == ':' || c.is_control()));
+});

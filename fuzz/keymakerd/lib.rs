@@ -1,0 +1,42 @@
+//! What keymakerd reads, without its clients of AWS: the same files, so that what is fuzzed is what runs.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    async_fn_in_trait,
+    reason = "the rest of keymakerd, which is not here, uses it"
+)]
+
+pub use src::{config, directory, local_accounts, settings};
+
+#[path = "../../keymakerd/src"]
+mod src {
+    pub mod config;
+    pub mod local_accounts;
+    pub mod settings;
+
+    pub mod directory {
+        //! What is made of IAM's answers about one user.
+        pub mod facts;
+        pub mod iam;
+        pub mod ids;
+        pub mod passwd_fields;
+        pub mod refused;
+        pub mod ssh_keys;
+        pub mod verdict;
+
+        pub mod service {
+            //! As much of keymakerd's state as a passwd entry takes.
+            use crate::config::Config;
+            use crate::local_accounts::LocalAccounts;
+
+            /// Settings and local accounts.
+            pub struct State {
+                /// keymakerd.toml.
+                pub config: Config,
+                /// This host's own accounts.
+                pub local: LocalAccounts,
+            }
+        }
+    }
+}
