@@ -125,10 +125,17 @@ impl LoginDecision {
     }
 }
 
-/// Whether `then` is longer ago than `limit`. A time in the future is not: the clock was set back, and the host was in contact.
+/// Whether `then` is longer ago than `limit`, or so far in the future that it says nothing about when it was: then somebody has set the
+/// clock, and nobody knows how old what is known is (P3).
 pub fn older_than(then: SystemTime, limit: Duration, now: SystemTime) -> bool {
-    now.duration_since(then).is_ok_and(|age| age > limit)
+    match now.duration_since(then) {
+        Ok(age) => age > limit,
+        Err(ahead) => ahead.duration() > MOST_AHEAD,
+    }
 }
+
+/// Clocks that are kept right differ by less.
+const MOST_AHEAD: Duration = Duration::from_secs(300);
 
 /// A count of seconds since 1970 as a time.
 pub fn unix_time(seconds: u64) -> SystemTime {
@@ -321,11 +328,14 @@ mod tests {
         assert_eq!(decided(0, expired), expired);
     }
 
+    // P3
     #[test]
-    fn a_clock_set_back_locks_nobody_out() {
-        assert_eq!(
-            decide(Verdict::Allowed, false, NOW + 5, Some(NOW + 1_000_000), false),
-            LoginDecision::Allowed
-        );
+    fn a_time_in_the_future_is_refused_rather_than_never_stale() {
+        let contact_at = |at| decide(Verdict::Allowed, false, 0, Some(at), false);
+        assert_eq!(contact_at(NOW + 300), LoginDecision::Allowed);
+        assert_eq!(contact_at(NOW + 301), LoginDecision::CannotTell(Doubt::OutOfContact));
+        let answered_at = |at| decide(Verdict::Allowed, false, at, Some(NOW), false);
+        assert_eq!(answered_at(NOW + 300), LoginDecision::Allowed);
+        assert_eq!(answered_at(NOW + 301), LoginDecision::CannotTell(Doubt::UserStale));
     }
 }

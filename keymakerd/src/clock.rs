@@ -10,12 +10,10 @@ use keymaker_aws::AwsTime;
 
 /// A host's clock that differs from AWS's by as much more or less as this, in seconds, was set; by less, it drifts, and what is published may
 /// rest.
-#[allow(dead_code, reason = "the order of answers is the next change")]
 const DRIFT: u64 = 5;
 
 /// The clocks of one daemon.
 #[derive(Debug, Default)]
-#[allow(dead_code, reason = "the order of answers is the next change")]
 pub struct Clock {
     aws: AwsTime,
     /// How far the host's clock is ahead of AWS's, in seconds.
@@ -25,7 +23,6 @@ pub struct Clock {
     host_set: Cell<i64>,
 }
 
-#[allow(dead_code, reason = "the order of answers is the next change")]
 impl Clock {
     /// What every answer of AWS's is to tell the time to.
     pub fn aws(&self) -> AwsTime {

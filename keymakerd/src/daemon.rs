@@ -292,10 +292,18 @@ async fn keep_probing(service: Rc<Service<AwsIam>>) {
     }
 }
 
-/// What changes by the clock alone: users whose last day has ended, also while IAM is silent. And what a full disk kept back.
+/// What changes by the clock alone: users whose last day has ended, also while IAM is silent; and a contact that lies in the future, since
+/// the clock was set back, is made again. And what a full disk kept back.
 async fn keep_publishing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
+        if service
+            .store
+            .contact()
+            .is_some_and(|contact| contact > service.clock.unix())
+        {
+            service.accounts_changed.notify_one();
+        }
         if let Err(error) = service.publish() {
             warn!(%error, "could not publish: {error}");
         }

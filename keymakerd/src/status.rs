@@ -80,7 +80,7 @@ impl<I: Iam + 'static> Service<I> {
             id_resolver_account: settings.id_resolver.as_ref().map(|resolver| resolver.account()),
             pending_settings: state.settings.pending().iter().map(ToString::to_string).collect(),
             settings_problems: &state.settings_problems,
-            contact: state.contact,
+            contact: state.contact.map(|at| self.clock.on_host(at)),
             max_stale: state.config.max_stale,
             last_failure: state.last_failure.as_deref(),
             outages: silences(&state),

@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 
 use aws_sdk_iam::Client;
+use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
 use aws_sdk_iam::primitives::DateTime;
 use aws_sdk_iam::types::{EncodingType, EntityType, Group, GroupDetail, StatusType, Tag, User, UserDetail};
 use keymaker_aws::{Action, AwsCallError, AwsClients, CallerIdentity, Patience};
 
-use super::iam::{AccountDetails, GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
+use super::iam::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
 /// IAM of the account that the clients' credentials belong to.
 pub struct AwsIam {
@@ -218,47 +219,45 @@ impl Iam for AwsIam {
         })
     }
 
-    async fn account_details(&self) -> Result<AccountDetails, AwsCallError> {
-        let action = Action::GET_ACCOUNT_AUTHORIZATION_DETAILS;
-        let pages = all_pages(action, async |marker| {
-            let request = self
-                .client
-                .get_account_authorization_details()
-                .max_items(PAGE)
-                .set_marker(marker);
-            let answer = request.filter(EntityType::User).filter(EntityType::Group).send().await;
-            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
-            // The policies, which are most of a page, are dropped page by page.
-            let users = answer
-                .user_detail_list
-                .unwrap_or_default()
-                .into_iter()
-                .map(|user| read_detailed(action, user));
-            let groups = answer.group_detail_list.unwrap_or_default().into_iter();
-            let groups = groups.map(|group| read_detailed_group(action, group));
-            let part = (
-                users.collect::<Result<Vec<_>, _>>()?,
-                groups.collect::<Result<Vec<_>, _>>()?,
-            );
-            Ok(Page {
-                truncated: answer.is_truncated,
-                marker: answer.marker,
-                part,
-            })
+    async fn detailed_users(&self) -> Result<Vec<IamUser>, AwsCallError> {
+        let pages = self.account_details(EntityType::User, |answer| {
+            let users = answer.user_detail_list.unwrap_or_default().into_iter();
+            users.map(|user| read_detailed(DETAILS, user)).collect()
         });
-        let mut details = AccountDetails {
-            users: Vec::new(),
-            groups: Vec::new(),
-        };
-        for (users, groups) in pages.await? {
-            details.users.extend(users);
-            details.groups.extend(groups);
-        }
-        Ok(details)
+        pages.await
+    }
+
+    async fn detailed_groups(&self) -> Result<Vec<IamGroup>, AwsCallError> {
+        let pages = self.account_details(EntityType::Group, |answer| {
+            let groups = answer.group_detail_list.unwrap_or_default().into_iter();
+            groups.map(|group| read_detailed_group(DETAILS, group)).collect()
+        });
+        pages.await
     }
 
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError> {
         self.clients.identity(self.patience).await
+    }
+}
+
+impl AwsIam {
+    /// Every page of GetAccountAuthorizationDetails. The policies, which are most of a page, are dropped page by page.
+    async fn account_details<T>(
+        &self,
+        kind: EntityType,
+        read: impl Fn(GetAccountAuthorizationDetailsOutput) -> Result<Vec<T>, AwsCallError>,
+    ) -> Result<Vec<T>, AwsCallError> {
+        let pages = all_pages(DETAILS, async |marker| {
+            let request = self.client.get_account_authorization_details().filter(kind.clone());
+            let answer = request.max_items(PAGE).set_marker(marker).send().await;
+            let mut answer = answer.map_err(|error| AwsCallError::from_sdk(DETAILS, error))?;
+            Ok(Page {
+                truncated: answer.is_truncated,
+                marker: answer.marker.take(),
+                part: read(answer)?,
+            })
+        });
+        Ok(pages.await?.into_iter().flatten().collect())
     }
 }
 
@@ -366,6 +365,7 @@ fn same_name(action: Action, asked: &str, answered: &str) -> Result<(), AwsCallE
         .ok_or_else(|| AwsCallError::unreadable(action, "it is about another name"))
 }
 
+const DETAILS: Action = Action::GET_ACCOUNT_AUTHORIZATION_DETAILS;
 /// The most that IAM gives at once.
 const PAGE: i32 = 1000;
 /// Far above any account: IAM allows 5,000 users.

@@ -21,6 +21,7 @@ use super::refused::{Kind, Refusal, RefusedEntry};
 use super::service::State;
 use super::traces::Gone;
 use super::{ssh_keys, verdict};
+use crate::clock::Clock;
 use crate::config::{Config, Tag};
 use crate::settings::EffectiveSettings;
 
@@ -50,8 +51,8 @@ pub struct Composition {
 }
 
 impl Composition {
-    /// What is to be published now, unix time.
-    pub fn of(state: &mut State, now: u64) -> Self {
+    /// What is to be published now.
+    pub fn of(state: &mut State, clock: &Clock) -> Self {
         let settings = state.effective();
         let mut names = accept_names(state, &settings);
         let ids = assign_ids(state, &names);
@@ -67,7 +68,7 @@ impl Composition {
             unusable_keys: Vec::new(),
             unsettled: Vec::new(),
         };
-        let published = composition.add_users(state, &settings, &names, &ids, now);
+        let published = composition.add_users(state, &settings, &names, &ids, clock);
         composition.add_groups(state, &names, &ids, &published);
         composition.add_tombstones(state, &published);
         composition.refused.extend(names.refused);
@@ -81,7 +82,7 @@ impl Composition {
         settings: &EffectiveSettings,
         names: &AcceptedNames,
         ids: &AssignedIds,
-        now: u64,
+        clock: &Clock,
     ) -> BTreeMap<String, (UserName, Uid)> {
         let mut published = BTreeMap::new();
         let mut homes = BTreeSet::new();
@@ -94,7 +95,7 @@ impl Composition {
             }
             // The first to be published under a name holds it, until an administrator releases it.
             let held = state.ids.hold_name(*name, user_id);
-            let verdict = match verdict::by_facts(user, &state.config, settings, now) {
+            let verdict = match verdict::by_facts(user, &state.facts, &state.config, settings, clock.unix()) {
                 Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
                 verdict => verdict,
             };
@@ -107,7 +108,7 @@ impl Composition {
             let new = NewUser {
                 name: *name,
                 uid,
-                answered_at: lag(user, state.contact),
+                answered_at: clock.on_host(lag(user, state.contact)),
                 verdict,
                 tombstone: false,
                 seen_here: user.last_login.is_some(),
@@ -138,7 +139,7 @@ impl Composition {
         }
         self.users = published.len();
         for (user_id, (name, uid)) in &published {
-            self.add_keys(state, user_id, *name, *uid);
+            self.add_keys(state, user_id, *name, *uid, clock);
         }
         published
     }
@@ -154,7 +155,7 @@ impl Composition {
         });
     }
 
-    fn add_keys(&mut self, state: &mut State, user_id: &str, name: UserName, uid: Uid) {
+    fn add_keys(&mut self, state: &mut State, user_id: &str, name: UserName, uid: Uid, clock: &Clock) {
         let Some(user) = state.facts.users.get_mut(user_id) else {
             return;
         };
@@ -178,7 +179,7 @@ impl Composition {
             name,
             uid,
             iam_user_id: user_id.to_owned(),
-            answered_at,
+            answered_at: clock.on_host(answered_at),
             keys,
         };
         if let Err(error) = self.keys.user(&entry) {
@@ -204,7 +205,7 @@ impl Composition {
                     .facts
                     .users
                     .get(*id)
-                    .is_some_and(|user| user.groups.contains(iam_name))
+                    .is_some_and(|user| user.groups.contains(&group.group_id))
             };
             let members: Vec<UserName> = published
                 .iter()
@@ -372,7 +373,10 @@ fn ranges(state: &State, ids: &AssignedIds) -> [IdRange; RANGES] {
 
 /// Gids of our groups, and of local ones where the settings let IAM give membership; each once, keymaker-users left to NSS.
 fn supplementary_groups(state: &State, user: &UserFacts, names: &AcceptedNames, ids: &AssignedIds) -> Vec<u32> {
-    let joined = user.groups.iter().filter_map(|iam_name| names.groups.get(iam_name));
+    let joined = names
+        .groups
+        .values()
+        .filter(|group| user.groups.contains(&group.group_id));
     let gids = joined.filter_map(|group| match group.unix {
         UnixGroup::Ours(_) => ids.gid(&group.group_id).map(Gid::get),
         UnixGroup::Local { gid, .. } => Some(gid),
@@ -381,7 +385,7 @@ fn supplementary_groups(state: &State, user: &UserFacts, names: &AcceptedNames, 
         .config
         .sudo_iam_group
         .as_ref()
-        .is_some_and(|group| user.groups.contains(group));
+        .is_some_and(|group| state.facts.is_member(user, group));
     let sudo = local_gid(state, KEYMAKER_SUDO).filter(|_| may_sudo);
     gids.chain(sudo).collect::<BTreeSet<u32>>().into_iter().collect()
 }

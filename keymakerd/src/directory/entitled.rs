@@ -32,10 +32,8 @@ pub fn accept_names(state: &State, settings: &EffectiveSettings) -> AcceptedName
             path: &user.path,
         })
         .collect();
-    let groups: Vec<InIam<'_>> = state
-        .facts
-        .groups
-        .iter()
+    let undisputed = state.facts.groups.iter().filter(|(_, group)| !group.disputed);
+    let groups: Vec<InIam<'_>> = undisputed
         .map(|(id, group)| InIam {
             id,
             name: &group.name,
@@ -56,8 +54,8 @@ fn is_wanted(state: &State, settings: &EffectiveSettings, user: &UserFacts) -> b
         settings.require_iam_group.as_ref(),
         state.config.sudo_iam_group.as_ref(),
     ];
-    let ours = |group: &String| group.starts_with(&settings.group_prefix) || named.contains(&Some(group));
-    !state.config.only_group_members || user.groups.iter().any(ours)
+    let ours = |name: &String| name.starts_with(&settings.group_prefix) || named.contains(&Some(name));
+    !state.config.only_group_members || state.facts.groups_of(user).any(|group| ours(&group.name))
 }
 
 pub fn assign_ids(state: &mut State, names: &AcceptedNames) -> AssignedIds {

@@ -31,8 +31,11 @@ pub trait Iam {
     /// iam:GetRole: a role by its name without path.
     async fn role(&self, role_name: &str) -> Result<IamRole, AwsCallError>;
 
-    /// iam:GetAccountAuthorizationDetails for users and groups: everyone, with groups and tags.
-    async fn account_details(&self) -> Result<AccountDetails, AwsCallError>;
+    /// iam:GetAccountAuthorizationDetails for users: everyone, with tags and the names of their groups.
+    async fn detailed_users(&self) -> Result<Vec<IamUser>, AwsCallError>;
+
+    /// iam:GetAccountAuthorizationDetails for groups: every group of the account.
+    async fn detailed_groups(&self) -> Result<Vec<IamGroup>, AwsCallError>;
 
     /// sts:GetCallerIdentity: which account these answers are about, and as whom we ask.
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError>;
@@ -97,13 +100,4 @@ pub struct IamRole {
     pub arn: String,
     /// Free text in which Keymaker's settings may stand; `None` where the role has none.
     pub description: Option<String>,
-}
-
-/// Everyone in an account: users with tags and groups, and the groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountDetails {
-    /// All users; `tags` and `groups` are always `Some`.
-    pub users: Vec<IamUser>,
-    /// All groups.
-    pub groups: Vec<IamGroup>,
 }

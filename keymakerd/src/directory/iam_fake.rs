@@ -1,6 +1,6 @@
-//! An IAM account in memory for tests: seeded and changed while a test runs, counts calls, fails or hangs by action or by
-//! name. Answers as IAM does where the directory depends on it: GetUser knows tags and listings do not, an unknown name is
-//! NoSuchEntity.
+//! An IAM account in memory for tests: seeded and changed while a test runs, also between two calls or two pages of one flow; counts
+//! calls, fails or hangs by action or by name. Answers as IAM does where the directory depends on it: people, groups and keys have ids
+//! that never change and names that may, GetUser knows tags and listings do not, an unknown name is NoSuchEntity.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,23 +8,32 @@ use std::rc::Rc;
 
 use keymaker_aws::{Action, AwsCallError, CallerIdentity, OutageCause};
 
-use super::iam::{AccountDetails, GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
+use super::iam::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
 /// The fake. A clone is a second handle on the same account.
 #[derive(Clone)]
 pub struct IamFake {
     account: Rc<RefCell<Account>>,
+    between_calls: Rc<RefCell<Option<Change>>>,
 }
+
+/// What happens in IAM before a call, or before a later page of one, is answered.
+type Change = Box<dyn FnMut(&IamFake, Action)>;
 
 struct Account {
     caller_arn: String,
+    /// By UserId.
     users: BTreeMap<String, IamUser>,
+    /// By GroupId.
     groups: BTreeMap<String, IamGroup>,
+    /// GroupId and UserId.
     members: BTreeSet<(String, String)>,
+    /// By UserId.
     keys: BTreeMap<String, Vec<(IamKey, String)>>,
     roles: BTreeMap<String, IamRole>,
     faults: BTreeMap<(Action, Option<String>), Fault>,
     calls: BTreeMap<Action, usize>,
+    page: usize,
 }
 
 #[derive(Clone)]
@@ -46,9 +55,11 @@ impl IamFake {
             roles: BTreeMap::new(),
             faults: BTreeMap::new(),
             calls: BTreeMap::new(),
+            page: 1000,
         };
         let fake = Self {
             account: Rc::new(RefCell::new(account)),
+            between_calls: Rc::default(),
         };
         fake.set_role("host", None);
         fake
@@ -69,8 +80,29 @@ impl IamFake {
         self.account.borrow_mut().roles.insert(name.to_owned(), role);
     }
 
-    /// Makes a user under the path `/`, or another UserId under an existing name.
+    /// From now on this happens before each call and each page is answered.
+    pub fn between_calls(&self, change: impl FnMut(&IamFake, Action) + 'static) {
+        *self.between_calls.borrow_mut() = Some(Box::new(change));
+    }
+
+    /// From now on nothing happens between two calls.
+    pub fn stand_still(&self) {
+        *self.between_calls.borrow_mut() = None;
+    }
+
+    /// So many entries to a page of a listing; 1,000 unless said otherwise, as IAM gives at most.
+    pub fn set_page(&self, entries: usize) {
+        self.account.borrow_mut().page = entries;
+    }
+
+    /// Makes a user under the path `/`; whoever has the name is deleted first.
     pub fn add_user(&self, name: &str, id: &str, created: u64) {
+        self.delete_user(name);
+        self.add_user_anew(name, id, created);
+    }
+
+    /// The same, of a name that nobody has.
+    pub fn add_user_anew(&self, name: &str, id: &str, created: u64) {
         let user = IamUser {
             id: id.into(),
             name: name.into(),
@@ -79,60 +111,93 @@ impl IamFake {
             tags: Some(Vec::new()),
             groups: None,
         };
-        self.account.borrow_mut().users.insert(name.to_owned(), user);
+        self.account.borrow_mut().users.insert(id.to_owned(), user);
     }
 
-    /// Changes a user in place: path, tags, anything.
+    /// Gives the user `from` the name `to`, which nobody has.
+    pub fn rename_user(&self, from: &str, to: &str) {
+        assert!(self.account.borrow().user_named(to).is_none(), "{to} exists");
+        self.change_user(from, |user| user.name = to.into());
+    }
+
+    /// Gives each of two users the other's name.
+    pub fn swap_users(&self, one: &str, other: &str) {
+        self.rename_user(one, "swapping");
+        self.rename_user(other, one);
+        self.rename_user("swapping", other);
+    }
+
+    /// Changes a user in place: name, path, tags, anything but the id.
     pub fn change_user(&self, name: &str, change: impl FnOnce(&mut IamUser)) {
-        change(
-            self.account
-                .borrow_mut()
-                .users
-                .get_mut(name)
-                .expect("a user that the test made"),
-        );
+        let mut account = self.account.borrow_mut();
+        let id = account.user_named(name).expect("a user that the test made").id.clone();
+        account.users.entry(id).and_modify(change);
     }
 
     /// Deletes a user with keys and memberships.
     pub fn delete_user(&self, name: &str) {
         let mut account = self.account.borrow_mut();
-        account.users.remove(name);
-        account.keys.remove(name);
-        account.members.retain(|(_, user)| user != name);
+        let Some(id) = account.user_named(name).map(|user| user.id.clone()) else {
+            return;
+        };
+        account.users.remove(&id);
+        account.keys.remove(&id);
+        account.members.retain(|(_, user)| *user != id);
     }
 
-    /// Makes a group under the path `/`.
+    /// Makes a group under the path `/`; whichever has the name is deleted first.
     pub fn add_group(&self, name: &str, id: &str, created: u64) {
+        self.delete_group(name);
         let group = IamGroup {
             id: id.into(),
             name: name.into(),
             path: "/".into(),
             created,
         };
-        self.account.borrow_mut().groups.insert(name.to_owned(), group);
+        self.account.borrow_mut().groups.insert(id.to_owned(), group);
+    }
+
+    /// Gives the group `from` the name `to`, which none has.
+    pub fn rename_group(&self, from: &str, to: &str) {
+        let mut account = self.account.borrow_mut();
+        assert!(account.group_named(to).is_none(), "{to} exists");
+        let id = account
+            .group_named(from)
+            .expect("a group that the test made")
+            .id
+            .clone();
+        account.groups.entry(id).and_modify(|group| group.name = to.into());
+    }
+
+    /// Gives each of two groups the other's name.
+    pub fn swap_groups(&self, one: &str, other: &str) {
+        self.rename_group(one, "swapping");
+        self.rename_group(other, one);
+        self.rename_group("swapping", other);
     }
 
     /// Deletes a group with its memberships.
     pub fn delete_group(&self, name: &str) {
         let mut account = self.account.borrow_mut();
-        account.groups.remove(name);
-        account.members.retain(|(group, _)| group != name);
+        let Some(id) = account.group_named(name).map(|group| group.id.clone()) else {
+            return;
+        };
+        account.groups.remove(&id);
+        account.members.retain(|(group, _)| *group != id);
     }
 
     /// Puts a user into a group.
     pub fn join(&self, user: &str, group: &str) {
-        self.account
-            .borrow_mut()
-            .members
-            .insert((group.to_owned(), user.to_owned()));
+        let mut account = self.account.borrow_mut();
+        let member = account.membership(user, group);
+        account.members.insert(member);
     }
 
     /// Takes a user out of a group.
     pub fn leave(&self, user: &str, group: &str) {
-        self.account
-            .borrow_mut()
-            .members
-            .remove(&(group.to_owned(), user.to_owned()));
+        let mut account = self.account.borrow_mut();
+        let member = account.membership(user, group);
+        account.members.remove(&member);
     }
 
     /// Uploads an active key.
@@ -142,31 +207,27 @@ impl IamFake {
             active: true,
             uploaded: 0,
         };
-        self.account
-            .borrow_mut()
-            .keys
-            .entry(user.to_owned())
-            .or_default()
-            .push((key, body.to_owned()));
+        self.with_keys(user, |keys| keys.push((key, body.to_owned())));
     }
 
     /// Makes a key Active or Inactive.
     pub fn set_key_active(&self, user: &str, key_id: &str, active: bool) {
-        let mut account = self.account.borrow_mut();
-        let keys = account.keys.get_mut(user).expect("a user to whom the test gave a key");
-        keys.iter_mut()
-            .filter(|(key, _)| key.id == key_id)
-            .for_each(|(key, _)| key.active = active);
+        self.with_keys(user, |keys| {
+            keys.iter_mut()
+                .filter(|(key, _)| key.id == key_id)
+                .for_each(|(key, _)| key.active = active);
+        });
     }
 
     /// Deletes a key.
     pub fn delete_key(&self, user: &str, key_id: &str) {
-        self.account
-            .borrow_mut()
-            .keys
-            .entry(user.to_owned())
-            .or_default()
-            .retain(|(key, _)| key.id != key_id);
+        self.with_keys(user, |keys| keys.retain(|(key, _)| key.id != key_id));
+    }
+
+    fn with_keys(&self, user: &str, change: impl FnOnce(&mut Vec<(IamKey, String)>)) {
+        let mut account = self.account.borrow_mut();
+        let id = account.user_named(user).expect("a user that the test made").id.clone();
+        change(account.keys.entry(id).or_default());
     }
 
     /// Every call of this action fails with this error until `mend`.
@@ -219,8 +280,18 @@ impl IamFake {
         self.account.borrow().calls.get(&action).copied().unwrap_or(0)
     }
 
-    /// Counts the call, then fails or hangs as the test asked.
+    /// How often anything was called.
+    pub fn all_calls(&self) -> usize {
+        self.account.borrow().calls.values().sum()
+    }
+
+    /// Lets happen what happens between two calls, counts the call, then fails or hangs as the test asked.
     async fn enter(&self, action: Action, name: Option<&str>) -> Result<(), AwsCallError> {
+        let change = self.between_calls.borrow_mut().take();
+        if let Some(mut change) = change {
+            change(self, action);
+            self.between_calls.borrow_mut().get_or_insert(change);
+        }
         let fault = {
             let mut account = self.account.borrow_mut();
             *account.calls.entry(action).or_default() += 1;
@@ -233,81 +304,95 @@ impl IamFake {
             Some(Fault::Hang) => std::future::pending().await,
         }
     }
+
+    /// A listing page by page, each from the account as it is by then, in the order of names.
+    async fn pages<T>(
+        &self,
+        action: Action,
+        name: Option<&str>,
+        part: impl Fn(&Account) -> Result<BTreeMap<String, T>, AwsCallError>,
+    ) -> Result<Vec<T>, AwsCallError> {
+        let mut listed = Vec::new();
+        let mut last: Option<String> = None;
+        loop {
+            self.enter(action, name).await?;
+            let account = self.account.borrow();
+            let mut rest = part(&account)?;
+            if let Some(last) = &last {
+                rest = rest.split_off(last);
+                rest.remove(last);
+            }
+            let more = rest.len() > account.page;
+            for (name, entry) in rest.into_iter().take(account.page) {
+                listed.push(entry);
+                last = Some(name);
+            }
+            if !more {
+                return Ok(listed);
+            }
+        }
+    }
 }
 
 impl Iam for IamFake {
     async fn list_users(&self, path_prefix: &str) -> Result<Vec<IamUser>, AwsCallError> {
-        self.enter(Action::LIST_USERS, None).await?;
-        let account = self.account.borrow();
-        Ok(account
-            .users
-            .values()
-            .filter(|user| user.path.starts_with(path_prefix))
-            .map(as_listed)
-            .collect())
+        let users = |account: &Account| Ok(account.users_where(|user| user.path.starts_with(path_prefix)));
+        self.pages(Action::LIST_USERS, None, users).await
     }
 
     async fn list_groups(&self) -> Result<Vec<IamGroup>, AwsCallError> {
-        self.enter(Action::LIST_GROUPS, None).await?;
-        Ok(self.account.borrow().groups.values().cloned().collect())
+        self.pages(Action::LIST_GROUPS, None, |account| Ok(account.groups_by_name()))
+            .await
     }
 
     async fn group(&self, group_name: &str) -> Result<GroupWithMembers, AwsCallError> {
-        self.enter(Action::GET_GROUP, Some(group_name)).await?;
-        let account = self.account.borrow();
-        let group = account.groups.get(group_name).cloned();
-        let group = group.ok_or(AwsCallError::NoSuchEntity {
-            action: Action::GET_GROUP,
-        })?;
-        let is_member = |user: &&IamUser| account.members.contains(&(group_name.to_owned(), user.name.clone()));
-        Ok(GroupWithMembers {
-            group,
-            members: account.users.values().filter(is_member).map(as_listed).collect(),
-        })
+        let action = Action::GET_GROUP;
+        let answered = RefCell::new(None);
+        let members = |account: &Account| {
+            let group = account
+                .group_named(group_name)
+                .ok_or(AwsCallError::NoSuchEntity { action })?;
+            if answered.borrow_mut().get_or_insert_with(|| group.clone()).id != group.id {
+                return Err(AwsCallError::unreadable(action, "the group changed between two pages"));
+            }
+            let is_member = |user: &IamUser| account.members.contains(&(group.id.clone(), user.id.clone()));
+            Ok(account.users_where(is_member))
+        };
+        let members = self.pages(action, Some(group_name), members).await?;
+        let group = answered.take().expect("a page");
+        Ok(GroupWithMembers { group, members })
     }
 
     async fn user(&self, iam_user_name: &str) -> Result<IamUser, AwsCallError> {
         self.enter(Action::GET_USER, Some(iam_user_name)).await?;
-        let account = self.account.borrow();
-        account
-            .users
-            .get(iam_user_name)
-            .cloned()
-            .ok_or(AwsCallError::NoSuchEntity {
-                action: Action::GET_USER,
-            })
+        self.account.borrow().known(Action::GET_USER, iam_user_name).cloned()
     }
 
     async fn groups_for_user(&self, iam_user_name: &str) -> Result<Vec<IamGroup>, AwsCallError> {
-        self.enter(Action::LIST_GROUPS_FOR_USER, Some(iam_user_name)).await?;
-        self.account
-            .borrow()
-            .known(Action::LIST_GROUPS_FOR_USER, iam_user_name)?;
+        let action = Action::LIST_GROUPS_FOR_USER;
+        self.enter(action, Some(iam_user_name)).await?;
         let account = self.account.borrow();
-        Ok(account.groups_of(iam_user_name).cloned().collect())
+        let user = account.known(action, iam_user_name)?;
+        Ok(account.groups_of(&user.id).cloned().collect())
     }
 
     async fn ssh_public_keys(&self, iam_user_name: &str) -> Result<Vec<IamKey>, AwsCallError> {
-        self.enter(Action::LIST_SSH_PUBLIC_KEYS, Some(iam_user_name)).await?;
+        let action = Action::LIST_SSH_PUBLIC_KEYS;
+        self.enter(action, Some(iam_user_name)).await?;
         let account = self.account.borrow();
-        account.known(Action::LIST_SSH_PUBLIC_KEYS, iam_user_name)?;
-        Ok(account
-            .keys
-            .get(iam_user_name)
-            .into_iter()
-            .flatten()
-            .map(|(key, _)| key.clone())
-            .collect())
+        let user = account.known(action, iam_user_name)?;
+        let keys = account.keys.get(&user.id).into_iter().flatten();
+        Ok(keys.map(|(key, _)| key.clone()).collect())
     }
 
     async fn ssh_public_key(&self, iam_user_name: &str, key_id: &str) -> Result<String, AwsCallError> {
-        self.enter(Action::GET_SSH_PUBLIC_KEY, Some(iam_user_name)).await?;
+        let action = Action::GET_SSH_PUBLIC_KEY;
+        self.enter(action, Some(iam_user_name)).await?;
         let account = self.account.borrow();
-        let mut keys = account.keys.get(iam_user_name).into_iter().flatten();
+        let user = account.known(action, iam_user_name)?;
+        let mut keys = account.keys.get(&user.id).into_iter().flatten();
         let found = keys.find(|(key, _)| key.id == key_id).map(|(_, body)| body.clone());
-        found.ok_or(AwsCallError::NoSuchEntity {
-            action: Action::GET_SSH_PUBLIC_KEY,
-        })
+        found.ok_or(AwsCallError::NoSuchEntity { action })
     }
 
     async fn role(&self, role_name: &str) -> Result<IamRole, AwsCallError> {
@@ -318,17 +403,24 @@ impl Iam for IamFake {
         })
     }
 
-    async fn account_details(&self) -> Result<AccountDetails, AwsCallError> {
-        self.enter(Action::GET_ACCOUNT_AUTHORIZATION_DETAILS, None).await?;
-        let account = self.account.borrow();
-        let with_groups = |user: &IamUser| IamUser {
-            groups: Some(account.groups_of(&user.name).map(|group| group.name.clone()).collect()),
+    async fn detailed_users(&self) -> Result<Vec<IamUser>, AwsCallError> {
+        let with_groups = |account: &Account, user: &IamUser| IamUser {
+            groups: Some(account.groups_of(&user.id).map(|group| group.name.clone()).collect()),
             ..user.clone()
         };
-        Ok(AccountDetails {
-            users: account.users.values().map(with_groups).collect(),
-            groups: account.groups.values().cloned().collect(),
-        })
+        let users = |account: &Account| {
+            let users = account.users.values();
+            Ok(users
+                .map(|user| (user.name.clone(), with_groups(account, user)))
+                .collect())
+        };
+        self.pages(Action::GET_ACCOUNT_AUTHORIZATION_DETAILS, None, users).await
+    }
+
+    async fn detailed_groups(&self) -> Result<Vec<IamGroup>, AwsCallError> {
+        let groups = |account: &Account| Ok(account.groups_by_name());
+        self.pages(Action::GET_ACCOUNT_AUTHORIZATION_DETAILS, None, groups)
+            .await
     }
 
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError> {
@@ -338,24 +430,43 @@ impl Iam for IamFake {
 }
 
 impl Account {
-    fn known(&self, action: Action, iam_user_name: &str) -> Result<(), AwsCallError> {
-        self.users
-            .contains_key(iam_user_name)
-            .then_some(())
+    fn user_named(&self, name: &str) -> Option<&IamUser> {
+        self.users.values().find(|user| user.name == name)
+    }
+
+    fn group_named(&self, name: &str) -> Option<&IamGroup> {
+        self.groups.values().find(|group| group.name == name)
+    }
+
+    fn known(&self, action: Action, iam_user_name: &str) -> Result<&IamUser, AwsCallError> {
+        self.user_named(iam_user_name)
             .ok_or(AwsCallError::NoSuchEntity { action })
     }
 
-    fn groups_of<'a>(&'a self, iam_user_name: &'a str) -> impl Iterator<Item = &'a IamGroup> {
-        let joined = move |group: &&IamGroup| self.members.contains(&(group.name.clone(), iam_user_name.to_owned()));
+    fn membership(&self, user: &str, group: &str) -> (String, String) {
+        let user = self.user_named(user).expect("a user that the test made");
+        let group = self.group_named(group).expect("a group that the test made");
+        (group.id.clone(), user.id.clone())
+    }
+
+    fn groups_of<'a>(&'a self, user_id: &'a str) -> impl Iterator<Item = &'a IamGroup> {
+        let joined = move |group: &&IamGroup| self.members.contains(&(group.id.clone(), user_id.to_owned()));
         self.groups.values().filter(joined)
     }
-}
 
-/// Listings tell neither tags nor groups.
-fn as_listed(user: &IamUser) -> IamUser {
-    IamUser {
-        tags: None,
-        groups: None,
-        ..user.clone()
+    /// By name. Listings tell neither tags nor groups.
+    fn users_where(&self, wanted: impl Fn(&IamUser) -> bool) -> BTreeMap<String, IamUser> {
+        let as_listed = |user: &IamUser| IamUser {
+            tags: None,
+            groups: None,
+            ..user.clone()
+        };
+        let users = self.users.values().filter(|user| wanted(user));
+        users.map(|user| (user.name.clone(), as_listed(user))).collect()
+    }
+
+    fn groups_by_name(&self) -> BTreeMap<String, IamGroup> {
+        let groups = self.groups.values();
+        groups.map(|group| (group.name.clone(), group.clone())).collect()
     }
 }

@@ -4,6 +4,7 @@
 //! `composition` and `publication` (what others see of it). The rest are rules that those apply.
 
 pub mod aws_iam;
+mod by_name;
 pub mod composition;
 pub mod entitled;
 pub mod facts;
@@ -16,6 +17,7 @@ pub mod ids;
 pub mod limits;
 pub mod names;
 pub mod nudge;
+pub mod order;
 pub mod orders;
 pub mod passwd_fields;
 pub mod publication;

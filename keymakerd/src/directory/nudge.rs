@@ -1,9 +1,8 @@
 //! One user brought up to date because somebody waits: the three nudges.
 //!
 //! The sockets call it. It answers within 1.4 s of AWS time, from memory where the facts are young, at once where IAM is known to be
-//! silent; it publishes before it says "fresh".
+//! silent; it publishes before it says "fresh". What IAM answers by name it learns about whom IAM named before and after (`by_name`).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,12 +12,39 @@ use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
 use tracing::warn;
 
+use super::by_name::{About, Deadlines, FetchedKeys, within};
 use super::composition::KEYS_TIME_STEP;
-use super::facts::{KeyFacts, KnownKey, UserFacts};
+use super::facts::UserFacts;
 use super::iam::{Iam, IamGroup, IamUser};
 use super::limits::Door;
-use super::service::{Grade, NEGATIVE_TTL, Service, State};
-use super::{ssh_keys, verdict};
+use super::order::Asked;
+use super::service::{Accounts, Grade, NEGATIVE_TTL, Service, State};
+use super::verdict;
+
+/// How long the calls of one nudge may last together.
+const BUDGET: Duration = Duration::from_millis(1400);
+/// What of it is kept for the last call, which says whose the answers are.
+const LAST_CALL: Duration = Duration::from_millis(400);
+
+/// What is asked between the two GetUser.
+const BY_NAME: [Action; 3] = [
+    Action::LIST_GROUPS_FOR_USER,
+    Action::LIST_SSH_PUBLIC_KEYS,
+    Action::GET_SSH_PUBLIC_KEY,
+];
+
+/// What a nudge asks IAM for, besides who has the name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wanted {
+    groups: bool,
+    keys: bool,
+}
+
+/// What came of that.
+struct Answers {
+    groups: Option<Result<Vec<IamGroup>, AwsCallError>>,
+    keys: Option<Result<FetchedKeys, AwsCallError>>,
+}
 
 /// Who caused the nudge, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +82,8 @@ impl<I: Iam + 'static> Service<I> {
             self.note_login(&iam_name, cause);
             return answer;
         }
-        if self.is_silent(
-            cause.door(),
-            &[Action::GET_USER, Action::LIST_GROUPS_FOR_USER],
-            &iam_name,
-        ) {
+        let door = cause.door();
+        if self.is_silent(door, &[Action::GET_USER, Action::LIST_GROUPS_FOR_USER], &iam_name) {
             return Answer::CannotTell;
         }
         if let Cause::Lookup { uid } = cause
@@ -68,22 +91,51 @@ impl<I: Iam + 'static> Service<I> {
         {
             return self.ask_by_listing(&iam_name).await;
         }
-        let answer = self.ask_account(&iam_name, cause.door()).await;
+        let account = Wanted {
+            groups: true,
+            keys: false,
+        };
+        let answer = self.ask_joined(&iam_name, door, account).await;
         self.note_login(&iam_name, cause);
         answer
     }
 
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
     pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
-        let iam_name = self.state().iam_name(name.as_str());
-        let (account, keys) = tokio::join!(self.know_account(name, cause), self.keys_if_old(&iam_name, cause));
-        let answer = match (account, keys) {
-            // A user first heard of just now had no facts to which keys could be added.
-            (Answer::Fresh, Answer::NoSuchUser) => self.keys_if_old(&iam_name, cause).await,
-            (Answer::Fresh, keys) => keys,
-            (account, _) => account,
-        };
+        let answer = self.know_keys(name, cause).await;
         self.as_published(name, answer)
+    }
+
+    async fn know_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
+        let iam_name = self.state().iam_name(name.as_str());
+        let account = self.account_from_memory(&iam_name);
+        let keys_are_young = self
+            .state()
+            .facts
+            .user_named(&iam_name)
+            .is_some_and(|(_, user)| !user.ask_again && self.keys_are_young(user));
+        if keys_are_young || account == Some(Answer::NoSuchUser) {
+            return self.know_account(name, cause).await;
+        }
+        let door = cause.door();
+        if self.is_silent(door, &[Action::GET_USER], &iam_name) {
+            return Answer::CannotTell;
+        }
+        let silent = |actions| self.is_silent(door, actions, &iam_name);
+        let needed = Wanted {
+            groups: account.is_none(),
+            keys: true,
+        };
+        let wanted = Wanted {
+            groups: needed.groups && !silent(&[Action::LIST_GROUPS_FOR_USER]),
+            keys: !silent(&[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]),
+        };
+        let answer = self.ask_joined(&iam_name, door, wanted).await;
+        self.note_login(&iam_name, cause);
+        match answer {
+            Answer::Fresh if wanted.groups != needed.groups || !wanted.keys => Answer::CannotTell,
+            answer => answer,
+        }
     }
 
     fn account_from_memory(&self, iam_name: &str) -> Option<Answer<'static>> {
@@ -96,49 +148,25 @@ impl<I: Iam + 'static> Service<I> {
             return Some(Answer::NoSuchUser);
         }
         let (_, user) = state.facts.user_named(iam_name)?;
-        let now = self.clock.unix();
+        let now = self.clock.answer_time();
         let refused = user.doubted_since.is_some()
-            || verdict::by_facts(user, &state.config, &state.effective(), now) != Verdict::Allowed;
+            || verdict::by_facts(user, &state.facts, &state.config, &state.effective(), self.clock.unix())
+                != Verdict::Allowed;
         let ttl = if refused {
             NEGATIVE_TTL
         } else {
             u64::from(state.config.authz_ttl)
         };
-        // An answer from the future means that the clock was set back: ask.
         let mut answered_at = user.answered_at;
         if !state.config.tags.is_empty() {
             // A pass of grade 2 or 3 saw the user, and not the tags that decide about them.
             answered_at = answered_at.min(user.tags_answered_at);
         }
+        // An answer from the future counts for nothing: ask.
         let young = now.checked_sub(answered_at).is_some_and(|age| age < ttl);
         let answered = young && !user.ask_again;
         drop(state);
         answered.then(|| self.publish_for_nudge())
-    }
-
-    async fn keys_if_old(self: &Rc<Self>, iam_name: &str, cause: Cause) -> Answer<'static> {
-        let young = self
-            .state()
-            .facts
-            .user_named(iam_name)
-            .map(|(_, user)| !user.ask_again && self.keys_are_young(user));
-        let Some(young) = young else { return Answer::NoSuchUser };
-        if young {
-            return Answer::Fresh;
-        }
-        let door = cause.door();
-        if self.is_silent(
-            door,
-            &[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY],
-            iam_name,
-        ) {
-            return Answer::CannotTell;
-        }
-        let (service, name) = (Rc::clone(self), iam_name.to_owned());
-        let asked = self.nudges.join(format!("{door:?} keys {iam_name}"), || async move {
-            service.ask_keys(&name, door).await
-        });
-        asked.await.unwrap_or(Answer::CannotTell)
     }
 
     /// Whether IAM may be asked. For a client that has proved nothing it may not be without end; PAM asks again once they have.
@@ -155,116 +183,155 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     fn keys_are_young(&self, user: &UserFacts) -> bool {
-        let Some(keys) = &user.keys else { return false };
+        let Some(keys) = user.keys.as_ref().filter(|keys| keys.proved && !keys.ask_again) else {
+            return false;
+        };
         let ttl = if keys.usable().next().is_none() {
             NEGATIVE_TTL
         } else {
             u64::from(self.state().config.authz_ttl)
         };
         self.clock
-            .unix()
+            .answer_time()
             .checked_sub(keys.answered_at)
             .is_some_and(|age| age < ttl)
     }
 
-    async fn ask_account(self: &Rc<Self>, iam_name: &str, door: Door) -> Answer<'static> {
+    async fn ask_joined(self: &Rc<Self>, iam_name: &str, door: Door, wanted: Wanted) -> Answer<'static> {
         let (service, name) = (Rc::clone(self), iam_name.to_owned());
         // By door: a lookup in trouble must not answer a login.
-        let asked = self.nudges.join(format!("{door:?} account {iam_name}"), || async move {
-            let Some(accounts) = service.accounts().filter(|_| service.may_call(door, &name)) else {
+        let about = format!("{door:?} {wanted:?} {iam_name}");
+        let asked = self.nudges.join(about, || async move {
+            let Some(accounts) = service.accounts() else {
                 return Answer::CannotTell;
             };
-            let began = service.clock.unix();
-            let people = &accounts.people_nudged;
-            let (user, groups) = tokio::join!(people.user(&name), people.groups_for_user(&name));
-            match (user, groups) {
-                (Ok(user), Ok(groups)) => {
-                    let mut state = service.state_mut();
-                    state.outages.end(Action::GET_USER);
-                    state.outages.end(Action::LIST_GROUPS_FOR_USER);
-                    state.no_such_user.remove(&name);
-                    state.learn_answers(&user, &groups, began, service.clock.unix());
-                    drop(state);
-                    service.publish_for_nudge()
-                }
-                (Err(AwsCallError::NoSuchEntity { .. }), _) => {
-                    service.learn_no_such_user(&name);
-                    service.publish_for_nudge();
-                    Answer::NoSuchUser
-                }
-                (user, groups) => {
-                    let failures = user.err().into_iter().chain(groups.err());
-                    failures.for_each(|error| service.begin_outage(door, &name, &error));
-                    Answer::CannotTell
-                }
+            let granted = Wanted {
+                groups: wanted.groups && service.may_call(door, &name),
+                keys: wanted.keys && service.may_call(door, &name),
+            };
+            if !granted.groups && !granted.keys {
+                return Answer::CannotTell;
+            }
+            match service.ask_about(&accounts, &name, door, granted).await {
+                Answer::Fresh if granted.groups != wanted.groups || granted.keys != wanted.keys => Answer::CannotTell,
+                answer => answer,
             }
         });
         asked.await.unwrap_or(Answer::CannotTell)
     }
 
-    fn learn_no_such_user(&self, iam_name: &str) {
-        let (now, unix) = (self.clock.instant(), self.clock.unix());
+    /// Asks, and once more where the name moved meanwhile.
+    async fn ask_about(&self, accounts: &Accounts<I>, iam_name: &str, door: Door, wanted: Wanted) -> Answer<'static> {
+        let end = tokio::time::Instant::now() + BUDGET;
+        for _ in 0..2 {
+            let asked_at = self.clock.answer_time();
+            match self
+                .ask_once(&accounts.people_nudged, iam_name, door, wanted, end)
+                .await
+            {
+                Ok(Some(about)) => return self.learn_about(about, iam_name, door),
+                Ok(None) if self.is_silent(door, &BY_NAME, iam_name) => break,
+                Ok(None) => {}
+                Err(AwsCallError::NoSuchEntity { .. }) => {
+                    self.learn_no_such_user(iam_name, asked_at);
+                    self.publish_for_nudge();
+                    return Answer::NoSuchUser;
+                }
+                Err(error) => {
+                    self.begin_outage(door, iam_name, &error);
+                    break;
+                }
+            }
+        }
+        // What the single GetUser said is known.
+        self.publish_for_nudge();
+        Answer::CannotTell
+    }
+
+    async fn ask_once(
+        &self,
+        people: &I,
+        iam_name: &str,
+        door: Door,
+        wanted: Wanted,
+        end: tokio::time::Instant,
+    ) -> Result<Option<About<Answers>>, AwsCallError> {
+        let deadlines = Deadlines {
+            answer: Some(end - LAST_CALL),
+            all: Some(end),
+        };
+        let ask = async |user: &IamUser| {
+            let groups = within(
+                deadlines.answer,
+                Action::LIST_GROUPS_FOR_USER,
+                people.groups_for_user(iam_name),
+            );
+            let keys = self.fetch_keys(people, &user.id, iam_name, deadlines.answer);
+            let (groups, keys) = tokio::join!(only_if(wanted.groups, groups), only_if(wanted.keys, keys));
+            let answered = matches!(groups, Some(Ok(_))) || matches!(keys, Some(Ok(_)));
+            let answers = Answers { groups, keys };
+            if !answered {
+                self.begin_outages(door, iam_name, &answers);
+            }
+            answered.then_some(answers)
+        };
+        self.about(people, iam_name, deadlines, ask).await
+    }
+
+    /// Takes in what was answered about one person; what was not is an outage.
+    fn learn_about(&self, about: About<Answers>, iam_name: &str, door: Door) -> Answer<'static> {
+        let asked = self.asked(about.asked_at);
+        self.begin_outages(door, iam_name, &about.answer);
         let mut state = self.state_mut();
         state.outages.end(Action::GET_USER);
-        state.unpublished |= state.facts.learn_gone(iam_name, unix);
+        state.no_such_user.remove(iam_name);
+        let mut whole = true;
+        match about.answer.groups {
+            Some(Ok(groups)) => {
+                state.outages.end(Action::LIST_GROUPS_FOR_USER);
+                state.learn_answers(&about.user, &groups, asked);
+            }
+            Some(Err(_)) => whole = false,
+            None => {}
+        }
+        match about.answer.keys {
+            Some(Ok(keys)) => {
+                state.outages.end(Action::LIST_SSH_PUBLIC_KEYS);
+                if keys.missing.is_none() {
+                    state.outages.end(Action::GET_SSH_PUBLIC_KEY);
+                }
+                whole &= keys.missing.is_none() & state.learn_keys(&about.user.id, keys, asked);
+            }
+            Some(Err(_)) => whole = false,
+            None => {}
+        }
+        drop(state);
+        match self.publish_for_nudge() {
+            Answer::Fresh if !whole => Answer::CannotTell,
+            answer => answer,
+        }
+    }
+
+    fn begin_outages(&self, door: Door, iam_name: &str, answers: &Answers) {
+        let groups = answers.groups.as_ref().and_then(|groups| groups.as_ref().err());
+        let keys = answers.keys.as_ref().and_then(|keys| match keys {
+            Ok(keys) => keys.missing.as_ref(),
+            Err(error) => Some(error),
+        });
+        for error in groups.into_iter().chain(keys) {
+            self.begin_outage(door, iam_name, error);
+        }
+    }
+
+    fn learn_no_such_user(&self, iam_name: &str, asked_at: u64) {
+        let (now, asked) = (self.clock.instant(), self.asked(asked_at));
+        let mut state = self.state_mut();
+        state.outages.end(Action::GET_USER);
+        state.unpublished |= state.facts.learn_gone(iam_name, asked);
         state.no_such_user.retain(|_, until| *until > now);
         state
             .no_such_user
             .insert(iam_name.to_owned(), now + Duration::from_secs(NEGATIVE_TTL));
-    }
-
-    async fn ask_keys(self: &Rc<Self>, iam_name: &str, door: Door) -> Answer<'static> {
-        let Some(accounts) = self.accounts().filter(|_| self.may_call(door, iam_name)) else {
-            return Answer::CannotTell;
-        };
-        match self.fetch_keys(&accounts.people_nudged, iam_name).await {
-            Ok(()) => {
-                let mut state = self.state_mut();
-                state.outages.end(Action::LIST_SSH_PUBLIC_KEYS);
-                state.outages.end(Action::GET_SSH_PUBLIC_KEY);
-                drop(state);
-                self.publish_for_nudge()
-            }
-            Err(AwsCallError::NoSuchEntity { .. }) => Answer::NoSuchUser,
-            Err(error) => {
-                self.begin_outage(door, iam_name, &error);
-                Answer::CannotTell
-            }
-        }
-    }
-
-    /// Lists a user's keys and fetches the bodies not known yet; a body never changes for a key id.
-    pub(super) async fn fetch_keys(&self, people: &I, iam_name: &str) -> Result<(), AwsCallError> {
-        let began = self.clock.unix();
-        let listed = people.ssh_public_keys(iam_name).await?;
-        let known = self
-            .state()
-            .facts
-            .user_named(iam_name)
-            .map(|(id, user)| (id.clone(), user.keys.clone().unwrap_or_default()));
-        let Some((user_id, known)) = known else { return Ok(()) };
-        let mut keys = KeyFacts {
-            answered_at: began,
-            published_at: known.published_at,
-            by_id: BTreeMap::new(),
-        };
-        for key in listed {
-            let body = match known.by_id.get(&key.id) {
-                Some(known) => known.body.clone(),
-                None => {
-                    ssh_keys::clean(&people.ssh_public_key(iam_name, &key.id).await?).map_err(|why| why.to_string())
-                }
-            };
-            keys.by_id.insert(
-                key.id,
-                KnownKey {
-                    active: key.active,
-                    body,
-                },
-            );
-        }
-        self.state_mut().learn_keys(&user_id, keys);
-        Ok(())
     }
 
     /// The bucket for unknown names is empty: one early listing, at most one a minute, answers everybody's.
@@ -326,28 +393,27 @@ impl<I: Iam + 'static> Service<I> {
     }
 }
 
+async fn only_if<T>(wanted: bool, asking: impl Future<Output = T>) -> Option<T> {
+    match wanted {
+        true => Some(asking.await),
+        false => None,
+    }
+}
+
 impl State {
-    fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], began: u64, now: u64) {
+    fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], asked: Asked) {
         // The file says of a user whose facts lag behind the contact since when they do.
         let fresh = |user: &UserFacts| self.contact.is_some_and(|contact| user.answered_at >= contact);
         let lagged = !self.facts.users.get(&user.id).is_some_and(fresh);
-        self.unpublished |= self.facts.learn_answers(user, groups, began, now) || lagged;
+        self.unpublished |= self.facts.learn_answers(user, groups, asked) || lagged;
     }
 
-    fn learn_keys(&mut self, user_id: &str, keys: KeyFacts) {
-        let Some(user) = self.facts.users.get_mut(user_id) else {
-            return;
-        };
-        let before = user.keys.take().unwrap_or_default();
-        // Two may have asked at once, and the later answer have come first.
-        let (keys, changed) = match keys.answered_at < before.answered_at {
-            true => (before, false),
-            false => {
-                let changed = keys.by_id != before.by_id || keys.answered_at >= before.published_at + KEYS_TIME_STEP;
-                (keys, changed)
-            }
-        };
-        user.keys = Some(keys);
-        self.unpublished |= changed;
+    /// Whether the answer counted. One that names a key known as another user's does not.
+    pub(super) fn learn_keys(&mut self, user_id: &str, keys: FetchedKeys, asked: Asked) -> bool {
+        let changed = self.facts.learn_keys(user_id, keys.listed, asked);
+        let due = self.facts.users.get(user_id).and_then(|user| user.keys.as_ref());
+        let due = due.is_some_and(|keys| keys.answered_at >= keys.published_at + KEYS_TIME_STEP);
+        self.unpublished |= changed.unwrap_or(true) || due;
+        changed.is_some()
     }
 }

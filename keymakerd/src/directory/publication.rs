@@ -76,7 +76,7 @@ impl<I: Iam + 'static> Service<I> {
         if state.facts.account.is_none() {
             return Ok(());
         }
-        let composition = Composition::of(&mut state, self.clock.unix());
+        let composition = Composition::of(&mut state, &self.clock);
         // First what only keymakerd reads: no id is published whose owner is not on record (P2).
         self.store.save("ids.json", &state.ids)?;
         self.store

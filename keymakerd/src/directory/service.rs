@@ -70,7 +70,7 @@ pub struct State {
     pub published: Published,
     /// Whether something is known that the files do not say yet.
     pub unpublished: bool,
-    /// The last pass in which everything answered, unix time.
+    /// When the last pass in which everything answered began, by `Clock::answer_time`; the contact file has it by the host's clock.
     pub contact: Option<u64>,
     /// The EC2 instance on which this runs, once known.
     pub instance_id: Option<String>,

@@ -1,7 +1,8 @@
 //! A pass: the whole directory brought up to date. Called by the daemon's timer, by `keymaker sync`, and for want of tokens.
 //!
 //! A pass asks whose account this is and what the role's description sets, then lists people as the grade allows. Only when all of
-//! that answered is there contact; one listing that fails changes nothing at all (P3).
+//! that answered is there contact; one listing that fails changes nothing at all (P3). A single group that IAM will not tell is left out,
+//! and its members' facts grow old. Listings carry ids; the little that is asked by name is asked as `by_name` does (P2).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -10,7 +11,8 @@ use keymaker_aws::AwsCallError;
 use keymaker_core::protocol::Answer;
 use tracing::{info, warn};
 
-use super::facts::{Facts, Listing, Sighting, UserFacts};
+use super::by_name::Deadlines;
+use super::facts::{Facts, Listing, Members, Memberships, Sighting, UserFacts};
 use super::iam::{Iam, IamGroup, IamUser};
 use super::service::{Accounts, Grade, Service, State};
 use crate::config::Prefetch;
@@ -29,6 +31,15 @@ enum PassError {
     Aws(AwsCallError),
     /// The settings now say that the people live elsewhere: the daemon connects anew, then there is another pass.
     OtherAccount,
+}
+
+/// When a pass began.
+#[derive(Clone, Copy)]
+struct Began {
+    /// For the order of answers.
+    answer_time: u64,
+    /// For what the modules compare with the host's clock.
+    unix: u64,
 }
 
 impl From<AwsCallError> for PassError {
@@ -69,20 +80,23 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    async fn ask_everything(self: &Rc<Self>, accounts: &Accounts<I>) -> Result<u64, PassError> {
-        let began = self.clock.unix();
+    async fn ask_everything(self: &Rc<Self>, accounts: &Accounts<I>) -> Result<Began, PassError> {
+        let began = Began {
+            answer_time: self.clock.answer_time(),
+            unix: self.clock.unix(),
+        };
         self.learn_settings(accounts).await?;
         if accounts.id_resolver != self.effective().id_resolver {
             return Err(PassError::OtherAccount);
         }
         self.learn_account(accounts).await?;
-        let listing = self.list(&accounts.people, began).await?;
-        let missing = self.state().facts.missing_from(&listing);
+        let listing = self.list(&accounts.people, began.answer_time).await?;
+        let missing = self.state().facts.missing_from(&listing, self.clock.answer_time());
         let sightings = self.look_for(&accounts.people, missing).await;
         let gone = self
             .state_mut()
             .facts
-            .learn_listing(&listing, sightings, self.clock.unix());
+            .learn_listing(&listing, sightings, self.clock.answer_time());
         for user in &listing.users {
             self.state_mut().no_such_user.remove(&user.name);
         }
@@ -134,48 +148,89 @@ impl<I: Iam + 'static> Service<I> {
 
     async fn list(&self, people: &I, began: u64) -> Result<Listing, AwsCallError> {
         if self.state().config.grade == Some(1) {
-            let details = people.account_details().await?;
-            self.state_mut().grade = Grade::One;
-            return Ok(Listing {
-                began,
-                users: details.users,
-                everyone: true,
-                groups: self.with_unlisted(people, details.groups).await,
-                members: BTreeMap::new(),
-                memberships: BTreeMap::new(),
-            });
+            return self.list_details(people, began).await;
         }
         let everyone = self.list_everyone(people).await?;
         let groups = self.with_unlisted(people, people.list_groups().await?).await;
-        let mut members = BTreeMap::new();
-        let mut users: BTreeMap<String, IamUser> = BTreeMap::new();
-        for group in self.groups_that_matter(&groups) {
-            // A group deleted since the listing has no members.
-            let joined = match people.group(&group).await {
-                Ok(answer) => answer.members,
-                Err(AwsCallError::NoSuchEntity { .. }) => Vec::new(),
-                Err(error) => return Err(error),
-            };
-            members.insert(
-                group,
-                joined
-                    .iter()
-                    .map(|user| user.name.clone())
-                    .collect::<BTreeSet<String>>(),
-            );
-            users.extend(joined.into_iter().map(|user| (user.id.clone(), user)));
-        }
-        let (users, everyone) = match everyone {
-            Some(users) => (users, true),
-            None => (users.into_values().collect(), false),
+        let mut listing = Listing {
+            began,
+            users: Vec::new(),
+            everyone: everyone.is_some(),
+            groups,
+            members: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            memberships: BTreeMap::new(),
         };
+        let mut untold = None;
+        let mut joined: BTreeMap<String, IamUser> = BTreeMap::new();
+        for group in self.groups_that_matter(&listing.groups) {
+            let asked_at = self.clock.answer_time();
+            match people.group(&group.name).await {
+                Ok(answer) => {
+                    let users = answer.members.iter().map(|user| user.id.clone()).collect();
+                    joined.extend(answer.members.into_iter().map(|user| (user.id.clone(), user)));
+                    let members = Members {
+                        asked_at,
+                        group: answer.group,
+                        users,
+                    };
+                    listing.members.insert(members.group.id.clone(), members);
+                }
+                Err(error) if error.is_about_this_request() => {
+                    let sentence = format!("the facts about the members of {} grow old: {error}", group.name);
+                    warn!(group = %group.name, %error, "{sentence}");
+                    untold.get_or_insert(sentence);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // A name that moved meanwhile: the one who had it was not asked for.
+        let unasked = self
+            .groups_that_matter(&listing.groups)
+            .into_iter()
+            .map(|group| group.id);
+        listing
+            .unread
+            .extend(unasked.filter(|id| !listing.members.contains_key(id)));
+        listing.users = everyone.unwrap_or_else(|| joined.into_values().collect());
+        listing.memberships = self.confirm_memberships(people, &listing).await;
+        self.state_mut().last_failure = untold;
+        Ok(listing)
+    }
+
+    /// Grade 1: everybody, with the names of their groups, which count for the groups that had them before and after.
+    async fn list_details(&self, people: &I, began: u64) -> Result<Listing, AwsCallError> {
+        let before = people.detailed_groups().await?;
+        let asked_at = self.clock.answer_time();
+        let users = people.detailed_users().await?;
+        let after = people.detailed_groups().await?;
+        let ids = |groups: &[IamGroup]| -> BTreeMap<String, String> {
+            let groups = groups.iter().map(|group| (group.name.clone(), group.id.clone()));
+            groups.collect()
+        };
+        let (before, ids) = (ids(&before), ids(&after));
+        let id_of = |name: &String| ids.get(name).filter(|id| before.get(name) == Some(id)).cloned();
+        let memberships = users.iter().map(|user| {
+            let groups = user
+                .groups
+                .iter()
+                .flatten()
+                .map(id_of)
+                .collect::<Option<BTreeSet<String>>>();
+            let memberships = groups.map(|groups| Memberships { asked_at, groups });
+            (user.id.clone(), memberships)
+        });
+        let memberships = memberships.collect();
+        self.state_mut().grade = Grade::One;
+        self.state_mut().last_failure = None;
         Ok(Listing {
             began,
             users,
-            everyone,
-            groups,
-            memberships: self.confirm_memberships(people, &members).await,
-            members,
+            everyone: true,
+            groups: self.with_unlisted(people, after).await,
+            members: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            memberships,
         })
     }
 
@@ -183,7 +238,7 @@ impl<I: Iam + 'static> Service<I> {
     async fn with_unlisted(&self, people: &I, mut groups: Vec<IamGroup>) -> Vec<IamGroup> {
         let unlisted = self.state().facts.groups_missing_from(&groups);
         let ours = self.groups_that_matter(&unlisted);
-        for known in unlisted.into_iter().filter(|group| ours.contains(&group.name)) {
+        for known in ours {
             let group = match people.group(&known.name).await {
                 Ok(answer) => answer.group,
                 Err(AwsCallError::NoSuchEntity { .. }) => continue,
@@ -199,22 +254,32 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// ListGroupsForUser for each user whom a group no longer lists. Where too many are missing, most are left unasked.
-    async fn confirm_memberships(
-        &self,
-        people: &I,
-        members: &BTreeMap<String, BTreeSet<String>>,
-    ) -> BTreeMap<String, Option<BTreeSet<String>>> {
-        let missing = self.state().facts.members_missing_from(members);
+    async fn confirm_memberships(&self, people: &I, listing: &Listing) -> BTreeMap<String, Option<Memberships>> {
+        let missing = self.state().facts.members_missing_from(&listing.members);
+        let present_names: BTreeMap<&str, &str> = listing
+            .users
+            .iter()
+            .map(|user| (user.id.as_str(), user.name.as_str()))
+            .collect();
         let mut confirmed = BTreeMap::new();
-        for (asked, (id, name)) in missing.into_iter().enumerate() {
-            let groups = match asked < MOST_SIGHTINGS {
-                true => people.groups_for_user(&name).await.ok(),
+        for (asked, (id, former_name)) in missing.into_iter().enumerate() {
+            let name = present_names.get(id.as_str()).copied().unwrap_or(&former_name);
+            let memberships = match asked < MOST_SIGHTINGS {
+                true => self.memberships_of(people, &id, name).await,
                 false => None,
             };
-            let names = groups.map(|groups| groups.into_iter().map(|group| group.name).collect());
-            confirmed.insert(id, names);
+            confirmed.insert(id, memberships);
         }
         confirmed
+    }
+
+    async fn memberships_of(&self, people: &I, user_id: &str, name: &str) -> Option<Memberships> {
+        let ask = async |_: &IamUser| people.groups_for_user(name).await.ok();
+        let about = self.about(people, name, Deadlines::NONE, ask).await.ok().flatten()?;
+        (about.user.id == user_id).then(|| Memberships {
+            asked_at: about.asked_at,
+            groups: about.answer.into_iter().map(|group| group.id).collect(),
+        })
     }
 
     /// ListUsers, unless it was denied within the hour.
@@ -240,7 +305,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The groups to which the settings give a meaning: by prefix, the required one, the one that may use sudo.
-    fn groups_that_matter(&self, groups: &[IamGroup]) -> Vec<String> {
+    fn groups_that_matter(&self, groups: &[IamGroup]) -> Vec<IamGroup> {
         let state = self.state();
         let settings = state.effective();
         let named = [
@@ -249,7 +314,7 @@ impl<I: Iam + 'static> Service<I> {
         ];
         let matters =
             |group: &&IamGroup| group.name.starts_with(&settings.group_prefix) || named.contains(&Some(&group.name));
-        groups.iter().filter(matters).map(|group| group.name.clone()).collect()
+        groups.iter().filter(matters).cloned().collect()
     }
 
     /// GetUser for each user whom the listing did not show. Where it misses too many, most are left unasked and simply grow old.
@@ -262,12 +327,14 @@ impl<I: Iam + 'static> Service<I> {
         }
         let mut sightings = Vec::new();
         for (id, name) in missing.into_iter().take(MOST_SIGHTINGS) {
-            let sighting = match people.user(&name).await {
-                Ok(user) => Sighting::Found(user),
-                Err(AwsCallError::NoSuchEntity { .. }) => Sighting::Gone,
-                Err(_) => Sighting::Unanswered,
+            let asked_at = self.clock.answer_time();
+            let found = match people.user(&name).await {
+                Ok(user) => Some(user),
+                Err(AwsCallError::NoSuchEntity { .. }) => None,
+                // Nothing changes, and the user's facts grow old.
+                Err(_) => continue,
             };
-            sightings.push((id, sighting));
+            sightings.push((id, Sighting { asked_at, found }));
         }
         sightings
     }
@@ -278,7 +345,7 @@ impl<I: Iam + 'static> Service<I> {
         if self.state().config.tags.is_empty() {
             return;
         }
-        let now = self.clock.unix();
+        let now = self.clock.answer_time();
         let oldest = |state: &State| {
             let unknown = |user: &&UserFacts| user.tags.is_none() || now >= user.tags_answered_at + TAGS_TTL;
             let mut users: Vec<&UserFacts> = state.facts.users.values().filter(unknown).collect();
@@ -288,21 +355,18 @@ impl<I: Iam + 'static> Service<I> {
         };
         let names = oldest(&self.state());
         for name in names {
-            let began = self.clock.unix();
+            let asked_at = self.clock.answer_time();
             let Ok(user) = people.user(&name).await else { continue };
-            if let (Some(facts), Some(tags)) = (self.state_mut().facts.users.get_mut(&user.id), user.tags)
-                && facts.tags_answered_at <= began
-            {
-                facts.learn_tags(&tags, began);
-            }
+            let asked = self.asked(asked_at);
+            self.state_mut().facts.learn_sighting(&user, asked);
         }
     }
 
     /// Keys of users who may well come back while IAM is out of reach. A failure is no failure of the pass: keys have their own age.
     async fn prefetch_keys(self: &Rc<Self>, people: &I) {
-        let names = self.state().names_to_prefetch(self.clock.unix());
-        for name in names {
-            if let Err(error) = self.fetch_keys(people, &name).await
+        let wanted = self.state().keys_to_prefetch(self.clock.answer_time());
+        for (id, name) in wanted {
+            if let Err(error) = self.prefetch_keys_of(people, &id, &name).await
                 && !matches!(error, AwsCallError::NoSuchEntity { .. })
             {
                 warn!(%error, user = %name, "could not keep the keys of {name} fresh: {error}");
@@ -311,14 +375,36 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    fn end_pass(&self, began: u64) -> Answer<'static> {
+    /// One call where the answer names a key that is known as this user's, since a key's id is nobody else's; else as a nudge asks.
+    async fn prefetch_keys_of(&self, people: &I, user_id: &str, name: &str) -> Result<(), AwsCallError> {
+        let known = self.known_keys(user_id);
+        let asked_at = self.clock.answer_time();
+        if known.proved {
+            let keys = self.fetch_keys(people, user_id, name, None).await?;
+            if known.recognizes(&keys.listed) {
+                let missing = keys.missing.clone();
+                let asked = self.asked(asked_at);
+                self.state_mut().learn_keys(user_id, keys, asked);
+                return missing.map_or(Ok(()), Err);
+            }
+        }
+        let ask = async |user: &IamUser| Some(self.fetch_keys(people, &user.id, name, None).await);
+        let Some(about) = self.about(people, name, Deadlines::NONE, ask).await? else {
+            return Ok(());
+        };
+        let (keys, asked) = (about.answer?, self.asked(about.asked_at));
+        let missing = keys.missing.clone();
+        self.state_mut().learn_keys(&about.user.id, keys, asked);
+        missing.map_or(Ok(()), Err)
+    }
+
+    fn end_pass(&self, began: Began) -> Answer<'static> {
         {
             let mut state = self.state_mut();
-            state.contact = Some(began);
+            state.contact = Some(began.answer_time);
             state.throttled = false;
-            state.last_failure = None;
         }
-        let done = self.publish().and_then(|()| self.store.touch_contact(began));
+        let done = self.publish().and_then(|()| self.store.touch_contact(began.unix));
         match done {
             Ok(()) => Answer::Fresh,
             Err(error) => {
@@ -339,25 +425,21 @@ impl<I: Iam + 'static> Service<I> {
 }
 
 impl State {
-    fn names_to_prefetch(&self, now: u64) -> Vec<String> {
+    /// UserIds and IAM names.
+    fn keys_to_prefetch(&self, now: u64) -> Vec<(String, String)> {
         let required = self.effective().require_iam_group;
-        let wanted = |user: &&UserFacts| match self.config.prefetch_keys {
+        let wanted = |user: &UserFacts| match self.config.prefetch_keys {
             Prefetch::Never => false,
             Prefetch::All => true,
             Prefetch::Seen => user.last_login.is_some_and(|at| now < at + SEEN),
-            Prefetch::RequiredGroup => required.as_ref().is_some_and(|group| user.groups.contains(group)),
+            Prefetch::RequiredGroup => required.as_ref().is_some_and(|group| self.facts.is_member(user, group)),
         };
-        let old = |user: &&UserFacts| {
-            user.keys
-                .as_ref()
-                .is_none_or(|keys| now >= keys.answered_at + u64::from(self.config.sync_interval))
+        let old = |user: &UserFacts| {
+            let keys = user.keys.as_ref().filter(|keys| keys.proved && !keys.ask_again);
+            let age = keys.and_then(|keys| now.checked_sub(keys.answered_at));
+            age.is_none_or(|age| age >= u64::from(self.config.sync_interval))
         };
-        self.facts
-            .users
-            .values()
-            .filter(wanted)
-            .filter(old)
-            .map(|user| user.name.clone())
-            .collect()
+        let users = self.facts.users.iter().filter(|(_, user)| wanted(user) && old(user));
+        users.map(|(id, user)| (id.clone(), user.name.clone())).collect()
     }
 }

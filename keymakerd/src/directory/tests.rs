@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
 
 mod identity;
+mod names_move;
 mod nudges;
 mod outages;
 mod publication;

@@ -43,7 +43,9 @@ impl State {
 
     fn is_refused_now(&self, shown: &User<'_>, now: u64) -> bool {
         let known = self.facts.users.get(shown.iam_user_id);
-        known.is_none_or(|user| verdict::by_facts(user, &self.config, &self.effective(), now) != Verdict::Allowed)
+        known.is_none_or(|user| {
+            verdict::by_facts(user, &self.facts, &self.config, &self.effective(), now) != Verdict::Allowed
+        })
     }
 
     fn has_left_a_group(&mut self, shown: &User<'_>) -> bool {

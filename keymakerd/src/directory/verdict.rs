@@ -2,19 +2,19 @@
 
 use keymaker_core::directory_file::Verdict;
 
-use super::facts::UserFacts;
+use super::facts::{Facts, UserFacts};
 use crate::config::{Config, Tag};
 use crate::settings::EffectiveSettings;
 
 /// The verdict at `now`, unix time.
-pub fn by_facts(user: &UserFacts, config: &Config, settings: &EffectiveSettings, now: u64) -> Verdict {
+pub fn by_facts(user: &UserFacts, facts: &Facts, config: &Config, settings: &EffectiveSettings, now: u64) -> Verdict {
     if user.doubted_since.is_some() {
         return Verdict::Deleted;
     }
     if settings
         .require_iam_group
         .as_ref()
-        .is_some_and(|required| !user.groups.contains(required))
+        .is_some_and(|required| !facts.is_member(user, required))
     {
         return Verdict::NotInRequiredGroup;
     }
@@ -31,7 +31,7 @@ pub fn by_facts(user: &UserFacts, config: &Config, settings: &EffectiveSettings,
 
 /// The first second after the day `YYYY-MM-DD` in UTC, as unix time; `None` where that is no date. Days from civil dates: Howard
 /// Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
-fn day_after(date: &str) -> Option<u64> {
+pub(super) fn day_after(date: &str) -> Option<u64> {
     let mut fields = date.split('-');
     let mut number = |len: usize| {
         let field = fields
@@ -64,23 +64,23 @@ fn day_after(date: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::iam::IamUser;
+    use super::super::order::Asked;
     use super::*;
     use crate::settings::KeptSettings;
 
     fn expiring(date: &str) -> UserFacts {
-        UserFacts {
+        let alice = IamUser {
+            id: "AIDAALICE".to_owned(),
             name: "alice".to_owned(),
             path: "/".to_owned(),
             created: 1,
-            tags: Some([("expires".to_owned(), date.to_owned())].into()),
-            tags_answered_at: 1,
-            groups: Default::default(),
-            doubted_since: None,
-            answered_at: 1,
-            ask_again: false,
-            keys: None,
-            last_login: None,
-        }
+            tags: Some(vec![("expires".to_owned(), date.to_owned())]),
+            groups: None,
+        };
+        let mut facts = Facts::default();
+        facts.learn_answers(&alice, &[], Asked::new(1, 1));
+        facts.users.remove("AIDAALICE").unwrap()
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
         let verdict = |expires: &str, settings: &str, now| {
             let config = Config::parse(settings, "keymakerd.toml".as_ref()).unwrap();
             let in_force = EffectiveSettings::of(&config, &KeptSettings::default());
-            by_facts(&expiring(expires), &config, &in_force, now)
+            by_facts(&expiring(expires), &Facts::default(), &config, &in_force, now)
         };
         let enabled = "tags = [\"expires\"]";
         assert_eq!(verdict("2026-12-31", enabled, END - 1), Verdict::Allowed);

@@ -272,12 +272,17 @@ async fn account_details_give_groups_and_tags_of_every_page() {
             answer("GetAccountAuthorizationDetails", &format!("{users}{groups}{rest}")),
         )
     };
-    let server = giving([page("alice", &more_at("m1")), page("bob", "")]).await;
-    let details = iam(&server).account_details().await.unwrap();
-    assert_eq!((details.users.len(), details.groups.len()), (2, 2));
-    assert_eq!(details.users[1].groups, Some(vec!["keymaker_devs".to_owned()]));
-    assert_eq!(details.users[1].tags, Some(vec![("team".into(), "ops".into())]));
-    assert!(server.requests()[0].contains("Filter.member.1=User&Filter.member.2=Group"));
+    let pages = || [page("alice", &more_at("m1")), page("bob", "")];
+    let [first, second] = pages();
+    let [third, fourth] = pages();
+    let server = giving([first, second, third, fourth]).await;
+    let users = iam(&server).detailed_users().await.unwrap();
+    assert_eq!(users.len(), 2);
+    assert_eq!(users[1].groups, Some(vec!["keymaker_devs".to_owned()]));
+    assert_eq!(users[1].tags, Some(vec![("team".into(), "ops".into())]));
+    assert_eq!(iam(&server).detailed_groups().await.unwrap().len(), 2);
+    assert!(server.requests()[0].contains("Filter.member.1=User&MaxItems"));
+    assert!(server.requests()[2].contains("Filter.member.1=Group&MaxItems"));
 }
 
 #[tokio::test]

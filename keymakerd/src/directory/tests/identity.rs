@@ -65,6 +65,7 @@ fn a_user_made_again_is_another_person_until_an_administrator_says_otherwise() {
 fn whoever_is_refused_at_login_has_the_refusal_for_a_shell_and_no_group_until_they_may_log_in_again() {
     on_one_thread(async {
         let mut host = host("");
+        host.iam.add_group("keymaker_sudo", "AGPASUDO", 1);
         host.iam.join("alice", "keymaker_sudo");
         host.service.pass().await;
         let devs = host.groups("alice");

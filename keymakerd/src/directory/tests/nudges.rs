@@ -11,6 +11,7 @@ fn a_user_made_just_now_is_found_by_name_with_groups_and_keys() {
         host.iam.add_user("dave", "AIDADAVE", 200);
         host.iam.join("dave", "keymaker_devs");
         host.iam.add_key("dave", "APKA2", KEY);
+        host.pass_time(5);
         let lookup = Cause::Lookup { uid: 0 };
         assert_eq!(host.service.refresh_account(name("dave"), lookup).await, Answer::Fresh);
         assert_eq!(host.service.refresh_keys(name("dave"), SSHD).await, Answer::Fresh);
@@ -121,9 +122,12 @@ fn names_offered_without_proof_buy_few_calls_and_silence_nobody_who_has_proved_a
         host.service.pass().await;
         host.service.refresh_keys(name("alice"), Cause::Login).await;
         host.pass_time(61);
+        // Tokens come back while files are written.
+        host.service.state_mut().halted = true;
         for user in &many {
             host.service.refresh_keys(name(user), SSHD).await;
         }
+        host.service.state_mut().halted = false;
         let calls = host.iam.calls(Action::GET_USER) + host.iam.calls(Action::LIST_SSH_PUBLIC_KEYS);
         assert!((30..200).contains(&calls), "{calls} of 400 calls");
         host.iam.set_key_active("alice", "APKA1", false);
@@ -153,7 +157,8 @@ fn ten_thousand_who_ask_at_once_cause_one_question() {
         for answer in asked.collect::<Vec<_>>() {
             assert_eq!(answer.await.unwrap(), Answer::Fresh);
         }
-        assert_eq!(host.iam.calls(Action::GET_USER), 1);
+        let questions = [Action::GET_USER, Action::LIST_GROUPS_FOR_USER].map(|action| host.iam.calls(action));
+        assert_eq!(questions, [2, 1]);
     });
 }
 
@@ -180,5 +185,40 @@ fn a_pass_that_does_not_tell_tags_does_not_make_them_young() {
             Some(LoginDecision::Allowed),
             "a pass reads old tags anew"
         );
+    });
+}
+
+// Prints what a pass costs, as ARCHITECTURE.md says it.
+#[test]
+fn a_steady_pass_asks_for_nobody_by_name_but_for_one_list_of_keys_each() {
+    on_one_thread(async {
+        for (settings, expected) in [("", 158), ("grade = 1", 109)] {
+            let host = host(settings);
+            // What is published is not asked about here.
+            host.service.state_mut().halted = true;
+            for number in 0..4_999 {
+                let user = format!("user{number}");
+                host.iam.add_user_anew(&user, &format!("AIDA{number}"), number);
+            }
+            for number in 0..49 {
+                host.iam
+                    .add_group(&format!("keymaker_group{number}"), &format!("AGPA{number}"), number);
+            }
+            host.service.pass().await;
+            for number in 0..100 {
+                host.iam
+                    .add_key(&format!("user{number}"), &format!("APKA{number}"), KEY);
+                let mut state = host.service.state_mut();
+                let user = state.facts.users.get_mut(&format!("AIDA{number}")).unwrap();
+                user.last_login = Some(host.service.clock.unix());
+            }
+            host.service.pass().await;
+            let before = host.iam.all_calls();
+            host.pass_time(400);
+            assert_eq!(host.service.pass().await, Answer::Fresh);
+            let calls = host.iam.all_calls() - before;
+            println!("5,000 users, 50 groups, the keys of 100 kept fresh, {settings:?}: {calls} calls a pass");
+            assert_eq!(calls, expected, "{settings}");
+        }
     });
 }

@@ -19,7 +19,7 @@ fn no_failure_of_any_listing_makes_anybody_disappear() {
                 match fault {
                     0 => host.iam.time_out(action),
                     1 => host.iam.fail(AwsCallError::Throttled { action }),
-                    _ if action == Action::LIST_USERS => continue,
+                    _ if action == Action::LIST_USERS || action == Action::GET_GROUP => continue,
                     _ => host.iam.deny(action),
                 }
                 host.pass_time(300);
@@ -35,6 +35,43 @@ fn no_failure_of_any_listing_makes_anybody_disappear() {
                 "{action}"
             );
         }
+    });
+}
+
+// P3
+#[test]
+fn a_group_that_iam_denies_stops_no_pass_and_only_its_own_members_grow_old() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.add_user("bob", "AIDABOB", 100);
+        host.iam.add_user("carol", "AIDACAROL", 100);
+        host.iam.add_group("keymaker_ops", "AGPAOPS", 1);
+        host.iam.join("carol", "keymaker_ops");
+        host.service.pass().await;
+        host.iam.fail_for(
+            "keymaker_devs",
+            AwsCallError::AccessDenied {
+                action: Action::GET_GROUP,
+                message: "not this one".into(),
+            },
+        );
+        host.iam.leave("carol", "keymaker_ops");
+        for _ in 0..300 {
+            host.pass_time(300);
+            assert_eq!(host.service.pass().await, Answer::Fresh);
+        }
+        assert!(host.groups("carol").is_empty(), "what the other group said was lost");
+        assert_eq!(host.groups("alice").len(), 1);
+        let decisions = ["alice", "bob", "carol"].map(|login| host.decision(login).unwrap());
+        let (allowed, old) = (LoginDecision::Allowed, LoginDecision::CannotTell(Doubt::UserStale));
+        assert_eq!(decisions, [old, allowed, allowed]);
+        assert!(host.status().contains("not this one"));
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(
+            host.decision("alice"),
+            Some(allowed),
+            "a login asks IAM about alice herself"
+        );
     });
 }
 
@@ -209,5 +246,56 @@ fn a_user_whom_the_role_may_not_read_keeps_nobody_else_from_being_asked_for() {
         host.service.refresh_account(name("robot"), SSHD).await;
         assert_eq!(host.iam.calls(Action::GET_USER), calls + 1);
         assert!(host.status().contains("not this one"));
+    });
+}
+
+// P3 P9
+#[test]
+fn a_clock_set_back_discards_no_newer_answer() {
+    on_one_thread(async {
+        let host = host("require_iam_group = \"prod_ssh_users\"");
+        host.iam.join("alice", "prod_ssh_users");
+        host.service.pass().await;
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        host.service.clock.set_back(Duration::from_secs(7200));
+        host.iam.set_key_active("alice", "APKA1", false);
+        host.iam.leave("alice", "prod_ssh_users");
+        host.pass_time(61);
+        assert_eq!(
+            host.service.refresh_keys(name("alice"), Cause::Login).await,
+            Answer::Fresh
+        );
+        let refused = Some(LoginDecision::Refused(Refusal::NotInRequiredGroup));
+        assert_eq!((host.keys("alice"), host.decision("alice")), (0, refused));
+        host.iam.join("alice", "prod_ssh_users");
+        host.pass_time(300);
+        let doubt = Some(LoginDecision::CannotTell(Doubt::OutOfContact));
+        host.service.refresh_account(name("alice"), Cause::Login).await;
+        assert_eq!(host.decision("alice"), doubt, "a contact in the future");
+        host.service.pass().await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+    });
+}
+
+// P3 P9
+#[test]
+fn what_iam_said_about_known_keys_counts_although_one_body_cannot_be_had() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.add_key("alice", "APKA2", KEY);
+        host.service.pass().await;
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        assert_eq!(host.keys("alice"), 2);
+        host.iam.set_key_active("alice", "APKA1", false);
+        host.iam.add_key("alice", "APKA3", KEY);
+        host.iam.time_out(Action::GET_SSH_PUBLIC_KEY);
+        host.pass_time(61);
+        let answer = host.service.refresh_keys(name("alice"), Cause::Login).await;
+        assert_eq!((answer, host.keys("alice")), (Answer::CannotTell, 1));
+        host.iam.mend(Action::GET_SSH_PUBLIC_KEY);
+        host.pass_time(11);
+        host.service.probe().await;
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        assert_eq!(host.keys("alice"), 2, "the new one is asked for again");
     });
 }

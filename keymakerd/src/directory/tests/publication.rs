@@ -12,12 +12,14 @@ const COLLIDING: &str = include_str!("../../../../keymaker-core/tests/version_1/
 fn whoever_chooses_the_names_of_iam_users_keeps_nobody_from_coming_or_going() {
     on_one_thread(async {
         let host = host("");
+        host.pass_time(300);
         host.service.pass().await;
         for (number, chosen) in COLLIDING.split_whitespace().enumerate() {
             host.iam.add_user(chosen, &format!("AIDACHOSEN{number}"), 1);
         }
         host.iam.add_user("dave", "AIDADAVE", 1);
         host.iam.delete_user("alice");
+        host.pass_time(300);
         assert_eq!(host.service.pass().await, Answer::Fresh);
         assert_eq!((host.uid("dave").is_some(), host.uid("alice")), (true, None));
         for chosen in COLLIDING.split_whitespace() {
@@ -54,9 +56,11 @@ fn whoever_was_never_here_and_left_nothing_has_no_tombstone_once_they_are_gone()
         on_one_thread(async {
             let mut host = host(scheme);
             host.iam.add_user("dave", "AIDADAVE", 1);
+            host.pass_time(300);
             host.service.pass().await;
             let uid = host.uid("dave").unwrap();
             host.iam.delete_user("dave");
+            host.pass_time(300);
             host.service.pass().await;
             assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
             let first = host.settle(BTreeSet::new()).await;
@@ -67,9 +71,11 @@ fn whoever_was_never_here_and_left_nothing_has_no_tombstone_once_they_are_gone()
             host.restart(scheme);
             assert_eq!(host.tombstone(uid), None);
             host.iam.add_user("dave", "AIDADAVE", 1);
+            host.pass_time(300);
             host.service.pass().await;
             assert_eq!(host.uid("dave"), Some(uid));
             host.iam.delete_user("dave");
+            host.pass_time(300);
             host.service.pass().await;
             assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
         });
@@ -86,6 +92,7 @@ fn whoever_has_logged_in_or_left_a_process_or_a_home_is_denied_for_ever() {
             for (number, login) in left.into_iter().enumerate() {
                 host.iam.add_user(login, &format!("AIDALEFT{number}"), 1);
             }
+            host.pass_time(300);
             host.service.pass().await;
             host.service.refresh_keys(name("bylogin"), Cause::Login).await;
             let uids = left.map(|login| host.uid(login).unwrap());
@@ -98,6 +105,7 @@ fn whoever_has_logged_in_or_left_a_process_or_a_home_is_denied_for_ever() {
             for login in left {
                 host.iam.delete_user(login);
             }
+            host.pass_time(300);
             host.service.pass().await;
             let first = host.settle(BTreeSet::new()).await;
             host.settle(first).await;
@@ -119,9 +127,11 @@ fn where_processes_or_homes_cannot_be_seen_every_tombstone_stays() {
     on_one_thread(async {
         let host = host("");
         host.iam.add_user("dave", "AIDADAVE", 1);
+        host.pass_time(300);
         host.service.pass().await;
         let uid = host.uid("dave").unwrap();
         host.iam.delete_user("dave");
+        host.pass_time(300);
         host.service.pass().await;
         // hidepid: no process of root's is shown.
         host.leave("proc/77/status", "Uid:\t1\t1\t1\t1\n");
@@ -150,9 +160,11 @@ fn whoever_was_kept_before_this_was_recorded_is_denied_for_ever() {
     on_one_thread(async {
         let mut host = host("");
         host.iam.add_user("dave", "AIDADAVE", 1);
+        host.pass_time(300);
         host.service.pass().await;
         let uid = host.uid("dave").unwrap();
         host.iam.delete_user("dave");
+        host.pass_time(300);
         host.service.pass().await;
         let ids = host.folder.join("private/ids.json");
         let former = std::fs::read_to_string(&ids)

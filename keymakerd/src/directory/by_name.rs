@@ -1,0 +1,133 @@
+//! What IAM answers by name, bound to a person: a name is not one (P2). Called by nudges, and by passes where a listing does not do.
+//!
+//! Whoever may only rename, create or delete users can move a name between any two calls. So an answer by name counts only for whom IAM
+//! names before and after it; the two GetUser carry their UserId themselves, and count by themselves.
+
+use keymaker_aws::{Action, AwsCallError, OutageCause};
+use tokio::time::Instant;
+
+use super::facts::{KeyFacts, ListedKeys};
+use super::iam::{Iam, IamUser};
+use super::order::Asked;
+use super::service::Service;
+use super::ssh_keys;
+
+/// What was answered about one person.
+pub(super) struct About<T> {
+    /// The person, as IAM names them after the answer.
+    pub user: IamUser,
+    /// When all of it was asked: at the first call.
+    pub asked_at: u64,
+    /// The answer.
+    pub answer: T,
+}
+
+/// Until when the calls of one question may last.
+#[derive(Clone, Copy)]
+pub(super) struct Deadlines {
+    /// Those between the two GetUser.
+    pub answer: Option<Instant>,
+    /// The last one.
+    pub all: Option<Instant>,
+}
+
+impl Deadlines {
+    /// Those of the clients, for each call.
+    pub const NONE: Self = Self {
+        answer: None,
+        all: None,
+    };
+}
+
+/// Keys as IAM listed them, and why the body of one of them could not be had.
+pub(super) struct FetchedKeys {
+    pub listed: ListedKeys,
+    pub missing: Option<AwsCallError>,
+}
+
+impl<I: Iam + 'static> Service<I> {
+    /// GetUser, `ask` about that user by name, and GetUser again, which is left out where `ask` says that nothing came of it. `None`: the
+    /// name moved meanwhile, or nothing came.
+    pub(super) async fn about<T>(
+        &self,
+        people: &I,
+        iam_name: &str,
+        deadlines: Deadlines,
+        ask: impl AsyncFnOnce(&IamUser) -> Option<T>,
+    ) -> Result<Option<About<T>>, AwsCallError> {
+        let asked_at = self.clock.answer_time();
+        let before = within(deadlines.answer, Action::GET_USER, people.user(iam_name)).await?;
+        self.learn_sighting(&before, asked_at);
+        let Some(answer) = ask(&before).await else {
+            return Ok(None);
+        };
+        let asked_again = self.clock.answer_time();
+        let user = within(deadlines.all, Action::GET_USER, people.user(iam_name)).await?;
+        self.learn_sighting(&user, asked_again);
+        let same = user.id == before.id && user.name == before.name;
+        Ok(same.then_some(About { user, asked_at, answer }))
+    }
+
+    fn learn_sighting(&self, user: &IamUser, asked_at: u64) {
+        let asked = self.asked(asked_at);
+        let mut state = self.state_mut();
+        state.unpublished |= state.facts.learn_sighting(user, asked);
+    }
+
+    /// What was asked at this time and is answered now.
+    pub(super) fn asked(&self, at: u64) -> Asked {
+        Asked::new(at, self.clock.answer_time())
+    }
+
+    /// Lists a user's keys and fetches the bodies not known yet; a body never changes for a key id. One that cannot be had keeps nobody
+    /// from learning what became of the other keys.
+    pub(super) async fn fetch_keys(
+        &self,
+        people: &I,
+        user_id: &str,
+        iam_name: &str,
+        deadline: Option<Instant>,
+    ) -> Result<FetchedKeys, AwsCallError> {
+        let keys = within(deadline, Action::LIST_SSH_PUBLIC_KEYS, people.ssh_public_keys(iam_name)).await?;
+        let known = self.known_keys(user_id);
+        let mut fetched = FetchedKeys {
+            listed: ListedKeys {
+                active: keys.iter().map(|key| (key.id.clone(), key.active)).collect(),
+                bodies: Default::default(),
+            },
+            missing: None,
+        };
+        for key in keys.iter().filter(|key| !known.by_id.contains_key(&key.id)) {
+            let body = people.ssh_public_key(iam_name, &key.id);
+            match within(deadline, Action::GET_SSH_PUBLIC_KEY, body).await {
+                Ok(body) => {
+                    let clean = ssh_keys::clean(&body).map_err(|why| why.to_string());
+                    fetched.listed.bodies.insert(key.id.clone(), clean);
+                }
+                Err(error) => drop(fetched.missing.get_or_insert(error)),
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// The keys known of a user; none of somebody unknown.
+    pub(super) fn known_keys(&self, user_id: &str) -> KeyFacts {
+        let state = self.state();
+        let user = state.facts.users.get(user_id);
+        user.and_then(|user| user.keys.clone()).unwrap_or_default()
+    }
+}
+
+/// The answer, or that there was none in time.
+pub(super) async fn within<T>(
+    deadline: Option<Instant>,
+    action: Action,
+    asking: impl Future<Output = Result<T, AwsCallError>>,
+) -> Result<T, AwsCallError> {
+    let Some(deadline) = deadline else { return asking.await };
+    let late = |_| AwsCallError::Outage {
+        action,
+        cause: OutageCause::Timeout,
+    };
+    tokio::time::timeout_at(deadline, asking).await.map_err(late).flatten()
+}
