@@ -29,6 +29,8 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 main() {
   build || exit
   case $how in build) exit ;; keep) keep; exit ;; esac
+  TMPDIR=$(mktemp -d -p /dev/shm) && export TMPDIR || exit
+  trap 'rm -rf "$TMPDIR"' EXIT
   local total=0 began=$SECONDS
   while :; do
     round || exit 1

@@ -7,16 +7,16 @@ use std::sync::LazyLock;
 use keymaker_core::crc32c::crc32c;
 use keymaker_core::published_file::format::{HEADER, INDEXES, PREAMBLE, SLOT, VERSION, WINDOW, field, u32_at};
 
-/// Calls `read` with a file of these bytes, in memory. Without right checksums a fuzzer would see nothing but refusals.
+/// Calls `read` with a file of these bytes, in TMPDIR, which tests/fuzz.sh has in memory. Without right checksums a fuzzer would see nothing but refusals.
 pub fn with_published_file(bytes: &[u8], read: impl FnOnce(&Path)) {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-        let folder = Path::new("/dev/shm").join(format!("keymaker-fuzz-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("/dev/shm can be written");
+        let folder = std::env::temp_dir().join(format!("keymaker-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("TMPDIR can be written");
         folder
     });
     let (path, mut bytes) = (FOLDER.join("file"), bytes.to_vec());
     put_checksums(&mut bytes);
-    fs::write(&path, &bytes).expect("/dev/shm can be written");
+    fs::write(&path, &bytes).expect("TMPDIR can be written");
     read(&path);
 }
 
