@@ -229,6 +229,8 @@ impl Composition {
     fn add_tombstones(&mut self, state: &State, published: &BTreeMap<String, (UserName, Uid)>) {
         let mut names: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
         let mut uids: BTreeSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
+        // Of other numbers only the tombstone says that they are ours.
+        let claimed = |number: u32| matches!(state.config.id_scheme(), IdScheme::Wide(range) if range.contains(number));
         for known in state.ids.everybody().filter(|known| known.kind == Kind::User) {
             let Some(name) = known
                 .names
@@ -242,9 +244,10 @@ impl Composition {
                 false => Verdict::Deleted,
             };
             let numbers = std::iter::once(known.id).chain(known.former.iter().copied());
-            let numbers = numbers.filter(|number| !known.without_trace.contains(number));
+            let numbers = numbers.filter(|number| !(claimed(*number) && known.without_trace.contains(number)));
             for uid in numbers.filter_map(Uid::new).filter(|uid| uids.insert(*uid)) {
-                if !known.been_here && (verdict == Verdict::Deleted || uid.get() != known.id) {
+                let is_gone = verdict == Verdict::Deleted || uid.get() != known.id;
+                if is_gone && !known.been_here && claimed(uid.get()) {
                     self.unsettled.push(Gone {
                         iam_id: known.iam_id.to_owned(),
                         names: known.names.to_vec(),

@@ -1,4 +1,4 @@
-//! Whether a user whom IAM no longer has, and who was never seen here, left anything on this host: a process, a home, a lingering manager.
+//! Whether a user whom IAM no longer has, and who was never seen here, left anything on this host: a session, a home, a lingering manager.
 //! Then a tombstone stands for them for ever; else it goes, or whoever may create and delete IAM users would fill the directory with them.
 //!
 //! Called by the daemon once a minute, while there is somebody to look for. A home may lie on a disk or a server that does not answer, so
@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tracing::{info, warn};
@@ -28,7 +28,7 @@ pub struct Gone {
 
 impl<I: Iam + 'static> Service<I> {
     /// Looks what is left of users who are gone, and settles those about whom `before`, the look before this one, says the same. Returns
-    /// who left nothing, for the next look: between the two, whoever was just logging in has a process.
+    /// who left nothing, for the next look: between the two, whoever was just logging in has a session.
     pub async fn settle_tombstones(self: &Rc<Self>, root: PathBuf, before: BTreeSet<Gone>) -> BTreeSet<Gone> {
         let gone = {
             let state = self.state();
@@ -46,13 +46,8 @@ impl<I: Iam + 'static> Service<I> {
         std::thread::spawn(move || {
             let _ = tell.send(look(&root, gone));
         });
-        let (left_something, left_nothing) = match told.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                warn!(%error, "what users left who are gone cannot be seen, so their tombstones stay: {error}");
-                return BTreeSet::new();
-            }
-            Err(_) => return BTreeSet::new(),
+        let Ok((left_something, left_nothing)) = told.await else {
+            return BTreeSet::new();
         };
         let settled = left_nothing.intersection(&before).cloned().collect();
         self.state_mut().settle(&left_something, &settled);
@@ -79,43 +74,17 @@ impl State {
     }
 }
 
-/// Who left something, and who did not. An error: that cannot be told of anybody.
-fn look(root: &std::path::Path, gone: Vec<Gone>) -> io::Result<(BTreeSet<Gone>, BTreeSet<Gone>)> {
-    let running = running_uids(&root.join("proc"))?;
+/// Who left something, and who did not. What cannot be looked at may be something.
+fn look(root: &Path, gone: Vec<Gone>) -> (BTreeSet<Gone>, BTreeSet<Gone>) {
     let exists = |folder: &str, name: &str| match root.join(folder).join(name).symlink_metadata() {
         Err(error) => error.kind() != io::ErrorKind::NotFound,
         Ok(_) => true,
     };
     let has_left = |gone: &Gone| {
+        // systemd-logind has a file for whoever has a session, or processes of one.
+        let has_session = exists("run/systemd/users", &gone.uid.to_string());
         let has_files = |name: &String| exists("home", name) || exists("var/lib/systemd/linger", name);
-        running.contains(&gone.uid) || gone.names.iter().any(has_files)
+        has_session || gone.names.iter().any(has_files)
     };
-    Ok(gone.into_iter().partition(has_left))
-}
-
-/// The real, effective, saved and file system uids of all processes (proc_pid_status(5)).
-fn running_uids(proc: &std::path::Path) -> io::Result<BTreeSet<u32>> {
-    // Under hidepid (proc(5)) only our own are shown, and none would mean nothing.
-    std::fs::read(proc.join("1/status"))?;
-    let mut uids = BTreeSet::new();
-    for entry in std::fs::read_dir(proc)? {
-        let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-            continue;
-        }
-        let status = match std::fs::read(entry.path().join("status")) {
-            Ok(status) => status,
-            // It has ended: ENOENT before the file is open, ESRCH after.
-            Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(3) => continue,
-            Err(error) => return Err(error),
-        };
-        let status = String::from_utf8_lossy(&status);
-        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-        uids.extend(
-            line.into_iter()
-                .flat_map(str::split_whitespace)
-                .filter_map(|uid| uid.parse::<u32>().ok()),
-        );
-    }
-    Ok(uids)
+    gone.into_iter().partition(has_left)
 }

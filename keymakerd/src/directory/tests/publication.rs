@@ -39,6 +39,7 @@ fn an_entry_that_does_not_fit_is_left_out_and_named_and_stops_nobody() {
             host.iam.join("alice", &group);
         }
         host.iam.add_user("dave", "AIDADAVE", 1);
+        host.pass_time(300);
         assert_eq!(host.service.pass().await, Answer::Fresh);
         assert_eq!((host.uid("dave").is_some(), host.uid("alice")), (true, None));
         assert!(host.status().contains("more groups or keys than a record holds"));
@@ -51,32 +52,62 @@ const SCHEMES: [&str; 2] = ["", "id_scheme = \"keymaker\""];
 
 // P7
 #[test]
-fn whoever_was_never_here_and_left_nothing_has_no_tombstone_once_they_are_gone() {
-    for scheme in SCHEMES {
+fn whoever_was_never_here_and_left_nothing_has_no_tombstone_where_the_whole_range_is_ours() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.iam.add_user("dave", "AIDADAVE", 1);
+        host.pass_time(300);
+        host.service.pass().await;
+        let uid = host.uid("dave").unwrap();
+        host.iam.delete_user("dave");
+        host.pass_time(300);
+        host.service.pass().await;
+        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+        let first = host.settle(BTreeSet::new()).await;
+        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted), "settled by one look");
+        host.settle(first).await;
+        assert_eq!((host.tombstone(uid), host.decision("dave")), (None, None));
+        // PAM and credd deny the number as before.
+        assert!(host.directory().header().claims_uid(uid));
+        // Nor again after a restart, and the number stays theirs.
+        host.restart("");
+        assert_eq!(host.tombstone(uid), None);
+        host.restart(SCHEMES[1]);
+        assert_eq!(
+            host.tombstone(uid),
+            Some(Verdict::Deleted),
+            "the range is no longer ours"
+        );
+        host.restart("");
+        host.iam.add_user("dave", "AIDADAVE", 1);
+        host.pass_time(300);
+        host.service.pass().await;
+        assert_eq!(host.uid("dave"), Some(uid));
+        host.iam.delete_user("dave");
+        host.pass_time(300);
+        host.service.pass().await;
+        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+    });
+}
+
+// P20
+#[test]
+fn where_only_a_tombstone_says_that_a_number_is_ours_it_stays() {
+    for settings in [SCHEMES[1], "tags = [\"uid\"]\ntag_uid_range = [200000, 200999]"] {
         on_one_thread(async {
-            let mut host = host(scheme);
+            let host = host(settings);
             host.iam.add_user("dave", "AIDADAVE", 1);
+            host.tag("alice", "uid", "200002");
+            host.tag("dave", "uid", "200001");
             host.pass_time(300);
             host.service.pass().await;
             let uid = host.uid("dave").unwrap();
+            assert!(!host.directory().header().claims_uid(uid), "{uid}");
             host.iam.delete_user("dave");
             host.pass_time(300);
             host.service.pass().await;
-            assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
             let first = host.settle(BTreeSet::new()).await;
-            assert_eq!(host.tombstone(uid), Some(Verdict::Deleted), "settled by one look");
             host.settle(first).await;
-            assert_eq!((host.tombstone(uid), host.decision("dave")), (None, None));
-            // Nor again after a restart, and the number stays theirs.
-            host.restart(scheme);
-            assert_eq!(host.tombstone(uid), None);
-            host.iam.add_user("dave", "AIDADAVE", 1);
-            host.pass_time(300);
-            host.service.pass().await;
-            assert_eq!(host.uid("dave"), Some(uid));
-            host.iam.delete_user("dave");
-            host.pass_time(300);
-            host.service.pass().await;
             assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
         });
     }
@@ -84,11 +115,11 @@ fn whoever_was_never_here_and_left_nothing_has_no_tombstone_once_they_are_gone()
 
 // P7
 #[test]
-fn whoever_has_logged_in_or_left_a_process_or_a_home_is_denied_for_ever() {
+fn whoever_has_logged_in_or_left_a_session_or_a_home_is_denied_for_ever() {
     for scheme in SCHEMES {
         on_one_thread(async {
             let mut host = host(scheme);
-            let left = ["bylogin", "byprocess", "byhome", "bylinger"];
+            let left = ["bylogin", "bysession", "byhome", "bylinger"];
             for (number, login) in left.into_iter().enumerate() {
                 host.iam.add_user(login, &format!("AIDALEFT{number}"), 1);
             }
@@ -96,12 +127,9 @@ fn whoever_has_logged_in_or_left_a_process_or_a_home_is_denied_for_ever() {
             host.service.pass().await;
             host.service.refresh_keys(name("bylogin"), Cause::Login).await;
             let uids = left.map(|login| host.uid(login).unwrap());
-            host.leave(
-                "proc/77/status",
-                &format!("Name:\tsleep\nUid:\t{0}\t{0}\t{0}\t{0}\n", uids[1]),
-            );
-            host.leave("home/byhome/.bashrc", "");
-            host.leave("var/lib/systemd/linger/bylinger", "");
+            host.leave(&format!("run/systemd/users/{}", uids[1]));
+            host.leave("home/byhome/.bashrc");
+            host.leave("var/lib/systemd/linger/bylinger");
             for login in left {
                 host.iam.delete_user(login);
             }
@@ -123,35 +151,29 @@ fn whoever_has_logged_in_or_left_a_process_or_a_home_is_denied_for_ever() {
 
 // P3
 #[test]
-fn where_processes_or_homes_cannot_be_seen_every_tombstone_stays() {
-    on_one_thread(async {
-        let host = host("");
-        host.iam.add_user("dave", "AIDADAVE", 1);
-        host.pass_time(300);
-        host.service.pass().await;
-        let uid = host.uid("dave").unwrap();
-        host.iam.delete_user("dave");
-        host.pass_time(300);
-        host.service.pass().await;
-        // hidepid: no process of root's is shown.
-        host.leave("proc/77/status", "Uid:\t1\t1\t1\t1\n");
-        let root = host.folder.join("root");
-        for _ in 0..2 {
-            let gone = host.service.state().published.unsettled.clone();
-            let left_nothing = host
-                .service
-                .settle_tombstones(root.clone(), gone.into_iter().collect())
-                .await;
-            assert_eq!(left_nothing, BTreeSet::new());
-        }
-        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
-        // A home that no lookup reaches.
-        std::fs::create_dir_all(&root).unwrap();
-        std::os::unix::fs::symlink("home", root.join("home")).unwrap();
-        let first = host.settle(BTreeSet::new()).await;
-        host.settle(first).await;
-        assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
-    });
+fn where_a_home_cannot_be_looked_for_the_tombstone_stays() {
+    for settings in ["", "tags = [\"home\"]"] {
+        on_one_thread(async {
+            let host = host(settings);
+            host.iam.add_user("dave", "AIDADAVE", 1);
+            host.tag("alice", "home", "/srv/alice");
+            host.tag("dave", "home", "/srv/dave");
+            host.pass_time(300);
+            host.service.pass().await;
+            let uid = host.uid("dave").unwrap();
+            host.iam.delete_user("dave");
+            host.pass_time(300);
+            host.service.pass().await;
+            if settings.is_empty() {
+                let root = host.folder.join("root");
+                std::fs::create_dir_all(&root).unwrap();
+                std::os::unix::fs::symlink("home", root.join("home")).unwrap();
+            }
+            let first = host.settle(BTreeSet::new()).await;
+            host.settle(first).await;
+            assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
+        });
+    }
 }
 
 // P7
@@ -180,16 +202,20 @@ fn whoever_was_kept_before_this_was_recorded_is_denied_for_ever() {
 }
 
 impl Host {
-    /// A look at a host on which only root runs anything, besides what [`Self::leave`] put there.
+    /// A look at a host that has nothing but what [`Self::leave`] put there.
     async fn settle(&self, before: BTreeSet<Gone>) -> BTreeSet<Gone> {
-        self.leave("proc/1/status", "Uid:\t0\t0\t0\t0\n");
         self.service.settle_tombstones(self.folder.join("root"), before).await
     }
 
-    fn leave(&self, path: &str, content: &str) {
+    fn tag(&self, user: &str, key: &str, value: &str) {
+        let tags = vec![(key.to_owned(), value.to_owned())];
+        self.iam.change_user(user, |user| user.tags = Some(tags));
+    }
+
+    fn leave(&self, path: &str) {
         let path = self.folder.join("root").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
+        std::fs::write(path, "").unwrap();
     }
 
     fn tombstone(&self, uid: u32) -> Option<Verdict> {
