@@ -1,6 +1,7 @@
 //! Questions to /etc/passwd and /etc/group that must not go through NSS: they are asked from inside NSS and PAM, and at boot.
 //!
-//! A scan reads 1 KiB at a time from the stack; no allocation, no limit on the length of a line.
+//! A scan reads 1 KiB at a time from the stack; no allocation, no limit on the length of a line. Whoever holds a whole file reads
+//! its lines by [`PasswdLine`] and [`GroupLine`], which say what glibc's `files` service says (tests/local_lines.rs compares them).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -117,6 +118,118 @@ fn is_blank(byte: u8) -> bool {
 fn append(value: Option<u32>, digit: u8) -> Option<u32> {
     let digit = digit.is_ascii_digit().then(|| u32::from(digit - b'0'))?;
     value?.checked_mul(10)?.checked_add(digit)
+}
+
+/// A line of passwd(5) that names a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswdLine<'a> {
+    /// The name, in whatever bytes.
+    pub name: &'a [u8],
+    /// The uid.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+}
+
+impl<'a> PasswdLine<'a> {
+    /// What getpwent(3) makes of a line without its end; None where it passes over the line, or finds it but by no name and no
+    /// number, as the `+` and `-` lines of nss_compat.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let (name, rest) = field(entry(line)?);
+        let (_password, rest) = field(rest);
+        let (uid, rest) = number(rest)?;
+        let (gid, _) = number(rest)?;
+        Some(Self { name, uid, gid }).filter(|line| !is_compat(line.name))
+    }
+}
+
+/// A line of group(5) that names a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupLine<'a> {
+    /// The name, in whatever bytes.
+    pub name: &'a [u8],
+    /// The gid.
+    pub gid: u32,
+    members: &'a [u8],
+}
+
+impl<'a> GroupLine<'a> {
+    /// What getgrent(3) makes of a line without its end; None as for [`PasswdLine::parse`].
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        Self::of(entry(line)?).filter(|line| !is_compat(line.name))
+    }
+
+    /// What getgrouplist(3) makes of a line: it takes comments for groups, too, so whom a comment names is in that group.
+    pub fn parse_membership(line: &'a [u8]) -> Option<Self> {
+        Self::of(until_nul(line))
+    }
+
+    fn of(line: &'a [u8]) -> Option<Self> {
+        let (name, rest) = field(line);
+        let (_password, rest) = field(rest);
+        let (gid, members) = match number(rest) {
+            // INT_FIELD_MAYBE_NULL of nss_compat's lines.
+            None if is_compat(name) && matches!(rest.first(), None | Some(b':')) => (0, field(rest).1),
+            found => found?,
+        };
+        Some(Self { name, gid, members })
+    }
+
+    /// The members' names. Blanks before a name are no part of it; what follows a colon is.
+    pub fn members(&self) -> impl Iterator<Item = &'a [u8]> {
+        let members = self.members.split(|byte| *byte == b',').map(without_blanks);
+        members.filter(|member| !member.is_empty())
+    }
+}
+
+/// The lines of a whole file.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+}
+
+/// The line from its first letter on, if it is no comment.
+fn entry(line: &[u8]) -> Option<&[u8]> {
+    let line = without_blanks(until_nul(line));
+    (!matches!(line.first(), None | Some(b'#'))).then_some(line)
+}
+
+fn until_nul(line: &[u8]) -> &[u8] {
+    line.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let first = text.iter().position(|byte| !is_blank(*byte)).unwrap_or(text.len());
+    text.get(first..).unwrap_or_default()
+}
+
+fn is_compat(name: &[u8]) -> bool {
+    matches!(name.first(), Some(b'+' | b'-'))
+}
+
+/// A field, and what follows its colon.
+fn field(text: &[u8]) -> (&[u8], &[u8]) {
+    let colon = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+    (
+        text.get(..colon).unwrap_or_default(),
+        text.get(colon + 1..).unwrap_or_default(),
+    )
+}
+
+/// A field that is a number, and what follows its colon. By strtoul(3), as glibc reads it: blanks and a sign before the digits, and a
+/// minus that counts from the end of 64 bits. A line with a number of more than 32 bits is passed over (glibc 2.36).
+fn number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (text, rest) = field(text);
+    let text = without_blanks(text);
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', digits)) => (true, digits),
+        Some((b'+', digits)) => (false, digits),
+        _ => (false, text),
+    };
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let add = |value: u64, digit: &u8| value.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    let value = is_number.then(|| digits.iter().try_fold(0_u64, add)).flatten()?;
+    let value = if negative { value.wrapping_neg() } else { value };
+    Some((u32::try_from(value).ok()?, rest))
 }
 
 #[cfg(test)]
