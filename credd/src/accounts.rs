@@ -2,7 +2,8 @@
 //!
 //! The metadata server asks for a caller's names, because rules and chains may go by them; the capture program asks for
 //! the uids of exempt names. Both files are parsed here and not asked for through glibc: getpwuid could ask the directory
-//! daemon, a directory server, or this daemon itself. They are read again when they change.
+//! daemon, a directory server, or this daemon itself. They are read again when they change, as glibc reads them.
+//! What cannot be told is told as a doubt, never as "nobody": a chain or rule that denies somebody would be passed over.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,6 +12,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use keymaker_core::local_files::{GroupLine, PasswdLine, lines};
+
 /// What rules and chains can go by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
@@ -18,11 +21,45 @@ pub struct Account {
     pub user: Option<String>,
     /// The names of the account's groups, the primary one first.
     pub groups: Vec<String>,
+    /// Whether the account may have another name, or more groups, than stand here: something could not be read, or another
+    /// service of nsswitch.conf knows this uid and is not asked.
+    pub is_doubtful: bool,
+}
+
+/// Nobody can tell whether a chain or a rule is about this caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt;
+
+impl Account {
+    /// An account of which nothing can be told.
+    pub fn unknown() -> Self {
+        Self {
+            is_doubtful: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether this is the account of that name.
+    pub fn is_user(&self, name: &str) -> Result<bool, Doubt> {
+        match &self.user {
+            Some(user) => Ok(user == name),
+            None if self.is_doubtful => Err(Doubt),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether the account is a member of that group.
+    pub fn is_in(&self, group: &str) -> Result<bool, Doubt> {
+        match self.groups.iter().any(|name| name == group) {
+            false if self.is_doubtful => Err(Doubt),
+            found => Ok(found),
+        }
+    }
 }
 
 /// Where accounts are looked up.
 pub trait Accounts {
-    /// The account of `uid`; an empty one if it has none. Never fails: who has no name matches no rule that names somebody.
+    /// The account of `uid`: an empty one if it has none, a doubtful one if that cannot be told.
     fn account(&self, uid: u32) -> Account;
 }
 
@@ -37,6 +74,7 @@ pub enum AccountsError {
 pub struct LocalAccounts {
     passwd: PathBuf,
     group: PathBuf,
+    nsswitch: PathBuf,
     read: RefCell<Option<Snapshot>>,
 }
 
@@ -46,13 +84,31 @@ impl LocalAccounts {
         Self {
             passwd: passwd.into(),
             group: group.into(),
+            nsswitch: "/dev/null".into(),
             read: RefCell::new(None),
         }
     }
 
     /// The host's own files.
     pub fn host() -> Self {
-        Self::new("/etc/passwd", "/etc/group")
+        Self::new("/etc/passwd", "/etc/group").with_services("/etc/nsswitch.conf")
+    }
+
+    /// The same, with the services that this nsswitch.conf(5) names.
+    pub fn with_services(self, nsswitch: impl Into<PathBuf>) -> Self {
+        Self {
+            nsswitch: nsswitch.into(),
+            ..self
+        }
+    }
+
+    /// Whether users or groups of this host may stand elsewhere than in its files and in the directory. A file that cannot be
+    /// read may name any service; one that is absent names `files` only.
+    pub fn has_other_services(&self) -> bool {
+        match fs::read_to_string(&self.nsswitch) {
+            Ok(text) => text.lines().any(names_other_service),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// The uid of `name`; None if no local account has that name.
@@ -61,16 +117,19 @@ impl LocalAccounts {
             snapshot
                 .users
                 .iter()
-                .find(|user| user.name == name)
+                .find(|user| user.name == name.as_bytes())
                 .map(|user| user.uid)
         })
     }
 
-    /// The name of the local group `gid`; None where there is none, or the file cannot be read.
-    pub fn group_name(&self, gid: u32) -> Option<String> {
+    /// The name of the local group `gid`; None where there is none.
+    pub fn group_name(&self, gid: u32) -> Result<Option<String>, AccountsError> {
         self.with_snapshot(|snapshot| snapshot.group_names.get(&gid).cloned())
-            .ok()
-            .flatten()
+    }
+
+    /// The gids of the local groups that name `user` as a member, whether that is a local account or not.
+    pub fn memberships(&self, user: &str) -> Result<Vec<u32>, AccountsError> {
+        self.with_snapshot(|snapshot| snapshot.memberships.get(user.as_bytes()).cloned().unwrap_or_default())
     }
 
     fn with_snapshot<T>(&self, ask: impl FnOnce(&Snapshot) -> T) -> Result<T, AccountsError> {
@@ -90,9 +149,9 @@ impl Accounts for LocalAccounts {
             .unwrap_or_else(|error| {
                 tracing::error!(
                     ?error,
-                    "the local accounts cannot be read; nobody has a name until they can"
+                    "the local accounts cannot be read; whoever a chain or rule could name is refused until they can"
                 );
-                Account::default()
+                Account::unknown()
             })
     }
 }
@@ -100,13 +159,13 @@ impl Accounts for LocalAccounts {
 /// What the files said when they had these stamps.
 struct Snapshot {
     stamps: [Stamp; 2],
-    users: Vec<PasswdLine>,
+    users: Vec<LocalUser>,
     group_names: HashMap<u32, String>,
-    memberships: HashMap<String, Vec<u32>>,
+    memberships: HashMap<Vec<u8>, Vec<u32>>,
 }
 
-struct PasswdLine {
-    name: String,
+struct LocalUser {
+    name: Vec<u8>,
     uid: u32,
     gid: u32,
 }
@@ -115,21 +174,23 @@ impl Snapshot {
     fn read(passwd: &Path, group: &Path, stamps: [Stamp; 2]) -> Result<Self, AccountsError> {
         let text = |path: &Path| fs::read(path).map_err(|error| AccountsError::Read(path.into(), error));
         let (passwd, group) = (text(passwd)?, text(group)?);
-        let (mut group_names, mut memberships) = (HashMap::new(), HashMap::<String, Vec<u32>>::new());
-        for fields in lines(&String::from_utf8_lossy(&group)) {
-            let [name, _, gid, members, ..] = fields.as_slice() else {
-                continue;
-            };
-            let Ok(gid) = gid.parse() else { continue };
+        let (mut group_names, mut memberships) = (HashMap::new(), HashMap::<Vec<u8>, Vec<u32>>::new());
+        for line in lines(&group).filter_map(GroupLine::parse) {
             // The first line with an id counts, as in glibc.
-            group_names.entry(gid).or_insert_with(|| (*name).to_owned());
-            for member in members.split(',').filter(|member| !member.is_empty()) {
-                memberships.entry(member.to_owned()).or_default().push(gid);
+            let name = || String::from_utf8_lossy(line.name).into_owned();
+            group_names.entry(line.gid).or_insert_with(name);
+        }
+        for line in lines(&group).filter_map(GroupLine::parse_membership) {
+            for member in line.members() {
+                memberships.entry(member.to_vec()).or_default().push(line.gid);
             }
         }
-        let users = lines(&String::from_utf8_lossy(&passwd))
-            .filter_map(|fields| passwd_line(&fields))
-            .collect();
+        let users = lines(&passwd).filter_map(PasswdLine::parse).map(|line| LocalUser {
+            name: line.name.to_vec(),
+            uid: line.uid,
+            gid: line.gid,
+        });
+        let users = users.collect();
         Ok(Self {
             stamps,
             users,
@@ -146,25 +207,32 @@ impl Snapshot {
         let gids = std::iter::once(&user.gid).chain(secondary);
         let groups = gids.filter_map(|gid| self.group_names.get(gid).cloned()).collect();
         Account {
-            user: Some(user.name.clone()),
+            user: Some(String::from_utf8_lossy(&user.name).into_owned()),
             groups,
+            is_doubtful: false,
         }
     }
 }
 
-fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
-    text.lines()
-        .filter(|line| !line.starts_with(['#', '+', '-']))
-        .map(|line| line.split(':').collect())
-}
-
-fn passwd_line(fields: &[&str]) -> Option<PasswdLine> {
-    let [name, _, uid, gid, ..] = fields else { return None };
-    Some(PasswdLine {
-        name: (*name).to_owned(),
-        uid: uid.parse().ok()?,
-        gid: gid.parse().ok()?,
-    })
+/// Whether a line of nsswitch.conf(5) has users or groups stand elsewhere than in the files and in the directory.
+fn names_other_service(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default();
+    let Some((database, services)) = line.split_once(':') else {
+        return false;
+    };
+    let about_people = ["passwd", "group", "initgroups"].contains(&database.trim());
+    // Reactions, as `[NOTFOUND=return]` or `[ !UNAVAIL = return ]`, name no service.
+    let mut is_reaction = false;
+    let mut is_other = false;
+    for word in services.replace('[', " [ ").replace(']', " ] ").split_whitespace() {
+        match word {
+            "[" => is_reaction = true,
+            "]" => is_reaction = false,
+            "files" | "keymaker" => {}
+            _ => is_other |= !is_reaction,
+        }
+    }
+    about_people && is_other
 }
 
 /// What tells one content of a file from another.
@@ -207,6 +275,7 @@ mod tests {
         let web = Account {
             user: Some("web".into()),
             groups: vec!["web".into(), "tls".into()],
+            is_doubtful: false,
         };
         assert_eq!(accounts.account(33), web);
         assert_eq!(accounts.account(34), Account::default());
@@ -215,12 +284,50 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_read_again_and_an_unreadable_one_gives_nobody_a_name() {
+    fn a_changed_file_is_read_again_and_an_unreadable_one_is_a_doubt_about_everybody() {
         let (accounts, passwd) = accounts("changed");
         assert_eq!(accounts.uid("late").unwrap(), None);
         fs::write(&passwd, "late:x:7000:33::/:/bin/sh\n").unwrap();
         assert_eq!(accounts.uid("late").unwrap(), Some(7000));
         fs::remove_file(&passwd).unwrap();
-        assert_eq!(accounts.account(7000), Account::default());
+        assert_eq!(accounts.account(7000), Account::unknown());
+        assert!(accounts.group_name(33).is_err() && accounts.memberships("late").is_err());
+    }
+
+    // P13
+    #[test]
+    fn a_name_that_glibc_reads_is_read_here() {
+        let (accounts, passwd) = accounts("glibc");
+        fs::write(
+            &passwd,
+            "\tzed:x: 2555:5::/:/bin/sh\n+nis::0:0:::\n#out:x:2556:5::/:/bin/sh",
+        )
+        .unwrap();
+        let zed = accounts.account(2555);
+        assert_eq!((zed.user.as_deref(), zed.groups), (Some("zed"), vec!["tls".to_owned()]));
+        assert_eq!(accounts.account(2556), Account::default());
+        assert_eq!(accounts.uid("+nis").unwrap(), None);
+    }
+
+    // P13
+    #[test]
+    fn another_service_of_nsswitch_conf_is_seen_and_its_reactions_are_none() {
+        let (accounts, passwd) = accounts("services");
+        let nsswitch = passwd.with_file_name("nsswitch.conf");
+        let accounts = accounts.with_services(&nsswitch);
+        assert!(!accounts.has_other_services(), "without the file there is `files`");
+        for (text, others) in [
+            ("passwd: files keymaker\ngroup: files\nhosts: files dns\n", false),
+            ("passwd: files [!UNAVAIL = return] keymaker # sss\n", false),
+            ("passwd: files\ngroup: files sss\n", true),
+            (" passwd : files [SUCCESS=merge]ldap\n", true),
+            ("initgroups: files sss\n", true),
+            ("shadow: files sss\n#passwd: sss\n", false),
+        ] {
+            fs::write(&nsswitch, text).unwrap();
+            assert_eq!(accounts.has_other_services(), others, "{text}");
+        }
+        fs::write(&nsswitch, b"passwd: \xff").unwrap();
+        assert!(accounts.has_other_services(), "what cannot be read may be anything");
     }
 }

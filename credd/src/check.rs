@@ -10,7 +10,7 @@ use keymaker_core::paths;
 
 use crate::capture::state;
 use crate::clock::{Clock, HostClock};
-use crate::config::{self, Config};
+use crate::config::{Config, KEYMAKERD_TRACES};
 use crate::credentials::trial::{Missing, Tried};
 use crate::daemon::DaemonError;
 
@@ -32,11 +32,7 @@ pub async fn run(file: &Path, config: &Config, capture_state: &Path) -> (String,
 
 /// Whether the users of keymakerd can be read, where they are wanted.
 fn directory(config: &Config) -> Option<Tried> {
-    let wanted = match config.directory {
-        config::Directory::None => false,
-        config::Directory::Required => true,
-        config::Directory::Auto => Path::new(paths::KEYMAKERD_TOML).exists(),
-    };
+    let wanted = config.directory.is_required(&KEYMAKERD_TRACES);
     wanted.then(|| Tried {
         what: format!("the directory of keymakerd, {}", paths::DIRECTORY),
         missing: Directory::open(Path::new(paths::DIRECTORY)).err().map(|error| Missing {

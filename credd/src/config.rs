@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use keymaker_aws::{ArnError, ProxyUrl, is_service_url};
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::Account;
+use crate::accounts::{Account, Doubt};
 use crate::credentials::IdResolver;
 use crate::imds::caller::METADATA_ADDRESSES;
 use crate::imds::rules::Rule;
 pub use error::ConfigError;
-pub use values::{Capture, CaptureMode, Directory, Exempt, Method, Network, RuleEntry, UidRange};
+pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
 
 /// What stands in the file, with the defaults for what does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,22 +154,24 @@ impl Config {
             .collect()
     }
 
-    /// The chain of the caller of `uid`: by user, else by uid, else by group, else the default.
-    pub fn chain(&self, uid: u32, account: &Account) -> &[Method] {
-        let by_user = account.user.as_ref().and_then(|user| self.user_chains.get(user));
-        let by_uid = || {
-            self.uid_chains
-                .iter()
-                .find(|(range, _)| range.contains(uid))
-                .map(|(_, chain)| chain)
-        };
-        let by_group = || {
-            self.group_chains
-                .iter()
-                .find(|(group, _)| account.groups.contains(group))
-                .map(|(_, chain)| chain)
-        };
-        by_user.or_else(by_uid).or_else(by_group).unwrap_or(&self.default_chain)
+    /// The chain of the caller of `uid`: by user, else by uid, else by group, else the default. An error where a chain goes by a
+    /// name or group that cannot be told: to pass over it could pass over a chain that denies.
+    pub fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], Doubt> {
+        for (user, chain) in &self.user_chains {
+            if account.is_user(user)? {
+                return Ok(chain);
+            }
+        }
+        let by_uid = self.uid_chains.iter().find(|(range, _)| range.contains(uid));
+        if let Some((_, chain)) = by_uid {
+            return Ok(chain);
+        }
+        for (group, chain) in &self.group_chains {
+            if account.is_in(group)? {
+                return Ok(chain);
+            }
+        }
+        Ok(&self.default_chain)
     }
 
     /// Whether a chain names that user or uid; a group names nobody.

@@ -253,6 +253,7 @@ mod tests {
         Account {
             user: Some(user.into()),
             groups: vec![],
+            is_doubtful: false,
         }
     }
 
@@ -267,12 +268,10 @@ mod tests {
              [method_InstanceRole]\nfail_safe = False\ndeny_secretsmanager = no\n[method_UserKeysSecretsManager]\nx = 1\n",
         );
         assert_eq!(config.default_chain, [Method::UserRole]);
-        assert_eq!(
-            config.chain(1000, &named("joe")),
-            [Method::UserRole, Method::InstanceRole]
-        );
-        assert_eq!(config.chain(1000, &named("jane")), [Method::CreateUserRole]);
-        assert_eq!(config.chain(33, &named("www-data")), [Method::InstanceRole]);
+        let chain = |uid, name| config.chain(uid, &named(name)).unwrap();
+        assert_eq!(chain(1000, "joe"), [Method::UserRole, Method::InstanceRole]);
+        assert_eq!(chain(1000, "jane"), [Method::CreateUserRole]);
+        assert_eq!(chain(33, "www-data"), [Method::InstanceRole]);
         assert_eq!(config.role_name_pattern, "box-{username}");
         assert_eq!(config.iam_name_pattern, "{username}@corp");
         assert!(config.compress_user_policy);
@@ -290,10 +289,11 @@ mod tests {
     fn a_list_without_spaces_is_not_lost_as_it_was() {
         let (config, _) =
             import("[general]\nper_user_credential_methods = joe:UserRole,InstanceRole,jane:UserRole,eve:\n");
-        assert_eq!(config.chain(1, &named("joe")), [Method::UserRole, Method::InstanceRole]);
-        assert_eq!(config.chain(1, &named("jane")), [Method::UserRole]);
+        let chain = |name| config.chain(1, &named(name)).unwrap();
+        assert_eq!(chain("joe"), [Method::UserRole, Method::InstanceRole]);
+        assert_eq!(chain("jane"), [Method::UserRole]);
         // Empty meant "not set".
-        assert_eq!(config.chain(1, &named("eve")), config.default_chain);
+        assert_eq!(chain("eve"), config.default_chain);
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
         let (config, _) = import(
             "[general]\nper_uid_credential_methods = 0-999:InstanceRole, 100-199:UserRole, 150:CreateUserRole\n",
         );
-        let chain = |uid| config.chain(uid, &Account::default()).to_vec();
+        let chain = |uid| config.chain(uid, &Account::default()).unwrap().to_vec();
         for (uid, method) in [
             (0, Method::InstanceRole),
             (99, Method::InstanceRole),

@@ -92,11 +92,31 @@ fn the_first_chain_that_matches_counts_and_an_empty_one_is_a_chain() {
     let account = |user: &str| Account {
         user: Some(user.into()),
         groups: vec!["devs".into()],
+        is_doubtful: false,
     };
-    assert_eq!(config.chain(2001, &account("eve")), []);
-    assert_eq!(config.chain(2001, &account("alice")), [Method::InstanceRole]);
-    assert_eq!(config.chain(3001, &account("alice")), [Method::RestrictedInstanceRole]);
-    assert_eq!(config.chain(3001, &Account::default()), [Method::UserRole]);
+    let chain = |uid, account: Account| config.chain(uid, &account).map(<[Method]>::to_vec);
+    assert_eq!(chain(2001, account("eve")), Ok(vec![]));
+    assert_eq!(chain(2001, account("alice")), Ok(vec![Method::InstanceRole]));
+    assert_eq!(chain(3001, account("alice")), Ok(vec![Method::RestrictedInstanceRole]));
+    assert_eq!(chain(3001, Account::default()), Ok(vec![Method::UserRole]));
+}
+
+// P13
+#[test]
+fn no_chain_is_passed_over_for_want_of_a_name_or_a_group() {
+    let by_user = parse("user_chains = { zed = [] }\ndefault_chain = [\"instance_role\"]").unwrap();
+    let by_group = parse("group_chains = { devs = [] }\nuid_chains = { 7 = [\"user_role\"] }").unwrap();
+    let plain = parse("default_chain = [\"instance_role\"]").unwrap();
+    let nameless = Account::unknown();
+    let named = Account {
+        user: Some("ann".into()),
+        ..Account::unknown()
+    };
+    assert_eq!(by_user.chain(5, &nameless), Err(Doubt));
+    assert_eq!(by_user.chain(5, &named), Ok([Method::InstanceRole].as_slice()));
+    assert_eq!(by_group.chain(5, &named), Err(Doubt));
+    assert_eq!(by_group.chain(7, &named), Ok([Method::UserRole].as_slice()));
+    assert_eq!(plain.chain(5, &nameless), Ok([Method::InstanceRole].as_slice()));
 }
 
 // P19
@@ -143,4 +163,22 @@ fn only_settings_that_shape_no_answer_leave_what_was_issued_in_force() {
         assert!(!with(text).issues_like(&with("")), "{text}");
     }
     assert!(!with("ca_bundle = \"/x\"").issues_like(&with("ca_bundle = \"/x\"")));
+}
+
+// P3
+#[test]
+fn a_directory_that_was_in_use_stays_required_when_the_settings_of_keymakerd_are_gone() {
+    let folder = std::env::temp_dir().join(format!("credd-traces-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (settings, published) = (folder.join("keymakerd.toml"), folder.join("directory"));
+    let traces = [&settings, &published];
+    assert!(!Directory::Auto.is_required(&traces) && Directory::Required.is_required(&traces));
+    fs::write(&settings, "").unwrap();
+    assert!(Directory::Auto.is_required(&traces));
+    fs::write(&published, "").unwrap();
+    fs::remove_file(&settings).unwrap();
+    assert!(Directory::Auto.is_required(&traces) && !Directory::None.is_required(&traces));
+    // What cannot be looked for may be there.
+    assert!(Directory::Auto.is_required(&[published.join("below a file")]));
+    fs::remove_dir_all(folder).unwrap();
 }

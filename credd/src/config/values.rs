@@ -4,8 +4,10 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
 
+use keymaker_core::paths;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::imds::rules::{Effect, Rule, RuleError, Who};
@@ -34,13 +36,28 @@ pub enum CaptureMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Directory {
-    /// Required where keymakerd.toml exists.
+    /// Required where keymakerd.toml exists, or keymakerd has published here before: settings that are gone open nothing.
     Auto,
     /// Whom no chain names gets nothing while it cannot be read.
     Required,
     /// Local accounts only.
     None,
 }
+
+impl Directory {
+    /// Whether the directory is required on a host where keymakerd leaves these `traces`. One that cannot be looked for counts
+    /// as there.
+    pub fn is_required(self, traces: &[impl AsRef<Path>]) -> bool {
+        match self {
+            Self::Required => true,
+            Self::None => false,
+            Self::Auto => traces.iter().any(|trace| trace.as_ref().try_exists().unwrap_or(true)),
+        }
+    }
+}
+
+/// What keymakerd leaves on a host: its settings, and what it published.
+pub const KEYMAKERD_TRACES: [&str; 2] = [paths::KEYMAKERD_TOML, paths::DIRECTORY];
 
 /// A way to credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -30,49 +30,74 @@ impl HostAccounts {
         self.directory.as_deref()
     }
 
-    /// Name and groups of a user of the directory.
+    /// Name and groups of a user of the directory: the groups that the directory gives, and the local ones that name the user as
+    /// a member. The private group is none of them: its name is the user's, which whoever may create IAM users chooses.
     pub fn account_of(&self, directory: &Directory, user: &User<'_>) -> Account {
-        let mut groups = vec![user.name.as_str().to_owned()];
-        groups.extend(user.groups().filter_map(|gid| self.group_name(directory, gid)));
+        let name = user.name.as_str();
+        let memberships = self.local.memberships(name);
+        let mut is_doubtful = memberships.is_err();
+        let mut groups = vec![];
+        for gid in user.groups().chain(memberships.unwrap_or_default()) {
+            match self.group_name(directory, gid) {
+                Ok(Some(group)) if groups.contains(&group) => {}
+                Ok(group) => groups.extend(group),
+                Err(error) => {
+                    tracing::warn!(%error, gid, name, "the name of a group cannot be read; chains and rules by group cannot tell");
+                    is_doubtful = true;
+                }
+            }
+        }
         Account {
-            user: Some(user.name.as_str().to_owned()),
+            user: Some(name.to_owned()),
             groups,
+            is_doubtful,
         }
     }
 
-    fn group_name(&self, directory: &Directory, gid: u32) -> Option<String> {
-        if let Some(name) = self.local.group_name(gid) {
-            return Some(name);
+    fn group_name(&self, directory: &Directory, gid: u32) -> Result<Option<String>, String> {
+        let local = self.local.group_name(gid).map_err(|error| format!("{error:?}"))?;
+        if local.is_some() {
+            return Ok(local);
         }
         let mut buffer = vec![0; SMALL_GROUP];
         loop {
             let found = directory.group_by_gid(gid, &mut buffer);
             match found.map(|group| group.map(|group| group.name.as_str().to_owned())) {
-                Ok(name) => return name,
+                Ok(name) => return Ok(name),
                 Err(ReadError::BufferTooSmall) if buffer.len() < LARGEST_GROUP => buffer.resize(buffer.len() * 8, 0),
-                Err(error) => {
-                    tracing::warn!(%error, gid, "a group of the directory cannot be read; its chains and rules do not match");
-                    return None;
-                }
+                Err(error) => return Err(error.to_string()),
             }
         }
     }
 
-    fn directory_account(&self, uid: u32) -> Option<Account> {
-        let directory = Directory::open(self.directory()?).ok()?;
+    fn directory_account(&self, uid: u32) -> Result<Option<Account>, ReadError> {
+        let Some(path) = self.directory() else { return Ok(None) };
+        let directory = Directory::open(path)?;
         let mut buffer = [0; keymaker_core::directory_file::MAX_USER_RECORD];
-        let user = directory.user_by_uid(uid, &mut buffer).ok()??;
-        (!user.tombstone).then(|| self.account_of(&directory, &user))
+        let user = directory.user_by_uid(uid, &mut buffer)?.filter(|user| !user.tombstone);
+        Ok(user.map(|user| self.account_of(&directory, &user)))
+    }
+
+    /// Of a uid that neither the files nor the directory have: nobody's, if no other service can know it.
+    pub fn of_nobody(&self) -> Account {
+        Account {
+            is_doubtful: self.local.has_other_services(),
+            ..Account::default()
+        }
     }
 }
 
 impl Accounts for HostAccounts {
     fn account(&self, uid: u32) -> Account {
         let local = self.local.account(uid);
-        if local.user.is_some() {
+        if local.user.is_some() || local.is_doubtful {
             return local;
         }
-        self.directory_account(uid).unwrap_or_default()
+        match self.directory_account(uid) {
+            Ok(Some(account)) => account,
+            Ok(None) => self.of_nobody(),
+            Err(_) => Account::unknown(),
+        }
     }
 }
 

@@ -12,14 +12,14 @@ use super::metrics::{Metrics, count};
 use super::people::People;
 use super::question::{Person, Question};
 use super::refusal::Refusal;
-use crate::accounts::Account;
+use crate::accounts::{Account, Doubt};
 use crate::config::Method;
 use crate::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason};
 
 /// The chains of credd.toml.
 pub trait Chains {
-    /// The methods of the caller of `uid`.
-    fn chain(&self, uid: u32, account: &Account) -> &[Method];
+    /// The methods of the caller of `uid`, unless a chain goes by what cannot be told of them.
+    fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], Doubt>;
 
     /// Whether a chain names that user or uid.
     fn names(&self, uid: u32, account: &Account) -> bool;
@@ -58,7 +58,12 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
         let deadline = Instant::now() + WHOLE_ANSWER;
         let person = timeout_at(deadline, parts.person(uid)).await;
         let person = person.unwrap_or_else(|_| Err(Refusal::transient("keymakerd has not answered in time")))?;
-        let chain = parts.chains.chain(uid, &person.account).to_vec();
+        let chain = parts.chains.chain(uid, &person.account).map_err(|Doubt| {
+            Refusal::transient(
+                "a chain goes by name or group, and this caller's cannot be told from the files of this host",
+            )
+        });
+        let chain = chain?.to_vec();
         if chain.is_empty() {
             return Err(Refusal::denied("this user's chain is empty"));
         }
@@ -69,7 +74,8 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
     pub async fn chain(&self, uid: u32) -> Vec<Method> {
         let parts = self.parts();
         let person = parts.person(uid).await;
-        person.map_or_else(|_| vec![], |person| parts.chains.chain(uid, &person.account).to_vec())
+        let chain = person.map(|person| parts.chains.chain(uid, &person.account).map(<[Method]>::to_vec));
+        chain.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// Renews what is in use and forgets what is not. To be called every few seconds.

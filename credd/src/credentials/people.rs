@@ -80,8 +80,16 @@ impl People {
 
     /// Who `uid` is. `is_named` says whether a chain names such an account by user or uid.
     pub async fn person(&self, uid: u32, is_named: impl Fn(&Account) -> bool) -> Result<Person, Refusal> {
-        let local = self.accounts.local().account(uid);
+        let mut local = self.accounts.local().account(uid);
+        if local.is_doubtful {
+            return Err(Refusal::transient(
+                "/etc/passwd or /etc/group cannot be read, so nobody's name can be told",
+            ));
+        }
         let named = is_named(&local);
+        if local.user.is_none() {
+            local = self.accounts.of_nobody();
+        }
         if self.accounts.directory().is_none() {
             return Ok(of_this_host(local, Names::Trusted));
         }

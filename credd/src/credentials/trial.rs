@@ -216,6 +216,7 @@ fn nobody() -> Question {
             account: Account {
                 user: Some(NOBODY.to_owned()),
                 groups: vec![],
+                is_doubtful: false,
             },
             iam: None,
             names: Names::Trusted,

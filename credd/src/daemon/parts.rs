@@ -1,6 +1,6 @@
 //! Makes the parts of the daemon out of the settings: at the start, and again at each reload.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use keymaker_aws::{AwsSettings, Route};
 use keymaker_core::paths;
 
 use super::DaemonError;
-use crate::accounts::{Account, LocalAccounts};
+use crate::accounts::{Account, Doubt, LocalAccounts};
 use crate::audit::TracedAudit;
 use crate::capture::plan::Plan;
 use crate::capture::state;
 use crate::clock::{Clock, HostClock};
-use crate::config::{Capture, Config, Directory, Method};
+use crate::config::{Capture, Config, KEYMAKERD_TRACES, Method};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::people::{Keymakerd, People};
@@ -118,7 +118,7 @@ pub fn chain(config: &Config, clock: &Rc<dyn Clock>) -> Result<Chain, DaemonErro
 }
 
 impl Chains for Config {
-    fn chain(&self, uid: u32, account: &Account) -> &[Method] {
+    fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], Doubt> {
         self.chain(uid, account)
     }
 
@@ -137,11 +137,7 @@ fn captured(config: &Config, arrival: Arrival) -> Box<dyn IdentifyCaller> {
 }
 
 fn host_accounts(config: &Config) -> HostAccounts {
-    let wanted = match config.directory {
-        Directory::Required => true,
-        Directory::None => false,
-        Directory::Auto => Path::new(paths::KEYMAKERD_TOML).exists(),
-    };
+    let wanted = config.directory.is_required(&KEYMAKERD_TRACES);
     HostAccounts::new(LocalAccounts::host(), wanted.then(|| paths::DIRECTORY.into()))
 }
 

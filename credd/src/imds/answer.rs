@@ -23,7 +23,7 @@ use super::route_table::Readers;
 use super::routes::{Route, UpstreamPath, has_iam, route};
 use super::rules::Rules;
 use super::upstream::{Upstream, UpstreamError};
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Doubt};
 use crate::audit::{AuditEvent, AuditLog, Decision};
 use crate::clock::Clock;
 use crate::time_text::iso8601;
@@ -221,24 +221,38 @@ impl<S: CredentialSource> MetadataService<S> {
             Route::RoleCredentials(name) => self.role_credentials(client, &name).await,
             Route::InstanceProfile => self.instance_profile(client).await,
             Route::MetaDataListing(path) => self.meta_data_listing(client, &path, segments).await,
-            Route::Upstream(path) if self.may_read(client, &path) => {
+            Route::Upstream(path) => self.upstream(client, &path).await,
+            Route::NotFound | Route::Token => plain(reply::error(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    async fn upstream(&self, client: &Client, path: &UpstreamPath) -> Answer {
+        match self.may_read(client, path) {
+            Ok(true) => {
                 if path.entry().readers == Readers::ByRule
                     && let Err(error) = self.still_theirs(client)
                 {
                     return refuse("metadata", StatusCode::FORBIDDEN, &not_theirs(&error));
                 }
-                self.pass_on(&path).await
+                self.pass_on(path).await
             }
-            Route::Upstream(_) => refuse(
+            Ok(false) => refuse(
                 "metadata",
                 StatusCode::NOT_FOUND,
                 "no rule opens this path to this user",
             ),
-            Route::NotFound | Route::Token => plain(reply::error(StatusCode::NOT_FOUND)),
+            Err(Doubt) => decided(
+                reply::error(StatusCode::SERVICE_UNAVAILABLE),
+                "metadata",
+                Decision::Transient,
+                Reason::new(
+                    "a rule goes by name or group, and this caller's cannot be told from the files of this host",
+                ),
+            ),
         }
     }
 
-    fn may_read(&self, client: &Client, path: &UpstreamPath) -> bool {
+    fn may_read(&self, client: &Client, path: &UpstreamPath) -> Result<bool, Doubt> {
         self.rules.allow(client.caller.owner.uid, &client.caller.account, path)
     }
 
@@ -281,7 +295,7 @@ impl<S: CredentialSource> MetadataService<S> {
             .cloned()
             .chain([name.trim_end_matches('/').to_owned()])
             .collect();
-        matches!(route(&below), Route::Upstream(path) if self.may_read(client, &path))
+        matches!(route(&below), Route::Upstream(path) if self.may_read(client, &path) == Ok(true))
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use super::route_table::{Readers, TABLE};
 use super::routes::UpstreamPath;
-use crate::accounts::Account;
+use crate::accounts::{Account, Doubt};
 
 /// Whom a rule or a chain is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub enum Who {
 
 impl Who {
     /// Whether the caller of `uid` with this account is meant.
-    pub fn includes(&self, uid: u32, account: &Account) -> bool {
+    pub fn includes(&self, uid: u32, account: &Account) -> Result<bool, Doubt> {
         match self {
-            Self::Everybody => true,
-            Self::User(name) => account.user.as_ref() == Some(name),
-            Self::Uids(range) => range.contains(&uid),
-            Self::Group(name) => account.groups.contains(name),
+            Self::Everybody => Ok(true),
+            Self::User(name) => account.is_user(name),
+            Self::Uids(range) => Ok(range.contains(&uid)),
+            Self::Group(name) => account.is_in(name),
         }
     }
 }
@@ -98,17 +98,17 @@ impl Rules {
         Self(shipped.chain(configured).collect())
     }
 
-    /// Whether the caller of `uid` may read `path`.
-    pub fn allow(&self, uid: u32, account: &Account, path: &UpstreamPath) -> bool {
-        let last = self
-            .0
-            .iter()
-            .rev()
-            .find(|rule| rule.covers(path) && rule.who.includes(uid, account));
-        match last {
-            Some(rule) => rule.effect == Effect::Allow,
-            None => path.entry().readers == Readers::Everybody,
+    /// Whether the caller of `uid` may read `path`. A rule that would open it opens it to nobody of whom it cannot be told that
+    /// they are meant; where one would close it, the answer is an error.
+    pub fn allow(&self, uid: u32, account: &Account, path: &UpstreamPath) -> Result<bool, Doubt> {
+        for rule in self.0.iter().rev().filter(|rule| rule.covers(path)) {
+            match rule.who.includes(uid, account) {
+                Ok(true) => return Ok(rule.effect == Effect::Allow),
+                Err(Doubt) if rule.effect == Effect::Deny => return Err(Doubt),
+                Ok(false) | Err(Doubt) => {}
+            }
         }
+        Ok(path.entry().readers == Readers::Everybody)
     }
 }
 
@@ -153,6 +153,7 @@ mod tests {
         Account {
             user: Some(user.into()),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            is_doubtful: false,
         }
     }
 
@@ -169,17 +170,28 @@ mod tests {
     fn signatures_user_data_and_pushed_ssh_keys_are_for_whom_a_rule_names() {
         let rules = Rules::new(vec![]);
         let (alice, connect) = (account("alice", &[]), account("ec2-instance-connect", &[]));
-        assert!(rules.allow(2001, &alice, &upstream("dynamic/instance-identity/document")));
+        assert!(
+            rules
+                .allow(2001, &alice, &upstream("dynamic/instance-identity/document"))
+                .unwrap()
+        );
         for closed in [
             "user-data",
             "dynamic/instance-identity/pkcs7",
             "meta-data/managed-ssh-keys/active-keys/bob",
         ] {
-            assert!(!rules.allow(2001, &alice, &upstream(closed)), "{closed}");
-            assert!(!rules.allow(2001, &Account::default(), &upstream(closed)), "{closed}");
+            assert!(!rules.allow(2001, &alice, &upstream(closed)).unwrap(), "{closed}");
+            assert!(
+                !rules.allow(2001, &Account::default(), &upstream(closed)).unwrap(),
+                "{closed}"
+            );
         }
-        assert!(rules.allow(997, &connect, &upstream("meta-data/managed-ssh-keys/active-keys/bob")));
-        assert!(!rules.allow(997, &connect, &upstream("user-data")));
+        assert!(
+            rules
+                .allow(997, &connect, &upstream("meta-data/managed-ssh-keys/active-keys/bob"))
+                .unwrap()
+        );
+        assert!(!rules.allow(997, &connect, &upstream("user-data")).unwrap());
     }
 
     #[test]
@@ -191,12 +203,47 @@ mod tests {
             rule(Who::User("eve".into()), Effect::Deny, "/user-data/"),
         ]);
         let ops = account("olga", &["ops"]);
-        assert!(rules.allow(2001, &ops, &upstream("user-data")));
-        assert!(!rules.allow(2001, &account("eve", &["ops"]), &upstream("user-data")));
-        assert!(!rules.allow(2001, &ops, &upstream("meta-data/tags/instance")));
-        assert!(rules.allow(3001, &ops, &upstream("meta-data/tags/instance/Name")));
-        assert!(!rules.allow(3002, &ops, &upstream("meta-data/tags/instance/Name")));
-        assert!(!rules.allow(3001, &ops, &upstream("meta-data/tags/instance/Names")));
+        assert!(rules.allow(2001, &ops, &upstream("user-data")).unwrap());
+        assert!(
+            !rules
+                .allow(2001, &account("eve", &["ops"]), &upstream("user-data"))
+                .unwrap()
+        );
+        assert!(!rules.allow(2001, &ops, &upstream("meta-data/tags/instance")).unwrap());
+        assert!(
+            rules
+                .allow(3001, &ops, &upstream("meta-data/tags/instance/Name"))
+                .unwrap()
+        );
+        assert!(
+            !rules
+                .allow(3002, &ops, &upstream("meta-data/tags/instance/Name"))
+                .unwrap()
+        );
+        assert!(
+            !rules
+                .allow(3001, &ops, &upstream("meta-data/tags/instance/Names"))
+                .unwrap()
+        );
+    }
+
+    // P13
+    #[test]
+    fn a_rule_about_somebody_who_cannot_be_told_opens_nothing_and_closes_with_an_error() {
+        let rules = Rules::new(vec![
+            rule(Who::Group("ops".into()), Effect::Allow, "user-data"),
+            rule(Who::User("eve".into()), Effect::Deny, "meta-data/tags"),
+        ]);
+        let unknown = Account::unknown();
+        assert_eq!(rules.allow(7, &unknown, &upstream("user-data")), Ok(false));
+        assert_eq!(
+            rules.allow(7, &unknown, &upstream("meta-data/tags/instance")),
+            Err(Doubt)
+        );
+        assert_eq!(
+            rules.allow(7, &unknown, &upstream("dynamic/instance-identity/document")),
+            Ok(true)
+        );
     }
 
     // P15

@@ -111,6 +111,7 @@ impl Accounts for Stage {
         Account {
             user: Some(name.to_owned()),
             groups: vec![name.to_owned()],
+            is_doubtful: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::replace_file;
 
 use super::cached::Moved;
-use crate::accounts::{Account, LocalAccounts};
+use crate::accounts::{Account, Doubt, LocalAccounts};
 use crate::clock::Clock;
 use crate::config::Method;
 use crate::credentials::directory_accounts::HostAccounts;
@@ -117,7 +117,7 @@ impl Host {
         replace_file(&self.path("directory"), &builder.build(1).unwrap(), 0o644).unwrap();
     }
 
-    fn accounts(&self) -> HostAccounts {
+    pub fn accounts(&self) -> HostAccounts {
         let local = LocalAccounts::new(self.path("passwd"), self.path("group"));
         HostAccounts::new(local, Some(self.path("directory")))
     }
@@ -170,8 +170,8 @@ impl Issue for Generous {
 pub struct OneChain;
 
 impl Chains for OneChain {
-    fn chain(&self, uid: u32, _: &Account) -> &[Method] {
-        if uid == 105 { &[] } else { &[Method::UserRole] }
+    fn chain(&self, uid: u32, _: &Account) -> Result<&[Method], Doubt> {
+        Ok(if uid == 105 { &[] } else { &[Method::UserRole] })
     }
 
     fn names(&self, uid: u32, _: &Account) -> bool {

@@ -1,17 +1,19 @@
 //! Who may have anything: the directory's word, asked for at every request, against a keymakerd that says what the test wants.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use keymaker_core::directory_file::Verdict;
 
 use super::host::{ALICE, Generous, Host, OneChain};
-use crate::accounts::Account;
+use crate::accounts::{Account, Accounts, LocalAccounts};
 use crate::clock::Clock;
-use crate::config::Method;
+use crate::config::{Config, Method};
+use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::Metrics;
-use crate::credentials::people::People;
+use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Cache, Issuer, Names, Person, Question, Refusal};
 
 const CAROL: u32 = 1_900_000_003;
@@ -29,7 +31,7 @@ async fn a_user_of_the_directory_is_known_by_name_groups_and_iam_identity() {
     let host = Host::new("known");
     let person = ask(&host.people(), ALICE).await.unwrap();
     assert_eq!(person.account.user.as_deref(), Some("alice"));
-    assert_eq!(person.account.groups, ["alice", "sudo"]);
+    assert_eq!(person.account.groups, ["sudo"]);
     assert_eq!(person.names, Names::Trusted);
     assert_eq!(person.iam.unwrap().user_name, "Alice");
     assert_eq!(*host.asked.lock().unwrap(), ["account alice"]);
@@ -150,6 +152,59 @@ async fn a_local_account_is_nobody_in_iam_unless_a_chain_names_it() {
     std::fs::write(host.path("passwd"), "alice:x:1000:1000::/:/bin/sh\n").unwrap();
     assert_eq!(ask(&people, 1000).await.unwrap().names, Names::NotOurs);
     assert!(matches!(ask(&people, ALICE).await, Err(Refusal::Denied(_))));
+}
+
+// P13
+#[tokio::test]
+async fn the_groups_of_a_directory_user_are_those_of_the_directory_and_of_etc_group_less_the_private_one() {
+    let host = Host::new("groups");
+    std::fs::write(
+        host.path("group"),
+        "root:x:0:\nsudo:x:27:\nlocked:x:300:bob, alice\nother:x:301:alic\n",
+    )
+    .unwrap();
+    let person = ask(&host.people(), ALICE).await.unwrap();
+    assert_eq!(person.account.groups, ["sudo", "locked"]);
+    let config = |text: &str| Config::parse(text, Path::new("credd.toml")).unwrap();
+    let denied = config("group_chains = { locked = [] }\ndefault_chain = [\"instance_role\"]");
+    assert_eq!(denied.chain(ALICE, &person.account), Ok([].as_slice()));
+    // Whoever may create IAM users chooses this name.
+    let private = config("group_chains = { alice = [\"instance_role\"] }\ndefault_chain = []");
+    assert_eq!(private.chain(ALICE, &person.account), Ok([].as_slice()));
+}
+
+// P13
+#[tokio::test]
+async fn while_local_files_cannot_be_read_it_cannot_be_told_who_anybody_is() {
+    for file in ["passwd", "group"] {
+        let host = Host::new("unreadable");
+        std::fs::remove_file(host.path(file)).unwrap();
+        for uid in [0, 105, 1000, ALICE, CAROL] {
+            let refused = ask(&host.people(), uid).await;
+            assert!(matches!(refused, Err(Refusal::Transient(_))), "{file} {uid}");
+            assert!(host.accounts().account(uid).is_doubtful);
+        }
+    }
+}
+
+// P13
+#[tokio::test]
+async fn whom_another_service_may_know_is_in_doubt_and_whom_we_know_is_not() {
+    let host = Host::new("services");
+    std::fs::write(host.path("nsswitch"), "passwd: files keymaker sss\n").unwrap();
+    let directory = Some(host.path("directory"));
+    let local = LocalAccounts::new(host.path("passwd"), host.path("group")).with_services(host.path("nsswitch"));
+    let accounts = HostAccounts::new(local, directory);
+    assert!(accounts.account(5000).is_doubtful);
+    assert!(!accounts.account(105).is_doubtful && !accounts.account(ALICE).is_doubtful);
+    let keymakerd = Keymakerd {
+        contact: host.path("contact"),
+        login_socket: host.path("login.sock"),
+        authz_ttl: Duration::from_secs(60),
+    };
+    let people = People::new(accounts, keymakerd, Rc::new(host.clock.clone()));
+    assert!(ask(&people, 5000).await.unwrap().account.is_doubtful);
+    assert!(!ask(&people, 105).await.unwrap().account.is_doubtful);
 }
 
 // P18

@@ -18,6 +18,7 @@ pub fn local(user: &str) -> Person {
         account: Account {
             user: Some(user.to_owned()),
             groups: vec![],
+            is_doubtful: false,
         },
         iam: None,
         names: Names::Trusted,
