@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::name::UserName;
 use keymakerd::config::Config;
-use keymakerd::directory::facts::UserFacts;
+use keymakerd::directory::facts::Facts;
 use keymakerd::directory::passwd_fields::{gecos, home, shell};
 use keymakerd::directory::service::State;
 use keymakerd::directory::verdict;
@@ -27,28 +27,25 @@ static STATE: LazyLock<State> = LazyLock::new(|| State {
     local: LocalAccounts::parse("root:x:0:0::/root:/bin/sh\n", "root:x:0:\n", "/bin/bash\n/bin/sh\n"),
 });
 
+/// Alice, as version 0.1 kept her facts.
+static FACTS: LazyLock<Facts> = LazyLock::new(|| {
+    let kept = r#"{"account": null, "groups": {}, "awaiting_second_pass": [], "users": {"AIDAALICE": {"name": "alice", "path": "/",
+        "created": 0, "tags": null, "groups": [], "doubted_since": null, "answered_at": 0, "keys": null, "last_login": null}}}"#;
+    serde_json::from_str(kept).expect("kept facts are read")
+});
+
 fuzz_target!(|texts: &str| {
     let tags: Vec<(&str, &str)> = ["expires", "home", "shell", "gecos"]
         .into_iter()
         .zip(texts.split('\0'))
         .collect();
-    let user = UserFacts {
-        name: "alice".to_owned(),
-        path: "/".to_owned(),
-        created: 0,
-        tags: Some(
-            tags.iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        ),
-        tags_answered_at: 0,
-        groups: BTreeSet::new(),
-        doubted_since: None,
-        answered_at: 0,
-        ask_again: false,
-        keys: None,
-        last_login: None,
-    };
+    let (_, known) = FACTS.users.first_key_value().expect("one user");
+    let mut user = known.clone();
+    user.tags = Some(
+        tags.iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+    );
     let settings = EffectiveSettings::of(&STATE.config, &KeptSettings::default());
     // A day that is no day of toml's calendar is no date.
     let (_, expires) = tags.first().expect("a text has a first part");
@@ -56,11 +53,11 @@ fuzz_target!(|texts: &str| {
         .parse::<toml::value::Datetime>()
         .is_ok_and(|it| it.date.is_some() && it.time.is_none());
     assert!(
-        is_date || verdict::by_facts(&user, &STATE.config, &settings, 0) == Verdict::Expired,
+        is_date || verdict::by_facts(&user, &FACTS, &STATE.config, &settings, 0) == Verdict::Expired,
         "{expires:?}"
     );
     assert_eq!(
-        verdict::by_facts(&user, &STATE.config, &settings, u64::MAX),
+        verdict::by_facts(&user, &FACTS, &STATE.config, &settings, u64::MAX),
         Verdict::Expired
     );
 

@@ -20,6 +20,7 @@ mod src {
         pub mod facts;
         pub mod iam;
         pub mod ids;
+        pub mod order;
         pub mod passwd_fields;
         pub mod refused;
         pub mod ssh_keys;
