@@ -11,6 +11,7 @@ pub mod keys_file;
 pub mod local_files;
 pub mod login;
 pub mod name;
+pub mod nsswitch;
 pub mod paths;
 pub mod protocol;
 pub mod public_key;

@@ -24,6 +24,10 @@ pub const KEYMAKERD_TOML: &str = "/etc/keymaker/keymakerd.toml";
 pub const PASSWD: &str = "/etc/passwd";
 /// The local groups, which always win.
 pub const GROUP: &str = "/etc/group";
+/// Which services glibc asks.
+pub const NSSWITCH: &str = "/etc/nsswitch.conf";
+/// Asks another service of this host whom it knows: keymakerd's child.
+pub const OTHER_SERVICE: &str = "/usr/libexec/keymaker/other-service";
 /// Says to a refused user, in one sentence, why.
 pub const REFUSAL: &str = "/usr/libexec/keymaker/refusal";
 /// The local group that sshd's `Match` goes by; every user of ours is in it.

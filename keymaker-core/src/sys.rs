@@ -1,7 +1,7 @@
 //! The system calls that std does not offer; all the unsafe code of this crate.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -161,6 +161,89 @@ pub fn group_list(name: &str, gid: u32) -> io::Result<Vec<u32>> {
     }
 }
 
+/// What a name service can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// a user by name
+    User(&'a str),
+    /// a user by number
+    Uid(u32),
+    /// a group by name
+    Group(&'a str),
+    /// a group by number
+    Gid(u32),
+}
+
+/// From now on this process asks no other service than this one about users and groups, whatever nsswitch.conf says. Before its first
+/// question only.
+///
+/// `NotFound`: the service's module is not installed, so it knows nobody.
+pub fn ask_only(service: &str) -> io::Result<()> {
+    unsafe extern "C" {
+        /// glibc, <nss.h>: the services of a database, as a line of nsswitch.conf has them.
+        fn __nss_configure_lookup(database: *const libc::c_char, services: *const libc::c_char) -> libc::c_int;
+    }
+    let module = CString::new(format!("libnss_{service}.so.2"))?;
+    // SAFETY: module is a terminated string. What the module's constructors do, they do in every process that resolves a name.
+    if unsafe { libc::dlopen(module.as_ptr(), libc::RTLD_NOW) }.is_null() {
+        return Err(dynamic_loading_error());
+    }
+    let service = CString::new(service)?;
+    for database in [c"passwd", c"group"] {
+        // SAFETY: both are terminated strings, which glibc copies; no other thread looks anything up meanwhile.
+        check(unsafe { __nss_configure_lookup(database.as_ptr(), service.as_ptr()) })?;
+    }
+    Ok(())
+}
+
+fn dynamic_loading_error() -> io::Error {
+    // SAFETY: dlerror(3) takes nothing and returns null or a string.
+    let said = unsafe { libc::dlerror() };
+    if said.is_null() {
+        return io::Error::other("dlopen failed");
+    }
+    // SAFETY: not null, so a terminated string that stays until this thread's next call of the family.
+    let said = unsafe { CStr::from_ptr(said) }.to_string_lossy().into_owned();
+    let kind = match said.contains("No such file") {
+        true => io::ErrorKind::NotFound,
+        false => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, said)
+}
+
+/// Whether the services have what is wanted. An error: they cannot tell now. Allocates: not for use inside NSS.
+pub fn is_known(wanted: Wanted<'_>) -> io::Result<bool> {
+    let name = match wanted {
+        Wanted::User(name) | Wanted::Group(name) => CString::new(name)?,
+        Wanted::Uid(_) | Wanted::Gid(_) => CString::default(),
+    };
+    let mut buffer = vec![0u8; 16 << 10];
+    let (bytes, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+    let mut user = MaybeUninit::<libc::passwd>::uninit();
+    let mut group = MaybeUninit::<libc::group>::uninit();
+    let (mut user_found, mut group_found) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let code = match wanted {
+        // SAFETY: name is a terminated string; the entry, the buffer of this length and the result are live and exclusively ours.
+        Wanted::User(_) => unsafe {
+            libc::getpwnam_r(name.as_ptr(), user.as_mut_ptr(), bytes, len, &raw mut user_found)
+        },
+        // SAFETY: as above.
+        Wanted::Uid(uid) => unsafe { libc::getpwuid_r(uid, user.as_mut_ptr(), bytes, len, &raw mut user_found) },
+        // SAFETY: as above.
+        Wanted::Group(_) => unsafe {
+            libc::getgrnam_r(name.as_ptr(), group.as_mut_ptr(), bytes, len, &raw mut group_found)
+        },
+        // SAFETY: as above.
+        Wanted::Gid(gid) => unsafe { libc::getgrgid_r(gid, group.as_mut_ptr(), bytes, len, &raw mut group_found) },
+    };
+    match code {
+        0 => Ok(!user_found.is_null() || !group_found.is_null()),
+        // An entry that is larger than the buffer is one.
+        libc::ERANGE => Ok(true),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -178,6 +261,27 @@ mod tests {
         assert_eq!(resolve_user("root").unwrap(), Some(ResolvedUser { uid: 0, gid: 0 }));
         assert_eq!(resolve_user("no-such-user-here").unwrap(), None);
         assert!(group_list("root", 0).unwrap().contains(&0));
+    }
+
+    #[test]
+    fn users_and_groups_are_known_by_name_and_by_number_or_are_not() {
+        for known in [
+            Wanted::User("root"),
+            Wanted::Uid(0),
+            Wanted::Group("root"),
+            Wanted::Gid(0),
+        ] {
+            assert!(is_known(known).unwrap(), "{known:?}");
+        }
+        let nobody = 2_000_000_001;
+        for unknown in [
+            Wanted::User("no-such-user-here"),
+            Wanted::Uid(nobody),
+            Wanted::Group("no-such-user-here"),
+            Wanted::Gid(nobody),
+        ] {
+            assert!(!is_known(unknown).unwrap(), "{unknown:?}");
+        }
     }
 
     #[test]

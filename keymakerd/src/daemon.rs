@@ -17,10 +17,12 @@ use crate::config::Config;
 use crate::directory::aws_iam::AwsIam;
 use crate::directory::facts::Facts;
 use crate::directory::limits::{OfferedKeys, Outages, UnknownNames};
+use crate::directory::neighbours::Neighbours;
 use crate::directory::publication::Published;
 use crate::directory::service::{Accounts, Service, State};
 use crate::directory::store::{Store, StoreError};
 use crate::local_accounts::{LocalAccounts, LocalFiles};
+use crate::other_services::Children;
 use crate::sockets::{self, Door};
 use crate::watch;
 
@@ -38,6 +40,8 @@ pub struct Host {
     pub run: PathBuf,
     /// /etc/passwd, /etc/group, /etc/shells.
     pub local_files: LocalFiles,
+    /// How other services of this host are asked.
+    pub other_services: Children,
 }
 
 /// Why the daemon did not start, or stopped.
@@ -128,6 +132,11 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
         .unwrap_or_else(forgotten)
         .unwrap_or_default();
     let ids = store.load_ids().map_err(DaemonError::Store)?;
+    let held = store
+        .load("neighbours.json")
+        .unwrap_or_else(forgotten)
+        .unwrap_or_default();
+    let neighbours = Neighbours::left(held, &store, Rc::new(host.other_services.clone()));
     let state = State {
         published: Published::left_in(&store),
         unpublished: true,
@@ -135,6 +144,7 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
         settings,
         ids,
         local,
+        neighbours,
         contact,
         instance_id: instance_id.or(left_by),
         config,

@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod directory;
 mod local_accounts;
+mod other_services;
 mod settings;
 mod sockets;
 mod status;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::daemon::Host;
 use crate::directory::store::Store;
 use crate::local_accounts::LocalFiles;
+use crate::other_services::Children;
 
 /// Publishes IAM's users, groups and SSH keys to this host.
 #[derive(Parser)]
@@ -72,6 +74,10 @@ fn main() -> ExitCode {
             passwd: paths::PASSWD.into(),
             group: paths::GROUP.into(),
             shells: "/etc/shells".into(),
+        },
+        other_services: Children {
+            nsswitch: paths::NSSWITCH.into(),
+            program: paths::OTHER_SERVICE.into(),
         },
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -50,6 +50,7 @@ struct RefusedEntryStatus<'a> {
     iam_id: &'a str,
     iam_name: &'a str,
     why: String,
+    remedy: String,
 }
 
 /// A user who resolves and may not log in.
@@ -134,6 +135,7 @@ fn refused_entries(state: &State) -> Vec<RefusedEntryStatus<'_>> {
         iam_id: &entry.iam_id,
         iam_name: &entry.iam_name,
         why: entry.reason.to_string(),
+        remedy: entry.remedy(),
     });
     status.collect()
 }
@@ -210,6 +212,7 @@ mod tests {
                 iam_id: "",
                 iam_name: "",
                 why: String::new(),
+                remedy: String::new(),
             }],
             may_not_log_in: vec![MayNotLogIn {
                 name: String::new(),

@@ -207,9 +207,12 @@ impl Composition {
                     .get(*id)
                     .is_some_and(|user| user.groups.contains(&group.group_id))
             };
+            // pam_wheel, pam_access and newgrp go by names on the list, and another service may come to have a namesake while nobody
+            // looks. initgroups gives the members the group without it.
+            let listed = !state.neighbours.are_remote();
             let members: Vec<UserName> = published
                 .iter()
-                .filter(|(id, (name, _))| is_member(id) && !refused.contains(name))
+                .filter(|(id, (name, _))| listed && is_member(id) && !refused.contains(name))
                 .map(|(_, (name, _))| *name)
                 .collect();
             match self.directory.group(&NewGroup {

@@ -1,18 +1,60 @@
 //! Which of the people and groups in IAM get a name and a number on this host: the settings' choice put to `names` and `ids`.
-//! Called by `composition` only; the id map learns of new owners here.
+//! Called by `composition`, where the id map learns of new owners, and by `neighbours`, which has other services asked about all of them.
 
 use std::collections::BTreeSet;
 
 use super::facts::UserFacts;
-use super::ids::{AssignedIds, IdClaim, IdRules, Wish};
+use super::ids::{AssignedIds, IdClaim, IdMap, IdRules, Wish};
 use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
+use super::neighbours::{Key, Neighbours};
 use super::refused::{Kind, RefusedEntry};
 use super::service::State;
 use crate::config::Tag;
 use crate::settings::EffectiveSettings;
 
-/// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for certain.
+/// Somebody who gets a name and a number, unless another service of this host has one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// A user or a group.
+    pub kind: Kind,
+    /// IAM's UserId or GroupId.
+    pub iam_id: String,
+    /// The Unix name, and the number where there is one.
+    pub keys: Vec<Key>,
+}
+
+/// Who gets a name.
 pub fn accept_names(state: &State, settings: &EffectiveSettings) -> AcceptedNames {
+    let mut names = names_beside_nobody(state, settings);
+    state.neighbours.strike_names(&mut names, &state.facts);
+    names
+}
+
+/// Everybody whom other services are to be asked about.
+pub fn candidates(state: &State) -> Vec<Candidate> {
+    let names = names_beside_nobody(state, &state.effective());
+    // On a copy: whoever is not published keeps no number.
+    let ids = assign(state, &mut state.ids.clone(), &names, &Neighbours::default());
+    let users = names
+        .users
+        .iter()
+        .map(|(name, id)| (Kind::User, id, name.as_str().to_owned()));
+    let groups = names.groups.values().filter_map(|group| match group.unix {
+        UnixGroup::Ours(name) => Some((Kind::Group, &group.group_id, name.as_str().to_owned())),
+        UnixGroup::Local { .. } => None,
+    });
+    let candidate = |(kind, iam_id, name): (Kind, &String, String)| Candidate {
+        kind,
+        iam_id: iam_id.clone(),
+        keys: std::iter::once(Key::Name(name))
+            .chain(ids.ids.get(iam_id).map(|id| Key::Id(*id)))
+            .collect(),
+    };
+    users.chain(groups).map(candidate).collect()
+}
+
+/// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for certain.
+fn names_beside_nobody(state: &State, settings: &EffectiveSettings) -> AcceptedNames {
     let present: BTreeSet<&str> = state
         .facts
         .users
@@ -58,13 +100,17 @@ fn is_wanted(state: &State, settings: &EffectiveSettings, user: &UserFacts) -> b
     !state.config.only_group_members || state.facts.groups_of(user).any(|group| ours(&group.name))
 }
 
+/// Who gets a number.
 pub fn assign_ids(state: &mut State, names: &AcceptedNames) -> AssignedIds {
+    let mut ids = std::mem::take(&mut state.ids);
+    let assigned = assign(state, &mut ids, names, &state.neighbours);
+    state.ids = ids;
+    assigned
+}
+
+fn assign(state: &State, ids: &mut IdMap, names: &AcceptedNames, neighbours: &Neighbours) -> AssignedIds {
     let State {
-        facts,
-        config,
-        local,
-        ids,
-        ..
+        facts, config, local, ..
     } = state;
     let users = names.users.iter().filter_map(|(name, id)| {
         let user = facts.users.get(id)?;
@@ -104,6 +150,7 @@ pub fn assign_ids(state: &mut State, names: &AcceptedNames) -> AssignedIds {
             scheme: config.id_scheme(),
             tag_uid_range: config.tag_uid_range(),
             local,
+            neighbours,
         },
     )
 }

@@ -15,6 +15,7 @@ use keymaker_core::name::UserName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::neighbours::{Key, Neighbours};
 use super::refused::{Kind, Refusal};
 use crate::local_accounts::LocalAccounts;
 
@@ -113,7 +114,7 @@ pub enum Wish<'a> {
 }
 
 /// What ids are judged by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct IdRules<'a> {
     /// How ids are drawn.
     pub scheme: IdScheme,
@@ -121,6 +122,8 @@ pub struct IdRules<'a> {
     pub tag_uid_range: Option<IdRange>,
     /// The accounts of this host, which always win.
     pub local: &'a LocalAccounts,
+    /// Those of its other services, which do, too.
+    pub neighbours: &'a Neighbours,
 }
 
 /// Everybody's ids.
@@ -242,10 +245,10 @@ impl IdMap {
         if Uid::new(id).is_none() {
             return Err(Refusal::ReservedId(id));
         }
-        match rules.local.owns_id(id) {
-            true => Err(Refusal::LocalId(id)),
-            false => Ok(id),
+        if rules.local.owns_id(id) {
+            return Err(Refusal::LocalId(id));
         }
+        rules.neighbours.refusal(&Key::Id(id)).map_or(Ok(id), Err)
     }
 
     fn holders_of_ids(&self) -> HashMap<u32, String> {

@@ -16,6 +16,7 @@ pub mod iam_fake;
 pub mod ids;
 pub mod limits;
 pub mod names;
+pub mod neighbours;
 pub mod nudge;
 pub mod order;
 pub mod orders;

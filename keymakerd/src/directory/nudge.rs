@@ -73,6 +73,7 @@ impl<I: Iam + 'static> Service<I> {
     /// Makes sure that what is published about whether `name` exists and may log in is fresh.
     pub async fn refresh_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
         let answer = self.know_account(name, cause).await;
+        let answer = self.beside_neighbours(name, answer).await;
         self.as_published(name, answer)
     }
 
@@ -103,6 +104,7 @@ impl<I: Iam + 'static> Service<I> {
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
     pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
         let answer = self.know_keys(name, cause).await;
+        let answer = self.beside_neighbours(name, answer).await;
         self.as_published(name, answer)
     }
 

@@ -70,8 +70,19 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    /// A name that a deleted IAM user held here becomes its present holder's (P2). The command moves the old home away.
+    /// A name that a deleted IAM user held here becomes its present holder's (P2). The command moves the old home away. Likewise a name
+    /// or a number that another service once had; if it has it still, the next pass gives it back.
     pub fn order_release(&self, name: UserName) -> String {
+        if let Some(service) = self.release_from_neighbours(name) {
+            info!(%name, %service, "an administrator has released the name {name} from {service}");
+            self.accounts_changed.notify_one();
+            return match self.publish() {
+                Ok(()) => done(format_args!(
+                    "{name} no longer belongs to {service}, which is asked once more now"
+                )),
+                Err(error) => failed(&error.to_string()),
+            };
+        }
         let holder = {
             let mut state = self.state_mut();
             let iam_name = state.iam_name(name.as_str());

@@ -79,6 +79,7 @@ impl<I: Iam + 'static> Service<I> {
         let composition = Composition::of(&mut state, &self.clock);
         // First what only keymakerd reads: no id is published whose owner is not on record (P2).
         self.store.save("ids.json", &state.ids)?;
+        self.store.save("neighbours.json", &state.neighbours.held)?;
         self.store
             .save("facts.json", &state.facts.as_of_contact(state.contact))?;
         let published = &mut state.published;

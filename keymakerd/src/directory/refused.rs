@@ -70,12 +70,56 @@ pub enum Refusal {
         /// The IAM id of the other one.
         other: String,
     },
+    /// "alice is also in sss, …"; or was once, and stays its own.
+    OtherService {
+        /// The name, or "the id …".
+        what: String,
+        /// The service, as nsswitch.conf names it.
+        service: String,
+        /// Whether it has it still.
+        present: bool,
+    },
+    /// "whether alice is also in another service of this host is not known yet."
+    NotYetAsked {
+        /// The name, or "the id …".
+        what: String,
+        /// What keeps it from being known, where a service could not tell.
+        why: Option<String>,
+    },
     /// "the tag uid says '…', which is not a number."
     UnreadableTagUid(String),
     /// "the tag uid says …, outside tag_uid_range."
     TagUidOutside(u32, IdRange),
     /// "the entry does not fit the directory: …"
     DoesNotFit(RecordError),
+}
+
+impl RefusedEntry {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        let kind = self.kind;
+        match &self.reason {
+            Refusal::OtherService {
+                present: true, service, ..
+            } => {
+                format!(
+                    "give the IAM {kind} another name, or another id (tag uid, or group_ids), if the account in {service} is somebody else's"
+                )
+            }
+            Refusal::OtherService {
+                present: false,
+                service,
+                ..
+            } => format!(
+                "keymaker release NAME, if the account in {service} is gone for good and nothing on this host is still its own"
+            ),
+            Refusal::NotYetAsked { why: Some(_), .. } => {
+                "see to that service, or take it out of /etc/nsswitch.conf; then: keymaker sync".to_owned()
+            }
+            Refusal::NotYetAsked { why: None, .. } => "keymaker sync".to_owned(),
+            _ => "rename or delete one of the two in IAM, then: keymaker sync".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for RefusedEntry {
@@ -123,6 +167,29 @@ impl fmt::Display for Refusal {
                 "the id {id} is claimed by {other} too, and which was here first and which was made first differ, so both are \
                  refused; give the one that IAM made first another id (tag uid, or group_ids)"
             ),
+            Self::OtherService {
+                what,
+                service,
+                present: true,
+            } => write!(
+                f,
+                "{what} is also in {service}, another service of this host, and what is there wins"
+            ),
+            Self::OtherService {
+                what,
+                service,
+                present: false,
+            } => write!(
+                f,
+                "{what} was in {service}, another service of this host, and stays its own until root releases it"
+            ),
+            Self::NotYetAsked { what, why } => {
+                let why = why.as_deref().unwrap_or("it is being asked");
+                write!(
+                    f,
+                    "whether {what} is also in another service of this host is not known yet: {why}"
+                )
+            }
             Self::UnreadableTagUid(value) => write!(f, "its tag uid says {value:?}, which is not a number"),
             Self::TagUidOutside(uid, range) => write!(
                 f,

@@ -16,6 +16,7 @@ use super::flights::Flights;
 use super::iam::Iam;
 use super::ids::IdMap;
 use super::limits::{OfferedKeys, Outages, UnknownNames};
+use super::neighbours::Neighbours;
 use super::publication::Published;
 use super::store::Store;
 use crate::clock::Clock;
@@ -64,6 +65,8 @@ pub struct State {
     pub facts: Facts,
     /// The accounts of this host, which always win.
     pub local: LocalAccounts,
+    /// What other services of this host have, which always wins, too.
+    pub neighbours: Neighbours,
     /// Who has which number and name here, for ever.
     pub ids: IdMap,
     /// What is on disk for everybody to read.

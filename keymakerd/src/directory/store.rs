@@ -14,6 +14,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ids::IdMap;
+use super::neighbours::Key;
+
+/// Room for a group of every user that one directory holds.
+const LARGEST_GROUP: usize = 8 << 20;
 
 /// Where the files lie.
 #[derive(Clone, Debug)]
@@ -151,6 +155,29 @@ impl Store {
         Directory::open(&self.public.join("directory")).ok()
     }
 
+    /// The names and numbers that are published to resolve, of users and groups.
+    pub fn published_keys(&self) -> Vec<Key> {
+        let mut keys = Vec::new();
+        let Some(directory) = self.directory() else {
+            return keys;
+        };
+        let mut record = [0; MAX_USER_RECORD];
+        let mut from = 0;
+        while let Ok(Some((next, user))) = directory.next_user(from, &mut record) {
+            if !user.tombstone {
+                keys.extend([Key::Name(user.name.to_string()), Key::Id(user.uid.get())]);
+            }
+            from = next;
+        }
+        let mut record = vec![0; LARGEST_GROUP];
+        let mut from = 0;
+        while let Ok(Some((next, group))) = directory.next_group(from, &mut record) {
+            keys.extend([Key::Name(group.name.to_string()), Key::Id(group.gid.get())]);
+            from = next;
+        }
+        keys
+    }
+
     /// Records that everything answered at this unix time.
     pub fn touch_contact(&self, at: u64) -> Result<(), StoreError> {
         let path = self.public.join("contact");
@@ -185,7 +212,7 @@ impl Store {
         for name in ["contact", "keys", "directory"] {
             remove(&self.public.join(name))?;
         }
-        for name in ["facts.json", "settings.json", "ids.json"] {
+        for name in ["facts.json", "settings.json", "ids.json", "neighbours.json"] {
             remove(&self.private.join(name))?;
         }
         Ok(())

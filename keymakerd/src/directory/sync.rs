@@ -66,7 +66,10 @@ impl<I: Iam + 'static> Service<I> {
             );
             return Answer::CannotTell;
         };
-        match self.ask_everything(&accounts).await {
+        let asked = self.ask_everything(&accounts).await;
+        // Whatever IAM said: somebody may have come to be in another service.
+        self.ask_neighbours().await;
+        match asked {
             Ok(began) => self.end_pass(began),
             Err(PassError::OtherAccount) => {
                 self.accounts_changed.notify_one();

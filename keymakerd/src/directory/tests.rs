@@ -22,6 +22,7 @@ use crate::local_accounts::LocalAccounts;
 
 mod identity;
 mod names_move;
+mod neighbours;
 mod nudges;
 mod outages;
 mod publication;
@@ -69,6 +70,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake) -> Rc<Service<
         published: Published::left_in(&store),
         unpublished: true,
         local: LocalAccounts::parse(LOCAL_PASSWD, LOCAL_GROUP, "/bin/bash\n/bin/zsh\n"),
+        neighbours: Default::default(),
         contact,
         instance_id: Some("i-0123456789abcdef0".into()),
         grade: Grade::default(),

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// What the host looked like before the first test.
 const BEFORE: &str = "/run/e2e";
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
+    "etc/nsswitch.conf",
     "etc/passwd",
     "etc/shadow",
     "etc/group",

@@ -1,7 +1,6 @@
-//! What `why` and `doctor` look at: name service switch, PAM stacks, sshd, credd. Each returns what it found; who judges is the caller.
+//! What `why` and `doctor` look at: PAM stacks, sshd, credd. Each returns what it found; who judges is the caller.
 
 pub mod credd;
-pub mod nsswitch;
 pub mod pam;
 pub mod sshd;
 

@@ -9,7 +9,7 @@ mod gates;
 use std::path::Path;
 
 use keymaker_core::client::ask;
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, LOOKUP_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::{paths, reserved_names};
@@ -127,7 +127,8 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
     let directory = Directory::open(Path::new(paths::DIRECTORY)).unwrap_or(directory);
     let mut buffer = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut buffer).ok().flatten();
-    let Some(user) = user else {
+    // Who had an entry once, and is refused one now, is told why below.
+    let Some(user) = user.filter(|user| user.verdict != Verdict::NoEntry) else {
         return not_in_directory(walk, name, asked);
     };
     let header = directory.header();
@@ -227,11 +228,8 @@ fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, St
                 "IAM has the user, and this host refuses it an entry: {}",
                 word(entry, "why")
             );
-            return walk.closed(
-                "directory",
-                why,
-                "rename or delete one of the two in IAM, then: keymaker sync",
-            );
+            let remedy = word(entry, "remedy").replace("NAME", name.as_str());
+            return walk.closed("directory", why, remedy);
         }
     }
     match asked {

@@ -133,13 +133,18 @@ fn refused(found: &mut Findings, status: &Value) {
         let clash = ["here too", "the id ", "its tag uid"]
             .iter()
             .any(|sign| why.contains(sign));
-        match clash {
-            true => found.fault(
+        let anothers = why.contains("another service of this host, and");
+        if why.contains("another service of this host is not known") {
+            let consequence = "nobody new from IAM exists on this host until it answers";
+            found.fault(what, consequence, word(entry, "remedy"));
+        } else if clash && !anothers {
+            found.fault(
                 what,
                 "the user or group does not exist on this host, and files may change hands between hosts",
                 "keymaker sync  # after one of the two is renamed or deleted in IAM",
-            ),
-            false => found.note(what),
+            );
+        } else {
+            found.note(what);
         }
     }
     for key in list(status, "unusable_keys") {

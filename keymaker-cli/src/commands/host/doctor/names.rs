@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
-use keymaker_core::{paths, sys};
+use keymaker_core::{nsswitch, paths, sys};
 
-use super::super::probe::nsswitch;
 use super::super::probe::run;
 use super::Findings;
 

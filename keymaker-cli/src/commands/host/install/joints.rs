@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::probe::{credd, nsswitch, run};
+use keymaker_core::nsswitch;
+
+use super::super::probe::{credd, run};
 use super::{authselect, files};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";

@@ -1,4 +1,5 @@
-//! /etc/nsswitch.conf: which services glibc asks, in which order.
+//! /etc/nsswitch.conf: which services glibc asks, in which order. keymakerd asks those beside us; the command line puts us into it and
+//! looks whether we stand there rightly.
 
 /// What stands in one line: services, and actions in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +125,12 @@ impl Line {
     pub fn position(&self, service: &str) -> Option<usize> {
         self.0.iter().position(|word| word == service)
     }
+
+    /// The services beside the local files and us, in their order.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        let services = self.0.iter().map(String::as_str).filter(|word| !word.starts_with('['));
+        services.filter(|service| !matches!(*service, "files" | "keymaker"))
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +150,7 @@ mod tests {
     #[test]
     fn keymaker_stands_behind_every_other_service_and_before_what_ends_the_search() {
         // The lines that the Debian package is tested with, read from there.
-        let packaging = include_str!("../../../../../tests/packaging.sh");
+        let packaging = include_str!("../../tests/packaging.sh");
         let mut tried = 0;
         for test in packaging
             .lines()
