@@ -23,6 +23,14 @@ fn keymaker_keys_exits_0_and_prints_nothing_for_local_unknown_and_impossible_nam
     }
 }
 
+fn refusal(arguments: &[&str]) -> io::Result<Output> {
+    Command::new(env!("CARGO_BIN_EXE_refusal"))
+        .args(arguments)
+        .env_clear()
+        .env("BASH_ENV", "/etc/passwd")
+        .output()
+}
+
 #[test]
 fn the_refusal_says_one_sentence_and_fails_whatever_it_is_asked_to_do() {
     for arguments in [
@@ -31,22 +39,13 @@ fn the_refusal_says_one_sentence_and_fails_whatever_it_is_asked_to_do() {
         &["--login", "-i"],
         &["-c", "/usr/lib/openssh/sftp-server"],
     ] {
-        refuses(arguments);
+        let output = refusal(arguments).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty());
+        let sentence = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            sentence.starts_with("keymaker: ") && sentence.lines().count() == 1,
+            "{sentence:?}"
+        );
     }
-}
-
-fn refuses(arguments: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_refusal"))
-        .args(arguments)
-        .env_clear()
-        .env("BASH_ENV", "/etc/passwd")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
-    let sentence = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        sentence.starts_with("keymaker: ") && sentence.lines().count() == 1,
-        "{sentence:?}"
-    );
 }
