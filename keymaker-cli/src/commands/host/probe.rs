@@ -14,7 +14,9 @@ const TIMED_OUT: [i32; 2] = [124, 137];
 /// A program that is ended where it does not end by itself: nobody else can make root wait for ever.
 pub fn limited(program: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-k", "5", LONGEST, program]).env("LC_ALL", "C");
+    command.args(["-k", "5", LONGEST, program]);
+    // Wherever root stands: cp --parents, for one, takes the folders above an absolute path for relative ones.
+    command.current_dir("/").env("LC_ALL", "C");
     command
 }
 
