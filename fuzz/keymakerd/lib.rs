@@ -26,6 +26,27 @@ mod src {
         pub mod ssh_keys;
         pub mod verdict;
 
+        pub mod neighbours {
+            //! The other services, of which there are none here.
+            use super::refused::Refusal;
+
+            /// What is asked for.
+            pub enum Key {
+                /// A number.
+                Id(u32),
+            }
+
+            /// Nobody.
+            pub struct Neighbours;
+
+            impl Neighbours {
+                /// Refuses nothing.
+                pub fn refusal(&self, _: &Key) -> Option<Refusal> {
+                    None
+                }
+            }
+        }
+
         pub mod service {
             //! As much of keymakerd's state as a passwd entry takes.
             use crate::config::Config;
