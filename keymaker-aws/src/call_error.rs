@@ -3,9 +3,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use rustix::io::Errno;
+
+use crate::metadata::MetadataError;
 
 /// Why a call to AWS gave no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +31,14 @@ pub enum AwsCallError {
     Throttled {
         /// The call.
         action: Action,
+    },
+    /// "{action} could not be asked, since this host has run out of something: …" AWS may well be answering, and whoever filled this host may
+    /// have done so to keep it from being asked: this is no outage.
+    ThisHost {
+        /// The call.
+        action: Action,
+        /// What this host has run out of.
+        why: String,
     },
     /// "{action} got no answer that counts: …"
     Outage {
@@ -65,6 +78,7 @@ impl AwsCallError {
             Self::NoSuchEntity { action }
             | Self::AccessDenied { action, .. }
             | Self::Throttled { action }
+            | Self::ThisHost { action, .. }
             | Self::Outage { action, .. } => *action,
         }
     }
@@ -74,9 +88,14 @@ impl AwsCallError {
     pub fn is_about_this_request(&self) -> bool {
         match self {
             Self::NoSuchEntity { .. } | Self::AccessDenied { .. } => true,
-            Self::Throttled { .. } => false,
+            Self::Throttled { .. } | Self::ThisHost { .. } => false,
             Self::Outage { cause, .. } => matches!(cause, OutageCause::Unreadable(_) | OutageCause::Refused { .. }),
         }
+    }
+
+    /// Whether AWS could not even be asked, for want of something on this host.
+    pub fn is_of_this_host(&self) -> bool {
+        matches!(self, Self::ThisHost { .. })
     }
 
     /// An answer that cannot be what AWS meant: fields missing, the wrong entity, pages that do not end.
@@ -92,6 +111,9 @@ impl AwsCallError {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
+        if let Some(why) = lack_of_this_host(&error) {
+            return Self::ThisHost { action, why };
+        }
         let cause = match &error {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();
@@ -160,6 +182,11 @@ impl fmt::Display for AwsCallError {
                 f,
                 "{action} was throttled: the account makes more calls than AWS allows; it is tried again later, and a longer \
                  sync_interval on all hosts of the account lowers the rate"
+            ),
+            Self::ThisHost { action, why } => write!(
+                f,
+                "{action} could not be asked, since this host has run out of something ({why}); find out who holds it: \
+                 'ss -tuanp' shows ports, 'lsof' descriptors, 'free' memory"
             ),
             Self::Outage { action, cause } => write!(f, "{action} got no answer that counts: {cause}"),
         }
@@ -247,6 +274,64 @@ impl fmt::Display for Action {
     }
 }
 
+/// What this host has run out of, where that is why a call failed.
+fn lack_of_this_host<E: Error + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>) -> Option<String> {
+    match error {
+        SdkError::ServiceError(_) | SdkError::ResponseError(_) => None,
+        SdkError::DispatchFailure(failure) if !failure.is_timeout() => {
+            local_error(error).or_else(|| lack_of_ports(failure.is_io()))
+        }
+        _ => local_error(error),
+    }
+}
+
+/// The first error of the chain that is about this host and not about AWS.
+fn local_error(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(AwsCallError::ThisHost { why, .. }) = error.downcast_ref() {
+            return Some(why.clone());
+        }
+        if let Some(MetadataError::ThisHost(why)) = error.downcast_ref() {
+            return Some(why.clone());
+        }
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if is_of_this_host(io) {
+                return Some(printable(&io.to_string()));
+            }
+            // An error inside an io::Error is not in its chain; only that one's sources are.
+            if let Some(why) = io.get_ref().and_then(|inner| local_error(inner)) {
+                return Some(why);
+            }
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Errors by which the kernel says that this host has no more of something: connect(2), socket(2), open(2).
+pub(crate) fn is_of_this_host(error: &io::Error) -> bool {
+    let lacks = [
+        Errno::ADDRNOTAVAIL,
+        Errno::ADDRINUSE,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::NOSPC,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
+}
+
+/// getaddrinfo(3) tells "no port to ask a name server from" as it tells "no name server", so it is tried.
+fn lack_of_ports(unreachable: bool) -> Option<String> {
+    let tried = unreachable.then(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
+    tried
+        .err()
+        .filter(is_of_this_host)
+        .map(|why| printable(&why.to_string()))
+}
+
 /// The SDK wraps a failure to obtain credentials and a failed connection alike; the chain of sources tells them apart.
 fn unreachable_or_unsigned(error: &(dyn Error + 'static)) -> OutageCause {
     use aws_credential_types::provider::error::CredentialsError;
@@ -275,4 +360,42 @@ fn printable(text: &str) -> String {
         .take(300)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_sdk_iam::operation::get_user::GetUserError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+
+    use super::*;
+
+    fn sorted(cause: impl Into<Box<dyn Error + Send + Sync>>) -> AwsCallError {
+        let error: SdkError<GetUserError, HttpResponse> = SdkError::dispatch_failure(ConnectorError::io(cause.into()));
+        AwsCallError::from_sdk(Action::GET_USER, error)
+    }
+
+    // P3
+    #[test]
+    fn what_this_host_has_run_out_of_is_no_outage_of_awss() {
+        for errno in [
+            Errno::ADDRNOTAVAIL,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            Errno::NOSPC,
+        ] {
+            let error = || io::Error::from(errno);
+            assert!(sorted(error()).is_of_this_host(), "{errno}");
+            assert!(sorted(io::Error::other(error())).is_of_this_host(), "{errno}");
+            assert!(sorted(io::Error::other(CredentialsError::provider_error(error()))).is_of_this_host());
+        }
+        let metadata = CredentialsError::provider_error(MetadataError::ThisHost("no port".into()));
+        assert!(sorted(metadata).is_of_this_host());
+        for errno in [Errno::CONNREFUSED, Errno::NETUNREACH, Errno::TIMEDOUT, Errno::CONNRESET] {
+            let error = sorted(io::Error::from(errno));
+            assert!(matches!(error, AwsCallError::Outage { .. }), "{errno}: {error}");
+        }
+    }
 }

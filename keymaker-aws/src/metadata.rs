@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::arn::{AccountId, check_role_name};
+use crate::call_error::is_of_this_host;
 use crate::settings::{AwsSettings, AwsSettingsError, region_name};
 
 /// The instance metadata service of this host.
@@ -136,6 +137,7 @@ impl MetadataService {
     async fn connect(&self) -> Result<(TcpStream, String), MetadataError> {
         let first = self.answering.load(Ordering::Relaxed);
         let mut failure = MetadataError::Timeout;
+        let mut lacking = None;
         for (index, (host, port)) in self
             .addresses
             .iter()
@@ -154,11 +156,20 @@ impl MetadataService {
                     };
                     return Ok((stream, host.trim_end_matches(":80").to_owned()));
                 }
+                // It counts whatever becomes of the other address.
+                Ok(Err(why)) if is_of_this_host(&why) => lacking = Some(MetadataError::ThisHost(why.to_string())),
                 Ok(Err(why)) => failure = MetadataError::Unreachable(why.to_string()),
                 Err(_) => {}
             }
         }
-        Err(failure)
+        Err(lacking.unwrap_or(failure))
+    }
+}
+
+impl MetadataError {
+    /// Whether the service could not even be asked, for want of something on this host.
+    pub fn is_of_this_host(&self) -> bool {
+        matches!(self, Self::ThisHost(_))
     }
 }
 
@@ -167,6 +178,8 @@ impl MetadataService {
 pub enum MetadataError {
     /// "The metadata service did not answer in time; …"
     Timeout,
+    /// "The metadata service could not be asked, since this host has run out of something: …"
+    ThisHost(String),
     /// "The metadata service cannot be reached: …"
     Unreachable(String),
     /// "The metadata service refused with HTTP …; …"
@@ -186,6 +199,11 @@ impl fmt::Display for MetadataError {
         match self {
             Self::Timeout => f.write_str(
                 "the metadata service did not answer in time; check that this is an EC2 instance and its metadata options",
+            ),
+            Self::ThisHost(why) => write!(
+                f,
+                "the metadata service could not be asked, since this host has run out of something ({why}); find out who holds \
+                 it: 'ss -tuanp' shows ports, 'lsof' descriptors, 'free' memory"
             ),
             Self::Unreachable(why) => write!(
                 f,

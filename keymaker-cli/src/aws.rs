@@ -258,6 +258,7 @@ fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             )
         }
         AwsCallError::NoSuchEntity { action } => write!(f, "{action}: AWS has no such entity"),
+        AwsCallError::ThisHost { .. } => write!(f, "{error}"),
         AwsCallError::Outage { action, cause } => match cause {
             OutageCause::Credentials(why) => write!(
                 f,

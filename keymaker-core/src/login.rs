@@ -59,7 +59,7 @@ pub enum Doubt {
     UserStale,
     /// what IAM said about this user's keys is older than `max_stale`
     KeysStale,
-    /// IAM has taken something from the user, which keymakerd cannot write to its disk
+    /// this host lacks what it takes to ask IAM about the user, or to write down what IAM has taken from them
     NotPublished,
 }
 
@@ -218,7 +218,9 @@ impl fmt::Display for Doubt {
             Self::OutOfContact => "it has not reached IAM for too long",
             Self::UserStale => "IAM has not answered about this user for too long",
             Self::KeysStale => "IAM has not answered about this user's keys for too long",
-            Self::NotPublished => "it cannot write down what IAM has changed about this user; its disk may be full",
+            Self::NotPublished => {
+                "it lacks the ports, memory or disk space to ask IAM about this user, or to write down the answer"
+            }
         })
     }
 }

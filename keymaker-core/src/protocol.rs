@@ -113,7 +113,8 @@ pub enum Answer<'a> {
     NoSuchUser,
     /// Nobody can tell now; what is published stands.
     CannotTell,
-    /// IAM has taken something from this user, and that cannot be published: what is published does not stand for them.
+    /// IAM has taken something from this user, and that cannot be published; or this host lacks what it takes to ask IAM. What is
+    /// published does not stand for them.
     NotPublished,
     /// This asker may not ask that.
     NotPermitted,

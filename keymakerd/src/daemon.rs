@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use keymaker_aws::{AwsClients, AwsSettings, AwsSettingsError, MetadataError, Patience, Principal, Route};
+use keymaker_aws::{
+    AwsCallError, AwsClients, AwsSettings, AwsSettingsError, MetadataError, Patience, Principal, Route,
+};
 use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
 use tokio::signal::unix::{SignalKind, signal};
@@ -218,26 +220,57 @@ async fn connect_if_needed(service: &Rc<Service<AwsIam>>) -> Result<(), ()> {
             service.ask(Some(accounts));
             Ok(())
         }
-        Err(why) => {
+        Err(error) => {
+            let (why, now) = (error.to_string(), service.clock.instant());
             warn!(%why, "AWS cannot be reached yet: {why}");
-            service.state_mut().last_failure = Some(why);
+            let mut state = service.state_mut();
+            if error.is_of_this_host() {
+                state.outages.note_lack_of_way(now);
+            }
+            state.last_failure = Some(why);
+            drop(state);
             service.write_status();
             Err(())
         }
     }
 }
 
+/// Why there is no way to AWS yet.
+enum ConnectError {
+    Metadata(MetadataError),
+    Aws(AwsCallError),
+    Settings(String),
+}
+
+impl ConnectError {
+    fn is_of_this_host(&self) -> bool {
+        match self {
+            Self::Metadata(error) => error.is_of_this_host(),
+            Self::Aws(error) => error.is_of_this_host(),
+            Self::Settings(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Metadata(error) => write!(f, "{error}"),
+            Self::Aws(error) => write!(f, "{error}"),
+            Self::Settings(why) => f.write_str(why),
+        }
+    }
+}
+
 /// Finds out whose host this is, and makes clients of its account and, where the settings name one, of the people's.
-async fn connect(service: &Rc<Service<AwsIam>>) -> Result<Accounts<AwsIam>, String> {
+async fn connect(service: &Rc<Service<AwsIam>>) -> Result<Accounts<AwsIam>, ConnectError> {
     let aws = aws_settings(&service.state().config);
     let route = Route::new(&aws)
-        .map_err(|error| error.to_string())?
+        .map_err(|error| ConnectError::Settings(error.to_string()))?
         .telling(service.clock.aws());
-    learn_instance(service, &route)
-        .await
-        .map_err(|error| error.to_string())?;
-    let host = route.as_instance_role().await.map_err(|error| error.to_string())?;
-    let identity = host.identity(Patience::SYNC).await.map_err(|error| error.to_string())?;
+    learn_instance(service, &route).await.map_err(ConnectError::Metadata)?;
+    let host = route.as_instance_role().await.map_err(ConnectError::Metadata)?;
+    let identity = host.identity(Patience::SYNC).await.map_err(ConnectError::Aws)?;
     let (host_role, session) = match identity.principal {
         Principal::AssumedRole {
             role_name,
@@ -251,7 +284,7 @@ async fn connect(service: &Rc<Service<AwsIam>>) -> Result<Accounts<AwsIam>, Stri
         Some(resolver) => {
             let role = resolver
                 .role_arn(&identity.partition)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| ConnectError::Settings(error.to_string()))?;
             host.assuming(role, &session)
         }
     };

@@ -128,6 +128,10 @@ pub enum Door {
 pub struct Outages {
     open: BTreeMap<(Door, Action), Outage>,
     of_one_user: BTreeMap<(Door, Action, String), Outage>,
+    /// By IAM user name: who could not be asked for, for want of something on this host.
+    of_this_host: BTreeMap<String, (Action, Outage)>,
+    /// Until when this host lacked what it takes to reach AWS at all.
+    no_way_until: Option<Instant>,
 }
 
 /// One action that does not answer.
@@ -181,6 +185,27 @@ impl Outages {
         self.of_one_user.insert((door, action, name.to_owned()), outage);
     }
 
+    /// This host lacks what it takes to ask about this user. Nobody is silent: the next nudge asks again.
+    pub fn note_lack(&mut self, action: Action, name: &str, why: String, now: Instant) {
+        self.of_this_host.retain(|_, (_, lack)| lack.probe_at > now);
+        let lack = Outage {
+            why,
+            ..Outage::new(name, now)
+        };
+        self.of_this_host.insert(name.to_owned(), (action, lack));
+    }
+
+    /// This host lacks what it takes to reach AWS at all.
+    pub fn note_lack_of_way(&mut self, now: Instant) {
+        self.no_way_until = Some(now + FIRST_PROBE);
+    }
+
+    /// Whether this host just lacked what it takes to ask about this user.
+    pub fn lacks(&self, name: &str, now: Instant) -> bool {
+        let lack = self.of_this_host.get(name).map(|(_, lack)| lack.probe_at);
+        lack.max(self.no_way_until).is_some_and(|until| until > now)
+    }
+
     /// This action answers again, for all doors: they ask the same service.
     pub fn end(&mut self, action: Action) {
         self.open.retain(|(_, open), _| *open != action);
@@ -188,8 +213,7 @@ impl Outages {
 
     /// Everything may be tried again.
     pub fn forget(&mut self) {
-        self.open.clear();
-        self.of_one_user.clear();
+        *self = Self::default();
     }
 
     /// What is to be probed now, each with the name that failed; each waits longer for its next turn, up to a minute.
@@ -203,14 +227,15 @@ impl Outages {
         due
     }
 
-    /// Everything that does not answer, for the status.
+    /// Everything that does not answer or could not be asked, for the status.
     pub fn list(&self) -> impl Iterator<Item = (Action, &Outage)> {
         let of_all = self.open.iter().map(|((_, action), outage)| (*action, outage));
         let of_one = self
             .of_one_user
             .iter()
             .map(|((_, action, _), outage)| (*action, outage));
-        of_all.chain(of_one)
+        let of_this_host = self.of_this_host.values().map(|(action, lack)| (*action, lack));
+        of_all.chain(of_one).chain(of_this_host)
     }
 }
 

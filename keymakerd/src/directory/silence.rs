@@ -46,6 +46,13 @@ impl<I: Iam + 'static> Service<I> {
             return;
         }
         let (action, why, now) = (error.action(), error.to_string(), self.clock.instant());
+        // Any local user can hold all ports. Were that an outage, whoever has just been taken out of IAM could begin one to stay (P9).
+        if error.is_of_this_host() {
+            warn!(%action, %error, name = iam_name, "IAM cannot be asked, and whoever logs in is refused: {error}");
+            self.state_mut().outages.note_lack(action, iam_name, why, now);
+            self.write_status();
+            return;
+        }
         warn!(%action, %error, name = iam_name, "IAM does not answer; what is published stands: {error}");
         let mut state = self.state_mut();
         match error.is_about_this_request() {

@@ -1,7 +1,10 @@
-//! What a nudge is told while what is known cannot be written to disk. Called by `nudge`; nothing else may differ from the files.
+//! What a nudge is told while this host lacks what it takes to ask IAM, or to write down what it knows. Called by `nudge`; nothing else may
+//! differ from the files.
 //!
 //! Any local user can fill a disk. If the old files then stood for whoever has just been taken out of IAM, that user could fill it to
 //! stay (P9). So whoever is allowed less now than the files say is not let in; nobody else notices.
+//!
+//! Any local user can hold all ports, too, by which IAM is asked. Then nobody knows who has been taken out, so no user of ours is let in.
 
 use keymaker_core::directory_file::{MAX_USER_RECORD, User, Verdict};
 use keymaker_core::keys_file::KeysFile;
@@ -16,6 +19,10 @@ use super::{composition, verdict};
 impl<I: Iam + 'static> Service<I> {
     /// The answer about `login`, once what is known is on disk; where it cannot be put there, what the files are worth.
     pub(super) fn as_published(&self, login: UserName, answer: Answer<'static>) -> Answer<'static> {
+        let iam_name = self.state().iam_name(login.as_str());
+        if answer == Answer::CannotTell && self.state().outages.lacks(&iam_name, self.clock.instant()) {
+            return Answer::NotPublished;
+        }
         if !self.state().unpublished || self.publish().is_ok() {
             return answer;
         }

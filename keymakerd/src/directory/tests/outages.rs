@@ -299,3 +299,76 @@ fn what_iam_said_about_known_keys_counts_although_one_body_cannot_be_had() {
         assert_eq!(host.keys("alice"), 2, "the new one is asked for again");
     });
 }
+
+// P3 P9
+#[test]
+fn whoever_cannot_be_asked_for_because_of_this_host_is_not_let_in_by_what_was_known() {
+    on_one_thread(async {
+        for action in [
+            Action::GET_USER,
+            Action::LIST_GROUPS_FOR_USER,
+            Action::LIST_SSH_PUBLIC_KEYS,
+        ] {
+            let host = host("require_iam_group = \"prod_ssh_users\"");
+            host.iam.join("alice", "prod_ssh_users");
+            host.service.pass().await;
+            assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Answer::Fresh);
+            host.iam.leave("alice", "prod_ssh_users");
+            host.iam.fail(AwsCallError::ThisHost {
+                action,
+                why: "Cannot assign requested address".into(),
+            });
+            host.pass_time(61);
+            for cause in [SSHD, Cause::Login, Cause::Login] {
+                let (calls, answer) = (
+                    host.iam.calls(action),
+                    host.service.refresh_keys(name("alice"), cause).await,
+                );
+                assert_ne!(answer, Answer::Fresh, "{action}");
+                // What was known counts where it says no, and nowhere else.
+                let refused = host.decision("alice") != Some(LoginDecision::Allowed);
+                assert!(refused || answer == Answer::NotPublished, "{action}: {answer:?}");
+                assert!(host.iam.calls(action) > calls, "{action} was taken for silent");
+                assert!(host.status().contains("Cannot assign requested address"));
+                host.pass_time(6);
+            }
+            host.iam.mend(action);
+            assert_eq!(
+                host.service.refresh_keys(name("alice"), Cause::Login).await,
+                Answer::Fresh
+            );
+            assert_eq!(
+                host.decision("alice"),
+                Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+            );
+            host.pass_time(11);
+            host.service.write_status();
+        }
+    });
+}
+
+// P3 P9
+#[test]
+fn before_this_host_has_a_port_to_reach_aws_by_nobody_is_let_in_by_what_was_known() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        host.service.ask(None);
+        host.pass_time(61);
+        assert_eq!(
+            host.service.refresh_keys(name("alice"), Cause::Login).await,
+            Answer::CannotTell
+        );
+        let now = host.service.clock.instant();
+        host.service.state_mut().outages.note_lack_of_way(now);
+        assert_eq!(
+            host.service.refresh_keys(name("alice"), Cause::Login).await,
+            Answer::NotPublished
+        );
+        host.pass_time(11);
+        assert_eq!(
+            host.service.refresh_keys(name("alice"), Cause::Login).await,
+            Answer::CannotTell
+        );
+    });
+}
