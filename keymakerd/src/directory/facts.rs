@@ -287,13 +287,14 @@ impl Facts {
     pub fn learn_listing(&mut self, listing: &Listing, sightings: Vec<(String, Sighting)>, now: u64) -> Vec<String> {
         let asked = |at| Asked::new(at, now);
         let began = asked(listing.began);
+        // First: one whose name another has by now is known to be disputed since this listing.
+        self.forget_groups_missing_from(listing, began);
         for group in &listing.groups {
             self.learn_group(group, began);
         }
         for members in listing.members.values() {
             self.learn_group(&members.group, asked(members.asked_at));
         }
-        self.forget_groups_missing_from(listing, began);
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         for user in &listing.users {
             self.learn_user(user, began);
