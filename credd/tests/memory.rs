@@ -252,7 +252,7 @@ fn settings(world: &World, more: &str) -> String {
     let url = format!("http://{}", world.address);
     format!(
         "region = \"eu-central-1\"\nmetadata_endpoint = \"{url}\"\nsts_endpoint = \"{url}\"\niam_endpoint = \"{url}\"\n\
-         directory = \"none\"\nrequire_imds_v2 = false\ndefault_chain = [\"shared_role\"]\n\
+         directory = \"none\"\nexempt_uids = []\nrequire_imds_v2 = false\ndefault_chain = [\"shared_role\"]\n\
          shared_role = \"arn:aws:iam::123456789012:role/role\"\n{more}"
     )
 }

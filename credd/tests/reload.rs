@@ -90,9 +90,9 @@ impl Drop for Daemon {
 
 #[test]
 fn a_reload_takes_up_good_settings_and_a_bad_file_leaves_the_old_ones_and_says_so() {
-    let daemon = Daemon::start("metadata_endpoint = \"http://127.0.0.1:9\"\n");
+    let daemon = Daemon::start("exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\n");
     daemon.until("it listens and wants a token", || daemon.status() == 401);
-    let lenient = "metadata_endpoint = \"http://127.0.0.1:9\"\nrequire_imds_v2 = false\n";
+    let lenient = "exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\nrequire_imds_v2 = false\n";
     daemon.reload(lenient);
     daemon.until("it takes the setting up", || daemon.status() == 200);
     for (bad, said) in [
@@ -112,6 +112,6 @@ fn a_reload_takes_up_good_settings_and_a_bad_file_leaves_the_old_ones_and_says_s
         );
         assert_eq!(daemon.status(), 200, "{bad}");
     }
-    daemon.reload("metadata_endpoint = \"http://127.0.0.1:9\"\n");
+    daemon.reload("exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\n");
     daemon.until("it wants a token again", || daemon.status() == 401);
 }
