@@ -15,6 +15,8 @@ use super::ssh_keys::CleanKey;
 const SECOND_LOOK: u64 = 10;
 /// More users than this, and more than a quarter of all, vanishing in one pass wait for a second one.
 const MASS_ABSENCE: usize = 10;
+/// AWS's time is known to two seconds here, and IAM tells a CreateDate in whole ones.
+const CREATED_SINCE: u64 = 2;
 /// In the kept file: IAM has not said, whatever the contact.
 const NEVER: u64 = 1;
 /// The tag that says when a user's access ends.
@@ -509,6 +511,11 @@ impl Facts {
         let differing: Vec<String> = user.groups.symmetric_difference(groups).cloned().collect();
         for id in differing {
             let members_at = self.groups.get(&id).map_or(0, |group| group.members_at);
+            // Whoever was created since then could not be among them: their first login works at once (P6).
+            let members_at = match user.answered_at == 0 && user.created + CREATED_SINCE >= members_at {
+                true => 0,
+                false => members_at,
+            };
             let joins = groups.contains(&id);
             match asked.turn(asked.latest(user.answered_at, members_at)) {
                 Turn::Later if joins => drop(user.groups.insert(id)),

@@ -499,3 +499,22 @@ fn what_version_0_1_kept_is_read_and_asked_for_again() {
     let again: Facts = serde_json::from_str(&again).unwrap();
     assert_eq!(again.since_contact(Some(100)).users["AIDAA"].groups, set(&["AGPA1"]));
 }
+
+// P6
+#[test]
+fn somebody_created_since_a_groups_members_were_told_is_in_it_at_once() {
+    let learned = |created| {
+        let mut facts = Facts::default();
+        facts.learn_listing(&listing(100, &[], true), Vec::new(), 100);
+        let dave = IamUser {
+            created,
+            ..user("dave", "AIDAD")
+        };
+        facts.learn_answers(&dave, &[group("keymaker_devs", "AGPA1")], at(102));
+        let dave = &facts.users["AIDAD"];
+        (dave.groups.clone(), dave.answered_at, dave.ask_again)
+    };
+    assert_eq!(learned(101), (set(&["AGPA1"]), 102, false));
+    // Who was there before may just have been taken out.
+    assert_eq!(learned(50), (set(&[]), 0, true));
+}
