@@ -47,7 +47,8 @@ ssh_as() {
 make_local_user() {
     ssh-keygen -q -t ed25519 -N '' -f "$work/key"
     local user home
-    for user in local-user member; do useradd -m -s /bin/sh "$user"; done
+    # No password, rather than a locked one: without PAM, sshd lets nobody in whose password is locked.
+    for user in local-user member; do useradd -m -s /bin/sh -p "*" "$user"; done
     for user in root local-user member; do
         home=$(getent passwd "$user" | cut -d: -f6)
         install -d -m 0700 -o "$user" -g "$user" "$home/.ssh"

@@ -26,6 +26,8 @@ const KEPT: [&str; 7] = [
 const SSHD_DROP_IN: &str = "/run/systemd/system/ssh.service.d";
 /// The unit that looks up name after name.
 const SCAN: &str = "e2e-scan.service";
+/// Of answers asked closer together than this the more refusing one counts, by keymakerd's order; a second for whole ones.
+const TOGETHER: Duration = Duration::from_secs(5 + 1);
 /// Where tests mount something small.
 const MOUNT_POINTS: [&str; 3] = ["/home", "/var/lib/keymaker/public", "/var/lib/keymaker"];
 
@@ -386,9 +388,13 @@ impl Host {
         self.sync();
     }
 
-    /// Has keymakerd read all of IAM now.
+    /// Has keymakerd read all of IAM now: so much later than whatever it heard before that the new answers count.
     #[track_caller]
     pub fn sync(&self) {
+        let began = Instant::now();
+        until("IAM's copies agree by keymakerd's rule", TOGETHER * 2, || {
+            began.elapsed() > TOGETHER
+        });
         let answer = order("sync");
         assert!(answer.starts_with("done "), "{answer}");
     }
