@@ -177,9 +177,7 @@ fn situation(service: Service, place: Place, dead: bool) {
     namesake("sudo -n true").refused();
     ssh("alice", "true").refused();
     assert_eq!(
-        sh(&format!(
-            "sshd -T -C user=alice,host=h,addr=192.0.2.1 | grep ^authorizedkeyscommand' '"
-        )),
+        sh("sshd -T -C user=alice,host=h,addr=192.0.2.1 | grep ^authorizedkeyscommand' '"),
         "authorizedkeyscommand none"
     );
     // An account with the number of an IAM user keeps its login.
