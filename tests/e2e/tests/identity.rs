@@ -90,25 +90,28 @@ fn iam_users_with_the_names_of_the_systems_accounts_become_and_open_nothing() {
 #[test]
 fn a_local_account_added_after_its_namesake_was_published_inherits_no_group() {
     let host = Host::fresh();
-    for keymakerd in ["running", "dead"] {
-        make_user("dave", &["keymaker_devs", "keymaker_sudo"]);
+    // Each a person of their own: a name that another user had here is refused and has no groups anyway.
+    for (keymakerd, name) in [("running", "dave"), ("dead", "erin")] {
+        make_user(name, &["keymaker_devs", "keymaker_sudo"]);
         host.sync();
-        assert_eq!(groups("dave"), ["dave", "devs", "keymaker-users", "sudo"]);
+        assert_eq!(groups(name), [name, "devs", "keymaker-users", "sudo"]);
         if keymakerd == "dead" {
             sh("systemctl kill -s KILL keymakerd; systemctl stop keymakerd");
         }
         // useradd refuses a name that resolves; a configuration tool that writes the file does not.
-        sh("echo 'dave:x:4242:4242::/home/dave:/bin/bash' >> /etc/passwd");
+        sh(&format!(
+            "echo '{name}:x:4242:4242::/home/{name}:/bin/bash' >> /etc/passwd"
+        ));
         assert_eq!(
-            run("id -G dave").stdout.trim_end(),
+            run(&format!("id -G {name}")).stdout.trim_end(),
             "4242",
             "with keymakerd {keymakerd}"
         );
-        assert!(sh("getent passwd dave").starts_with("dave:x:4242:"));
-        let login = ssh("dave", "echo I am in").refused();
+        assert!(sh(&format!("getent passwd {name}")).starts_with(&format!("{name}:x:4242:")));
+        let login = ssh(name, "echo I am in").refused();
         assert!(!login.stdout.contains("I am in"), "{login}");
-        sh("sed -i /^dave:/d /etc/passwd");
-        delete_user("dave");
+        sh(&format!("sed -i /^{name}:/d /etc/passwd"));
+        delete_user(name);
     }
 }
 
