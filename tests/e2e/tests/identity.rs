@@ -91,7 +91,7 @@ fn iam_users_with_the_names_of_the_systems_accounts_become_and_open_nothing() {
 fn a_local_account_added_after_its_namesake_was_published_inherits_no_group() {
     let host = Host::fresh();
     // Each a person of their own: a name that another user had here is refused and has no groups anyway.
-    for (keymakerd, name) in [("running", "dave"), ("dead", "erin")] {
+    for (keymakerd, name) in [("running", "dave"), ("dead", "dana")] {
         make_user(name, &["keymaker_devs", "keymaker_sudo"]);
         host.sync();
         assert_eq!(groups(name), [name, "devs", "keymaker-users", "sudo"]);
