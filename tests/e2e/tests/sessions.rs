@@ -28,9 +28,9 @@ fn refuse_bob() {
 // P9
 #[test]
 fn with_end_sessions_a_refused_users_session_ends() {
-    let _host = Host::with_settings("end_sessions = true");
+    let host = Host::with_settings("end_sessions = true");
     describe_role("keymaker_require_iam_group=prod_ssh_users");
-    sh("keymaker sync");
+    host.sync();
     let mut session = session();
     refuse_bob();
     until("bob's session has ended", Duration::from_secs(10), || {
@@ -43,9 +43,9 @@ fn with_end_sessions_a_refused_users_session_ends() {
 // P9
 #[test]
 fn without_it_a_running_session_goes_on() {
-    let _host = Host::with_settings("");
+    let host = Host::with_settings("");
     describe_role("keymaker_require_iam_group=prod_ssh_users");
-    sh("keymaker sync");
+    host.sync();
     let mut session = session();
     refuse_bob();
     until("the publication has been looked at", Duration::from_secs(10), || {
