@@ -15,6 +15,7 @@ use aws_sdk_iam::config::interceptors::BeforeDeserializationInterceptorContextRe
 use aws_sdk_iam::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_iam::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_runtime_api::box_error::BoxError;
+#[cfg(feature = "host")]
 use rustix::time::{ClockId, clock_gettime};
 
 /// `Date` counts whole seconds and was written before the answer travelled: what differs by less is no news, and would let time go back.
@@ -73,12 +74,20 @@ impl Heard {
 }
 
 /// A suspended host's time counts; setting the host's clock does not.
+#[cfg(feature = "host")]
 fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(
         now.tv_sec.try_into().unwrap_or_default(),
         now.tv_nsec.try_into().unwrap_or_default(),
     )
+}
+
+/// A user's own computer orders no answers by it: any clock that does not go back will do.
+#[cfg(not(feature = "host"))]
+fn since_boot() -> Duration {
+    static BEGAN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    BEGAN.elapsed()
 }
 
 /// Every client of this crate has it.

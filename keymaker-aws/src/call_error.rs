@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+#[cfg(feature = "host")]
 use rustix::io::Errno;
 
 use crate::metadata::MetadataError;
@@ -310,6 +311,7 @@ fn local_error(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 /// Errors by which the kernel says that this host has no more of something: connect(2), socket(2), open(2).
+#[cfg(feature = "host")]
 pub(crate) fn is_of_this_host(error: &io::Error) -> bool {
     let lacks = [
         Errno::ADDRNOTAVAIL,
@@ -321,6 +323,12 @@ pub(crate) fn is_of_this_host(error: &io::Error) -> bool {
         Errno::NOSPC,
     ];
     Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
+}
+
+/// On a user's own computer nobody decides by the difference.
+#[cfg(not(feature = "host"))]
+pub(crate) fn is_of_this_host(_: &io::Error) -> bool {
+    false
 }
 
 /// getaddrinfo(3) tells "no port to ask a name server from" as it tells "no name server", so it is tried.
@@ -377,6 +385,7 @@ mod tests {
 
     // P3
     #[test]
+    #[cfg(feature = "host")]
     fn what_this_host_has_run_out_of_is_no_outage_of_awss() {
         for errno in [
             Errno::ADDRNOTAVAIL,
