@@ -182,9 +182,15 @@ fn without(range: UidRange, taken: &[UidRange]) -> Vec<UidRange> {
 
 fn table<'a>(key: &str, chains: impl Iterator<Item = (String, &'a str)>) -> Option<String> {
     let entries: Vec<String> = chains
-        .map(|(name, chain)| format!("{} = {chain}", quoted(&name)))
+        .map(|(name, chain)| format!("{} = {chain}", as_key(name)))
         .collect();
     (!entries.is_empty()).then(|| format!("{key} = {{ {} }}", entries.join(", ")))
+}
+
+/// A name as TOML writes it before an equals sign: bare, or in quotes that a key may have.
+fn as_key(name: String) -> String {
+    let table = toml::Table::from_iter([(name, toml::Value::from(0))]);
+    table.to_string().trim_end().trim_end_matches(" = 0").to_owned()
 }
 
 fn quoted(text: &str) -> String {
@@ -339,6 +345,14 @@ mod tests {
             printed.contains("odd\u{fffd}key") && printed.contains("User\u{fffd}Role"),
             "{printed}"
         );
+    }
+
+    #[test]
+    fn a_users_name_with_any_quotes_is_a_key_that_credd_takes() {
+        let (config, printed) =
+            import("[general]\nper_user_credential_methods = a\"b:UserRole,'x\\y:UserRole,alice:UserRole\n");
+        let users: Vec<&str> = config.user_chains.keys().map(String::as_str).collect();
+        assert_eq!(users, ["'x\\y", "a\"b", "alice"], "{printed}");
     }
 
     #[test]
