@@ -34,6 +34,8 @@ pub struct Config {
     pub linux_user_suffix: Option<String>,
     /// Whether ASCII capitals become small.
     pub lowercase_names: bool,
+    /// Whether names with a dot are Unix names here.
+    pub dotted_names: bool,
     /// Names that nobody from IAM may have, besides the built-in ones.
     pub reserved_names: BTreeSet<String>,
     /// What the name of an IAM group begins with that becomes a Unix group.
@@ -92,6 +94,7 @@ impl Default for Config {
             only_group_members: false,
             linux_user_suffix: None,
             lowercase_names: false,
+            dotted_names: true,
             reserved_names: BTreeSet::new(),
             linux_group_prefix: None,
             local_groups: ["sudo", "wheel", "adm", "systemd-journal"].map(str::to_owned).into(),
@@ -159,6 +162,11 @@ impl Config {
             (Scheme::Wide, Some(range)) => IdScheme::Wide(id_range(range)),
             (Scheme::Wide, None) => IdScheme::Wide(IdRange::WIDE),
         }
+    }
+
+    /// Whether something narrows who of the account gets a name here.
+    pub fn is_fenced(&self) -> bool {
+        self.only_group_members || self.user_path_prefix != "/"
     }
 
     /// The uids that the tag uid may ask for; `None` where the tag is not enabled.

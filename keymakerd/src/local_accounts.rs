@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use keymaker_core::directory_file::FileStamp;
 
+use crate::service_names::{ServiceFolders, ServiceNames};
+
 /// How often a file that changes under the reader is read again before giving up.
 const ATTEMPTS: usize = 5;
 
@@ -17,7 +19,11 @@ const ATTEMPTS: usize = 5;
 pub struct LocalAccounts {
     users: BTreeMap<String, LocalUser>,
     groups: BTreeMap<String, LocalGroup>,
+    /// Members that /etc/group names, each with the first group and line that does.
+    members: BTreeMap<String, (String, usize)>,
     ids: BTreeSet<u32>,
+    /// Names that services of this host want.
+    pub services: ServiceNames,
     shells: BTreeSet<String>,
     /// The state of /etc/passwd that this was read from.
     pub passwd: FileStamp,
@@ -39,11 +45,9 @@ pub struct LocalUser {
 pub struct LocalGroup {
     /// The group id, `None` where it is not a number.
     pub gid: Option<u32>,
-    /// The members.
-    pub members: Vec<String>,
 }
 
-/// The three files, by the paths at which they lie.
+/// The three files, by the paths at which they lie, and the folders that say which names services want.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalFiles {
     /// passwd(5)
@@ -52,10 +56,12 @@ pub struct LocalFiles {
     pub group: PathBuf,
     /// shells(5)
     pub shells: PathBuf,
+    /// sysusers.d(5) and systemd.unit(5)
+    pub services: ServiceFolders,
 }
 
 impl LocalAccounts {
-    /// Reads all three. An absent shells file means what getusershell(3) says: /bin/sh and /bin/csh.
+    /// Reads all of it. A file without root is cut, not empty: it frees nobody's name (P3). An absent shells file means what getusershell(3) says: /bin/sh and /bin/csh.
     pub fn read(files: &LocalFiles) -> Result<Self, LocalAccountsError> {
         let (passwd_text, passwd) = read_stamped(&files.passwd)?;
         let (group_text, group) = read_stamped(&files.group)?;
@@ -66,17 +72,25 @@ impl LocalAccounts {
             }
             Err(error) => return Err(error),
         };
+        let accounts = Self::parse(&passwd_text, &group_text, &shells_text);
+        if !accounts.users.values().any(|user| user.uid == Some(0)) {
+            return Err(LocalAccountsError::Cut(files.passwd.clone()));
+        }
+        if !accounts.groups.values().any(|group| group.gid == Some(0)) {
+            return Err(LocalAccountsError::Cut(files.group.clone()));
+        }
         Ok(Self {
             passwd,
             group,
-            ..Self::parse(&passwd_text, &group_text, &shells_text)
+            services: ServiceNames::read(&files.services),
+            ..accounts
         })
     }
 
     /// What the texts of the three files say; the stamps are zero.
     pub fn parse(passwd: &str, group: &str, shells: &str) -> Self {
         let mut accounts = Self::default();
-        for line in lines(passwd) {
+        for (_, line) in lines(passwd) {
             let mut fields = line.split(':');
             let name = fields.next().unwrap_or_default();
             let mut number = || fields.next().and_then(number);
@@ -89,20 +103,21 @@ impl LocalAccounts {
             // As glibc's `files`: the first line of a name counts.
             accounts.users.entry(name.to_owned()).or_insert(user);
         }
-        for line in lines(group) {
+        for (number_of_line, line) in lines(group) {
             let mut fields = line.split(':');
             let name = fields.next().unwrap_or_default();
             let gid = fields.nth(1).and_then(number);
             let members = fields.next().unwrap_or_default();
             let members = members.split(',').map(str::trim).filter(|member| !member.is_empty());
-            let group = LocalGroup {
-                gid,
-                members: members.map(str::to_owned).collect(),
-            };
+            for member in members {
+                let of = || (name.to_owned(), number_of_line);
+                accounts.members.entry(member.to_owned()).or_insert_with(of);
+            }
+            let group = LocalGroup { gid };
             accounts.ids.extend(gid);
             accounts.groups.entry(name.to_owned()).or_insert(group);
         }
-        accounts.shells = lines(shells).map(|line| line.trim_end().to_owned()).collect();
+        accounts.shells = lines(shells).map(|(_, line)| line.trim_end().to_owned()).collect();
         accounts
     }
 
@@ -114,6 +129,12 @@ impl LocalAccounts {
     /// The group of this name.
     pub fn group(&self, name: &str) -> Option<&LocalGroup> {
         self.groups.get(name)
+    }
+
+    /// The first group that has this name for a member, and the line of /etc/group, from 1, that says so.
+    pub fn membership(&self, name: &str) -> Option<(&str, usize)> {
+        let (group, line) = self.members.get(name)?;
+        Some((group, *line))
     }
 
     /// Whether the number is the uid or gid of anything local.
@@ -134,6 +155,8 @@ pub enum LocalAccountsError {
     Unreadable(PathBuf, io::Error),
     /// "/etc/passwd changes while it is read, again and again."
     Restless(PathBuf),
+    /// "/etc/passwd has no root, so it is cut."
+    Cut(PathBuf),
 }
 
 impl fmt::Display for LocalAccountsError {
@@ -141,6 +164,12 @@ impl fmt::Display for LocalAccountsError {
         match self {
             Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
             Self::Restless(path) => write!(f, "{} changes while it is read, again and again", path.display()),
+            Self::Cut(path) => write!(
+                f,
+                "{} has no entry with the number 0, so it is not whole; put it back, for instance from {}-",
+                path.display(),
+                path.display()
+            ),
         }
     }
 }
@@ -164,11 +193,11 @@ fn read_stamped(path: &Path) -> Result<(String, FileStamp), LocalAccountsError> 
     Err(LocalAccountsError::Restless(path.to_owned()))
 }
 
-/// Lines that say something: glibc's `files` skips leading blanks, empty lines and comments.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n')
-        .map(str::trim_start)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+/// Lines that say something, with their numbers from 1: glibc's `files` skips leading blanks, empty lines and comments.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.split('\n').map(str::trim_start).zip(1..);
+    let telling = numbered.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    telling.map(|(line, number)| (number, line))
 }
 
 /// As glibc reads it: strtoul skips blanks before the number, and a sign.
@@ -195,6 +224,7 @@ mod tests {
                 passwd: path("passwd"),
                 group: path("group"),
                 shells: path("shells"),
+                services: ServiceFolders::default(),
             }
         }
     }
@@ -228,7 +258,9 @@ mod tests {
         assert!(
             accounts.user("# comment").is_none() && accounts.user("comment").is_none() && accounts.user("").is_none()
         );
-        assert_eq!(accounts.group("sudo").unwrap().members, ["alice", "bob"]);
+        assert_eq!(accounts.membership("bob"), Some(("sudo", 2)));
+        assert_eq!(accounts.membership("carol"), Some(("odd", 3)));
+        assert_eq!(accounts.membership("sudo"), None);
         assert_eq!(
             (accounts.group("odd").unwrap().gid, accounts.group("end").unwrap().gid),
             (None, None)
@@ -270,6 +302,19 @@ mod tests {
             matches!(error, LocalAccountsError::Unreadable(ref path, _) if *path == files.group),
             "{error}"
         );
+        for (passwd, group, cut) in [
+            ("", "root:x:0:\n", &files.passwd),
+            ("dave:x:1001:1001::/:/bin/sh\n", "root:x:0:\n", &files.passwd),
+            ("root:x:0:0::/root:/bin/sh\n", "", &files.group),
+        ] {
+            std::fs::write(&files.passwd, passwd).unwrap();
+            std::fs::write(&files.group, group).unwrap();
+            let error = LocalAccounts::read(&files).unwrap_err();
+            assert!(
+                matches!(error, LocalAccountsError::Cut(ref path) if path == cut),
+                "{passwd:?} {group:?}: {error}"
+            );
+        }
         // Its size is never what is read from it, as when a file grows under the reader.
         let restless = LocalFiles {
             passwd: "/proc/version".into(),

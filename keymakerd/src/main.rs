@@ -8,6 +8,7 @@ mod daemon;
 mod directory;
 mod local_accounts;
 mod other_services;
+mod service_names;
 mod settings;
 mod sockets;
 mod status;
@@ -25,6 +26,7 @@ use crate::daemon::Host;
 use crate::directory::store::Store;
 use crate::local_accounts::LocalFiles;
 use crate::other_services::Children;
+use crate::service_names::ServiceFolders;
 
 /// Publishes IAM's users, groups and SSH keys to this host.
 #[derive(Parser)]
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
             passwd: paths::PASSWD.into(),
             group: paths::GROUP.into(),
             shells: "/etc/shells".into(),
+            services: ServiceFolders::of_the_host(),
         },
         other_services: Children {
             nsswitch: paths::NSSWITCH.into(),

@@ -6,6 +6,7 @@ use keymaker_core::directory_file::Verdict;
 use serde::Serialize;
 
 use crate::directory::iam::Iam;
+use crate::directory::refused::RefusedEntry;
 use crate::directory::service::{Grade, Service, State};
 
 #[derive(Serialize)]
@@ -30,6 +31,8 @@ struct Status<'a> {
     users: usize,
     groups: usize,
     refused_entries: Vec<RefusedEntryStatus<'a>>,
+    kept_entries: Vec<RefusedEntryStatus<'a>>,
+    fenced: bool,
     may_not_log_in: Vec<MayNotLogIn>,
     unusable_keys: &'a [String],
     left_out: Vec<&'a str>,
@@ -43,7 +46,7 @@ struct Silence {
     why: String,
 }
 
-/// An IAM user or group that gets no entry.
+/// An IAM user or group that gets no entry, or keeps one that a newcomer would be refused.
 #[derive(Serialize)]
 struct RefusedEntryStatus<'a> {
     kind: String,
@@ -88,7 +91,9 @@ impl<I: Iam + 'static> Service<I> {
             generation: published.generation,
             users: published.users,
             groups: published.groups,
-            refused_entries: refused_entries(&state),
+            refused_entries: entries(&state.published.refused),
+            kept_entries: entries(&state.published.kept),
+            fenced: state.config.is_fenced(),
             may_not_log_in: may_not_log_in(&state),
             unusable_keys: &published.unusable_keys,
             left_out: published.left_out.values().flatten().map(String::as_str).collect(),
@@ -128,9 +133,8 @@ fn silences(state: &State) -> Vec<Silence> {
     silences
 }
 
-fn refused_entries(state: &State) -> Vec<RefusedEntryStatus<'_>> {
-    let entries = state.published.refused.iter();
-    let status = entries.map(|entry| RefusedEntryStatus {
+fn entries(entries: &[RefusedEntry]) -> Vec<RefusedEntryStatus<'_>> {
+    let status = entries.iter().map(|entry| RefusedEntryStatus {
         kind: entry.kind.to_string(),
         iam_id: &entry.iam_id,
         iam_name: &entry.iam_name,
@@ -214,6 +218,8 @@ mod tests {
                 why: String::new(),
                 remedy: String::new(),
             }],
+            kept_entries: Vec::new(),
+            fenced: false,
             may_not_log_in: vec![MayNotLogIn {
                 name: String::new(),
                 why: "",

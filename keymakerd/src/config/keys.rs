@@ -11,13 +11,14 @@ pub struct Key {
 }
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [Key; 32] = [
+pub const KEYS: [Key; 33] = [
     key("role_settings", "true or false"),
     key("require_iam_group", "the full name of an IAM group, or \"\" for none"),
     key("user_path_prefix", "an IAM path that begins and ends with a slash"),
     key("only_group_members", "true or false"),
     key("linux_user_suffix", "the end of an IAM user name, up to 63 characters"),
     key("lowercase_names", "true or false"),
+    key("dotted_names", "true or false"),
     key("reserved_names", "a list of Unix names"),
     key(
         "linux_group_prefix",

@@ -42,6 +42,8 @@ pub struct Composition {
     pub groups: usize,
     /// IAM users and groups that get no entry.
     pub refused: Vec<RefusedEntry>,
+    /// IAM users and groups that keep a name which a newcomer would be refused.
+    pub kept: Vec<RefusedEntry>,
     /// Users who resolve and may not log in.
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys that sshd is not shown, as sentences.
@@ -64,6 +66,7 @@ impl Composition {
             users: 0,
             groups: 0,
             refused: Vec::new(),
+            kept: Vec::new(),
             may_not_log_in: Vec::new(),
             unusable_keys: Vec::new(),
             unsettled: Vec::new(),
@@ -72,6 +75,7 @@ impl Composition {
         composition.add_groups(state, &names, &ids, &published);
         composition.add_tombstones(state, &published);
         composition.refused.extend(names.refused);
+        composition.kept = names.kept;
         composition
     }
 

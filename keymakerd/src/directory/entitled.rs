@@ -72,6 +72,7 @@ fn names_beside_nobody(state: &State, settings: &EffectiveSettings) -> AcceptedN
             id,
             name: &user.name,
             path: &user.path,
+            created: user.created,
         })
         .collect();
     let undisputed = state.facts.groups.iter().filter(|(_, group)| !group.disputed);
@@ -80,12 +81,14 @@ fn names_beside_nobody(state: &State, settings: &EffectiveSettings) -> AcceptedN
             id,
             name: &group.name,
             path: "/",
+            created: group.created,
         })
         .collect();
     NameRules {
         config: &state.config,
         settings,
         local: &state.local,
+        ids: &state.ids,
     }
     .accept(&users, &groups)
 }
@@ -144,7 +147,7 @@ fn assign(state: &State, ids: &mut IdMap, names: &AcceptedNames, neighbours: &Ne
         })
     });
     let claims: Vec<IdClaim<'_>> = users.chain(groups).collect();
-    ids.assign(
+    let assigned = ids.assign(
         &claims,
         &IdRules {
             scheme: config.id_scheme(),
@@ -152,7 +155,13 @@ fn assign(state: &State, ids: &mut IdMap, names: &AcceptedNames, neighbours: &Ne
             local,
             neighbours,
         },
-    )
+    );
+    for group in names.groups.values() {
+        if matches!(group.unix, UnixGroup::Local { .. }) || assigned.gid(&group.group_id).is_some() {
+            ids.note_group(group.unix.name().as_str(), &group.group_id);
+        }
+    }
+    assigned
 }
 
 pub fn refused_ids(state: &State, ids: &AssignedIds) -> Vec<RefusedEntry> {

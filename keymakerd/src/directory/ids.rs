@@ -62,6 +62,8 @@ pub struct IdMap {
     kept: BTreeMap<String, Kept>,
     /// Unix user names and the UserId that last had each here.
     holders: BTreeMap<String, String>,
+    /// Unix group names and the GroupId that last had each here, memberships of local groups included.
+    group_holders: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +190,25 @@ impl IdMap {
     /// The UserId that last had this name here.
     pub fn holder_of_name(&self, name: UserName) -> Option<&str> {
         self.holders.get(name.as_str()).map(String::as_str)
+    }
+
+    /// Notes that a group has this name here now.
+    pub fn note_group(&mut self, name: &str, group_id: &str) {
+        self.group_holders.insert(name.to_owned(), group_id.to_owned());
+    }
+
+    /// Whether this UserId or GroupId is the one that had the name here before everybody else who asks for it now. A map from before groups
+    /// were noted says it by the group's last name.
+    pub fn has_name(&self, kind: Kind, name: &str, iam_id: &str) -> bool {
+        let holder = match kind {
+            Kind::User => self.holders.get(name),
+            Kind::Group => self.group_holders.get(name),
+        };
+        let last_name = || self.kept.get(iam_id).and_then(|kept| kept.names.last());
+        match holder {
+            Some(holder) => holder == iam_id,
+            None => kind == Kind::Group && last_name().is_some_and(|last| last == name),
+        }
     }
 
     /// Frees a name for whoever has it in IAM now; returns the UserId that held it and the uid of the old home's files.

@@ -2,11 +2,12 @@
 //! knows nothing of ids, logins or the network. What it refuses gets no entry at all.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::reserved_names;
 
+use super::ids::IdMap;
 use super::refused::{Kind, Refusal, RefusedEntry};
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
@@ -19,8 +20,10 @@ pub struct NameRules<'a> {
     pub config: &'a Config,
     /// The suffix and the prefix.
     pub settings: &'a EffectiveSettings,
-    /// The accounts of this host, which always win.
+    /// The accounts of this host, which always win, and the names that its services want.
     pub local: &'a LocalAccounts,
+    /// Who had which name here before.
+    pub ids: &'a IdMap,
 }
 
 /// A user or group as IAM lists it.
@@ -32,6 +35,8 @@ pub struct InIam<'a> {
     pub name: &'a str,
     /// `/` or `/some/path/`.
     pub path: &'a str,
+    /// CreateDate, unix time.
+    pub created: u64,
 }
 
 /// Everybody who has a Unix name here.
@@ -43,6 +48,8 @@ pub struct AcceptedNames {
     pub groups: BTreeMap<String, AcceptedGroup>,
     /// Who is refused; who is not ours is in neither.
     pub refused: Vec<RefusedEntry>,
+    /// Who keeps a name that a newcomer would be refused, and for what.
+    pub kept: Vec<RefusedEntry>,
 }
 
 /// An IAM group that means something here.
@@ -78,8 +85,7 @@ impl UnixGroup {
 }
 
 /// Why a single IAM name has no Unix name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotAccepted {
+enum NotAccepted {
     /// It lacks the suffix or prefix, or lies outside the path: somebody else's business, reported nowhere.
     NotOurs,
     /// It would be ours but for this.
@@ -91,20 +97,23 @@ impl NameRules<'_> {
     pub fn accept(&self, users: &[InIam<'_>], groups: &[InIam<'_>]) -> AcceptedNames {
         let mut accepted = AcceptedNames::default();
         let users = accepted.candidates(Kind::User, users, |user| self.user(user));
-        let groups = accepted.candidates(Kind::Group, groups, |group| self.group(group.name));
-        let claims = Claims::new(
-            users.iter().map(|(user, name)| (GroupName::from(*name), *user)),
-            groups.iter().map(|(group, unix)| (unix.name(), *group)),
-        );
+        let groups = accepted.candidates(Kind::Group, groups, |group| self.group(group));
+        let mut claims = Claims::default();
+        for (user, name) in &users {
+            claims.add(self, (*name).into(), Kind::User, user);
+        }
+        for (group, unix) in &groups {
+            claims.add(self, unix.name(), Kind::Group, group);
+        }
         for (user, name) in users {
-            match claims.rival(name.into(), Kind::User, &user) {
+            match claims.rival(name.into(), &user) {
                 Some(rival) => accepted.refuse(Kind::User, &user, rival),
                 None => drop(accepted.users.insert(name, user.id.to_owned())),
             }
         }
         for (group, unix) in groups {
             let group_id = group.id.to_owned();
-            match claims.rival(unix.name(), Kind::Group, &group) {
+            match claims.rival(unix.name(), &group) {
                 Some(rival) => accepted.refuse(Kind::Group, &group, rival),
                 None => drop(
                     accepted
@@ -117,7 +126,7 @@ impl NameRules<'_> {
     }
 
     /// The Unix name of one user, whoever else there is.
-    pub fn user(&self, user: &InIam<'_>) -> Result<UserName, NotAccepted> {
+    fn user(&self, user: &InIam<'_>) -> Result<Judged<UserName>, NotAccepted> {
         if !user.path.starts_with(&self.config.user_path_prefix) {
             return Err(NotAccepted::NotOurs);
         }
@@ -126,12 +135,17 @@ impl NameRules<'_> {
         let name = UserName::parse(login.as_bytes())
             .map_err(|why| NotAccepted::Refused(Refusal::IllegalName(login.into_owned(), why)))?;
         self.free(name.as_str())?;
-        Ok(name)
+        if !self.was_here(Kind::User, name.into(), user)
+            && let Some(member) = self.member_line(name.as_str())
+        {
+            return Err(NotAccepted::Refused(member));
+        }
+        self.unless_wanted(Kind::User, name.into(), user, name)
     }
 
     /// What one group means here, whoever else there is.
-    pub fn group(&self, iam_group_name: &str) -> Result<UnixGroup, NotAccepted> {
-        let rest = iam_group_name.strip_prefix(self.settings.group_prefix.as_str());
+    fn group(&self, group: &InIam<'_>) -> Result<Judged<UnixGroup>, NotAccepted> {
+        let rest = group.name.strip_prefix(self.settings.group_prefix.as_str());
         let rest = self.folded(rest.ok_or(NotAccepted::NotOurs)?);
         let name = GroupName::parse(rest.as_bytes())
             .map_err(|why| NotAccepted::Refused(Refusal::IllegalName(rest.into_owned(), why)))?;
@@ -139,10 +153,16 @@ impl NameRules<'_> {
         match self.local.group(name.as_str()) {
             Some(local) if self.config.local_groups.contains(name.as_str()) => match local.gid {
                 Some(0) => Err(NotAccepted::Refused(Refusal::RootGroup(text()))),
-                Some(gid) => Ok(UnixGroup::Local { name, gid }),
+                Some(gid) => Ok(Judged {
+                    is: UnixGroup::Local { name, gid },
+                    despite: None,
+                }),
                 None => Err(NotAccepted::Refused(Refusal::LocalGroup(text()))),
             },
-            _ => self.free(name.as_str()).map(|()| UnixGroup::Ours(name)),
+            _ => {
+                self.free(name.as_str())?;
+                self.unless_wanted(Kind::Group, name, group, UnixGroup::Ours(name))
+            }
         }
     }
 
@@ -154,7 +174,7 @@ impl NameRules<'_> {
         }
     }
 
-    /// Whether a user or a group of ours may have the name: a user's name is that of a private group too.
+    /// Whether a user or a group of ours may have the name at all: a user's name is that of a private group too.
     fn free(&self, name: &str) -> Result<(), NotAccepted> {
         let refused = if self.local.user(name).is_some() {
             Refusal::LocalUser(name.to_owned())
@@ -162,11 +182,72 @@ impl NameRules<'_> {
             Refusal::LocalGroup(name.to_owned())
         } else if reserved_names::is_reserved(name) || self.config.reserved_names.contains(name) {
             Refusal::ReservedName(name.to_owned())
+        } else if !self.config.dotted_names && name.contains('.') {
+            Refusal::DottedName(name.to_owned())
         } else {
             return Ok(());
         };
         Err(NotAccepted::Refused(refused))
     }
+
+    /// Nobody new gets a name that this host wants. Whoever was published under it here before a package brought it along keeps it: a
+    /// person is not locked out by an installation, and `keymaker doctor` says so.
+    fn unless_wanted<T>(
+        &self,
+        kind: Kind,
+        name: GroupName,
+        entity: &InIam<'_>,
+        is: T,
+    ) -> Result<Judged<T>, NotAccepted> {
+        match self.wanted_by_the_host(name.as_str()) {
+            Some(reason) if !self.was_here(kind, name, entity) => Err(NotAccepted::Refused(reason)),
+            despite => Ok(Judged { is, despite }),
+        }
+    }
+
+    fn was_here(&self, kind: Kind, name: GroupName, entity: &InIam<'_>) -> bool {
+        self.ids.has_name(kind, name.as_str(), entity.id)
+    }
+
+    /// What of this host would read the name as its own.
+    fn wanted_by_the_host(&self, name: &str) -> Option<Refusal> {
+        if let Some(source) = self.local.services.wanting(name) {
+            return Some(Refusal::ServiceName(name.to_owned(), source.to_string()));
+        }
+        if reserved_names::is_known_software(name) {
+            return Some(Refusal::ReservedName(name.to_owned()));
+        }
+        // chown(1) takes A.B for the user A.B where there is one, else for user A and group B.
+        let mut owners = name.match_indices('.').filter_map(|(dot, _)| name.get(..dot));
+        let owner = owners.find(|owner| self.is_of_the_host(owner))?;
+        Some(Refusal::OwnerAndGroup(name.to_owned(), owner.to_owned()))
+    }
+
+    fn is_of_the_host(&self, name: &str) -> bool {
+        self.local.user(name).is_some()
+            || self.local.group(name).is_some()
+            || self.local.services.wanting(name).is_some()
+            || reserved_names::is_reserved(name)
+            || reserved_names::is_known_software(name)
+            || self.config.reserved_names.contains(name)
+    }
+
+    /// A line of /etc/group that would make a member of whoever comes by this name.
+    fn member_line(&self, name: &str) -> Option<Refusal> {
+        let (group, line) = self.local.membership(name)?;
+        Some(Refusal::LocalMember {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            line,
+        })
+    }
+}
+
+/// What passes by its own name.
+struct Judged<T> {
+    is: T,
+    /// What a newcomer of this name would be refused for.
+    despite: Option<Refusal>,
 }
 
 impl AcceptedNames {
@@ -175,12 +256,16 @@ impl AcceptedNames {
         &mut self,
         kind: Kind,
         entities: &[InIam<'a>],
-        judge: impl Fn(&InIam<'_>) -> Result<T, NotAccepted>,
+        judge: impl Fn(&InIam<'_>) -> Result<Judged<T>, NotAccepted>,
     ) -> Vec<(InIam<'a>, T)> {
         let mut candidates = Vec::new();
         for entity in entities {
             match judge(entity) {
-                Ok(judged) => candidates.push((*entity, judged)),
+                Ok(Judged { is, despite }) => {
+                    self.kept
+                        .extend(despite.map(|reason| RefusedEntry::of(kind, entity, reason)));
+                    candidates.push((*entity, is));
+                }
                 Err(NotAccepted::NotOurs) => {}
                 Err(NotAccepted::Refused(reason)) => self.refuse(kind, entity, reason),
             }
@@ -189,40 +274,74 @@ impl AcceptedNames {
     }
 
     fn refuse(&mut self, kind: Kind, entity: &InIam<'_>, reason: Refusal) {
-        self.refused.push(RefusedEntry {
+        self.kept.retain(|kept| kept.iam_id != entity.id);
+        self.refused.push(RefusedEntry::of(kind, entity, reason));
+    }
+}
+
+impl RefusedEntry {
+    fn of(kind: Kind, entity: &InIam<'_>, reason: Refusal) -> Self {
+        Self {
             kind,
             iam_id: entity.id.to_owned(),
             iam_name: entity.name.to_owned(),
             reason,
-        });
+        }
     }
 }
 
-/// Who would have which Unix name: users and groups in one space, since a user's private group has the user's name.
-struct Claims<'a>(BTreeMap<GroupName, BTreeSet<(Kind, &'a str)>>);
+/// Who of those that would have a Unix name gets it: users and groups in one space, since a user's private group has the user's name.
+#[derive(Default)]
+struct Claims<'a>(BTreeMap<GroupName, Claim<'a>>);
+
+/// The best claim to a name: the least. A newcomer, whose CreateDate AWS sets, so takes no name from anybody.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Claim<'a> {
+    rank: Rank,
+    created: u64,
+    id: &'a str,
+    name: &'a str,
+    kind: Kind,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// A user who had the name here: it is theirs until it is released (P2).
+    UserWasHere,
+    /// A group that had it here.
+    GroupWasHere,
+    /// Of newcomers the one who was made earlier comes first, then the smaller id, on every host.
+    Newcomer,
+}
 
 impl<'a> Claims<'a> {
-    fn new(
-        users: impl Iterator<Item = (GroupName, InIam<'a>)>,
-        groups: impl Iterator<Item = (GroupName, InIam<'a>)>,
-    ) -> Self {
-        let mut claims: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        let users = users.map(|(name, user)| (name, (Kind::User, user.name)));
-        let groups = groups.map(|(name, group)| (name, (Kind::Group, group.name)));
-        for (name, claimant) in users.chain(groups) {
-            claims.entry(name).or_default().insert(claimant);
+    fn add(&mut self, rules: &NameRules<'_>, name: GroupName, kind: Kind, entity: &InIam<'a>) {
+        let rank = match (rules.was_here(kind, name, entity), kind) {
+            (true, Kind::User) => Rank::UserWasHere,
+            (true, Kind::Group) => Rank::GroupWasHere,
+            (false, _) => Rank::Newcomer,
+        };
+        let claim = Claim {
+            rank,
+            created: entity.created,
+            id: entity.id,
+            name: entity.name,
+            kind,
+        };
+        match self.0.get_mut(&name) {
+            Some(best) if *best <= claim => {}
+            Some(best) => *best = claim,
+            None => drop(self.0.insert(name, claim)),
         }
-        Self(claims)
     }
 
-    /// Somebody else who would have the name.
-    fn rival(&self, name: GroupName, kind: Kind, entity: &InIam<'_>) -> Option<Refusal> {
-        let mut claimants = self.0.get(&name)?.iter();
-        let (other_kind, other) = claimants.find(|claimant| **claimant != (kind, entity.name))?;
+    /// Whoever has the name instead.
+    fn rival(&self, name: GroupName, entity: &InIam<'_>) -> Option<Refusal> {
+        let best = self.0.get(&name).filter(|best| best.id != entity.id)?;
         Some(Refusal::SameName {
             name: name.to_string(),
-            other_kind: *other_kind,
-            other: (*other).to_owned(),
+            other_kind: best.kind,
+            other: best.name.to_owned(),
         })
     }
 }

@@ -26,6 +26,8 @@ pub struct Published {
     pub groups: usize,
     /// IAM users and groups that got no entry.
     pub refused: Vec<RefusedEntry>,
+    /// IAM users and groups that kept a name which a newcomer would be refused.
+    pub kept: Vec<RefusedEntry>,
     /// Users who resolve and may not log in.
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys of IAM's that sshd is not shown, as sentences.
@@ -103,6 +105,7 @@ impl<I: Iam + 'static> Service<I> {
         published.users = composition.users;
         published.groups = composition.groups;
         published.refused = composition.refused;
+        published.kept = composition.kept;
         published.may_not_log_in = composition.may_not_log_in;
         published.unusable_keys = composition.unusable_keys;
         published.unsettled = composition.unsettled;

@@ -43,11 +43,26 @@ pub enum Refusal {
     LocalGroup(String),
     /// "'root' is the group of gid 0, which nobody gets."
     RootGroup(String),
-    /// "'devs' is also the Unix name of …; rename one of them in IAM." Both are refused.
+    /// "'acmed' is a name that acmed.service wants."
+    ServiceName(String, String),
+    /// "'root.root' means user root and group root to chown(1)." The whole name, and the part that this host has.
+    OwnerAndGroup(String, String),
+    /// "'first.last' has a dot, and dotted_names = false."
+    DottedName(String),
+    /// "/etc/group names puppet as a member, and /etc/passwd has no puppet."
+    LocalMember {
+        /// The member.
+        name: String,
+        /// The group.
+        group: String,
+        /// The line of /etc/group, from 1.
+        line: usize,
+    },
+    /// "'devs' is already the Unix name of …; rename one of the two in IAM." Only the one who came later is refused.
     SameName {
         /// The Unix name that both would have.
         name: String,
-        /// What else would have it.
+        /// Who has it.
         other_kind: Kind,
         /// Its full IAM name.
         other: String,
@@ -117,7 +132,10 @@ impl RefusedEntry {
                 "see to that service, or take it out of /etc/nsswitch.conf; then: keymaker sync".to_owned()
             }
             Refusal::NotYetAsked { why: None, .. } => "keymaker sync".to_owned(),
-            _ => "rename or delete one of the two in IAM, then: keymaker sync".to_owned(),
+            Refusal::LocalMember { name, group, .. } => {
+                format!("if this person is meant: gpasswd -d {name} {group}; keymaker sync; gpasswd -a {name} {group}")
+            }
+            _ => format!("rename the IAM {kind}, or the one that has the name here, then: keymaker sync"),
         }
     }
 }
@@ -142,6 +160,18 @@ impl fmt::Display for Refusal {
         match self {
             Self::IllegalName(name, why) => write!(f, "{name:?} cannot be a Unix name: {why}"),
             Self::ReservedName(name) => write!(f, "{name} is a name that the system reserves"),
+            Self::ServiceName(name, source) => {
+                write!(f, "{name} is a name that a service of this host wants ({source})")
+            }
+            Self::OwnerAndGroup(name, owner) => write!(
+                f,
+                "chown and others read {name} as user {owner} with a group, and this host has {owner}"
+            ),
+            Self::DottedName(name) => write!(f, "{name} has a dot, and keymakerd.toml says dotted_names = false"),
+            Self::LocalMember { name, group, line } => write!(
+                f,
+                "line {line} of /etc/group makes {name} a member of {group}, and /etc/passwd has no {name}"
+            ),
             Self::LocalUser(name) => write!(f, "{name} is a user in this host's /etc/passwd"),
             Self::LocalGroup(name) => write!(
                 f,
@@ -154,7 +184,7 @@ impl fmt::Display for Refusal {
                 other,
             } => write!(
                 f,
-                "the IAM {other_kind} {other:?} would be {name} here too, so both are refused; rename one of them in IAM"
+                "the name {name} is that of the IAM {other_kind} {other:?}, which had it here first or was made earlier; rename one of the two in IAM"
             ),
             Self::LocalId(id) => write!(f, "the id {id} belongs to a user or group of this host"),
             Self::ReservedId(id) => write!(f, "the id {id} is reserved for the system"),

@@ -11,13 +11,14 @@ use std::time::Instant;
 use keymaker_core::protocol::Answer;
 use tokio::sync::Notify;
 
-use super::facts::Facts;
+use super::facts::{Facts, UserFacts};
 use super::flights::Flights;
 use super::iam::Iam;
 use super::ids::IdMap;
 use super::limits::{OfferedKeys, Outages, UnknownNames};
 use super::neighbours::Neighbours;
 use super::publication::Published;
+use super::refused::Kind;
 use super::store::Store;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -185,16 +186,21 @@ impl State {
         EffectiveSettings::of(&self.config, &self.settings)
     }
 
-    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the name of the user whose name folds to it.
+    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it; of several the one
+    /// who has the name here, else the one made earlier, as `names` decides.
     pub fn iam_name(&self, login: &str) -> String {
         let wanted = format!("{login}{}", self.effective().user_suffix);
         if self.config.lowercase_names {
             let folded = self
                 .facts
                 .users
-                .values()
-                .find(|user| user.name.eq_ignore_ascii_case(&wanted));
-            if let Some(user) = folded {
+                .iter()
+                .filter(|(_, user)| user.name.eq_ignore_ascii_case(&wanted));
+            let rank = |(id, user): &(&String, &UserFacts)| {
+                let newcomer = !self.ids.has_name(Kind::User, login, id);
+                (newcomer, user.created, (*id).clone())
+            };
+            if let Some((_, user)) = folded.min_by_key(rank) {
                 return user.name.clone();
             }
         }

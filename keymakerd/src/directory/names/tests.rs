@@ -1,5 +1,6 @@
 //! The rules for names, one by one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use keymaker_core::name::NameError;
@@ -15,6 +16,7 @@ const GROUP: &str =
 struct Host {
     config: Config,
     local: LocalAccounts,
+    ids: IdMap,
 }
 
 impl Host {
@@ -22,7 +24,17 @@ impl Host {
         Self {
             config: Config::parse(config, Path::new("keymakerd.toml")).unwrap(),
             local: LocalAccounts::parse(PASSWD, GROUP, ""),
+            ids: IdMap::default(),
         }
+    }
+
+    /// As after a publication in which these had these names.
+    fn knowing(mut self, users: &[(&str, &str)], groups: &[(&str, &str)]) -> Self {
+        for (name, id) in users {
+            self.ids.hold_name(UserName::parse(name.as_bytes()).unwrap(), id);
+        }
+        groups.iter().for_each(|(name, id)| self.ids.note_group(name, id));
+        self
     }
 
     fn accept(&self, users: &[&str], groups: &[&str]) -> AcceptedNames {
@@ -31,6 +43,7 @@ impl Host {
             config: &self.config,
             settings: &settings,
             local: &self.local,
+            ids: &self.ids,
         };
         fn listed<'a>(names: &[&'a str]) -> Vec<InIam<'a>> {
             // The id is the name, so that an assertion can say who.
@@ -39,14 +52,18 @@ impl Host {
                     id: last,
                     name: last,
                     path: &name[..=path.len()],
+                    created: 0,
                 },
                 None => InIam {
                     id: name,
                     name,
                     path: "/",
+                    created: 0,
                 },
             };
-            names.iter().map(split).collect()
+            // The one who is listed later was made later.
+            let listed = names.iter().map(split).zip(1..);
+            listed.map(|(entity, created)| InIam { created, ..entity }).collect()
         }
         rules.accept(&listed(users), &listed(groups))
     }
@@ -148,23 +165,22 @@ fn names_that_are_no_unix_names_are_refused() {
 }
 
 #[test]
-fn capitals_are_folded_in_ascii_only_and_two_that_fold_alike_are_both_refused() {
+fn capitals_are_folded_in_ascii_only_and_of_two_that_fold_alike_the_later_one_is_refused() {
     let host = Host::new("lowercase_names = true\nlinux_user_suffix = \"@X\"");
     let names = host.accept(
         &["Alice@X", "bob@X", "BOB@X", "\u{212A}arl@X", "Root@X", "eve@x"],
         &["keymaker_Devs", "Keymaker_ops"],
     );
-    assert_eq!(names.logins(), ["alice"]);
-    assert_eq!(names.users.values().collect::<Vec<_>>(), ["Alice@X"]);
+    assert_eq!(names.logins(), ["alice", "bob"]);
+    assert_eq!(names.users.values().collect::<Vec<_>>(), ["Alice@X", "bob@X"]);
     assert_eq!(
-        *names.reason("bob@X"),
+        *names.reason("BOB@X"),
         Refusal::SameName {
             name: "bob".into(),
             other_kind: Kind::User,
-            other: "BOB@X".into()
+            other: "bob@X".into()
         }
     );
-    assert!(matches!(names.reason("BOB@X"), Refusal::SameName { .. }));
     assert!(
         matches!(names.reason("\u{212A}arl@X"), Refusal::IllegalName(..)),
         "the Kelvin sign is not a k"
@@ -249,31 +265,150 @@ fn root_is_no_local_group_whatever_the_file_says() {
     );
 }
 
+// P2
 #[test]
-fn a_user_and_a_group_of_one_name_are_both_refused() {
-    let names = Host::new("").accept(&["devs", "alice"], &["keymaker_devs", "keymaker_ops"]);
-    assert_eq!(names.logins(), ["alice"]);
-    assert_eq!(names.groups.keys().collect::<Vec<_>>(), ["keymaker_ops"]);
+fn of_a_user_and_a_group_of_one_name_only_the_one_who_came_later_is_refused() {
     let same = |other_kind, other: &str| Refusal::SameName {
         name: "devs".into(),
         other_kind,
         other: other.into(),
     };
-    assert_eq!(*names.reason("devs"), same(Kind::Group, "keymaker_devs"));
+    let (users, groups) = (["devs", "alice"], ["keymaker_ops", "keymaker_devs"]);
+    let names = Host::new("").accept(&users, &groups);
+    assert_eq!(names.logins(), ["alice", "devs"], "the user was made earlier");
     assert_eq!(*names.reason("keymaker_devs"), same(Kind::User, "devs"));
+    let group_first = Host::new("").knowing(&[], &[("devs", "keymaker_devs")]);
+    let names = group_first.accept(&users, &groups);
+    assert_eq!(names.logins(), ["alice"]);
+    assert_eq!(*names.reason("devs"), same(Kind::Group, "keymaker_devs"));
+    assert_eq!(names.groups.len(), 2);
+    // Renamed away, while a group of the name was published, and back: the name is still the user's.
+    let both = Host::new("").knowing(&[("devs", "devs")], &[("devs", "keymaker_devs")]);
+    assert_eq!(both.accept(&users, &groups).logins(), ["alice", "devs"]);
+    // Of two who were made in one second the smaller id.
+    let group = InIam {
+        id: "AGPA",
+        name: "keymaker_devs",
+        path: "/",
+        created: 7,
+    };
+    let user = InIam {
+        id: "AIDA",
+        name: "devs",
+        ..group
+    };
+    let host = Host::new("");
+    let settings = EffectiveSettings::of(&host.config, &KeptSettings::default());
+    let rules = NameRules {
+        config: &host.config,
+        settings: &settings,
+        local: &host.local,
+        ids: &host.ids,
+    };
+    assert_eq!(rules.accept(&[user], &[group]).groups.len(), 1);
 }
 
+// P2
 #[test]
-fn two_groups_of_one_unix_name_are_both_refused() {
+fn of_two_groups_of_one_unix_name_only_the_one_that_came_later_is_refused() {
     for name in ["devs", "sudo"] {
         let [small, large] = [format!("keymaker_{name}"), format!("keymaker_{}", name.to_uppercase())];
-        let names = Host::new("lowercase_names = true").accept(&["alice"], &[&small, &large]);
-        assert_eq!(
-            (names.groups.len(), names.refused.len(), names.logins()),
-            (0, 2, vec!["alice"]),
-            "{name}"
-        );
+        let host = Host::new("lowercase_names = true");
+        let names = host.accept(&["alice"], &[&small, &large]);
+        assert_eq!(names.groups.keys().collect::<Vec<_>>(), [&small], "{name}");
+        // An older group, renamed, takes no membership of a local group from the one that gave it.
+        let names = host
+            .knowing(&[], &[(name, &large)])
+            .accept(&["alice"], &[&small, &large]);
+        assert_eq!(names.groups.keys().collect::<Vec<_>>(), [&large], "{name}");
+        assert_eq!((names.refused.len(), names.logins()), (1, vec!["alice"]), "{name}");
     }
+}
+
+// P2
+#[test]
+fn of_two_users_who_fold_alike_the_one_who_was_here_keeps_the_name() {
+    let host = Host::new("lowercase_names = true").knowing(&[("bob", "BOB")], &[]);
+    let names = host.accept(&["bob", "BOB"], &[]);
+    assert_eq!(names.users.values().collect::<Vec<_>>(), ["BOB"]);
+}
+
+// P1
+#[test]
+fn a_dotted_name_is_refused_where_its_first_part_is_a_name_of_the_host() {
+    let host = Host::new("reserved_names = [\"boss\"]");
+    let names = host.accept(
+        &[
+            "root.root",
+            "ubuntu.x",
+            "docker.root.x",
+            "boss.b",
+            "puppet.a",
+            "first.last",
+            "alice.",
+            "x.root",
+        ],
+        &["keymaker_root.x", "keymaker_team.one"],
+    );
+    assert_eq!(names.logins(), ["alice.", "first.last", "x.root"]);
+    let of = |name: &str, owner: &str| Refusal::OwnerAndGroup(name.into(), owner.into());
+    assert_eq!(*names.reason("root.root"), of("root.root", "root"));
+    assert_eq!(*names.reason("docker.root.x"), of("docker.root.x", "docker"));
+    assert_eq!(*names.reason("keymaker_root.x"), of("root.x", "root"));
+    assert_eq!(names.groups.len(), 1);
+    let names = Host::new("dotted_names = false").accept(&["first.last", "alice"], &["keymaker_team.one"]);
+    assert_eq!((names.logins(), names.groups.len()), (vec!["alice"], 0));
+    assert_eq!(*names.reason("first.last"), Refusal::DottedName("first.last".into()));
+}
+
+// P1
+#[test]
+fn a_newcomer_is_refused_a_name_that_etc_group_lists_as_a_member() {
+    let mut host = Host::new("");
+    host.local = LocalAccounts::parse(PASSWD, &format!("{GROUP}docker2:x:997:alice,ubuntu\n"), "");
+    let names = host.accept(&["alice", "bob"], &["keymaker_alice"]);
+    assert_eq!(names.logins(), ["bob"]);
+    let said = names.reason("alice").to_string();
+    for part in ["line 9 of /etc/group", "alice a member of docker2"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let remedy = names.refused[0].remedy();
+    assert!(remedy.contains("gpasswd -d alice docker2"), "{remedy}");
+    assert_eq!(names.groups.len(), 1, "a group is no member");
+    // An administrator's own `gpasswd -a` of somebody who is here.
+    let host = host.knowing(&[("alice", "alice")], &[]);
+    let names = host.accept(&["alice", "bob"], &[]);
+    assert_eq!((names.logins(), names.kept.len()), (vec!["alice", "bob"], 0));
+}
+
+// P1
+#[test]
+fn a_name_that_software_wants_is_refused_to_newcomers_and_kept_by_who_was_here() {
+    let users = ["puppet", "snap_microk8s", "puppet.x", "alice"];
+    let groups = ["keymaker_gpio", "keymaker_ssl-cert"];
+    let names = Host::new("").accept(&users, &groups);
+    assert_eq!((names.logins(), names.groups.len()), (vec!["alice"], 0));
+    assert_eq!(*names.reason("puppet"), Refusal::ReservedName("puppet".into()));
+    let host = Host::new("").knowing(
+        &[("puppet", "puppet"), ("alice", "alice")],
+        &[("gpio", "keymaker_gpio")],
+    );
+    let names = host.accept(&users, &groups);
+    assert_eq!(names.logins(), ["alice", "puppet"]);
+    let kept: Vec<&str> = names.kept.iter().map(|kept| kept.iam_name.as_str()).collect();
+    assert_eq!(kept, ["puppet", "keymaker_gpio"]);
+    // A local account of that name wins all the same, and so does what the administrator reserves.
+    let mut host = host;
+    host.local = LocalAccounts::parse("root:x:0:0\npuppet:x:120:120::/:/bin/sh\n", GROUP, "");
+    assert!(matches!(
+        host.accept(&users, &[]).reason("puppet"),
+        Refusal::LocalUser(_)
+    ));
+    let mut host = Host::new("reserved_names = [\"alice\"]").knowing(&[("alice", "alice")], &[]);
+    assert!(host.accept(&["alice"], &[]).users.is_empty());
+    // Somebody made again under the name is new.
+    host = Host::new("").knowing(&[("puppet", "AIDAFORMER")], &[]);
+    assert!(host.accept(&["puppet"], &[]).users.is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who is published, under which name and number, by which settings.
 
 use super::*;
+use crate::service_names::{ServiceFolders, ServiceNames};
 
 #[test]
 fn a_pass_publishes_everyone_with_their_groups() {
@@ -114,6 +115,63 @@ fn local_names_and_reserved_ones_are_never_published() {
         );
         host.service.publish().unwrap();
         assert_eq!(host.uid("alice"), None);
+    });
+}
+
+// P2
+#[test]
+fn whoever_makes_a_group_of_a_users_name_stops_nobody_who_was_here() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.service.pass().await;
+        let alice = host.uid("alice");
+        // Older than alice, and renamed to this in IAM now.
+        host.iam.add_group("keymaker_alice", "AGPAALICE", 1);
+        host.iam.add_user("devs", "AIDADEVS", 0);
+        host.service.pass().await;
+        for _ in 0..2 {
+            assert_eq!((host.uid("alice"), host.uid("devs")), (alice, None));
+            assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+            assert_eq!(host.groups("alice").len(), 1);
+            let refused = host.service.state().published.refused.len();
+            assert_eq!(refused, 2, "{}", host.status());
+            host.restart("");
+        }
+        // The group that had the name is gone, so the name is free.
+        host.iam.delete_group("keymaker_devs");
+        host.pass_time(6);
+        host.service.pass().await;
+        assert!(host.uid("devs").is_some(), "{}", host.status());
+    });
+}
+
+// P1
+#[test]
+fn a_name_that_becomes_a_services_stays_with_who_has_it_and_goes_to_nobody_new() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        let root = host.folder.join("sysusers.d");
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("acmed.conf"), "u acmed -\nu alice -\ng devs -\n").unwrap();
+        host.service.state_mut().local.services = ServiceNames::read(&ServiceFolders {
+            sysusers: vec![root],
+            units: Vec::new(),
+        });
+        host.iam.add_user("acmed", "AIDAACMED", 1);
+        host.service.pass().await;
+        assert_eq!((host.uid("acmed"), host.groups("alice").len()), (None, 1));
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        let status: serde_json::Value = serde_json::from_str(&host.status()).unwrap();
+        let kept: Vec<&str> = status["kept_entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["iam_name"].as_str().unwrap())
+            .collect();
+        assert_eq!(kept, ["alice", "keymaker_devs"]);
+        let refused = status["refused_entries"][0]["why"].as_str().unwrap();
+        assert!(refused.contains("acmed.conf:1"), "{refused}");
     });
 }
 
