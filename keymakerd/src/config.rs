@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use keymaker_aws::ProxyUrl;
 use keymaker_core::id::IdRange;
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
 use crate::directory::ids::IdScheme;
 use crate::settings::IdResolver;
 pub use error::ConfigError;
+#[cfg(test)]
+pub use keys::KEYS;
 
 /// What stands in the file, with the defaults for what does not. [`KEYS`] says what each value may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,12 +134,33 @@ pub fn line_of_key(path: &Path, key: &str) -> usize {
 }
 
 impl Config {
-    /// Reads and checks the file. One that is not there says nothing: the defaults hold.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(why) => Err(ConfigError::Unreadable(path.to_owned(), why)),
+    /// Reads and checks the file. One that is not there says nothing: the defaults hold, and below them what an earlier file said
+    /// (`settings::file`).
+    pub fn read(path: &Path) -> Result<Table, ConfigError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(why) => return Err(ConfigError::Unreadable(path.to_owned(), why)),
+        };
+        Self::parse(&text, path)?;
+        toml::from_str(&text).map_err(|why| error::misfit(&text, path, &why))
+    }
+
+    /// What the keys and values of a file mean that was read before.
+    pub fn of(table: &Table) -> Result<Self, ConfigError> {
+        let config: Self = table
+            .clone()
+            .try_into()
+            .map_err(|why: toml::de::Error| ConfigError::Kept {
+                key: String::new(),
+                problem: why.message().to_owned(),
+            })?;
+        match checks::first_problem(&config) {
+            Some((key, problem)) => Err(ConfigError::Kept {
+                key: key.to_owned(),
+                problem,
+            }),
+            None => Ok(config),
         }
     }
 

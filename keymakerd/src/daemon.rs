@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::directory::aws_iam::AwsIam;
 use crate::directory::facts::Facts;
 use crate::directory::limits::{OfferedKeys, Outages, UnknownNames};
@@ -25,6 +25,7 @@ use crate::directory::service::{Accounts, Service, State};
 use crate::directory::store::{Store, StoreError};
 use crate::local_accounts::{LocalAccounts, LocalFiles};
 use crate::other_services::Children;
+use crate::settings::KeptSettings;
 use crate::sockets::{self, Door};
 use crate::watch;
 
@@ -53,6 +54,8 @@ pub enum DaemonError {
     LocalAccounts(crate::local_accounts::LocalAccountsError),
     /// a kept file is unreadable or damaged
     Store(StoreError),
+    /// keymakerd.toml cannot be used, and no earlier one is known
+    Settings(ConfigError),
     /// a socket cannot be opened
     Socket(PathBuf, std::io::Error),
 }
@@ -62,6 +65,7 @@ impl std::fmt::Display for DaemonError {
         match self {
             Self::LocalAccounts(error) => write!(f, "{error}"),
             Self::Store(error) => write!(f, "{error}"),
+            Self::Settings(error) => write!(f, "{error}"),
             Self::Socket(path, error) => write!(
                 f,
                 "{} cannot be listened on: {error}; does systemd-tmpfiles --create help?",
@@ -74,11 +78,11 @@ impl std::fmt::Display for DaemonError {
 impl std::error::Error for DaemonError {}
 
 /// Runs until told to stop.
-pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
+pub async fn run(host: Host) -> Result<(), DaemonError> {
     if let Err(error) = host.store.make_folders() {
         warn!(%error, "what is learned cannot be kept: {error}");
     }
-    let service = open(&host, config)?;
+    let service = open(&host)?;
     if let Err(error) = service.publish() {
         warn!(%error, "could not publish at start; what is published stands: {error}");
     }
@@ -112,7 +116,7 @@ pub async fn run(host: Host, config: Config) -> Result<(), DaemonError> {
 }
 
 /// The service as it was left. What another instance left is worth its ids only: this is an image made from that host.
-fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError> {
+fn open(host: &Host) -> Result<Rc<Service<AwsIam>>, DaemonError> {
     let store = host.store.clone();
     let local = LocalAccounts::read(&host.local_files).map_err(DaemonError::LocalAccounts)?;
     let left_by = store
@@ -127,12 +131,10 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
         store.forget_contact().map_err(DaemonError::Store)?;
     }
     let contact = store.contact();
-    // Facts and settings can be had again; ids cannot.
+    // Facts can be had again; ids cannot, nor what an administrator has not accepted yet.
     let facts: Facts = store.load("facts.json").unwrap_or_else(forgotten).unwrap_or_default();
-    let settings = store
-        .load("settings.json")
-        .unwrap_or_else(forgotten)
-        .unwrap_or_default();
+    let mut settings = store.load_settings().map_err(DaemonError::Store)?;
+    let (config, settings_file_problem) = first_config(&host.config_path, &mut settings)?;
     let ids = store.load_ids().map_err(DaemonError::Store)?;
     let held = store
         .load("neighbours.json")
@@ -159,10 +161,26 @@ fn open(host: &Host, config: Config) -> Result<Rc<Service<AwsIam>>, DaemonError>
         early_pass: None,
         last_failure: None,
         settings_problems: Vec::new(),
+        settings_file_problem,
         throttled: false,
         halted: false,
     };
     Ok(Service::new(state, store, Rc::new(Clock::default())))
+}
+
+/// The settings with which this life begins, and what is wrong with the file: one that cannot be used leaves those that held last.
+fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(Config, Option<String>), DaemonError> {
+    let error = match Config::read(path).and_then(|table| settings.file.take(table)) {
+        Ok(config) => return Ok((config, None)),
+        Err(error) => error,
+    };
+    match settings.file.last() {
+        Some(Ok(config)) => {
+            error!(%error, "the settings that were read last hold: {error}");
+            Ok((config, Some(error.to_string())))
+        }
+        _ => Err(DaemonError::Settings(error)),
+    }
 }
 
 fn forgotten<T>(error: StoreError) -> Option<T> {
@@ -411,19 +429,28 @@ async fn obey_signals(host: &Host, service: &Rc<Service<AwsIam>>) {
     }
 }
 
-/// A file that cannot be read whole changes nothing.
+/// A file that cannot be read whole changes nothing, and a line that is gone opens nothing.
 fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
     tell_systemd(&[sd_notify::NotifyState::Reloading]);
-    match Config::read(&host.config_path) {
+    let taken = Config::read(&host.config_path).and_then(|table| service.state_mut().settings.file.take(table));
+    match taken {
         Ok(config) => {
             let mut state = service.state_mut();
             state.config = config;
             state.grade_until = None;
+            state.settings_file_problem = None;
+            for gone in state.settings.file.gone() {
+                warn!(%gone, "{gone}");
+            }
             drop(state);
             service.reconnect();
             info!("the settings have been read anew");
         }
-        Err(error) => error!(%error, "the settings stay as they were: {error}"),
+        Err(error) => {
+            error!(%error, "the settings stay as they were: {error}");
+            service.state_mut().settings_file_problem = Some(error.to_string());
+            service.write_status();
+        }
     }
     tell_systemd(&[sd_notify::NotifyState::Ready]);
 }

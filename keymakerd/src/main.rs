@@ -38,30 +38,15 @@ struct Arguments {
     /// Check the settings file and exit: 0 if it is right.
     #[arg(long)]
     check: bool,
-    /// Print the settings in force, defaults included, and exit.
+    /// Print what the settings file says, defaults included, and exit.
     #[arg(long)]
     print_config: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match Config::read(&arguments.config) {
-        Ok(config) => config,
-        Err(error) => return complain(&error),
-    };
-    if arguments.print_config {
-        return config
-            .print()
-            .map_or_else(|error| complain(&error), |text| print(&text));
-    }
-    if arguments.check {
-        return match daemon::check_aws_settings(&config) {
-            Ok(()) => print(&format!("{}: right\n", arguments.config.display())),
-            Err(error) => {
-                let line = config::line_of_key(&arguments.config, error.key());
-                complain(&format!("{}:{line}: {error}", arguments.config.display()))
-            }
-        };
+    if arguments.print_config || arguments.check {
+        return look_at_the_file(&arguments);
     }
     begin_log();
     let host = Host {
@@ -87,11 +72,31 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
     };
-    match tokio::task::LocalSet::new().block_on(&runtime, daemon::run(host, config)) {
+    match tokio::task::LocalSet::new().block_on(&runtime, daemon::run(host)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "keymakerd ends: {error}");
             complain(&error)
+        }
+    }
+}
+
+/// What the file says by itself: a line that it no longer has may hold all the same (`keymaker status`).
+fn look_at_the_file(arguments: &Arguments) -> ExitCode {
+    let config = match Config::read(&arguments.config).and_then(|table| Config::of(&table)) {
+        Ok(config) => config,
+        Err(error) => return complain(&error),
+    };
+    if arguments.print_config {
+        return config
+            .print()
+            .map_or_else(|error| complain(&error), |text| print(&text));
+    }
+    match daemon::check_aws_settings(&config) {
+        Ok(()) => print(&format!("{}: right\n", arguments.config.display())),
+        Err(error) => {
+            let line = config::line_of_key(&arguments.config, error.key());
+            complain(&format!("{}:{line}: {error}", arguments.config.display()))
         }
     }
 }

@@ -1,6 +1,14 @@
 //! The settings that stand in the description of the instance's role: read exactly as the Python keymaker reads them, kept when
 //! they cannot be read, and held back where a change could let other people in. Pure: the sync passes descriptions in and
-//! writes [`KeptSettings`] to disk; a failed GetRole is no description and never comes here (P3).
+//! writes [`KeptSettings`] to disk; a failed GetRole is no description and never comes here (P3). [`file`] does the same for keymakerd.toml.
+//!
+//! ```text
+//! a change in the description        of an id resolver, suffix or prefix: waits, whatever it was before
+//!                                    of the required group: none → a: applies, it narrows; a → b, a → none: waits
+//!                                    back to what applies: nothing waits
+//! a line of keymakerd.toml           there: applies, the file is root's; gone with what it narrowed: stands on, and waits
+//! what waits                         applies by `keymaker accept-settings`, or is settled by a line of keymakerd.toml
+//! ```
 
 use std::fmt;
 
@@ -8,6 +16,9 @@ use keymaker_aws::{AccountId, ArnError, Partition, RoleArn};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ResolverSetting};
+
+mod file;
+pub use file::FileSettings;
 
 /// The group prefix where nobody says otherwise.
 pub const DEFAULT_GROUP_PREFIX: &str = "keymaker_";
@@ -58,10 +69,13 @@ impl EffectiveSettings {
 }
 
 /// What private/settings.json holds: the settings as they apply, and as they were last read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeptSettings {
     applied: Option<RoleSettings>,
     observed: Option<RoleSettings>,
+    /// keymakerd.toml likewise.
+    #[serde(default)]
+    pub file: FileSettings,
 }
 
 impl KeptSettings {
@@ -85,7 +99,7 @@ impl KeptSettings {
         }
     }
 
-    /// What was read but waits for `keymaker accept-settings`.
+    /// What was read in the description but waits for `keymaker accept-settings`.
     pub fn pending(&self) -> Vec<PendingSetting> {
         let (Some(applied), Some(observed)) = (&self.applied, &self.observed) else {
             return Vec::new();
@@ -94,18 +108,30 @@ impl KeptSettings {
             now: applied.id_resolver.clone(),
             then: observed.id_resolver.clone(),
         });
-        let group = match (&applied.require_iam_group, &observed.require_iam_group) {
-            (Some(now), None) => Some(PendingSetting::NoRequiredGroup { now: now.clone() }),
-            _ => None,
+        let group = applied
+            .require_iam_group
+            .clone()
+            .map(|now| PendingSetting::RequiredGroup {
+                now,
+                then: observed.require_iam_group.clone(),
+            });
+        let group = group.filter(|_| applied.require_iam_group != observed.require_iam_group);
+        let word = |key, now: &str, then: &str| {
+            (now != then).then(|| PendingSetting::NamePart {
+                key,
+                now: now.to_owned(),
+                then: then.to_owned(),
+            })
         };
-        resolver.into_iter().chain(group).collect()
+        let suffix = word(LINUX_USER_SUFFIX, applied.suffix(), observed.suffix());
+        let prefix = word(LINUX_GROUP_PREFIX, applied.prefix(), observed.prefix());
+        resolver.into_iter().chain(group).chain(suffix).chain(prefix).collect()
     }
 
-    /// Lets what is pending apply; returns what it was.
-    pub fn accept(&mut self) -> Vec<PendingSetting> {
-        let accepted = self.pending();
+    /// Lets what is pending apply, in the description and in the file.
+    pub fn accept(&mut self) {
         self.applied.clone_from(&self.observed);
-        accepted
+        self.file.accept();
     }
 }
 
@@ -130,11 +156,37 @@ pub enum PendingSetting {
         /// As it would be.
         then: Option<IdResolver>,
     },
-    /// No group would be required any more.
-    NoRequiredGroup {
+    /// Another group would be required, or none.
+    RequiredGroup {
         /// The group that is required.
         now: String,
+        /// The one that would be.
+        then: Option<String>,
     },
+    /// IAM names would be read otherwise: other users would have these names, or other groups these rights.
+    NamePart {
+        /// `keymaker_linux_user_suffix` or `keymaker_linux_group_prefix`.
+        key: &'static str,
+        /// As it is.
+        now: String,
+        /// As it would be.
+        then: String,
+    },
+}
+
+impl PendingSetting {
+    /// Whether keymakerd.toml has decided already, so that nobody need accept anything.
+    pub fn is_settled_by(&self, config: &Config) -> bool {
+        let by_the_file = match self {
+            Self::IdResolver { .. } => config.id_resolver().is_some(),
+            Self::RequiredGroup { .. } => config.require_iam_group.is_some(),
+            Self::NamePart { key, .. } => match *key {
+                LINUX_USER_SUFFIX => config.linux_user_suffix.is_some(),
+                _ => config.linux_group_prefix.is_some(),
+            },
+        };
+        by_the_file || !config.role_settings
+    }
 }
 
 /// The five settings of the role's description.
@@ -189,16 +241,21 @@ impl RoleSettings {
         Self { id_resolver, ..read }
     }
 
-    /// These settings after the description changed to `observed`: all of it at once, but for what waits.
+    /// These settings after the description changed to `observed`: as they were, but for a first required group, which narrows.
     fn changed_to(&self, observed: &Self) -> Self {
+        let narrowed = self.require_iam_group.clone().or(observed.require_iam_group.clone());
         Self {
-            id_resolver: self.id_resolver.clone(),
-            require_iam_group: observed
-                .require_iam_group
-                .clone()
-                .or_else(|| self.require_iam_group.clone()),
-            ..observed.clone()
+            require_iam_group: narrowed,
+            ..self.clone()
         }
+    }
+
+    fn suffix(&self) -> &str {
+        self.user_suffix.as_deref().unwrap_or_default()
+    }
+
+    fn prefix(&self) -> &str {
+        self.group_prefix.as_deref().unwrap_or(DEFAULT_GROUP_PREFIX)
     }
 }
 
@@ -298,9 +355,17 @@ impl fmt::Display for PendingSetting {
                 name(now),
                 name(then)
             ),
-            Self::NoRequiredGroup { now } => write!(
+            Self::RequiredGroup { now, then } => {
+                write!(f, "the IAM group {now:?} is required, and instead ")?;
+                match then {
+                    Some(then) => write!(f, "{then:?} would be")?,
+                    None => f.write_str("none would be")?,
+                }
+                f.write_str("; to allow it: keymaker accept-settings")
+            }
+            Self::NamePart { key, now, then } => write!(
                 f,
-                "the IAM group {now:?} is required and would be no longer; to allow it: keymaker accept-settings"
+                "{key} is {now:?} and would be {then:?}; to allow it: keymaker accept-settings"
             ),
         }
     }

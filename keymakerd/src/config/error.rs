@@ -45,6 +45,13 @@ pub enum ConfigError {
         /// What is wrong with its value.
         problem: String,
     },
+    /// "max_stale: …; a line that the file no longer has holds all the same"
+    Kept {
+        /// The key.
+        key: String,
+        /// What is wrong with its value beside those that the file no longer has.
+        problem: String,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -76,6 +83,10 @@ impl fmt::Display for ConfigError {
                     None => Ok(()),
                 }
             }
+            Self::Kept { key, problem } => write!(
+                f,
+                "keymakerd.toml: {key}: {problem}; a line that the file no longer has holds all the same: write it back"
+            ),
         }
     }
 }

@@ -10,7 +10,8 @@ use tracing::info;
 
 use super::facts::Facts;
 use super::iam::Iam;
-use super::service::Service;
+use super::service::{Service, State};
+use crate::config::ConfigError;
 
 /// How long an order waits for a daemon that was started just before.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -117,16 +118,18 @@ impl<I: Iam + 'static> Service<I> {
 
     /// The pending settings are meant.
     pub async fn order_acceptance(self: &Rc<Self>) -> String {
-        let accepted = self.state_mut().settings.accept();
-        if accepted.is_empty() {
+        let text = self.state().pending_settings().join("; ");
+        if text.is_empty() {
             return failed("no change of settings is pending");
         }
-        let text = accepted.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if let Err(error) = self.state_mut().accept_settings() {
+            return failed(&error.to_string());
+        }
         info!(settings = %text, "an administrator has accepted the settings: {text}");
         if let Err(error) = self.publish() {
             return failed(&error.to_string());
         }
-        self.accounts_changed.notify_one();
+        self.reconnect();
         done(format_args!("{text}"))
     }
 
@@ -144,6 +147,19 @@ impl<I: Iam + 'static> Service<I> {
         done(format_args!(
             "users, ids and settings are forgotten; keymakerd rests until it is started again"
         ))
+    }
+}
+
+impl State {
+    /// The description and the file are meant as they were last read.
+    fn accept_settings(&mut self) -> Result<(), ConfigError> {
+        let mut settings = self.settings.clone();
+        settings.accept();
+        if let Some(config) = settings.file.last() {
+            self.config = config?;
+        }
+        self.settings = settings;
+        Ok(())
     }
 }
 

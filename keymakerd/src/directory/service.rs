@@ -96,6 +96,8 @@ pub struct State {
     pub last_failure: Option<String>,
     /// What could not be read in the role's description.
     pub settings_problems: Vec<String>,
+    /// Why keymakerd.toml could not be used when it was last read, so that what was read before holds.
+    pub settings_file_problem: Option<String>,
     /// Whether everything was forgotten by order: nothing is asked or published until the next start.
     pub halted: bool,
     /// Whether the last pass was throttled, which stretches the interval.
@@ -184,6 +186,17 @@ impl State {
     /// The settings in force: the file's, and below them the role description's.
     pub fn effective(&self) -> EffectiveSettings {
         EffectiveSettings::of(&self.config, &self.settings)
+    }
+
+    /// What waits for `keymaker accept-settings`, as sentences.
+    pub fn pending_settings(&self) -> Vec<String> {
+        let pending = self.settings.pending().into_iter();
+        let of_the_role = pending.filter(|pending| !pending.is_settled_by(&self.config));
+        let of_the_file = self.settings.file.gone().into_iter().map(|gone| gone.to_string());
+        of_the_role
+            .map(|pending| pending.to_string())
+            .chain(of_the_file)
+            .collect()
     }
 
     /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it; of several the one

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::ids::IdMap;
 use super::neighbours::Key;
+use crate::settings::KeptSettings;
 
 /// Room for a group of every user that one directory holds.
 const LARGEST_GROUP: usize = 8 << 20;
@@ -39,6 +40,8 @@ pub enum StoreError {
     Damaged(PathBuf, String),
     /// ids.json is missing, or older than the directory whose ids rest on it
     IdsLost(PathBuf),
+    /// settings.json is missing beside a directory that rests on it
+    SettingsLost(PathBuf),
     /// a file could not be written
     Unwritable(PathBuf, io::Error),
     /// the records do not make a file
@@ -52,7 +55,7 @@ impl std::fmt::Display for StoreError {
             Self::Damaged(path, error) => {
                 write!(
                     f,
-                    "{} is damaged ({error}); put back a backup, or move it away: then ids are drawn anew",
+                    "{} is damaged ({error}); put back a backup, or remove it and public/directory: then this host begins anew",
                     path.display()
                 )
             }
@@ -60,6 +63,13 @@ impl std::fmt::Display for StoreError {
                 write!(
                     f,
                     "{} is missing or older than the users that are published by it; put back its last state, or remove public/directory too: then ids are drawn anew",
+                    path.display()
+                )
+            }
+            Self::SettingsLost(path) => {
+                write!(
+                    f,
+                    "{} is missing, so which settings held here is not known; put back its last state, or remove public/directory too: then the settings hold as they are now",
                     path.display()
                 )
             }
@@ -101,12 +111,27 @@ impl Store {
         }
     }
 
+    /// The settings that held last. They are written before the first directory, so where only the directory is left, they were lost: what
+    /// waits for an administrator would apply unseen (P3).
+    pub fn load_settings(&self) -> Result<KeptSettings, StoreError> {
+        match self.load("settings.json")? {
+            None if self.directory_exists()? => Err(StoreError::SettingsLost(self.private.join("settings.json"))),
+            settings => Ok(settings.unwrap_or_default()),
+        }
+    }
+
+    /// An error is not "no directory": then what was lost would count as never there.
+    fn directory_exists(&self) -> Result<bool, StoreError> {
+        let path = self.public.join("directory");
+        path.try_exists().map_err(|error| StoreError::Unreadable(path, error))
+    }
+
     /// The id map. It is written before the directory that rests on it, so where only the directory is left, it was lost: ids drawn
     /// anew could give somebody's uid, name or home to another (P2).
     pub fn load_ids(&self) -> Result<IdMap, StoreError> {
         let lost = || StoreError::IdsLost(self.private.join("ids.json"));
         match self.load::<IdMap>("ids.json")? {
-            None if self.public.join("directory").exists() => Err(lost()),
+            None if self.directory_exists()? => Err(lost()),
             Some(ids) if self.publishes_one_unknown_to(&ids) => Err(lost()),
             ids => Ok(ids.unwrap_or_default()),
         }

@@ -125,7 +125,9 @@ impl<I: Iam + 'static> Service<I> {
         for problem in &change.problems {
             warn!(%problem, "a setting in the role's description cannot be read, and stays as it was: {problem}");
         }
-        for pending in &change.pending {
+        let pending = change.pending.iter();
+        let config = self.state().config.clone();
+        for pending in pending.filter(|pending| !pending.is_settled_by(&config)) {
             warn!(%pending, "a change in the role's description waits for 'keymaker accept-settings': {pending}");
         }
         if change.applied {

@@ -64,7 +64,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake) -> Rc<Service<
     let facts: super::facts::Facts = store.load("facts.json").unwrap().unwrap_or_default();
     let state = State {
         config: Config::parse(settings, "keymakerd.toml".as_ref()).unwrap(),
-        settings: store.load("settings.json").unwrap().unwrap_or_default(),
+        settings: store.load_settings().unwrap(),
         facts: facts.since_contact(contact),
         ids: store.load_ids().unwrap(),
         published: Published::left_in(&store),
@@ -82,6 +82,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake) -> Rc<Service<
         early_pass: None,
         last_failure: None,
         settings_problems: Vec::new(),
+        settings_file_problem: None,
         throttled: false,
         halted: false,
     };

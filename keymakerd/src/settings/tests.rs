@@ -98,7 +98,8 @@ fn until_they_are_read_once_the_settings_are_not_known() {
         !effective(&kept).known,
         "a required group that cannot be read is not none"
     );
-    assert!(kept.accept().is_empty() && !effective(&kept).known);
+    kept.accept();
+    assert!(!effective(&kept).known);
 }
 
 // P3
@@ -164,34 +165,98 @@ fn another_id_resolver_waits_until_it_is_accepted() {
     for (before, after) in [(RESOLVER, other.as_str()), ("", RESOLVER), (RESOLVER, "")] {
         let mut kept = kept(before);
         let was = effective(&kept);
-        let change = kept.observe(Some(&format!("{after} keymaker_linux_user_suffix=@x")));
+        let change = kept.observe(Some(&format!("{after} keymaker_require_iam_group=ops")));
         assert_eq!(change.pending.len(), 1, "{before} -> {after}");
         assert_eq!(effective(&kept).id_resolver, was.id_resolver);
-        assert_eq!(effective(&kept).user_suffix, "@x", "everything else applies at once");
-        assert_eq!(kept.accept(), change.pending);
+        assert_eq!(
+            effective(&kept).require_iam_group.as_deref(),
+            Some("ops"),
+            "what narrows applies"
+        );
+        kept.accept();
         assert_ne!(effective(&kept).id_resolver, was.id_resolver);
         assert!(kept.pending().is_empty());
     }
 }
 
+// P3
 #[test]
-fn the_disappearance_of_the_required_group_waits_and_a_new_one_does_not() {
-    let mut kept = kept("keymaker_require_iam_group=ops");
-    let group = |kept: &KeptSettings| effective(kept).require_iam_group;
-    let change = kept.observe(None);
-    assert_eq!(change.pending, [PendingSetting::NoRequiredGroup { now: "ops".into() }]);
-    assert_eq!((change.applied, group(&kept).as_deref()), (false, Some("ops")));
-    assert!(change.pending[0].to_string().contains("accept-settings"));
-
-    assert!(
-        kept.observe(Some("keymaker_require_iam_group=ops")).pending.is_empty(),
-        "it came back by itself"
-    );
-    assert!(kept.observe(Some("keymaker_require_iam_group=dev")).applied);
-    assert_eq!(group(&kept).as_deref(), Some("dev"));
-    kept.observe(None);
-    kept.accept();
-    assert_eq!(group(&kept), None);
+fn a_change_in_the_description_applies_where_it_narrows_and_waits_where_it_could_open() {
+    let [group, suffix, prefix] = [
+        "keymaker_require_iam_group",
+        "keymaker_linux_user_suffix",
+        "keymaker_linux_group_prefix",
+    ];
+    let of = |key: &str, value: Option<&str>| value.map(|value| format!("{key}={value}")).unwrap_or_default();
+    // As it was, as it is described now, as it applies then, and whether it waits.
+    for (key, before, now, applies, waits) in [
+        (group, None, Some("ops"), "ops", false),
+        (group, Some("ops"), Some("dev"), "ops", true),
+        (group, Some("ops"), None, "ops", true),
+        (group, Some("ops"), Some("o/ps"), "ops", false),
+        (suffix, None, Some("@x"), "", true),
+        (suffix, None, Some(""), "", false),
+        (suffix, Some("@x"), Some("@y"), "@x", true),
+        (suffix, Some("@x"), Some(""), "@x", true),
+        (suffix, Some("@x"), None, "@x", true),
+        (prefix, None, Some("unix-"), "keymaker_", true),
+        (prefix, None, Some("keymaker_web_"), "keymaker_", true),
+        (prefix, None, Some("keymaker_"), "keymaker_", false),
+        (prefix, Some("unix-"), None, "unix-", true),
+        (prefix, Some("unix-"), Some("keymaker_"), "unix-", true),
+    ] {
+        let case = format!("{key}: {before:?} -> {now:?}");
+        let value = |kept: &KeptSettings| {
+            let settings = effective(kept);
+            match key {
+                key if key == group => settings.require_iam_group.unwrap_or_default(),
+                key if key == suffix => settings.user_suffix,
+                _ => settings.group_prefix,
+            }
+        };
+        let was = of(key, before);
+        let mut kept = kept(&was);
+        let change = kept.observe(Some(&of(key, now)));
+        assert_eq!(
+            (value(&kept).as_str(), change.pending.len()),
+            (applies, usize::from(waits)),
+            "{case}"
+        );
+        assert_eq!(kept.pending(), change.pending, "{case}");
+        let said = change
+            .pending
+            .iter()
+            .all(|pending| pending.to_string().contains("keymaker accept-settings"));
+        assert!(said, "{case}");
+        // What the file says needs nobody's consent.
+        for (settled, text) in [
+            (true, "role_settings = false"),
+            (key == group, "require_iam_group = \"\""),
+            (key == suffix, "linux_user_suffix = \"\""),
+            (key == prefix, "linux_group_prefix = \"\""),
+            (false, "id_resolver_account = \"\""),
+        ] {
+            let config = config(text);
+            assert!(
+                change
+                    .pending
+                    .iter()
+                    .all(|pending| pending.is_settled_by(&config) == settled),
+                "{case}: {text}"
+            );
+        }
+        let mut back = kept.clone();
+        assert!(
+            back.observe(Some(&was)).pending.is_empty() || key == group && before.is_none(),
+            "{case}: it came back by itself"
+        );
+        if waits {
+            kept.accept();
+            let default = if key == prefix { "keymaker_" } else { "" };
+            assert_eq!(value(&kept), now.unwrap_or(default), "{case}");
+            assert!(kept.pending().is_empty(), "{case}");
+        }
+    }
 }
 
 #[test]

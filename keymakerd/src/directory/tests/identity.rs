@@ -237,6 +237,54 @@ fn a_required_group_that_vanishes_from_the_description_is_kept_until_accepted() 
     });
 }
 
+// P3
+#[test]
+fn a_settings_file_that_is_gone_opens_nothing_until_an_administrator_accepts() {
+    on_one_thread(async {
+        let mut host = host("");
+        let read = |host: &Host, text: &str| {
+            let state = &mut *host.service.state_mut();
+            state.config = state.settings.file.take(text.parse().unwrap()).unwrap();
+        };
+        let refused = Some(LoginDecision::Refused(Refusal::NotInRequiredGroup));
+        assert!(host.service.order_acceptance().await.starts_with("failed "));
+        read(&host, "require_iam_group = \"prod_ssh_users\"");
+        host.service.pass().await;
+        assert_eq!(host.decision("alice"), refused);
+        read(&host, "");
+        host.service.publish().unwrap();
+        assert_eq!(host.decision("alice"), refused);
+        assert!(host.status().contains("no longer says require_iam_group"));
+        // It is on the disk, so a start says the same.
+        host.restart("");
+        read(&host, "");
+        host.service.publish().unwrap();
+        assert_eq!(host.decision("alice"), refused);
+        assert!(host.service.order_acceptance().await.starts_with("done "));
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        assert!(host.service.order_acceptance().await.starts_with("failed "));
+    });
+}
+
+// P3
+#[test]
+fn settings_that_are_lost_or_damaged_beside_a_directory_are_not_no_settings() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        let store = &host.service.store;
+        let kept = host.folder.join("private/settings.json");
+        assert!(store.load_settings().is_ok());
+        std::fs::write(&kept, "{\"applied\": ").unwrap();
+        assert!(store.load_settings().unwrap_err().to_string().contains("is damaged"));
+        std::fs::remove_file(&kept).unwrap();
+        let lost = store.load_settings().unwrap_err().to_string();
+        assert!(lost.contains("private/settings.json is missing"), "{lost}");
+        store.reset().unwrap();
+        assert!(store.load_settings().is_ok());
+    });
+}
+
 #[test]
 fn members_of_sudo_iam_group_get_keymaker_sudo_and_mapped_local_groups() {
     on_one_thread(async {
