@@ -121,10 +121,33 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
             let iam = aws_sdk_iam::Client::new(config);
             changes.extend(account::bring_about(&iam, wanted, options.undo, options.dry_run).await?);
         }
-        let (text, value) = changes::shown(&changes, options.dry_run, output);
+        let (mut text, mut value) = changes::shown(&changes, options.dry_run, output);
+        if let Some(waiting) = hosts_that_wait(&changes) {
+            text = format!("{waiting}\n{text}");
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("hosts_must_accept".to_owned(), waiting.into());
+            }
+        }
         output.print(&text, &value);
         Ok(())
     })
+}
+
+/// What hosts do with a description whose settings have changed, where they have read another one before.
+fn hosts_that_wait(changes: &[changes::Change]) -> Option<&'static str> {
+    let is_new = |role: &str| {
+        changes
+            .iter()
+            .any(|change| change.what == format!("create role {role}"))
+    };
+    let waits = |change: &changes::Change| {
+        let role = change.what.strip_prefix("description of role ");
+        role.is_some_and(|role| !is_new(role)) && texts::settings_wait(&change.before, &change.after)
+    };
+    changes.iter().any(waits).then_some(
+        "Each host that has read the former description goes on with its settings. On each of them: keymaker accept-settings. Or write the \
+         new ones into its keymakerd.toml: then nothing waits.",
+    )
 }
 
 /// The role of that name or ARN, which lives in the account of these credentials.

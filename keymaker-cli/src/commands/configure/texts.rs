@@ -1,5 +1,7 @@
 //! Texts as IAM keeps them: a role's description with our settings in it, a policy document in its encoding.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// A role's description with these settings and no others of ours; what else stands there stays.
@@ -8,6 +10,26 @@ pub fn described(before: &str, settings: &[(&'static str, String)]) -> String {
     let kept: Vec<&str> = before.split_whitespace().filter(|word| !is_setting(word)).collect();
     let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
     format!("{} {}", kept.join(" "), settings.join(", ")).trim().to_owned()
+}
+
+/// Whether a host that has read `before` waits for its administrator with something in `after`: any change of a setting but a first
+/// required group, which narrows (keymakerd's `settings`).
+pub fn settings_wait(before: &str, after: &str) -> bool {
+    let settings = |text: &str| {
+        let words = text.split(|c: char| c.is_whitespace() || c == ',');
+        let words = words
+            .filter_map(|word| word.split_once('='))
+            .filter(|(key, _)| key.starts_with("keymaker_"));
+        words
+            .map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (before, after) = (settings(before), settings(after));
+    let lost = before.iter().any(|(key, value)| after.get(key) != Some(value));
+    let first = |key: &String| !before.contains_key(key);
+    lost || after
+        .keys()
+        .any(|key| first(key) && key != "keymaker_require_iam_group")
 }
 
 /// IAM gives documents percent-encoded (RFC 3986).
@@ -44,6 +66,25 @@ mod tests {
             "Web servers, of team X keymaker_require_iam_group=ops, keymaker_linux_user_suffix=@x"
         );
         assert_eq!(described(&text, &[]), "Web servers, of team X");
+    }
+
+    #[test]
+    fn what_waits_on_each_host_is_any_change_but_a_first_required_group() {
+        let [ops, dev, suffix] = [
+            "x keymaker_require_iam_group=ops, of team X",
+            "keymaker_require_iam_group='dev'",
+            "keymaker_linux_user_suffix=@x",
+        ];
+        for (before, after, waits) in [
+            ("Web servers", ops, false),
+            (ops, "keymaker_require_iam_group=\"ops\"", false),
+            (ops, dev, true),
+            (ops, "", true),
+            ("", suffix, true),
+            (suffix, &format!("{suffix}, {ops}"), false),
+        ] {
+            assert_eq!(settings_wait(before, after), waits, "{before} -> {after}");
+        }
     }
 
     #[test]

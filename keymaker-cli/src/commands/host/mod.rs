@@ -39,7 +39,7 @@ pub enum HostCommand {
         #[arg(add = ArgValueCompleter::new(completion::users))]
         user: Option<String>,
     },
-    /// Let the changed settings of the role's description apply that are held back. (root)
+    /// Let changes of settings apply that are held back: in the role's description, and lines gone from keymakerd.toml. (root)
     AcceptSettings,
     /// Hand a name over to the IAM user who has it now, and move the former one's home to NAME.OLDUID. (root)
     Release {

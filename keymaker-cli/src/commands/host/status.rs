@@ -70,6 +70,12 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
             "never read yet, so nobody from IAM may log in; the role needs iam:GetRole on itself".to_owned(),
         );
     }
+    if let Some(problem) = status.get("settings_file_problem").and_then(Value::as_str) {
+        line(
+            "settings file",
+            format!("not used, what it said before holds: {problem}"),
+        );
+    }
     if let Some(group) = status.get("required_group").and_then(Value::as_str) {
         line("required group", group.to_owned());
     }
@@ -84,6 +90,7 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
         ("setting ignored", "settings_problems", ""),
         ("not answering", "outages", "action"),
         ("refused", "refused_entries", "iam_name"),
+        ("keeps its name", "kept_entries", "iam_name"),
         ("may not log in", "may_not_log_in", "name"),
         ("unusable key", "unusable_keys", ""),
     ];
@@ -156,6 +163,7 @@ mod tests {
             "pending_settings": ["no group would be required"],
             "outages": [{ "action": "iam:GetUser", "why": "timeout" }],
             "refused_entries": [{ "iam_name": "root", "why": "reserved" }],
+            "kept_entries": [{ "iam_name": "puppet", "why": "wanted" }], "settings_file_problem": "line 3",
             "may_not_log_in": [{ "name": "carol", "why": "not in the required IAM group" }],
         });
         let text = describe(&status, None, SystemTime::now());
@@ -165,6 +173,8 @@ mod tests {
             "no group would be",
             "iam:GetUser: timeout",
             "root: reserved",
+            "puppet: wanted",
+            "holds: line 3",
             "carol: not in",
         ] {
             assert!(text.contains(part), "{part} is missing from\n{text}");

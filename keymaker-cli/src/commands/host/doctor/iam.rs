@@ -108,8 +108,15 @@ fn settings(found: &mut Findings, status: &Value) {
             "a change of settings is held back: {}",
             pending.as_str().unwrap_or_default()
         );
-        let why = "whoever may write the role's description would decide who logs in here";
+        let why = "whoever may write the role's description, or a file that was cut, would decide who logs in here";
         found.fault(what, why, "keymaker accept-settings");
+    }
+    if let Some(problem) = status.get("settings_file_problem").and_then(Value::as_str) {
+        found.fault(
+            format!("keymakerd.toml cannot be used, and what it said before holds: {problem}"),
+            "what was written there since does not count",
+            "keymakerd --check; systemctl reload keymakerd  # after the line that it names is right",
+        );
     }
     for problem in list(status, "settings_problems") {
         let what = format!(
@@ -125,12 +132,13 @@ fn settings(found: &mut Findings, status: &Value) {
     }
 }
 
-/// Whoever is refused for a local or reserved name is refused by design; two who want one name or id need an administrator.
+/// Whoever is refused for a local or reserved name is refused by design; two who want one name or id need an administrator, and so does a
+/// line of /etc/group that waits for a person.
 fn refused(found: &mut Findings, status: &Value) {
     for entry in list(status, "refused_entries") {
         let (kind, name, why) = (word(entry, "kind"), word(entry, "iam_name"), word(entry, "why"));
         let what = format!("IAM {kind} {name} is refused: {why}");
-        let clash = ["here too", "the id ", "its tag uid"]
+        let clash = ["rename one of the two", "the id ", "its tag uid"]
             .iter()
             .any(|sign| why.contains(sign));
         let anothers = why.contains("another service of this host, and");
@@ -143,9 +151,29 @@ fn refused(found: &mut Findings, status: &Value) {
                 "the user or group does not exist on this host, and files may change hands between hosts",
                 "keymaker sync  # after one of the two is renamed or deleted in IAM",
             );
+        } else if why.contains("and /etc/passwd has no ") {
+            found.fault(
+                what,
+                "the line would give the group to whoever comes by the name; if nobody is meant, take it out",
+                word(entry, "remedy"),
+            );
         } else {
             found.note(what);
         }
+    }
+    for entry in list(status, "kept_entries") {
+        let (kind, name, why) = (word(entry, "kind"), word(entry, "iam_name"), word(entry, "why"));
+        found.fault(
+            format!("IAM {kind} {name} had its name here first and keeps it: {why}"),
+            "software that takes an existing account for its own would run as this user, or give this group its files",
+            "keymaker sync  # after the user or group is renamed in IAM: uid and gid stay",
+        );
+    }
+    if status.get("fenced") == Some(&Value::Bool(false)) {
+        found.note(
+            "whoever may make or rename IAM users chooses names on this host; user_path_prefix or only_group_members in keymakerd.toml \
+             admits only those who are meant",
+        );
     }
     for key in list(status, "unusable_keys") {
         found.note(format!("an SSH key is not used: {}", key.as_str().unwrap_or_default()));
