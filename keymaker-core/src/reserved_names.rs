@@ -6,9 +6,8 @@
 //!
 //! Two lists, because a list grows and people stay. What stands in [`NAMES`] has been refused by every version, so the modules refuse it
 //! again whatever the directory says. What a later version adds goes into [`SOFTWARE`]: keymakerd gives those names to nobody new, and whoever
-//! was published under one before goes on logging in. Sources of the second: the accounts that packages of Debian 12 and 13 and of Ubuntu
-//! 24.04 create in their maintainer scripts or by sysusers.d (airflow, barman, munge, puppet, slurm, ssl-cert …), Raspberry Pi OS
-//! (gpio, i2c, spi), snapd (`snap_…`), the packages of vendors that are common on servers (gitlab-runner, netdata, teleport …).
+//! was published under one before goes on logging in. The second was collected by hand from what common server
+//! software calls its accounts (Debian, Ubuntu, Fedora, Raspberry Pi OS, snapd, vendors' packages); it is no copy of any one archive.
 
 /// Whether software that is not on this host, but could be tomorrow, calls its user or group this. Only keymakerd asks, about newcomers.
 pub fn is_known_software(name: &str) -> bool {
