@@ -154,7 +154,7 @@ fn a_keymakerd_started_over_damaged_files_makes_new_ones_and_alice_gets_in() {
         format!("rm {PUBLIC}/*"),
         format!("for f in directory keys; do head -c 5000 /dev/urandom > {PUBLIC}/$f; done"),
         format!("for f in directory keys; do truncate -s 100 {PUBLIC}/$f; done"),
-        "for f in facts settings; do echo nonsense > /var/lib/keymaker/private/$f.json; done".to_owned(),
+        "echo nonsense > /var/lib/keymaker/private/facts.json".to_owned(),
         "rm -rf /var/lib/keymaker/*".to_owned(),
     ] {
         sh(&format!(
@@ -166,6 +166,26 @@ fn a_keymakerd_started_over_damaged_files_makes_new_ones_and_alice_gets_in() {
             || ssh("alice", "true").status == 0,
         );
     }
+}
+
+// P3
+#[test]
+fn a_keymakerd_whose_kept_settings_are_damaged_guesses_none_and_names_the_remedy() {
+    let _local = LocalUsers::on_a_fresh_host();
+    let kept = "/var/lib/keymaker/private/settings.json";
+    sh(&format!("systemctl stop keymakerd; echo nonsense > {kept}"));
+    run("systemctl start keymakerd").refused();
+    let said = sh("journalctl -u keymakerd -o cat -n 20");
+    assert!(said.contains(&format!("{kept} is damaged")), "{said}");
+    assert!(said.contains("or remove it and public/directory"), "{said}");
+    // What is published stands meanwhile.
+    ssh("alice", "true").ok();
+    sh(&format!(
+        "systemctl reset-failed keymakerd; rm {kept} {PUBLIC}/directory; systemctl start keymakerd"
+    ));
+    until("alice gets in", Duration::from_secs(15), || {
+        ssh("alice", "true").status == 0
+    });
 }
 
 /// Puts files away and back again, also when a check between fails.
