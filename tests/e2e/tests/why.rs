@@ -95,10 +95,10 @@ fn the_first_closed_gate_to_a_shell_is_named() {
     host.sync();
     assert!(closed_gate("nokeys").starts_with("keys: IAM has no active SSH key"));
 
-    // Two names that are one in small letters: a clash.
+    // Two names that are one in small letters: a clash, and who was made first has the name.
     host.add_settings("lowercase_names = true");
-    iam("create-user --user-name ALICE2");
     iam("create-group --group-name keymaker_alice2");
+    iam("create-user --user-name ALICE2");
     host.reload();
     let gate = closed_gate("alice2");
     assert!(
