@@ -19,6 +19,7 @@ unsafe_elsewhere() {
 }
 aborting_profile() { git ls-files '*Cargo.toml' | xargs grep -nE '^ *panic *= *"abort"' /dev/null; }
 without_opening_words() { product | while read -r file; do head -n 1 "$file" | grep -q '^//!' || echo "$file"; done; }
+merged_by_halves() { git ls-files -co --exclude-standard | xargs -d '\n' grep -nIE '^(<<<<<<< |>>>>>>> |=======$)' /dev/null; }
 unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[ignore' /dev/null; }
 # What is handed to a shell is read a second time, by other rules (SSSD, CVE-2021-3621).
 starts_a_shell() { product | grep '/src/' | xargs grep -nE '(Command::new|run)\("(/usr)?(/bin/)?(ba|da)?sh"' /dev/null; }
@@ -58,6 +59,7 @@ rule "unsafe code stands in three places only" unsafe_elsewhere
 rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
 rule "nothing is left unfinished in the tree" unfinished
+rule "no conflict of a merge is left in the tree" merged_by_halves
 rule "no program starts a shell" starts_a_shell
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
