@@ -16,4 +16,5 @@ pub mod import;
 pub mod log;
 pub mod notify;
 pub mod policy;
+pub mod share;
 pub mod time_text;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use keymaker_aws::RoleArn;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::entry::{Entry, LAST_MINUTE, Now};
 use super::metrics::{Metrics, count};
@@ -37,6 +37,9 @@ pub struct Issuance {
 pub trait Issue {
     /// The credentials that answer the question, new.
     fn issue(&self, question: &Question) -> impl Future<Output = Result<Issuance, Refusal>>;
+
+    /// Whether that takes a call to AWS; if not, no method applies.
+    fn asks_aws(&self, question: &Question) -> bool;
 
     /// Finds out what every question needs, and opens the connections.
     fn warm(&self) -> impl Future<Output = Result<(), Refusal>>;
@@ -65,6 +68,10 @@ impl<I: Issue + 'static> Cache<I> {
 
     /// The answer to `question`, by `deadline`.
     pub async fn get(self: &Rc<Self>, question: &Question, deadline: Instant) -> Result<Rc<Issuance>, Refusal> {
+        if !self.source.asks_aws(question) {
+            count(&self.metrics.not_applicable);
+            return Err(Refusal::NotApplicable);
+        }
         let now = self.now();
         if let Some(issuance) = self.fresh(question, now) {
             count(&self.metrics.hits);
@@ -139,15 +146,16 @@ impl<I: Issue + 'static> Cache<I> {
         if let Some(known) = known {
             return known;
         }
-        if !self.rates.borrow_mut().take(question.uid, now.since_boot) {
+        let Some(turn) = self.rates.borrow_mut().turn(question.share, now.since_boot) else {
             count(&self.metrics.held_back);
             return None;
-        }
+        };
         count(&self.metrics.flights);
         let (ended, flight) = watch::channel(());
         self.with_entry(question, |entry| entry.begin(flight.clone()));
         let (cache, question) = (Rc::clone(self), question.clone());
         tokio::task::spawn_local(async move {
+            sleep(turn).await;
             let outcome = cache.source.issue(&question).await;
             cache.land(&question, outcome);
             drop(ended);

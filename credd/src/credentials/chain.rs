@@ -110,6 +110,15 @@ impl Issue for Chain {
         Err(Refusal::NotApplicable)
     }
 
+    fn asks_aws(&self, question: &Question) -> bool {
+        question.chain.iter().any(|method| match method {
+            Method::InstanceRole => true,
+            Method::UserRole | Method::SharedRole | Method::CreateUserRole | Method::RestrictedInstanceRole => {
+                question.user().is_ok()
+            }
+        })
+    }
+
     async fn warm(&self) -> Result<(), Refusal> {
         self.aws.identity().await?;
         if self.settings.own_role {

@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use crate::accounts::{Account, Doubt};
 use crate::config::Method;
 use crate::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason};
+use crate::share::Share;
 
 /// The chains of credd.toml.
 pub trait Chains {
@@ -67,7 +68,13 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
         if chain.is_empty() {
             return Err(Refusal::denied("this user's chain is empty"));
         }
-        parts.cache.get(&Question { uid, person, chain }, deadline).await
+        let question = Question {
+            uid,
+            share: Share::of(uid, parts.knows(uid, &person.account)),
+            person,
+            chain,
+        };
+        parts.cache.get(&question, deadline).await
     }
 
     /// The methods of `uid`, in order; none where it cannot be told who that is.
@@ -127,6 +134,11 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
 }
 
 impl<I: Issue + 'static, C: Chains> Parts<I, C> {
+    /// Whether the account has a name, by the files or the directory, or the settings have its number.
+    fn knows(&self, uid: u32, account: &Account) -> bool {
+        account.user.is_some() || self.chains.names(uid, account)
+    }
+
     /// A person who is refused loses what is kept for them, too (P20).
     async fn person(&self, uid: u32) -> Result<Person, Refusal> {
         let named = |account: &Account| self.chains.names(uid, account);
@@ -158,6 +170,10 @@ impl<I: Issue + 'static, C: Chains + 'static> CredentialSource for Issuer<I, C> 
             Ok(_) => Outcome::Transient(Reason::new("the caller's role has just changed")),
             Err(refusal) => refusal.into_outcome(),
         }
+    }
+
+    fn knows(&self, uid: u32, account: &Account) -> bool {
+        self.parts().knows(uid, account)
     }
 
     fn prewarm(&self, caller: &Caller) {

@@ -4,6 +4,7 @@
 use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::config::Method;
+use crate::share::Share;
 
 /// Which credentials does this person get by this chain?
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,6 +15,8 @@ pub struct Question {
     pub person: Person,
     /// The methods to try, in order; never empty.
     pub chain: Vec<Method>,
+    /// Whose calls to AWS these are.
+    pub share: Share,
 }
 
 /// Who somebody is on this host.

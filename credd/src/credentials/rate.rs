@@ -1,70 +1,42 @@
-//! Token buckets: how often AWS may be asked, by all and by one uid. They never matter in steady state; they keep a noisy
-//! user from spending the account's quota of STS calls, which all hosts share.
+//! How often AWS may be asked, by all and by one share, so that no user spends the account's quota of STS calls, which all
+//! hosts have together. The cache asks before a call is made, and for nothing else.
 
-use std::collections::HashMap;
 use std::time::Duration;
+
+use crate::share::{Bucket, Buckets, Rate, Share};
 
 /// The buckets of this host. Times are since boot.
 #[derive(Default)]
 pub struct Rates {
     all: Bucket,
-    of_uid: HashMap<u32, Bucket>,
+    of_share: Buckets,
 }
 
 impl Rates {
-    /// Takes a place for one question of `uid`; false if there is none now. The uid's own bucket comes first, so that who is
-    /// noisy takes nothing from the others.
-    pub fn take(&mut self, uid: u32, now: Duration) -> bool {
-        let of_uid = self.of_uid.entry(uid).or_default();
-        of_uid.has_one(OF_UID, now) && self.all.take(OF_ALL, now) && of_uid.take(OF_UID, now)
+    /// How long a question of `share` waits for its turn; None if that would be too long for whoever asks.
+    pub fn turn(&mut self, share: Share, now: Duration) -> Option<Duration> {
+        let all = (&mut self.all, OF_ALL);
+        self.of_share.turn_among((share, OF_SHARE), all, now)
     }
 
     /// Forgets the buckets that are full again.
     pub fn tidy(&mut self, now: Duration) {
-        self.of_uid.retain(|_, bucket| bucket.level(OF_UID, now) < OF_UID.burst);
+        self.of_share.tidy(OF_SHARE, now);
     }
 }
 
-#[derive(Clone, Copy)]
-struct Rate {
-    a_second: f64,
-    burst: f64,
-}
-
-#[derive(Default)]
-struct Bucket {
-    spent: f64,
-    at: Duration,
-}
-
-impl Bucket {
-    fn level(&self, rate: Rate, now: Duration) -> f64 {
-        let since = now.saturating_sub(self.at).as_secs_f64();
-        (rate.burst - self.spent + since * rate.a_second).min(rate.burst)
-    }
-
-    fn has_one(&self, rate: Rate, now: Duration) -> bool {
-        self.level(rate, now) >= 1.0
-    }
-
-    fn take(&mut self, rate: Rate, now: Duration) -> bool {
-        let level = self.level(rate, now);
-        if level < 1.0 {
-            return false;
-        }
-        (self.spent, self.at) = (rate.burst - level + 1.0, now);
-        true
-    }
-}
-
-/// A thirtieth of what STS allows an account in a region.
+/// Of the 800 ms that an answer may take; the rest is AWS's.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// A thirtieth of what STS allows an account in a region. The burst is for a restart: whoever was here asks again at once.
 const OF_ALL: Rate = Rate {
     a_second: 20.0,
-    burst: 50.0,
+    burst: 200.0,
+    longest_wait: LONGEST_WAIT,
 };
-const OF_UID: Rate = Rate {
+const OF_SHARE: Rate = Rate {
     a_second: 1.0,
     burst: 10.0,
+    longest_wait: LONGEST_WAIT,
 };
 
 #[cfg(test)]
@@ -75,12 +47,26 @@ mod tests {
     fn a_noisy_uid_spends_its_own_bucket_and_leaves_the_others_theirs() {
         let mut rates = Rates::default();
         let now = Duration::from_secs(100);
-        assert_eq!((0..1000).filter(|_| rates.take(1, now)).count(), 10);
-        assert!(rates.take(2, now));
-        assert_eq!((10..1000).filter(|uid| rates.take(*uid, now)).count(), 39);
-        assert!(rates.take(1, now + Duration::from_secs(1)));
-        assert!(!rates.take(1, now + Duration::from_secs(1)));
+        assert_eq!((0..1000).filter_map(|_| rates.turn(Share::Of(1), now)).count(), 10);
+        assert_eq!(rates.turn(Share::Of(2), now), Some(Duration::ZERO));
+        // 189 at once, and those whose turn comes within half a second.
+        let waits: Vec<Duration> = (10..1000).filter_map(|uid| rates.turn(Share::Of(uid), now)).collect();
+        assert_eq!(waits.iter().filter(|wait| wait.is_zero()).count(), 189);
+        assert_eq!(waits.len(), 199);
+        assert!(waits.is_sorted() && waits.last() <= Some(&LONGEST_WAIT), "{waits:?}");
+        let later = now + Duration::from_secs(1);
+        assert!(rates.turn(Share::Of(1), later).is_some());
+        assert_eq!(rates.turn(Share::Of(1), later), None);
         rates.tidy(now + Duration::from_secs(100));
-        assert!(rates.of_uid.is_empty());
+        assert!(rates.of_share.is_empty());
+    }
+
+    #[test]
+    fn all_numbers_of_nobody_have_one_share_of_the_calls() {
+        let mut rates = Rates::default();
+        let now = Duration::from_secs(100);
+        let subordinate = (100_000..165_536).map(|uid| Share::of(uid, false));
+        assert_eq!(subordinate.filter_map(|share| rates.turn(share, now)).count(), 10);
+        assert_eq!(rates.turn(Share::of(1000, true), now), Some(Duration::ZERO));
     }
 }

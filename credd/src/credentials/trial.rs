@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::config::{Config, Method};
 use crate::policy::SessionPolicies;
+use crate::share::Share;
 
 /// One thing that was tried.
 pub struct Tried {
@@ -222,6 +223,7 @@ fn nobody() -> Question {
             names: Names::Trusted,
         },
         chain: vec![],
+        share: Share::OfNobody,
     }
 }
 

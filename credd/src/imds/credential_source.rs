@@ -81,6 +81,9 @@ pub trait CredentialSource {
     /// Credentials of `role`, which `role()` has just given for this caller.
     fn credentials(&self, caller: &Caller, role: &RoleArn) -> impl Future<Output = Outcome<Credentials>>;
 
+    /// Whether this host knows the uid of that account: those whom it does not know have one share of everything together.
+    fn knows(&self, uid: u32, account: &Account) -> bool;
+
     /// The caller has asked for a metadata token and will probably ask for credentials next. Must not block.
     fn prewarm(&self, caller: &Caller);
 }

@@ -72,6 +72,10 @@ impl Issue for Scripted {
         })
     }
 
+    fn asks_aws(&self, _: &Question) -> bool {
+        true
+    }
+
     async fn warm(&self) -> Result<(), Refusal> {
         Ok(())
     }
@@ -132,6 +136,54 @@ async fn ten_thousand_cold_requests_of_one_uid_make_one_call() {
         })
         .await;
     assert_eq!(source.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_everybody_who_was_here_is_served_at_the_first_try() {
+    let (cache, source) = stage(1000);
+    LocalSet::new()
+        .run_until(async {
+            let mut waiting = tokio::task::JoinSet::new();
+            for uid in 1000..1200 {
+                let cache = Rc::clone(&cache);
+                waiting.spawn_local(async move { get(&cache, &question(uid, local("somebody"))).await.map(|_| ()) });
+            }
+            while let Some(answer) = waiting.join_next().await {
+                answer.unwrap().unwrap();
+            }
+        })
+        .await;
+    assert_eq!(source.calls(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_a_little_too_soon_waits_in_line_and_nobody_waits_in_vain() {
+    let (cache, source) = stage(1000);
+    LocalSet::new()
+        .run_until(async {
+            let mut waiting = tokio::task::JoinSet::new();
+            for uid in 1000..1300 {
+                let cache = Rc::clone(&cache);
+                waiting.spawn_local(async move {
+                    let began = Instant::now();
+                    let answer = get(&cache, &question(uid, local("somebody"))).await.map(|_| ());
+                    (answer.is_ok(), began.elapsed())
+                });
+            }
+            let mut waited = vec![];
+            while let Some(answer) = waiting.join_next().await {
+                let (is_served, elapsed) = answer.unwrap();
+                // Who is not served is told at once.
+                assert!(is_served || elapsed.is_zero(), "{elapsed:?}");
+                waited.extend(is_served.then_some(elapsed));
+            }
+            waited.sort();
+            assert_eq!(waited.len(), 210);
+            assert!(waited[199].is_zero() && waited[200] > Duration::ZERO, "{waited:?}");
+            assert!(waited[209] <= Duration::from_millis(510), "{waited:?}");
+        })
+        .await;
+    assert_eq!(source.calls(), 210);
 }
 
 // P17

@@ -161,6 +161,10 @@ impl Issue for Generous {
         })
     }
 
+    fn asks_aws(&self, _: &Question) -> bool {
+        true
+    }
+
     async fn warm(&self) -> Result<(), Refusal> {
         Ok(())
     }

@@ -7,8 +7,9 @@ use keymaker_aws::Patience;
 
 use super::world::{Case, FAULTS, Fault, RESOLVER, State, World};
 use super::{local, question};
+use crate::accounts::Account;
 use crate::config::{Config, Method};
-use crate::credentials::{Issue, Question, Refusal};
+use crate::credentials::{Issue, Names, Person, Question, Refusal};
 
 /// The only answers that may lead on to the next method: IAM says that what the method is about does not exist.
 fn leads_on(case: Case, step: &str, fault: Fault) -> bool {
@@ -111,7 +112,7 @@ async fn every_error_at_every_step_of_every_method_narrows() {
 async fn who_has_no_name_that_counts_gets_nothing_by_name() {
     let world = World::new().await;
     let mut person = local("alice");
-    person.names = crate::credentials::Names::NotOurs;
+    person.names = Names::NotOurs;
     let config = Config::default();
     let chain = world.chain(&config, Patience::NUDGE);
     for method in [
@@ -157,6 +158,41 @@ async fn what_every_question_needs_is_asked_before_the_first_one() {
             world.steps().iter().all(|step| step.starts_with("AssumeRole ")),
             "{method}"
         );
+    }
+}
+
+#[tokio::test]
+async fn what_asks_no_aws_costs_no_call_whoever_asks() {
+    let world = World::new().await;
+    let nobody = Person {
+        account: Account::default(),
+        ..local("nobody")
+    };
+    let mut not_ours = local("postgres");
+    not_ours.names = Names::NotOurs;
+    let config = Config {
+        shared_role: Some("arn:aws:iam::123456789012:role/everybody".into()),
+        ..Config::default()
+    };
+    for person in [nobody, not_ours, local("alice")] {
+        for method in [
+            Method::UserRole,
+            Method::CreateUserRole,
+            Method::SharedRole,
+            Method::RestrictedInstanceRole,
+            Method::InstanceRole,
+        ] {
+            world.begin(None);
+            let chain = world.chain(&config, Patience::NUDGE);
+            let asked = Question {
+                chain: vec![method],
+                ..question(1000, person.clone())
+            };
+            let answer = chain.issue(&asked).await;
+            let calls = !world.steps().is_empty();
+            assert_eq!(chain.asks_aws(&asked), calls, "{method} {person:?}");
+            assert!(calls || matches!(answer, Err(Refusal::NotApplicable)), "{method}");
+        }
     }
 }
 

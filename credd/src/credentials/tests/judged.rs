@@ -143,6 +143,7 @@ async fn a_local_account_is_nobody_in_iam_unless_a_chain_names_it() {
         uid: 105,
         person: postgres,
         chain: vec![Method::UserRole],
+        ..Question::default()
     };
     assert_eq!(question.user(), Err(Refusal::NotApplicable));
     assert_eq!(question.iam_user_name("{username}"), Err(Refusal::NotApplicable));

@@ -31,5 +31,6 @@ pub fn question(uid: u32, person: Person) -> Question {
         uid,
         person,
         chain: vec![crate::config::Method::UserRole],
+        share: crate::share::Share::Of(uid),
     }
 }
