@@ -138,7 +138,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
         }
     }
     issuer.warm(vec![]);
-    tokio::task::spawn_local(tidy(issuer.clone()));
+    tokio::task::spawn_local(tidy(issuer.clone(), Rc::clone(&server)));
     let mut serving = JoinSet::new();
     for listener in listeners {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(DaemonError::Socket)?;
@@ -157,11 +157,12 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     Ok(())
 }
 
-async fn tidy(issuer: HostIssuer) {
+async fn tidy(issuer: HostIssuer, server: Rc<Server<HostIssuer>>) {
     let mut ticks = tokio::time::interval(BETWEEN_TIDYINGS);
     loop {
         ticks.tick().await;
         issuer.tidy();
+        server.tidy();
     }
 }
 

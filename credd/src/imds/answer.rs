@@ -26,6 +26,7 @@ use super::upstream::{Upstream, UpstreamError};
 use crate::accounts::{Accounts, Doubt};
 use crate::audit::{AuditEvent, AuditLog, Decision};
 use crate::clock::Clock;
+use crate::share::Share;
 use crate::time_text::iso8601;
 
 /// Everything an answer depends on.
@@ -70,6 +71,8 @@ pub enum TokenPolicy {
 pub struct Client {
     /// Who.
     pub caller: Caller,
+    /// Whose part of what is limited they take.
+    pub share: Share,
     /// Where they came in.
     pub door: Door,
     /// The accepted socket.

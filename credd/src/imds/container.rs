@@ -43,7 +43,7 @@ impl<S: CredentialSource> MetadataService<S> {
         if is_theirs {
             return self.container_credentials(client).await;
         }
-        match door.files.make(uid, &self.tokens.container_token(uid)) {
+        match door.files.make(uid, client.share, &self.tokens.container_token(uid)) {
             Ok(()) => refuse(
                 ASKED,
                 StatusCode::UNAUTHORIZED,

@@ -2,6 +2,9 @@
 //!
 //! The daemon runs one [`Server::run`] per listener. Each connection serves one request and is closed, so that identity,
 //! limits and framing never carry over from one request to the next; SDKs open a new one without complaint.
+//!
+//! A flood costs the flooder: past its places a uid's connections are closed at once, within them it waits for its turn. A place
+//! is free again when the connection's task is gone, so that memory has a bound too.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,6 +30,7 @@ use super::credential_source::{Caller, CredentialSource};
 use super::reply::raw_error;
 use super::wire::{HeadError, MOST_HEADERS, read_head};
 use crate::audit::{AuditEvent, Decision};
+use crate::share::{Buckets, Rate, Share};
 use crate::time_text::iso8601;
 
 /// What one client, and all together, may take.
@@ -38,10 +42,14 @@ pub struct Limits {
     pub connection: Duration,
     /// How long a client may take to close after the reply.
     pub linger: Duration,
-    /// Connections of one uid at a time; those that nobody owns count together.
+    /// Connections of one uid at a time; those that nobody owns, or somebody whom this host does not know, count together.
     pub connections_of_one_uid: usize,
     /// Connections of all.
     pub connections: usize,
+    /// The last quarter of all is for uids that have fewer than this.
+    pub few: usize,
+    /// How fast one uid is served.
+    pub rate: Rate,
 }
 
 impl Default for Limits {
@@ -52,6 +60,12 @@ impl Default for Limits {
             linger: Duration::from_millis(500),
             connections_of_one_uid: 64,
             connections: 2048,
+            few: 4,
+            rate: Rate {
+                a_second: 1000.0,
+                burst: 2000.0,
+                longest_wait: Duration::from_millis(500),
+            },
         }
     }
 }
@@ -60,7 +74,8 @@ impl Default for Limits {
 pub struct Server<S> {
     service: RefCell<Rc<MetadataService<S>>>,
     limits: Limits,
-    open: RefCell<HashMap<Option<u32>, usize>>,
+    open: RefCell<HashMap<Share, usize>>,
+    turns: RefCell<Buckets>,
 }
 
 impl<S: CredentialSource + 'static> Server<S> {
@@ -69,13 +84,20 @@ impl<S: CredentialSource + 'static> Server<S> {
         Rc::new(Self {
             service: RefCell::new(Rc::new(service)),
             limits,
-            open: RefCell::new(HashMap::new()),
+            open: RefCell::default(),
+            turns: RefCell::default(),
         })
     }
 
     /// From the next connection on, `service` answers.
     pub fn replace(&self, service: MetadataService<S>) {
         self.service.replace(Rc::new(service));
+    }
+
+    /// Forgets who has had no connection for a while. To be called every few seconds.
+    pub fn tidy(&self) {
+        let now = self.service().clock.since_boot();
+        self.turns.borrow_mut().tidy(self.limits.rate, now);
     }
 
     fn service(&self) -> Rc<MetadataService<S>> {
@@ -87,8 +109,11 @@ impl<S: CredentialSource + 'static> Server<S> {
         let mut connections = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
         loop {
+            // What has ended is let go before anything new is taken in: its place counts until then.
             tokio::select! {
+                biased;
                 () = &mut stop => break,
+                Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => self.admit(stream, &mut connections),
                     Err(error) => {
@@ -97,7 +122,6 @@ impl<S: CredentialSource + 'static> Server<S> {
                         sleep(AFTER_ACCEPT_ERROR).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
             }
         }
         drop(listener);
@@ -105,15 +129,21 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// Names the caller before anything is read: what the kernel says now is about the process that connected.
-    fn admit(self: &Rc<Self>, stream: TcpStream, connections: &mut JoinSet<()>) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, connections: &mut JoinSet<Place<S>>) {
         let identified = self.identify(&stream);
-        let uid = identified.as_ref().ok().map(|client| client.caller.owner.uid);
-        let Some(place) = Place::take(self, uid) else {
-            return self.record_closed(uid);
+        let share = identified.as_ref().map_or(Share::OfNobody, |client| client.share);
+        let now = self.service().clock.since_boot();
+        let taken = Place::take(self, share).and_then(|place| {
+            let turn = self.turns.borrow_mut().turn(share, self.limits.rate, now)?;
+            Some((place, turn))
+        });
+        let Some((place, turn)) = taken else {
+            return self.record_closed(identified.ok());
         };
         let server = Rc::clone(self);
         connections.spawn_local(async move {
             let served = async {
+                sleep(turn).await;
                 match identified {
                     Ok(client) => server.serve(stream, &client).await,
                     Err(error) => server.refuse_unidentified(stream, &error).await,
@@ -121,7 +151,7 @@ impl<S: CredentialSource + 'static> Server<S> {
             };
             // A client that is too slow is cut off; nothing else happens to it.
             let _ = timeout(server.limits.connection, served).await;
-            drop(place);
+            place
         });
     }
 
@@ -130,11 +160,10 @@ impl<S: CredentialSource + 'static> Server<S> {
         let (door, callers) = service.door(stream.local_addr().map_err(CallerError::Gone)?);
         let owner = callers.owner(stream.as_fd())?;
         let socket = stream.as_fd().try_clone_to_owned().map_err(CallerError::Gone)?;
+        let account = service.accounts.account(owner.uid);
         Ok(Client {
-            caller: Caller {
-                owner,
-                account: service.accounts.account(owner.uid),
-            },
+            share: Share::of(owner.uid, service.source.knows(owner.uid, &account)),
+            caller: Caller { owner, account },
             door,
             socket,
         })
@@ -174,9 +203,9 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// Status 0: there is no answer.
-    fn record_closed(&self, uid: Option<u32>) {
+    fn record_closed(&self, client: Option<Client>) {
         self.service().audit.record(&AuditEvent {
-            uid,
+            uid: client.map(|client| client.caller.owner.uid),
             ..self.refused_connection("too many connections at a time".to_owned())
         });
     }
@@ -210,26 +239,29 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 }
 
-/// One connection's place among those of its uid; given back on drop.
+/// One connection's place among those of its share; given back on drop.
 struct Place<S> {
     server: Rc<Server<S>>,
-    uid: Option<u32>,
+    share: Share,
 }
 
 impl<S> Place<S> {
-    fn take(server: &Rc<Server<S>>, uid: Option<u32>) -> Option<Self> {
-        let mut open = server.open.borrow_mut();
-        if open.values().sum::<usize>() >= server.limits.connections {
+    fn take(server: &Rc<Server<S>>, share: Share) -> Option<Self> {
+        let (limits, mut open) = (server.limits, server.open.borrow_mut());
+        let of_all: usize = open.values().sum();
+        let of_share = open.get(&share).copied().unwrap_or(0);
+        let most = if of_all < limits.connections - limits.connections / 4 {
+            limits.connections_of_one_uid
+        } else {
+            limits.few.min(limits.connections_of_one_uid)
+        };
+        if of_all >= limits.connections || of_share >= most {
             return None;
         }
-        let of_uid = open.entry(uid).or_insert(0);
-        if *of_uid >= server.limits.connections_of_one_uid {
-            return None;
-        }
-        *of_uid += 1;
+        open.insert(share, of_share + 1);
         Some(Self {
             server: Rc::clone(server),
-            uid,
+            share,
         })
     }
 }
@@ -237,10 +269,10 @@ impl<S> Place<S> {
 impl<S> Drop for Place<S> {
     fn drop(&mut self) {
         let mut open = self.server.open.borrow_mut();
-        if let Some(of_uid) = open.get_mut(&self.uid) {
-            *of_uid = of_uid.saturating_sub(1);
-            if *of_uid == 0 {
-                open.remove(&self.uid);
+        if let Some(of_share) = open.get_mut(&self.share) {
+            *of_share = of_share.saturating_sub(1);
+            if *of_share == 0 {
+                open.remove(&self.share);
             }
         }
     }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use rustix::fs::{XattrFlags, fsetxattr};
 
+use crate::share::Share;
+
 /// The folder of the files.
 pub struct TokenFiles {
     folder: PathBuf,
@@ -20,13 +22,19 @@ impl TokenFiles {
         Ok(Self { folder })
     }
 
-    /// Makes sure that the file of `uid` holds `token`.
-    pub fn make(&self, uid: u32, token: &str) -> io::Result<()> {
+    /// Makes sure that the file of `uid` holds `token`. Whoever this host does not know finds no room in the last three quarters:
+    /// numbers of subuid(5) are many.
+    pub fn make(&self, uid: u32, share: Share, token: &str) -> io::Result<()> {
         let path = self.folder.join(uid.to_string());
         if fs::read(&path).is_ok_and(|held| held == token.as_bytes()) {
             return Ok(());
         }
-        if !path.exists() && fs::read_dir(&self.folder)?.count() >= MOST_FILES {
+        let most = if share == Share::OfNobody {
+            MOST_FILES / 4
+        } else {
+            MOST_FILES
+        };
+        if !path.exists() && fs::read_dir(&self.folder)?.count() >= most {
             return Err(io::Error::other("too many users have one"));
         }
         let aside = path.with_extension("new");
@@ -66,3 +74,33 @@ fn readable_by(uid: u32) -> Vec<u8> {
 
 /// The uids of a user namespace are many; the memory of /run is not.
 const MOST_FILES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P13
+    #[test]
+    fn numbers_that_nobody_was_given_leave_room_for_the_files_of_everybody_else() {
+        let folder = std::env::temp_dir().join(format!("credd-token-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let files = TokenFiles::open(folder.clone()).unwrap();
+        for uid in 0..MOST_FILES / 4 - 1 {
+            fs::write(folder.join((100_000 + uid).to_string()), "").unwrap();
+        }
+        let make = |uid, is_known| match files.make(uid, Share::of(uid, is_known), "token") {
+            // This folder's file system may lack POSIX ACLs; the refusal is made before one is needed.
+            Err(error) if error.raw_os_error().is_none() => Err(error.to_string()),
+            _ => {
+                fs::write(folder.join(uid.to_string()), "token").unwrap();
+                Ok(())
+            }
+        };
+        make(200_001, false).unwrap();
+        assert!(make(200_002, false).is_err());
+        // Who has one keeps it; who has a name gets one.
+        make(200_001, false).unwrap();
+        make(1000, true).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod audited;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod installed;
