@@ -11,10 +11,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_iam::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_iam::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_iam::primitives::{DateTime, DateTimeFormat};
-use aws_smithy_runtime_api::box_error::BoxError;
 #[cfg(feature = "host")]
 use rustix::time::{ClockId, clock_gettime};
 
@@ -49,7 +45,7 @@ impl AwsTime {
     }
 
     /// AWS said `date`, counted since 1970, when it was `at`, counted since boot.
-    fn hear(&self, date: Duration, at: Duration) {
+    pub(crate) fn hear(&self, date: Duration, at: Duration) {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.at(at).abs_diff(date) > INEXACT {
             *heard = Heard { date, at };
@@ -75,7 +71,7 @@ impl Heard {
 
 /// A suspended host's time counts; setting the host's clock does not.
 #[cfg(feature = "host")]
-fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(
         now.tv_sec.try_into().unwrap_or_default(),
@@ -85,39 +81,9 @@ fn since_boot() -> Duration {
 
 /// A user's own computer orders no answers by it: any clock that does not go back will do.
 #[cfg(not(feature = "host"))]
-fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     static BEGAN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     BEGAN.elapsed()
-}
-
-/// Every client of this crate has it.
-#[derive(Debug)]
-pub(crate) struct HearsDate(pub(crate) AwsTime);
-
-impl Intercept for HearsDate {
-    fn name(&self) -> &'static str {
-        "HearsDate"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let headers = context.response().headers();
-        // Out of a cache (RFC 9111, 5.1): the date is when the answer was made, not now.
-        if headers.get("age").is_some() {
-            return Ok(());
-        }
-        let date = headers
-            .get("date")
-            .and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
-        if let Some(seconds) = date.and_then(|date| u64::try_from(date.secs()).ok()) {
-            self.0.hear(Duration::from_secs(seconds), since_boot());
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ mod call_error;
 #[cfg(test)]
 mod canned;
 mod credentials;
+mod hears_date;
 mod metadata;
 mod proxy_url;
 mod refreshed_ahead;
 mod route;
+mod sdk_error;
 mod service_url;
 mod settings;
 mod trust;

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::arn::{AccountId, check_role_name};
-use crate::call_error::is_of_this_host;
+use crate::sdk_error::is_of_this_host;
 use crate::settings::{AwsSettings, AwsSettingsError, region_name};
 
 /// The instance metadata service of this host.

@@ -17,9 +17,10 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
 use crate::arn::{CallerIdentity, RoleArn};
-use crate::aws_time::{AwsTime, HearsDate};
+use crate::aws_time::AwsTime;
 use crate::call_error::{Action, AwsCallError};
 use crate::credentials::{AssumedRole, InstanceRole};
+use crate::hears_date::HearsDate;
 use crate::metadata::{MetadataError, MetadataService};
 use crate::refreshed_ahead::RefreshedAhead;
 use crate::settings::{AwsSettings, AwsSettingsError};
