@@ -21,6 +21,18 @@ pub struct Clock {
     ahead: Cell<Duration>,
     #[cfg(test)]
     host_set: Cell<i64>,
+    #[cfg(test)]
+    stopped: Cell<Option<Reading>>,
+}
+
+/// What the kernel's clocks say.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// This host's, since 1970.
+    host: Duration,
+    /// AWS's, since 1970.
+    aws: Duration,
+    instant: Instant,
 }
 
 impl Clock {
@@ -31,10 +43,7 @@ impl Clock {
 
     /// Seconds since 1970 by this host's clock: for what the modules compare with it, and for days.
     pub fn unix(&self) -> u64 {
-        let since_1970 = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = (since_1970 + self.ahead.get()).as_secs();
+        let now = (self.read().host + self.ahead.get()).as_secs();
         #[cfg(test)]
         let now = now.saturating_add_signed(self.host_set.get());
         now
@@ -42,7 +51,7 @@ impl Clock {
 
     /// Seconds since 1970 by AWS's clock: for when IAM was asked. Whatever becomes of this host's clock does not move it.
     pub fn answer_time(&self) -> u64 {
-        (self.aws.now() + self.ahead.get()).as_secs()
+        (self.read().aws + self.ahead.get()).as_secs()
     }
 
     /// A time of AWS's, in seconds since 1970, on this host's clock. 0 stays 0: never.
@@ -64,7 +73,31 @@ impl Clock {
 
     /// For what is measured within one life of the daemon; never goes back.
     pub fn instant(&self) -> Instant {
-        Instant::now() + self.ahead.get()
+        self.read().instant + self.ahead.get()
+    }
+
+    fn read(&self) -> Reading {
+        #[cfg(test)]
+        if let Some(stopped) = self.stopped.get() {
+            return stopped;
+        }
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Reading {
+            host: since_1970.unwrap_or_default(),
+            aws: self.aws.now(),
+            instant: Instant::now(),
+        }
+    }
+
+    /// It is this time, in seconds since 1970, and time passes only where a test lets it.
+    #[cfg(test)]
+    pub fn stop(&self, since_1970: u64) {
+        let since_1970 = Duration::from_secs(since_1970);
+        self.stopped.set(Some(Reading {
+            host: since_1970,
+            aws: since_1970,
+            instant: Instant::now(),
+        }));
     }
 
     /// Lets time pass.
