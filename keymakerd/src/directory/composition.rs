@@ -209,7 +209,7 @@ impl Composition {
                     .facts
                     .users
                     .get(*id)
-                    .is_some_and(|user| user.groups.contains(&group.group_id))
+                    .is_some_and(|user| state.facts.is_in(user, &group.group_id))
             };
             // pam_wheel, pam_access and newgrp go by names on the list, and another service may come to have a namesake while nobody
             // looks. initgroups gives the members the group without it.
@@ -386,7 +386,7 @@ fn supplementary_groups(state: &State, user: &UserFacts, names: &AcceptedNames, 
     let joined = names
         .groups
         .values()
-        .filter(|group| user.groups.contains(&group.group_id));
+        .filter(|group| state.facts.is_in(user, &group.group_id));
     let gids = joined.filter_map(|group| match group.unix {
         UnixGroup::Ours(_) => ids.gid(&group.group_id).map(Gid::get),
         UnixGroup::Local { gid, .. } => Some(gid),

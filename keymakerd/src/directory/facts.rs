@@ -135,6 +135,9 @@ pub struct GroupFacts {
     /// When IAM last told all its members, likewise.
     #[serde(default)]
     pub members_at: u64,
+    /// When IAM was asked that first told this name of a group known under another, unix time; else 0.
+    #[serde(default)]
+    named_at: u64,
     /// Whether IAM gave this group two names, or its name to another one, so that it means nothing until IAM has said more.
     #[serde(default)]
     pub disputed: bool,
@@ -249,7 +252,13 @@ impl Facts {
     /// The user's groups, without those whose names are disputed.
     pub fn groups_of<'a>(&'a self, user: &'a UserFacts) -> impl Iterator<Item = &'a GroupFacts> {
         let groups = user.groups.iter().filter_map(|id| self.groups.get(id));
-        groups.filter(|group| !group.disputed)
+        groups.filter(|group| group.counts_for(user))
+    }
+
+    /// Whether the user has what the group of this GroupId gives.
+    pub fn is_in(&self, user: &UserFacts, group_id: &str) -> bool {
+        let group = self.groups.get(group_id);
+        user.groups.contains(group_id) && group.is_some_and(|group| group.counts_for(user))
     }
 
     /// Who was known well before this listing and is not in it: (UserId, IAM name).
@@ -482,6 +491,11 @@ impl Facts {
             .groups
             .entry(group.id.clone())
             .or_insert_with(|| GroupFacts::new(group));
+        let renamed = facts.name != group.name;
+        facts.named_at = match renamed {
+            true => asked.at(),
+            false => facts.named_at.min(asked.at()),
+        };
         facts.name.clone_from(&group.name);
         facts.created = group.created;
         facts.disputed = disputed;
@@ -489,7 +503,17 @@ impl Facts {
         if !disputed || before.as_ref().is_none_or(|(_, was)| !was) {
             facts.answered_at = asked.or_later(facts.answered_at);
         }
+        if renamed {
+            self.forget_members(&group.id);
+        }
         changed | (before != Some((group.name.clone(), disputed)))
+    }
+
+    /// Who was in a group before it had its name was never in one of that name, and may have left.
+    fn forget_members(&mut self, group_id: &str) {
+        for user in self.users.values_mut() {
+            user.ask_again |= user.groups.remove(group_id);
+        }
     }
 
     fn forget_groups_missing_from(&mut self, listing: &Listing, began: Asked) {
@@ -688,8 +712,14 @@ impl GroupFacts {
             created: group.created,
             answered_at: 0,
             members_at: 0,
+            named_at: 0,
             disputed: false,
         }
+    }
+
+    /// An answer about the user from before the group had its name says nothing of a group of that name, also where it arrives later.
+    fn counts_for(&self, user: &UserFacts) -> bool {
+        !self.disputed && user.answered_at >= self.named_at
     }
 }
 

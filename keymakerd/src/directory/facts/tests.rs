@@ -422,6 +422,40 @@ fn a_group_whose_name_another_one_has_now_gives_nothing() {
     assert!(!is_member(&facts, "AIDAA") && is_member(&facts, "AIDAB"));
 }
 
+// P2
+#[test]
+fn who_was_in_a_group_before_its_name_is_in_none_of_that_name_until_iam_says_so() {
+    let (ops, sudo) = (group("keymaker_ops", "AGPA1"), group("keymaker_sudo", "AGPA1"));
+    let mut facts = Facts::of_account("1".into());
+    for (name, id) in [("alice", "AIDAA"), ("bob", "AIDAB")] {
+        facts.learn_answers(&user(name, id), std::slice::from_ref(&ops), at(100));
+    }
+    let groups = |facts: &Facts, id| -> Vec<String> {
+        let user = &facts.users[id];
+        assert_eq!(facts.is_in(user, "AGPA1"), facts.groups_of(user).next().is_some());
+        facts.groups_of(user).map(|group| group.name.clone()).collect()
+    };
+    // bob left, then the group was renamed.
+    facts.learn_answers(&user("alice", "AIDAA"), std::slice::from_ref(&sudo), at(200));
+    assert_eq!(groups(&facts, "AIDAA"), ["keymaker_sudo"]);
+    assert_eq!(groups(&facts, "AIDAB"), [""; 0]);
+    // A pass cannot ask about him.
+    let mut pass = listing(300, &[("alice", "AIDAA"), ("bob", "AIDAB")], true);
+    pass.groups = vec![sudo.clone()];
+    let told = members(300, "keymaker_sudo", "AGPA1", &["AIDAA"]);
+    pass.members = BTreeMap::from([("AGPA1".to_owned(), told)]);
+    pass.memberships = BTreeMap::from([("AIDAB".to_owned(), None)]);
+    facts.learn_listing(&pass, Vec::new(), 300);
+    assert_eq!(groups(&facts, "AIDAA"), ["keymaker_sudo"]);
+    assert_eq!(groups(&facts, "AIDAB"), [""; 0]);
+    // Asked before, answered now.
+    facts.learn_answers(&user("bob", "AIDAB"), std::slice::from_ref(&ops), late(190));
+    assert_eq!(groups(&facts, "AIDAB"), [""; 0]);
+    // He joins again.
+    facts.learn_answers(&user("bob", "AIDAB"), &[sudo], at(400));
+    assert_eq!(groups(&facts, "AIDAB"), ["keymaker_sudo"]);
+}
+
 fn listed(keys: &[(&str, bool)]) -> ListedKeys {
     let body = |id: &str| CleanKey {
         line: format!("ssh-rsa {id}"),
