@@ -99,7 +99,8 @@ impl Directory {
         let Some((at, slot)) = self.file.next_slot(UIDS, from)? else {
             return Ok(None);
         };
-        Ok(user(self.file.record(slot, buffer).map(Some))?.map(|user| (at + 1, user)))
+        let next = at.checked_add(1).ok_or(ReadError::Damaged)?;
+        Ok(user(self.file.record(slot, buffer).map(Some))?.map(|user| (next, user)))
     }
 
     /// The group at or after position `from` of the enumeration, and the position to go on from.
@@ -107,7 +108,8 @@ impl Directory {
         let Some((at, slot)) = self.file.next_slot(GIDS, from)? else {
             return Ok(None);
         };
-        Ok(group(self.file.record(slot, buffer).map(Some))?.map(|group| (at + 1, group)))
+        let next = at.checked_add(1).ok_or(ReadError::Damaged)?;
+        Ok(group(self.file.record(slot, buffer).map(Some))?.map(|group| (next, group)))
     }
 }
 

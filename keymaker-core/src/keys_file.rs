@@ -262,6 +262,35 @@ mod tests {
         );
     }
 
+    /// An ssh-rsa line of exactly this length.
+    fn rsa_of(len: usize) -> String {
+        let base64 = "AAAAB3NzaC1yc2E".to_owned() + &"A".repeat(len - "ssh-rsa ".len() - 15);
+        format!("ssh-rsa {base64}")
+    }
+
+    #[test]
+    fn as_many_of_the_longest_keys_as_a_user_may_have_fit_and_a_larger_record_is_never_read() {
+        let longest = rsa_of(MAX_LINE);
+        let mut user = alice(&vec![longest.as_str(); MAX_KEYS]);
+        for key in &mut user.keys {
+            // As long as the key of an IAM tag may be.
+            key.id = "k".repeat(128);
+        }
+        let read = |user: &UserKeys| {
+            let mut builder = KeysBuilder::new("", "");
+            builder.user(user).unwrap();
+            let folder = Folder::new();
+            let path = folder.file("keys", &builder.build(1).unwrap());
+            KeysFile::open(&path).unwrap().user(user.name)
+        };
+        assert_eq!(read(&user).unwrap(), Some(user.clone()));
+        // What no user has: a reader would have to make room for it inside sshd.
+        for key in &mut user.keys {
+            key.id = "k".repeat(256);
+        }
+        assert!(matches!(read(&user), Err(ReadError::Damaged)));
+    }
+
     // P2
     #[test]
     fn the_keys_of_a_predecessor_in_the_name_or_in_the_uid_are_nobodys() {

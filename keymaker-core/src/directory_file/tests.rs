@@ -111,6 +111,29 @@ fn a_record_with_a_system_uid_is_damage_not_a_user() {
 }
 
 #[test]
+fn an_enumeration_that_would_begin_again_is_damage() {
+    let last = u32::MAX;
+    let mut builder = DirectoryBuilder::new(&header());
+    let record = user("alice", 1_900_000_000, &[]).encode().unwrap();
+    builder.file.add(&record, &[(UIDS, Key::Id(last))]).unwrap();
+    let group = NewGroup {
+        name: GroupName::parse(b"devs").unwrap(),
+        gid: Gid::new(1_900_000_001).unwrap(),
+        private: false,
+        members: &[],
+    };
+    let record = group.encode().unwrap();
+    builder.file.add(&record, &[(GIDS, Key::Id(last))]).unwrap();
+    let folder = Folder::new();
+    let directory = Directory::open(&folder.file("directory", &builder.build(1).unwrap())).unwrap();
+    let mut buffer = [0; MAX_USER_RECORD];
+    let next = directory.next_user(last, &mut buffer).map(|_| ());
+    assert!(matches!(next, Err(ReadError::Damaged)), "{next:?}");
+    let next = directory.next_group(last, &mut buffer).map(|_| ());
+    assert!(matches!(next, Err(ReadError::Damaged)), "{next:?}");
+}
+
+#[test]
 fn texts_that_would_forge_a_passwd_line_are_refused() {
     for gecos in ["a:b", "a\nroot::0:0::/:/bin/sh", "a\0b", &"x".repeat(256)] {
         assert_eq!(
