@@ -20,6 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::directory::iam::Iam;
 use crate::directory::nudge::Cause;
 use crate::directory::service::Service;
+use crate::local_accounts::LocalAccounts;
 
 /// A full pass over a large account takes minutes.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -85,7 +86,7 @@ async fn converse<I: Iam + 'static>(
     service: Rc<Service<I>>,
 ) -> io::Result<()> {
     let line = tokio::time::timeout(READING, read_line(&mut stream)).await??;
-    let asker = asker(door, uid, &service);
+    let asker = asker(door, uid, &service.state().local);
     let question = match door {
         Door::Lookup => UserName::parse(&line).ok().map(Question::Lookup),
         Door::Login => Question::parse(&line),
@@ -117,9 +118,8 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     }
 }
 
-fn asker<I: Iam + 'static>(door: Door, uid: u32, service: &Service<I>) -> Asker {
-    let state = service.state();
-    let is = |name: &str| state.local.user(name).and_then(|user| user.uid) == Some(uid);
+fn asker(door: Door, uid: u32, local: &LocalAccounts) -> Asker {
+    let is = |name: &str| local.user(name).and_then(|user| user.uid) == Some(uid);
     match door {
         Door::Lookup => Asker::Anyone,
         Door::Login if uid == 0 => Asker::Root,
@@ -204,6 +204,18 @@ mod tests {
 
     fn taken(open: &Rc<RefCell<Open>>, door: Door, uid: u32, wanted: usize) -> Vec<Place> {
         (0..wanted).map_while(|_| Place::take(open, door, uid)).collect()
+    }
+
+    #[test]
+    fn at_the_login_socket_only_root_and_two_system_users_are_anybody() {
+        let passwd = "root:x:0:0::/:/bin/sh\nkeymaker-keys:x:995:995::/:/bin/false\ncredd:x:996:996::/:/bin/false\n";
+        let local = LocalAccounts::parse(passwd, "", "");
+        let askers = |door| [0, 995, 996, 997, 1000].map(|uid| asker(door, uid, &local));
+        use Asker::{Anyone, Credd, KeysCommand, Root};
+        assert_eq!(askers(Door::Login), [Root, KeysCommand, Credd, Anyone, Anyone]);
+        assert_eq!(askers(Door::Lookup), [Anyone; 5]);
+        let without_them = LocalAccounts::parse("", "", "");
+        assert_eq!(asker(Door::Login, 995, &without_them), Anyone);
     }
 
     // P9
