@@ -31,6 +31,8 @@ pub enum AskError {
     NotListening(io::Error),
     /// the deadline passed
     TimedOut,
+    /// this process or host has no descriptor or memory left to ask by: no sign of the daemon's absence, since a local user can bring it about
+    ThisHost(io::Error),
     /// the daemon hung up before it answered
     HungUp,
     /// the answer is not one of the protocol's
@@ -47,6 +49,11 @@ impl std::fmt::Display for AskError {
                 "keymakerd does not listen ({error}); systemctl status keymakerd says why"
             ),
             Self::TimedOut => f.write_str("keymakerd did not answer in time; journalctl -u keymakerd says why"),
+            Self::ThisHost(error) => write!(
+                f,
+                "keymakerd could not be asked, since this process or host has run out of something ({error}); 'ulimit -a' shows \
+                 the limits, 'free' memory"
+            ),
             Self::HungUp => f.write_str("keymakerd hung up before it answered; journalctl -u keymakerd says why"),
             Self::Unintelligible => {
                 f.write_str("keymakerd gave an answer that this program does not know; are both of one version?")
@@ -130,8 +137,16 @@ fn connect(socket: &Path, patience: &Patience<'_>) -> Result<LocalStream, AskErr
                 let left = patience.left()?;
                 std::thread::sleep(left.min(Duration::from_millis(5)));
             }
-            Err(error) => return Err(AskError::NotListening(error)),
+            Err(error) => return Err(unconnected(error)),
         }
+    }
+}
+
+/// Errors by which the kernel says that there is no more of something: socket(2), connect(2).
+fn unconnected(error: io::Error) -> AskError {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => AskError::ThisHost(error),
+        _ => AskError::NotListening(error),
     }
 }
 
@@ -255,6 +270,17 @@ mod tests {
             outcome(&socket, Question::Keys(alice()), KEYS),
             Err(AskError::HungUp)
         ));
+    }
+
+    // P3
+    #[test]
+    fn a_process_that_has_run_out_of_something_does_not_take_the_daemon_for_absent() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            let error = unconnected(io::Error::from_raw_os_error(errno));
+            assert!(matches!(error, AskError::ThisHost(_)), "{error}");
+        }
+        let absent = unconnected(io::Error::from_raw_os_error(libc::ECONNREFUSED));
+        assert!(matches!(absent, AskError::NotListening(_)));
     }
 
     // P5

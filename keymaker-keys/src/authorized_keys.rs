@@ -108,11 +108,10 @@ pub fn uid(argument: &[u8]) -> Result<u32, NoKeys> {
 /// Has keymakerd look whether anything changed. What it published stands if it cannot tell; not if it says so (P9).
 pub fn nudge(name: UserName, host: &Host<'_>) -> Result<Published, AskError> {
     let mut buffer = [0; MAX_ANSWER];
-    let answer = client::ask(host.login_socket, &Question::Keys(name), KEYS_BUDGET, &mut buffer)?;
-    Ok(match answer {
-        Answer::NotPublished => Published::DoesNotStand,
-        _ => Published::Stands,
-    })
+    match client::ask(host.login_socket, &Question::Keys(name), KEYS_BUDGET, &mut buffer) {
+        Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)) => Ok(Published::DoesNotStand),
+        answer => answer.map(|_| Published::Stands),
+    }
 }
 
 /// The lines for this user, each with its newline. A name that has changed hands since sshd resolved it opens nothing (P2).

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use keymaker_core::client;
+use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, MAX_ANSWER, Question};
@@ -106,8 +106,13 @@ fn nudge(account: &Account<'_>, service: &[u8], host: &Host<'_>, deadline: Insta
     let asked = account
         .user_name
         .map(|name| client::ask(host.login_socket, &question(name), budget, &mut buffer));
+    worth(asked)
+}
+
+fn worth(asked: Option<Result<Answer<'_>, AskError>>) -> Published {
     match asked {
-        Some(Ok(Answer::NotPublished)) => Published::DoesNotStand,
+        // A user can run su with next to no descriptors.
+        Some(Ok(Answer::NotPublished) | Err(AskError::ThisHost(_))) => Published::DoesNotStand,
         _ => Published::Stands,
     }
 }

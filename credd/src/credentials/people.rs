@@ -228,6 +228,10 @@ impl People {
         match asked.await {
             Ok(Ok(nudging)) => nudging,
             Ok(Err(AskError::NotListening(_))) | Err(_) => Nudging::Silence,
+            Ok(Err(AskError::ThisHost(error))) => {
+                tracing::warn!(%error, %name, "keymakerd could not be asked about {name}, who gets nothing until it can: {error}");
+                Nudging::not_published(name)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, %name, "keymakerd could not be asked; what it published stands");
                 Nudging::Silence
@@ -251,12 +255,14 @@ impl Nudging {
         match answer {
             Answer::Fresh => Self::Fresh,
             Answer::NoSuchUser => Self::Against(Refusal::denied(format!("IAM no longer has the user {name}"))),
-            Answer::NotPublished => {
-                let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
-                Self::Against(Refusal::denied(doubt.sentence(name, "").to_string()))
-            }
+            Answer::NotPublished => Self::not_published(name),
             Answer::CannotTell | Answer::NotPermitted | Answer::Done(_) | Answer::Failed(_) => Self::Silence,
         }
+    }
+
+    fn not_published(name: UserName) -> Self {
+        let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
+        Self::Against(Refusal::denied(doubt.sentence(name, "").to_string()))
     }
 }
 

@@ -256,6 +256,15 @@ fn a_number_that_a_local_account_or_group_has_been_given_since_is_denied() {
     }
 }
 
+// P3 P9
+#[test]
+fn a_process_without_a_descriptor_to_ask_by_lets_nobody_in_by_what_was_known() {
+    let lacking = std::io::Error::from_raw_os_error(libc::EMFILE);
+    assert_eq!(worth(Some(Err(AskError::ThisHost(lacking)))), Published::DoesNotStand);
+    let absent = std::io::Error::from_raw_os_error(libc::ECONNREFUSED);
+    assert_eq!(worth(Some(Err(AskError::NotListening(absent)))), Published::Stands);
+}
+
 // P5
 #[test]
 fn a_hung_daemon_costs_a_login_the_budget_and_others_nothing() {

@@ -10,6 +10,7 @@ mod files;
 mod iam;
 mod logins;
 mod names;
+mod ports;
 
 use serde_json::{Value, json};
 
@@ -59,6 +60,7 @@ pub fn run(output: &Output) -> Result<bool, HostError> {
     let mut found = Findings::default();
     clock::look(&mut found);
     daemon::look(&mut found);
+    ports::look(&mut found);
     iam::look(&mut found);
     names::look(&mut found);
     logins::look(&mut found);
