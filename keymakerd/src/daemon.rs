@@ -31,6 +31,8 @@ use crate::watch;
 
 /// How long until the next try to reach the metadata service or an account that could not be reached.
 const RECONNECT: Duration = Duration::from_secs(5);
+/// A host does not wait longer for a disk before it boots on.
+const FIRST_PUBLICATION: Duration = Duration::from_secs(2);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What `main` knows of the host.
@@ -83,8 +85,10 @@ pub async fn run(host: Host) -> Result<(), DaemonError> {
         warn!(%error, "what is learned cannot be kept: {error}");
     }
     let service = open(&host)?;
-    if let Err(error) = service.publish() {
-        warn!(%error, "could not publish at start; what is published stands: {error}");
+    match tokio::time::timeout(FIRST_PUBLICATION, service.publish()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "could not publish at start; what is published stands: {error}"),
+        Err(_) => warn!("the disk is slow; what is published stands until it has answered"),
     }
     // Before anybody can ask, or they would take the heartbeat of a former daemon for this one's.
     let heartbeat = host.run.join(paths::HEARTBEAT);
@@ -324,7 +328,7 @@ async fn learn_instance(service: &Rc<Service<AwsIam>>, route: &Route) -> Result<
     }
     if let Some(former) = former {
         warn!(own = %identity.instance_id, %former, "this disk comes from another instance: nobody logs in before the first pass");
-        service.lose_contact();
+        service.lose_contact().await;
     }
     service.state_mut().instance_id = Some(identity.instance_id);
     Ok(())
@@ -365,7 +369,7 @@ async fn keep_publishing(service: Rc<Service<AwsIam>>) {
         {
             service.accounts_changed.notify_one();
         }
-        if let Err(error) = service.publish() {
+        if let Err(error) = service.publish().await {
             warn!(%error, "could not publish: {error}");
         }
     }

@@ -55,6 +55,8 @@ fn main() -> ExitCode {
             public: paths::PUBLIC.into(),
             private: paths::PRIVATE.into(),
             run: "/run/keymaker".into(),
+            #[cfg(test)]
+            stuck: Default::default(),
         },
         run: "/run/keymaker".into(),
         local_files: LocalFiles {

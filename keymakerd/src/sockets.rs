@@ -141,9 +141,9 @@ async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, 
         Question::Keys(name) => service.refresh_keys(name, cause).await.to_string(),
         Question::Sync => service.order_pass().await,
         Question::Invalidate(name) => service.order_invalidation(name),
-        Question::Release(name) => service.order_release(name),
+        Question::Release(name) => service.order_release(name).await,
         Question::AcceptSettings => service.order_acceptance().await,
-        Question::Reset => service.order_reset(),
+        Question::Reset => service.order_reset().await,
     }
 }
 

@@ -27,7 +27,7 @@ pub async fn follow_local_accounts<I: Iam + 'static>(service: Rc<Service<I>>, fi
         if let Err(error) = follow_events(&service, &files).await {
             warn!(%error, "the local accounts cannot be watched; they are looked at every few seconds: {error}");
             tokio::time::sleep(POLL).await;
-            read_again(&service, &files);
+            read_again(&service, &files).await;
         }
     }
 }
@@ -47,7 +47,7 @@ async fn follow_events<I: Iam + 'static>(service: &Rc<Service<I>>, files: &Local
         watches.insert(inotify.watches().add(folder, mask)?, matters);
     }
     // What changed before the watch was set.
-    read_again(service, files);
+    read_again(service, files).await;
     let mut events = inotify.into_event_stream([0; 4096])?;
     let names: Vec<_> = accounts.iter().filter_map(|file| file.file_name()).collect();
     let mut settled = None;
@@ -65,7 +65,7 @@ async fn follow_events<I: Iam + 'static>(service: &Rc<Service<I>>, files: &Local
         let Some(event) = event.transpose()? else { return Ok(()) };
         let name = event.name.unwrap_or_default();
         if names.contains(&name.as_os_str()) {
-            read_again(service, files);
+            read_again(service, files).await;
         }
         // A folder that is gone comes back unwatched (systemd makes those of its generators at each daemon-reload), and events are lost.
         let blind = event.mask.intersects(EventMask::IGNORED | EventMask::Q_OVERFLOW);
@@ -130,7 +130,7 @@ fn watched_folders(files: &LocalFiles) -> BTreeMap<PathBuf, Matters> {
 
 /// Reads the files and publishes where they say something new. Unreadable: what was read last stands, and NSS sees by the stamps
 /// that it is old.
-fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFiles) {
+async fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFiles) {
     let mut local = match LocalAccounts::read(files) {
         Ok(local) => local,
         Err(error) => {
@@ -151,7 +151,7 @@ fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFiles) {
     }
     info!("the local accounts have changed");
     service.state_mut().local = local;
-    if let Err(error) = service.publish() {
+    if let Err(error) = service.publish().await {
         warn!(%error, "could not publish: {error}");
     }
 }

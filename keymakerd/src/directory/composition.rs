@@ -298,13 +298,30 @@ pub(super) fn keys_of(config: &Config, user: &UserFacts) -> (Vec<PublishedKey>, 
     (keys, unusable)
 }
 
-/// The groups that a user would be published with now; none where the user has no entry.
-pub(super) fn groups_of(state: &mut State, user_id: &str) -> Vec<u32> {
-    let names = accept_names(state, &state.effective());
-    let ids = assign_ids(state, &names);
-    let user = state.facts.users.get(user_id);
-    user.map(|user| supplementary_groups(state, user, &names, &ids))
-        .unwrap_or_default()
+/// Who has which name and number now.
+pub(super) struct Entitlements {
+    names: AcceptedNames,
+    ids: AssignedIds,
+}
+
+impl Entitlements {
+    /// As the next publication would have them.
+    pub fn of(state: &mut State) -> Self {
+        let names = accept_names(state, &state.effective());
+        let ids = assign_ids(state, &names);
+        Self { names, ids }
+    }
+
+    /// The UserId and number of whoever is entitled to this name.
+    pub fn entry(&self, name: UserName) -> Option<(&str, Uid)> {
+        let user_id = self.names.users.get(&name)?;
+        Some((user_id, self.ids.uid(user_id)?))
+    }
+
+    /// The groups that a user who may log in has.
+    pub fn groups(&self, state: &State, user: &UserFacts) -> Vec<u32> {
+        supplementary_groups(state, user, &self.names, &self.ids)
+    }
 }
 
 fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> NewUser<'_> {

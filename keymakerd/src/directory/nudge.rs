@@ -1,7 +1,7 @@
 //! One user brought up to date because somebody waits: the three nudges.
 //!
 //! The sockets call it. It answers within 1.4 s of AWS time, from memory where the facts are young, at once where IAM is known to be
-//! silent; it publishes before it says "fresh". What IAM answers by name it learns about whom IAM named before and after (`by_name`).
+//! silent; it publishes before it says "fresh" (`unpublished`). What IAM answers by name it learns about whom IAM named before and after (`by_name`).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use keymaker_aws::{Action, AwsCallError};
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
-use tracing::warn;
+use tokio::time::Instant;
 
 use super::by_name::{About, Deadlines, FetchedKeys, within};
 use super::composition::KEYS_TIME_STEP;
@@ -67,14 +67,24 @@ impl Cause {
             Self::Credentials | Self::Login => Door::Login,
         }
     }
+
+    /// How long the answer may take in all, where the disk is slow: less than whoever asks waits for it (`protocol`; credd's 500 ms).
+    fn patience(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Lookup { .. } => 1400,
+            Self::KeyOffered | Self::Login => 1800,
+            Self::Credentials => 400,
+        })
+    }
 }
 
 impl<I: Iam + 'static> Service<I> {
     /// Makes sure that what is published about whether `name` exists and may log in is fresh.
     pub async fn refresh_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
+        let deadline = Instant::now() + cause.patience();
         let answer = self.know_account(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
-        self.as_published(name, answer)
+        self.as_published(name, answer, deadline).await
     }
 
     async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
@@ -103,9 +113,10 @@ impl<I: Iam + 'static> Service<I> {
 
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
     pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
+        let deadline = Instant::now() + cause.patience();
         let answer = self.know_keys(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
-        self.as_published(name, answer)
+        self.as_published(name, answer, deadline).await
     }
 
     async fn know_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
@@ -168,7 +179,7 @@ impl<I: Iam + 'static> Service<I> {
         let young = now.checked_sub(answered_at).is_some_and(|age| age < ttl);
         let answered = young && !user.ask_again;
         drop(state);
-        answered.then(|| self.publish_for_nudge())
+        answered.then_some(Answer::Fresh)
     }
 
     /// Whether IAM may be asked. For a client that has proved nothing it may not be without end; PAM asks again once they have.
@@ -224,7 +235,7 @@ impl<I: Iam + 'static> Service<I> {
 
     /// Asks, and once more where the name moved meanwhile.
     async fn ask_about(&self, accounts: &Accounts<I>, iam_name: &str, door: Door, wanted: Wanted) -> Answer<'static> {
-        let end = tokio::time::Instant::now() + BUDGET;
+        let end = Instant::now() + BUDGET;
         for _ in 0..2 {
             let asked_at = self.clock.answer_time();
             match self
@@ -236,7 +247,6 @@ impl<I: Iam + 'static> Service<I> {
                 Ok(None) => {}
                 Err(AwsCallError::NoSuchEntity { .. }) => {
                     self.learn_no_such_user(iam_name, asked_at);
-                    self.publish_for_nudge();
                     return Answer::NoSuchUser;
                 }
                 Err(error) => {
@@ -245,8 +255,6 @@ impl<I: Iam + 'static> Service<I> {
                 }
             }
         }
-        // What the single GetUser said is known.
-        self.publish_for_nudge();
         Answer::CannotTell
     }
 
@@ -256,7 +264,7 @@ impl<I: Iam + 'static> Service<I> {
         iam_name: &str,
         door: Door,
         wanted: Wanted,
-        end: tokio::time::Instant,
+        end: Instant,
     ) -> Result<Option<About<Answers>>, AwsCallError> {
         let deadlines = Deadlines {
             answer: Some(end - LAST_CALL),
@@ -307,11 +315,7 @@ impl<I: Iam + 'static> Service<I> {
             Some(Err(_)) => whole = false,
             None => {}
         }
-        drop(state);
-        match self.publish_for_nudge() {
-            Answer::Fresh if !whole => Answer::CannotTell,
-            answer => answer,
-        }
+        if whole { Answer::Fresh } else { Answer::CannotTell }
     }
 
     fn begin_outages(&self, door: Door, iam_name: &str, answers: &Answers) {
@@ -375,22 +379,6 @@ impl<I: Iam + 'static> Service<I> {
         if user.last_login.is_none_or(|at| now > at + 86_400) {
             user.last_login = Some(now);
             state.unpublished = true;
-            drop(state);
-            self.publish_for_nudge();
-        }
-    }
-
-    /// Publishes what a nudge learned, if that is news. On a full disk the answer is "cannot tell", and the old files stand.
-    fn publish_for_nudge(&self) -> Answer<'static> {
-        if !self.state().unpublished {
-            return Answer::Fresh;
-        }
-        match self.publish() {
-            Ok(()) => Answer::Fresh,
-            Err(error) => {
-                warn!(%error, "could not publish: {error}");
-                Answer::CannotTell
-            }
         }
     }
 }

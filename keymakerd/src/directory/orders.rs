@@ -8,7 +8,6 @@ use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
 use tracing::info;
 
-use super::facts::Facts;
 use super::iam::Iam;
 use super::service::{Service, State};
 use crate::config::ConfigError;
@@ -73,11 +72,11 @@ impl<I: Iam + 'static> Service<I> {
 
     /// A name that a deleted IAM user held here becomes its present holder's (P2). The command moves the old home away. Likewise a name
     /// or a number that another service once had; if it has it still, the next pass gives it back.
-    pub fn order_release(&self, name: UserName) -> String {
+    pub async fn order_release(self: &Rc<Self>, name: UserName) -> String {
         if let Some(service) = self.release_from_neighbours(name) {
             info!(%name, %service, "an administrator has released the name {name} from {service}");
             self.accounts_changed.notify_one();
-            return match self.publish() {
+            return match self.publish().await {
                 Ok(()) => done(format_args!(
                     "{name} no longer belongs to {service}, which is asked once more now"
                 )),
@@ -109,7 +108,7 @@ impl<I: Iam + 'static> Service<I> {
         };
         let (holder, uid) = holder.unwrap_or_default();
         info!(%name, %holder, "an administrator has released the name {name}");
-        match (self.publish(), uid) {
+        match (self.publish().await, uid) {
             (Ok(()), Some(uid)) => done(format_args!("{name} no longer belongs to uid {uid}")),
             (Ok(()), None) => done(format_args!("{name} is free")),
             (Err(error), _) => failed(&error.to_string()),
@@ -126,7 +125,7 @@ impl<I: Iam + 'static> Service<I> {
             return failed(&error.to_string());
         }
         info!(settings = %text, "an administrator has accepted the settings: {text}");
-        if let Err(error) = self.publish() {
+        if let Err(error) = self.publish().await {
             return failed(&error.to_string());
         }
         self.reconnect();
@@ -134,15 +133,11 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Everything is forgotten, and nothing is published until the daemon starts anew: this host becomes an image.
-    pub fn order_reset(&self) -> String {
-        if let Err(error) = self.store.reset() {
+    pub async fn order_reset(&self) -> String {
+        if let Err(error) = self.forget_everything().await {
             return failed(&error.to_string());
         }
         self.ask(None);
-        let mut state = self.state_mut();
-        state.facts = Facts::default();
-        state.halted = true;
-        drop(state);
         self.write_status();
         done(format_args!(
             "users, ids and settings are forgotten; keymakerd rests until it is started again"

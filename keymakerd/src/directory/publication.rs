@@ -1,17 +1,27 @@
 //! Puts on disk what has changed, in an order that a crash at any point leaves right. Called after every pass, nudge and order, and
 //! when the local accounts change.
+//!
+//! The disk is waited for on another thread: it may take minutes, and keymakerd answers everybody meanwhile. One publication is under way at
+//! a time; whoever wants another waits for the next, which takes in all that is known when it begins.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use keymaker_core::directory_file::{Directory, Verdict};
 use keymaker_core::name::UserName;
+use keymaker_core::published_file::writer::Built;
+use serde::Serialize;
+use tokio::sync::{Mutex, MutexGuard, oneshot};
 
 use super::composition::Composition;
+use super::facts::Facts;
 use super::iam::Iam;
 use super::refused::RefusedEntry;
-use super::service::Service;
+use super::service::{Service, State};
 use super::store::{Store, StoreError};
 use super::traces::Gone;
+use crate::clock::Clock;
 
 /// What is on disk, and what was left out of it.
 #[derive(Debug, Default)]
@@ -51,65 +61,218 @@ impl Published {
     }
 }
 
+/// Whose turn it is to write.
+#[derive(Default)]
+pub struct Turns {
+    writing: Mutex<()>,
+    /// How many publications have begun.
+    begun: Cell<u64>,
+    under_way: Cell<bool>,
+    /// What became of the last one.
+    last: RefCell<Option<Rc<StoreError>>>,
+}
+
+/// What is to be written, in this order, and what it was made from.
+#[derive(Default)]
+struct Draft {
+    files: Vec<File>,
+    composition: Option<Composition>,
+}
+
+enum File {
+    /// Only keymakerd's; written where its content has changed.
+    Private(&'static str, Vec<u8>),
+    /// Everybody's.
+    Public(&'static str, Built),
+}
+
 impl<I: Iam + 'static> Service<I> {
-    /// Publishes what is known. On an error the files stand as they were, and the next change tries again.
-    pub fn publish(&self) -> Result<(), StoreError> {
-        let published = self.publish_files();
-        self.state_mut().unpublished |= published.is_err();
-        self.write_status();
+    /// Publishes what is known. On an error the files stand as they were, and the next change tries again. It goes on when whoever asked
+    /// for it no longer waits.
+    pub async fn publish(self: &Rc<Self>) -> Result<(), Rc<StoreError>> {
+        let (service, begun) = (Rc::clone(self), self.turns.begun.get());
+        let published = tokio::task::spawn_local(async move {
+            let turn = service.turns.writing.lock().await;
+            // One that began since then took in all that was known when this was asked for.
+            if service.turns.begun.get() > begun {
+                return service.turns.last.borrow().clone().map_or(Ok(()), Err);
+            }
+            service.publish_in_turn(&turn).await
+        });
         published
+            .await
+            .unwrap_or_else(|_| Err(Rc::new(self.store.interrupted())))
+    }
+
+    /// The same after a pass in which everything answered, and then the contact, by the host's clock. That IAM answered does not hang on
+    /// the disk: where the files cannot be written there is contact all the same, unless they allow somebody more than IAM does.
+    pub(super) async fn publish_contact(self: &Rc<Self>, at: u64) -> Result<(), Rc<StoreError>> {
+        let service = Rc::clone(self);
+        let published = tokio::task::spawn_local(async move {
+            let turn = service.turns.writing.lock().await;
+            let published = service.publish_in_turn(&turn).await;
+            if published.is_err()
+                && service
+                    .state_mut()
+                    .files_allow_anybody_more(&service.store, &service.clock)
+            {
+                return published;
+            }
+            let touched = service.on_disk(move |store| store.touch_contact(at)).await;
+            published.and(touched.map_err(Rc::new))
+        });
+        published
+            .await
+            .unwrap_or_else(|_| Err(Rc::new(self.store.interrupted())))
     }
 
     /// From now on nobody of ours may log in, until everything has answered again.
-    pub fn lose_contact(&self) {
+    pub async fn lose_contact(&self) {
         self.state_mut().contact = None;
-        if let Err(error) = self.store.forget_contact() {
+        let _turn = self.turns.writing.lock().await;
+        if let Err(error) = self.on_disk(Store::forget_contact).await {
             tracing::error!(%error, "the last contact cannot be forgotten: {error}");
         }
     }
 
-    fn publish_files(&self) -> Result<(), StoreError> {
+    /// Forgets everything that is kept; from then on nothing is written.
+    pub(super) async fn forget_everything(&self) -> Result<(), StoreError> {
+        let _turn = self.turns.writing.lock().await;
+        self.on_disk(Store::reset).await?;
         let mut state = self.state_mut();
-        if state.halted {
-            return Ok(());
-        }
-        self.store.save("settings.json", &state.settings)?;
-        // Nobody has told us of anybody: what an earlier life published stands.
-        if state.facts.account.is_none() {
-            return Ok(());
-        }
-        let composition = Composition::of(&mut state, &self.clock);
-        // First what only keymakerd reads: no id is published whose owner is not on record (P2).
-        self.store.save("ids.json", &state.ids)?;
-        self.store.save("neighbours.json", &state.neighbours.held)?;
-        self.store
-            .save("facts.json", &state.facts.as_of_contact(state.contact))?;
-        let published = &mut state.published;
-        for (name, built) in [
-            ("directory", composition.directory.build_after(&published.directory)),
-            ("keys", composition.keys.build_after(&published.keys)),
-        ] {
-            let Some(built) = built.map_err(StoreError::Unbuildable)? else {
-                continue;
-            };
-            self.store.publish(name, &built.bytes)?;
-            for left_out in &built.left_out {
-                tracing::error!(%left_out, "{left_out} has no place in the file {name}, and is left out of it");
-            }
-            match name {
-                "directory" => (published.generation, published.directory) = (built.generation, built.bytes),
-                _ => published.keys = built.bytes,
-            }
-            published.left_out.insert(name, built.left_out);
-        }
-        published.users = composition.users;
-        published.groups = composition.groups;
-        published.refused = composition.refused;
-        published.kept = composition.kept;
-        published.may_not_log_in = composition.may_not_log_in;
-        published.unusable_keys = composition.unusable_keys;
-        published.unsettled = composition.unsettled;
-        state.unpublished = false;
+        state.facts = Facts::default();
+        state.halted = true;
         Ok(())
+    }
+
+    /// Whether the files say all that is known.
+    pub(super) fn is_published(&self) -> bool {
+        !self.state().unpublished && !self.turns.under_way.get()
+    }
+
+    async fn publish_in_turn(&self, _turn: &MutexGuard<'_, ()>) -> Result<(), Rc<StoreError>> {
+        self.turns.begun.set(self.turns.begun.get() + 1);
+        self.turns.under_way.set(true);
+        let published = self.write_out().await.map_err(Rc::new);
+        self.turns.under_way.set(false);
+        self.state_mut().unpublished |= published.is_err();
+        *self.turns.last.borrow_mut() = published.as_ref().err().cloned();
+        self.write_status();
+        published
+    }
+
+    async fn write_out(&self) -> Result<(), StoreError> {
+        if self.state().halted {
+            return Ok(());
+        }
+        let draft = self.state_mut().draft(&self.clock)?;
+        let files = draft.files;
+        let (written, result) = self.on_disk(move |store| Ok(write(files, store))).await?;
+        let mut state = self.state_mut();
+        written
+            .into_iter()
+            .for_each(|(name, built)| state.published.take(name, built));
+        result?;
+        if let Some(composition) = draft.composition {
+            state.published.describe(composition);
+        }
+        Ok(())
+    }
+
+    /// Does something with the disk on a thread of its own. Not tokio's: it waits for those when the daemon ends.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = oneshot::channel();
+        let store = self.store.clone();
+        let working = std::thread::Builder::new().spawn(move || {
+            #[cfg(test)]
+            drop(store.stuck.blocking_lock());
+            let _ = tell.send(work(&store));
+        });
+        if let Err(error) = working {
+            return Err(StoreError::Unwritable(self.store.public.clone(), error));
+        }
+        told.await.unwrap_or_else(|_| Err(self.store.interrupted()))
+    }
+}
+
+/// Writes them one after the other; returns which public ones are in place, and what became of the rest.
+fn write(files: Vec<File>, store: &Store) -> (Vec<(&'static str, Built)>, Result<(), StoreError>) {
+    let mut written = Vec::new();
+    for file in files {
+        let done = match &file {
+            File::Private(name, bytes) => store.save(name, bytes),
+            File::Public(name, built) => store.publish(name, &built.bytes),
+        };
+        if done.is_err() {
+            return (written, done);
+        }
+        if let File::Public(name, built) = file {
+            written.push((name, built));
+        }
+    }
+    (written, Ok(()))
+}
+
+impl State {
+    /// What is known now, as files.
+    fn draft(&mut self, clock: &Clock) -> Result<Draft, StoreError> {
+        let mut draft = Draft::default();
+        draft.keep("settings.json", &self.settings)?;
+        // Nobody has told us of anybody: what an earlier life published stands.
+        if self.facts.account.is_none() {
+            return Ok(draft);
+        }
+        let composition = Composition::of(self, clock);
+        // First what only keymakerd reads: no id is published whose owner is not on record (P2).
+        draft.keep("ids.json", &self.ids)?;
+        draft.keep("neighbours.json", &self.neighbours.held)?;
+        draft.keep("facts.json", &self.facts.as_of_contact(self.contact))?;
+        for (name, built) in [
+            (
+                "directory",
+                composition.directory.build_after(&self.published.directory),
+            ),
+            ("keys", composition.keys.build_after(&self.published.keys)),
+        ] {
+            let built = built.map_err(StoreError::Unbuildable)?;
+            draft.files.extend(built.map(|built| File::Public(name, built)));
+        }
+        draft.composition = Some(composition);
+        self.unpublished = false;
+        Ok(draft)
+    }
+}
+
+impl Draft {
+    fn keep(&mut self, name: &'static str, value: &impl Serialize) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(value).map_err(|error| StoreError::Unwritable(name.into(), error.into()))?;
+        self.files.push(File::Private(name, bytes));
+        Ok(())
+    }
+}
+
+impl Published {
+    fn take(&mut self, name: &'static str, built: Built) {
+        for left_out in &built.left_out {
+            tracing::error!(%left_out, "{left_out} has no place in the file {name}, and is left out of it");
+        }
+        match name {
+            "directory" => (self.generation, self.directory) = (built.generation, built.bytes),
+            _ => self.keys = built.bytes,
+        }
+        self.left_out.insert(name, built.left_out);
+    }
+
+    fn describe(&mut self, composition: Composition) {
+        self.users = composition.users;
+        self.groups = composition.groups;
+        self.refused = composition.refused;
+        self.kept = composition.kept;
+        self.may_not_log_in = composition.may_not_log_in;
+        self.unusable_keys = composition.unusable_keys;
+        self.unsettled = composition.unsettled;
     }
 }

@@ -17,7 +17,7 @@ use super::iam::Iam;
 use super::ids::IdMap;
 use super::limits::{OfferedKeys, Outages, UnknownNames};
 use super::neighbours::Neighbours;
-use super::publication::Published;
+use super::publication::{Published, Turns};
 use super::refused::Kind;
 use super::store::Store;
 use crate::clock::Clock;
@@ -36,6 +36,7 @@ pub struct Service<I> {
     outdated: Cell<bool>,
     pub(super) nudges: Rc<Flights<Answer<'static>>>,
     pub(super) passes: Rc<Flights<Answer<'static>>>,
+    pub(super) turns: Turns,
     /// The daemon is to reach for other accounts, and then to make a pass.
     pub accounts_changed: Notify,
     pub(crate) store: Store,
@@ -136,6 +137,7 @@ impl<I: Iam + 'static> Service<I> {
             outdated: Cell::new(false),
             nudges: Flights::new(),
             passes: Flights::new(),
+            turns: Turns::default(),
             accounts_changed: Notify::new(),
             store,
             clock,

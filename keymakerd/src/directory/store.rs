@@ -29,6 +29,9 @@ pub struct Store {
     pub private: PathBuf,
     /// status.json.
     pub run: PathBuf,
+    /// While a test holds it, nothing comes of what is put on disk.
+    #[cfg(test)]
+    pub stuck: std::sync::Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Why something could not be read from or written to disk.
@@ -155,13 +158,12 @@ impl Store {
     }
 
     /// Writes a private file where its content has changed.
-    pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+    pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.private.join(name);
-        let bytes = serde_json::to_vec(value).map_err(|error| StoreError::Unwritable(path.clone(), error.into()))?;
         if std::fs::read(&path).is_ok_and(|old| old == bytes) {
             return Ok(());
         }
-        replace_file(&path, &bytes, 0o600).map_err(|error| StoreError::Unwritable(path, error))
+        replace_file(&path, bytes, 0o600).map_err(|error| StoreError::Unwritable(path, error))
     }
 
     /// Writes a public file.
@@ -241,6 +243,11 @@ impl Store {
             remove(&self.private.join(name))?;
         }
         Ok(())
+    }
+
+    /// Whoever was writing ended before it was done.
+    pub fn interrupted(&self) -> StoreError {
+        StoreError::Unwritable(self.public.clone(), io::ErrorKind::Interrupted.into())
     }
 
     /// Writes the status for everybody to read. It is a report: nothing is decided by it, and no failure of it matters.

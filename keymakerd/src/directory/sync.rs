@@ -26,6 +26,9 @@ const TAGS_TTL: u64 = 3600;
 /// Users who logged in within this time have their keys kept fresh, in seconds.
 const SEEN: u64 = 30 * 86_400;
 
+/// A pass waits so long for the disk; what it learned counts meanwhile, and is written when it can be.
+const WRITING: std::time::Duration = std::time::Duration::from_secs(30);
+
 enum PassError {
     /// A call got no answer.
     Aws(AwsCallError),
@@ -70,7 +73,7 @@ impl<I: Iam + 'static> Service<I> {
         // Whatever IAM said: somebody may have come to be in another service.
         self.ask_neighbours().await;
         match asked {
-            Ok(began) => self.end_pass(began),
+            Ok(began) => self.end_pass(began).await,
             Err(PassError::OtherAccount) => {
                 self.accounts_changed.notify_one();
                 Answer::CannotTell
@@ -403,20 +406,19 @@ impl<I: Iam + 'static> Service<I> {
         missing.map_or(Ok(()), Err)
     }
 
-    fn end_pass(&self, began: Began) -> Answer<'static> {
+    async fn end_pass(self: &Rc<Self>, began: Began) -> Answer<'static> {
         {
             let mut state = self.state_mut();
             state.contact = Some(began.answer_time);
             state.throttled = false;
         }
-        let done = self.publish().and_then(|()| self.store.touch_contact(began.unix));
-        match done {
-            Ok(()) => Answer::Fresh,
-            Err(error) => {
-                self.fail_pass(format!("could not publish: {error}"), false);
-                Answer::CannotTell
-            }
-        }
+        let why = match tokio::time::timeout(WRITING, self.publish_contact(began.unix)).await {
+            Ok(Ok(())) => return Answer::Fresh,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the disk has not answered for {} s", WRITING.as_secs()),
+        };
+        self.fail_pass(format!("could not publish: {why}"), false);
+        Answer::CannotTell
     }
 
     fn fail_pass(&self, why: String, throttled: bool) {

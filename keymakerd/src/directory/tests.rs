@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
 
+mod disk;
 mod identity;
 mod names_move;
 mod neighbours;
@@ -59,6 +60,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake) -> Rc<Service<
         public: folder.join("public"),
         private: folder.join("private"),
         run: folder.join("run"),
+        stuck: Default::default(),
     };
     let contact = store.contact();
     let facts: super::facts::Facts = store.load("facts.json").unwrap().unwrap_or_default();
@@ -185,9 +187,9 @@ impl Host {
         }
     }
 
-    fn restart(&mut self, settings: &str) {
+    async fn restart(&mut self, settings: &str) {
         self.service = start(&self.folder, settings, &self.iam);
-        self.service.publish().unwrap();
+        self.service.publish().await.unwrap();
     }
 
     fn pass_time(&self, seconds: u64) {

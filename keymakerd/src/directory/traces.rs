@@ -51,7 +51,7 @@ impl<I: Iam + 'static> Service<I> {
         };
         let settled = left_nothing.intersection(&before).cloned().collect();
         self.state_mut().settle(&left_something, &settled);
-        if let Err(error) = self.publish() {
+        if let Err(error) = self.publish().await {
             warn!(%error, "could not publish: {error}");
         }
         left_nothing

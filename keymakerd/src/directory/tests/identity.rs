@@ -39,18 +39,18 @@ fn a_user_made_again_is_another_person_until_an_administrator_says_otherwise() {
             Some(LoginDecision::Refused(Refusal::NameHeldByAnother))
         );
         host.service.pass().await;
-        host.restart("");
+        host.restart("").await;
         assert_eq!(
             host.decision("alice"),
             Some(LoginDecision::Refused(Refusal::NameHeldByAnother))
         );
         assert!(
-            host.service.order_release(name("alice")).starts_with("done "),
+            host.service.order_release(name("alice")).await.starts_with("done "),
             "{}",
-            host.service.order_release(name("alice"))
+            host.service.order_release(name("alice")).await
         );
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
-        assert!(host.service.order_release(name("alice")).starts_with("failed "));
+        assert!(host.service.order_release(name("alice")).await.starts_with("failed "));
         let mut buffer = [0; MAX_USER_RECORD];
         let tombstone = host
             .directory()
@@ -74,7 +74,7 @@ fn whoever_is_refused_at_login_has_the_refusal_for_a_shell_and_no_group_until_th
         let as_usual = ("/bin/bash".to_owned(), devs, 1);
         let refused = ("/usr/libexec/keymaker/refusal".to_owned(), vec![], 0);
         assert_eq!(entry(&host), as_usual);
-        host.restart("require_iam_group = \"prod_ssh_users\"");
+        host.restart("require_iam_group = \"prod_ssh_users\"").await;
         assert_eq!(
             host.decision("alice"),
             Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
@@ -113,7 +113,7 @@ fn local_names_and_reserved_ones_are_never_published() {
             LOCAL_GROUP,
             "",
         );
-        host.service.publish().unwrap();
+        host.service.publish().await.unwrap();
         assert_eq!(host.uid("alice"), None);
     });
 }
@@ -135,7 +135,7 @@ fn whoever_makes_a_group_of_a_users_name_stops_nobody_who_was_here() {
             assert_eq!(host.groups("alice").len(), 1);
             let refused = host.service.state().published.refused.len();
             assert_eq!(refused, 2, "{}", host.status());
-            host.restart("");
+            host.restart("").await;
         }
         // The group that had the name is gone, so the name is free.
         host.iam.delete_group("keymaker_devs");
@@ -252,13 +252,13 @@ fn a_settings_file_that_is_gone_opens_nothing_until_an_administrator_accepts() {
         host.service.pass().await;
         assert_eq!(host.decision("alice"), refused);
         read(&host, "");
-        host.service.publish().unwrap();
+        host.service.publish().await.unwrap();
         assert_eq!(host.decision("alice"), refused);
         assert!(host.status().contains("no longer says require_iam_group"));
         // It is on the disk, so a start says the same.
-        host.restart("");
+        host.restart("").await;
         read(&host, "");
-        host.service.publish().unwrap();
+        host.service.publish().await.unwrap();
         assert_eq!(host.decision("alice"), refused);
         assert!(host.service.order_acceptance().await.starts_with("done "));
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));

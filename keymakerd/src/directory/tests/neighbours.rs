@@ -164,7 +164,7 @@ fn what_another_service_ever_had_stays_its_own_until_root_releases_it() {
             "{}",
             host.status()
         );
-        let said = host.service.order_release(name("alice"));
+        let said = host.service.order_release(name("alice")).await;
         assert!(said.starts_with("done ") && said.contains("sss"), "{said}");
         host.pass().await;
         assert_eq!(host.uid("alice"), Some(published));
@@ -172,7 +172,7 @@ fn what_another_service_ever_had_stays_its_own_until_root_releases_it() {
         table.give("sss", Question::Uid(published));
         host.beside(&table);
         host.pass().await;
-        assert!(host.uid("alice").is_none() && host.service.order_release(name("alice")).starts_with("done "));
+        assert!(host.uid("alice").is_none() && host.service.order_release(name("alice")).await.starts_with("done "));
         host.pass().await;
         assert_eq!(host.uid("alice"), None);
     });

@@ -172,7 +172,7 @@ fn a_daemon_started_during_an_outage_serves_what_it_knew() {
             host.iam.time_out(action);
         }
         let before = std::fs::read(host.folder.join("public/directory")).unwrap();
-        host.restart("");
+        host.restart("").await;
         host.service.pass().await;
         assert_eq!(std::fs::read(host.folder.join("public/directory")).unwrap(), before);
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));

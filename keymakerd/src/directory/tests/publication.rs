@@ -70,15 +70,15 @@ fn whoever_was_never_here_and_left_nothing_has_no_tombstone_where_the_whole_rang
         // PAM and credd deny the number as before.
         assert!(host.directory().header().claims_uid(uid));
         // Nor again after a restart, and the number stays theirs.
-        host.restart("");
+        host.restart("").await;
         assert_eq!(host.tombstone(uid), None);
-        host.restart(SCHEMES[1]);
+        host.restart(SCHEMES[1]).await;
         assert_eq!(
             host.tombstone(uid),
             Some(Verdict::Deleted),
             "the range is no longer ours"
         );
-        host.restart("");
+        host.restart("").await;
         host.iam.add_user("dave", "AIDADAVE", 1);
         host.pass_time(300);
         host.service.pass().await;
@@ -140,7 +140,7 @@ fn whoever_has_logged_in_or_left_a_session_or_a_home_is_denied_for_ever() {
             std::fs::remove_dir_all(host.folder.join("root")).unwrap();
             let first = host.settle(BTreeSet::new()).await;
             host.settle(first).await;
-            host.restart(scheme);
+            host.restart(scheme).await;
             for (login, uid) in left.into_iter().zip(uids) {
                 assert_eq!(host.tombstone(uid), Some(Verdict::Deleted), "{login}");
                 assert_eq!(host.decision(login), Some(LoginDecision::Refused(Refusal::Deleted)));
@@ -194,7 +194,7 @@ fn whoever_was_kept_before_this_was_recorded_is_denied_for_ever() {
             .replace(",\"been_here\":false", "");
         assert!(!former.contains("been_here"), "{former}");
         std::fs::write(&ids, former).unwrap();
-        host.restart("");
+        host.restart("").await;
         let first = host.settle(BTreeSet::new()).await;
         host.settle(first).await;
         assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));

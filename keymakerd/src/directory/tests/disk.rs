@@ -1,0 +1,147 @@
+//! What a full disk and a slow one change: nothing for whoever IAM has taken nothing from.
+
+use super::*;
+
+const REQUIRED: &str = "require_iam_group = \"prod_ssh_users\"";
+/// Less than `max_stale`; twice that is more.
+const LONG: u64 = 80_000;
+
+/// Alice and bob may log in, have done so, and are published with their keys.
+async fn host_of_two() -> Host {
+    let host = host(REQUIRED);
+    host.iam.add_user("bob", "AIDABOB", 100);
+    host.iam.add_key("bob", "APKABOB", KEY);
+    for login in ["alice", "bob"] {
+        host.iam.join(login, "prod_ssh_users");
+    }
+    host.service.pass().await;
+    for login in ["alice", "bob"] {
+        assert_eq!(
+            host.service.refresh_keys(name(login), Cause::Login).await,
+            Answer::Fresh
+        );
+    }
+    host
+}
+
+// P3
+#[test]
+fn that_iam_answered_counts_although_the_disk_is_full() {
+    on_one_thread(async {
+        let host = host_of_two().await;
+        host.fill_disk(true);
+        for number in 0..3 {
+            host.iam
+                .add_user(&format!("new{number}"), &format!("AIDANEW{number}"), number);
+            host.pass_time(LONG);
+            assert_eq!(host.service.pass().await, Answer::CannotTell);
+            assert!(host.status().contains("could not publish"));
+            assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed), "day {number}");
+        }
+        host.fill_disk(false);
+        assert_eq!(host.service.pass().await, Answer::Fresh);
+        assert!(host.uid("new2").is_some());
+    });
+}
+
+// P9
+#[test]
+fn there_is_no_contact_while_files_that_cannot_be_written_allow_anybody_more_than_iam_does() {
+    type Change = fn(&IamFake);
+    let taken_away: [(&str, Change); 4] = [
+        ("the required group", |iam| iam.leave("bob", "prod_ssh_users")),
+        ("the key", |iam| iam.set_key_active("bob", "APKABOB", false)),
+        ("the name", |iam| {
+            iam.change_user("bob", |bob| bob.name = "bobby".into())
+        }),
+        ("an answer about the members", |iam| {
+            iam.fail_for(
+                "prod_ssh_users",
+                AwsCallError::AccessDenied {
+                    action: Action::GET_GROUP,
+                    message: "not this one".into(),
+                },
+            );
+        }),
+    ];
+    for (what, change) in taken_away {
+        on_one_thread(async {
+            let host = host_of_two().await;
+            host.fill_disk(true);
+            host.iam.add_user("dave", "AIDADAVE", 1);
+            change(&host.iam);
+            for _ in 0..2 {
+                host.pass_time(LONG);
+                host.service.pass().await;
+            }
+            let out_of_contact = Some(LoginDecision::CannotTell(Doubt::OutOfContact));
+            assert_eq!(host.decision("bob"), out_of_contact, "{what}");
+            host.fill_disk(false);
+            host.service.pass().await;
+            assert_ne!(host.decision("bob"), out_of_contact, "{what}");
+        });
+    }
+}
+
+// P5 P9
+#[test]
+fn a_slow_disk_keeps_nobody_waiting_and_lets_nobody_in_whom_iam_refuses() {
+    on_one_thread(async {
+        let host = host_of_two().await;
+        host.iam.leave("bob", "prod_ssh_users");
+        host.pass_time(61);
+        let stuck = host.service.store.stuck.lock().await;
+        // Whoever waits for the disk waits as long as they ever would.
+        tokio::time::pause();
+        for _ in 0..2 {
+            for cause in [SSHD, Cause::Login, Cause::Credentials] {
+                let answers = [
+                    host.service.refresh_keys(name("bob"), cause).await,
+                    host.service.refresh_keys(name("alice"), cause).await,
+                ];
+                assert_eq!(answers, [Answer::NotPublished, Answer::Fresh], "{cause:?}");
+            }
+        }
+        assert_eq!(
+            host.decision("bob"),
+            Some(LoginDecision::Allowed),
+            "the disk was not slow"
+        );
+        // What IAM has added is not said to be there before it is.
+        host.iam.add_user("dave", "AIDADAVE", 1);
+        host.iam.join("dave", "prod_ssh_users");
+        assert_eq!(host.service.refresh_keys(name("dave"), SSHD).await, Answer::CannotTell);
+        assert_eq!(host.service.pass().await, Answer::CannotTell);
+        assert!(host.status().contains("the disk has not answered"));
+        drop(stuck);
+        host.service.publish().await.unwrap();
+        let refused = LoginDecision::Refused(Refusal::NotInRequiredGroup);
+        assert_eq!(host.decision("bob"), Some(refused));
+        assert_eq!(host.decision("dave"), Some(LoginDecision::Allowed));
+    });
+}
+
+#[test]
+fn who_asks_while_files_are_written_waits_for_one_more_publication_at_most() {
+    on_one_thread(async {
+        let host = host_of_two().await;
+        let stuck = host.service.store.stuck.lock().await;
+        tokio::time::pause();
+        host.pass_time(61);
+        for number in 0..20 {
+            host.iam
+                .add_user(&format!("new{number}"), &format!("AIDANEW{number}"), number);
+            host.iam.join(&format!("new{number}"), "prod_ssh_users");
+            let answer = host
+                .service
+                .refresh_keys(name(&format!("new{number}")), Cause::Login)
+                .await;
+            assert_eq!(answer, Answer::CannotTell, "{number}");
+        }
+        let before = host.directory().generation();
+        drop(stuck);
+        host.service.publish().await.unwrap();
+        assert!(host.uid("new19").is_some());
+        assert!(host.directory().generation() <= before + 2);
+    });
+}
