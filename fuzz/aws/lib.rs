@@ -4,6 +4,10 @@
 
 #[path = "../../keymaker-aws/src/arn.rs"]
 mod arn;
+#[path = "../../keymaker-aws/src/aws_time.rs"]
+mod aws_time;
+#[path = "../../keymaker-aws/src/call_error.rs"]
+mod call_error;
 #[path = "../../keymaker-aws/src/proxy_url.rs"]
 mod proxy_url;
 #[path = "../../keymaker-aws/src/service_url.rs"]
@@ -12,10 +16,8 @@ mod service_url;
 mod trust;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
+pub use aws_time::AwsTime;
+pub use call_error::{Action, AwsCallError, OutageCause};
 pub use proxy_url::ProxyUrl;
 pub use service_url::is_service_url;
 pub use trust::trusts_only;
-
-/// An error of a call that nobody makes here.
-#[derive(Clone, Debug)]
-pub enum AwsCallError {}
