@@ -399,7 +399,12 @@ fn ranges(state: &State, ids: &AssignedIds) -> [IdRange; RANGES] {
 }
 
 /// Gids of our groups, and of local ones where the settings let IAM give membership; each once, keymaker-users left to NSS.
-fn supplementary_groups(state: &State, user: &UserFacts, names: &AcceptedNames, ids: &AssignedIds) -> Vec<u32> {
+pub(super) fn supplementary_groups(
+    state: &State,
+    user: &UserFacts,
+    names: &AcceptedNames,
+    ids: &AssignedIds,
+) -> Vec<u32> {
     let joined = names
         .groups
         .values()

@@ -280,6 +280,39 @@ impl IamFake {
         self.account.borrow().calls.get(&action).copied().unwrap_or(0)
     }
 
+    /// Everybody: UserIds and names.
+    pub fn users(&self) -> Vec<(String, String)> {
+        let account = self.account.borrow();
+        let users = account.users.values();
+        users.map(|user| (user.id.clone(), user.name.clone())).collect()
+    }
+
+    /// GroupIds and names.
+    pub fn groups(&self) -> Vec<(String, String)> {
+        let account = self.account.borrow();
+        let groups = account.groups.values();
+        groups.map(|group| (group.id.clone(), group.name.clone())).collect()
+    }
+
+    /// GroupIds and UserIds.
+    pub fn members(&self) -> BTreeSet<(String, String)> {
+        self.account.borrow().members.clone()
+    }
+
+    /// The ids of a user's keys that are active.
+    pub fn active_keys(&self, user_id: &str) -> BTreeSet<String> {
+        let account = self.account.borrow();
+        let keys = account.keys.get(user_id).into_iter().flatten();
+        keys.filter(|(key, _)| key.active)
+            .map(|(key, _)| key.id.clone())
+            .collect()
+    }
+
+    /// Takes all faults back.
+    pub fn mend_all(&self) {
+        self.account.borrow_mut().faults.clear();
+    }
+
     /// How often anything was called.
     pub fn all_calls(&self) -> usize {
         self.account.borrow().calls.values().sum()
@@ -291,6 +324,8 @@ impl IamFake {
         if let Some(mut change) = change {
             change(self, action);
             self.between_calls.borrow_mut().get_or_insert(change);
+            // Whoever else is asking goes on.
+            tokio::task::yield_now().await;
         }
         let fault = {
             let mut account = self.account.borrow_mut();

@@ -22,6 +22,7 @@ use crate::local_accounts::LocalAccounts;
 
 mod disk;
 mod identity;
+mod model;
 mod names_move;
 mod neighbours;
 mod nudges;
