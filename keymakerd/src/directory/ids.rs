@@ -211,6 +211,12 @@ impl IdMap {
         }
     }
 
+    /// The same, and it is the last name that it was published under: who has another since is a newcomer to what wants the name by now.
+    pub fn has_kept_name(&self, kind: Kind, name: &str, iam_id: &str) -> bool {
+        let last_name = self.kept.get(iam_id).and_then(|kept| kept.names.last());
+        self.has_name(kind, name, iam_id) && last_name.is_some_and(|last| last == name)
+    }
+
     /// Frees a name for whoever has it in IAM now; returns the UserId that held it and the uid of the old home's files.
     pub fn release(&mut self, name: UserName) -> Option<(String, Option<u32>)> {
         let user_id = self.holders.remove(name.as_str())?;

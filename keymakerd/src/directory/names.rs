@@ -135,7 +135,7 @@ impl NameRules<'_> {
         let name = UserName::parse(login.as_bytes())
             .map_err(|why| NotAccepted::Refused(Refusal::IllegalName(login.into_owned(), why)))?;
         self.free(name.as_str())?;
-        if !self.was_here(Kind::User, name.into(), user)
+        if !self.kept(Kind::User, name.into(), user)
             && let Some(member) = self.member_line(name.as_str())
         {
             return Err(NotAccepted::Refused(member));
@@ -200,13 +200,18 @@ impl NameRules<'_> {
         is: T,
     ) -> Result<Judged<T>, NotAccepted> {
         match self.wanted_by_the_host(name.as_str()) {
-            Some(reason) if !self.was_here(kind, name, entity) => Err(NotAccepted::Refused(reason)),
+            Some(reason) if !self.kept(kind, name, entity) => Err(NotAccepted::Refused(reason)),
             despite => Ok(Judged { is, despite }),
         }
     }
 
     fn was_here(&self, kind: Kind, name: GroupName, entity: &InIam<'_>) -> bool {
         self.ids.has_name(kind, name.as_str(), entity.id)
+    }
+
+    /// Whether it was published under this name last.
+    fn kept(&self, kind: Kind, name: GroupName, entity: &InIam<'_>) -> bool {
+        self.ids.has_kept_name(kind, name.as_str(), entity.id)
     }
 
     /// What of this host would read the name as its own.

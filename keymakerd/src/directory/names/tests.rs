@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use keymaker_core::id::IdRange;
 use keymaker_core::name::NameError;
 
 use super::*;
+use crate::directory::ids::{IdClaim, IdRules, IdScheme, Wish};
+use crate::directory::neighbours::Neighbours;
 use crate::settings::KeptSettings;
 
 const PASSWD: &str =
@@ -32,9 +35,30 @@ impl Host {
     fn knowing(mut self, users: &[(&str, &str)], groups: &[(&str, &str)]) -> Self {
         for (name, id) in users {
             self.ids.hold_name(UserName::parse(name.as_bytes()).unwrap(), id);
+            self.publishes(Kind::User, name, id);
         }
-        groups.iter().for_each(|(name, id)| self.ids.note_group(name, id));
+        for (name, id) in groups {
+            self.ids.note_group(name, id);
+            self.publishes(Kind::Group, name, id);
+        }
         self
+    }
+
+    fn publishes(&mut self, kind: Kind, name: &str, iam_id: &str) {
+        let rules = IdRules {
+            scheme: IdScheme::Wide(IdRange::WIDE),
+            tag_uid_range: None,
+            local: &self.local,
+            neighbours: &Neighbours::default(),
+        };
+        let claim = IdClaim {
+            kind,
+            iam_id,
+            created: 1,
+            name,
+            wish: Wish::None,
+        };
+        assert_eq!(self.ids.assign(&[claim], &rules).ids.len(), 1);
     }
 
     fn accept(&self, users: &[&str], groups: &[&str]) -> AcceptedNames {
@@ -409,6 +433,12 @@ fn a_name_that_software_wants_is_refused_to_newcomers_and_kept_by_who_was_here()
     // Somebody made again under the name is new.
     host = Host::new("").knowing(&[("puppet", "AIDAFORMER")], &[]);
     assert!(host.accept(&["puppet"], &[]).users.is_empty());
+    // So is who had the name once, and another when the software came.
+    host = Host::new("").knowing(&[("puppet", "puppet"), ("another", "puppet")], &[]);
+    assert!(host.accept(&["puppet"], &[]).users.is_empty());
+    host = Host::new("").knowing(&[("newly", "newly"), ("another", "newly")], &[]);
+    host.local = LocalAccounts::parse(PASSWD, "adm:x:4:newly\n", "");
+    assert!(host.accept(&["newly"], &[]).users.is_empty());
 }
 
 #[test]
