@@ -195,6 +195,8 @@ fn a_user_made_again_is_refused_until_the_name_is_released_and_then_gets_a_home_
     );
     assert!(login.reads().contains("keymaker release alice"), "{login}");
     assert_ne!(uid("alice"), old);
+    // Whoever may name IAM users can have a home at the name that the old one is to get.
+    sh(&format!("mkdir /home/alice.{old}"));
     sh("keymaker release alice");
     assert_eq!(
         ssh("alice", "pwd; ls; stat -c '%a %u' .").ok(),
@@ -202,10 +204,16 @@ fn a_user_made_again_is_refused_until_the_name_is_released_and_then_gets_a_home_
     );
     assert_eq!(
         sh(&format!(
-            "cat /home/alice.{old}/diary; stat -c '%a %u' /home/alice.{old}"
+            "cat /home/alice.{old}.1/diary; stat -c '%a %u' /home/alice.{old}.1"
         )),
         format!("secret\n700 {old}")
     );
+    // The name is hers, and again a home is in the way.
+    sh(&format!(
+        "mv /home/alice.{old}.1 /home/old; rm -r /home/alice; mv /home/old /home/alice"
+    ));
+    assert!(sh("keymaker release alice").contains(&format!("/home/alice is now /home/alice.{old}.1")));
+    ssh("alice", "true").ok();
 }
 
 // P2

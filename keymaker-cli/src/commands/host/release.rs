@@ -5,22 +5,30 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::id::Uid;
 use keymaker_core::name::UserName;
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde_json::json;
 
 use super::probe::run as command;
 use super::{HostError, order};
 use crate::output::Output;
 
-/// Releases the name, then moves a home of another uid from the user's home path to PATH.UID.
+/// Releases the name, then moves a home of another uid from the user's home path to PATH.UID, or the next free PATH.UID.1, PATH.UID.2, ….
 pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
-    let released = order::give(Question::Release(name))?;
-    let moved = move_home_of_another(name)?;
+    let (released, moved) = match order::give(Question::Release(name)) {
+        Ok(released) => (released, move_home_of_another(name)?),
+        // The name may be free already, and only the home in the way.
+        Err(HostError::Refused(why)) => match move_home_of_another(name)? {
+            Some(moved) => (why, Some(moved)),
+            None => return Err(HostError::Refused(why)),
+        },
+        Err(error) => return Err(error),
+    };
     let text = match &moved {
         Some((from, to)) => format!(
             "{released}\n{} is now {}, owner and modes untouched",
@@ -41,7 +49,7 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
     let Some(user) = directory
         .user_by_name(name, &mut buffer)
         .map_err(unreadable)?
-        .filter(|user| !user.tombstone)
+        .filter(|user| !user.tombstone && user.verdict != Verdict::NameHeldByAnother)
     else {
         return Ok(None);
     };
@@ -57,12 +65,26 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
     if let Some(whose) = present_holder(&home, metadata.uid(), name, &directory)? {
         return Err(HostError::HomeInUse(home, whose));
     }
-    let mut aside = home.clone().into_os_string();
-    aside.push(format!(".{}", metadata.uid()));
-    let aside = PathBuf::from(aside);
-    match renameat_with(CWD, &home, CWD, &aside, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(Some((home, aside))),
-        Err(error) => Err(HostError::HomeInTheWay(home, aside, error.into())),
+    move_aside(&home, metadata.uid()).map(|aside| Some((home, aside)))
+}
+
+/// HOME becomes HOME.UID, or HOME.UID.1 and so on: whoever may name IAM users can see to it that a home of theirs is there already.
+fn move_aside(home: &Path, uid: u32) -> Result<PathBuf, HostError> {
+    let aside = |number: u32| {
+        let mut aside = home.to_path_buf().into_os_string();
+        aside.push(format!(".{uid}"));
+        if number > 0 {
+            aside.push(format!(".{number}"));
+        }
+        PathBuf::from(aside)
+    };
+    let mut number = 0;
+    loop {
+        match renameat_with(CWD, home, CWD, aside(number), RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(aside(number)),
+            Err(Errno::EXIST) if number < 10_000 => number += 1,
+            Err(error) => return Err(HostError::HomeInTheWay(home.to_path_buf(), aside(number), error.into())),
+        }
     }
 }
 
@@ -114,6 +136,19 @@ fn local_holder(passwd: &str, folder: &Path, owner: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_home_moves_aside_though_somebody_took_the_name_of_its_new_place() {
+        let folder = std::env::temp_dir().join(format!("keymaker-release-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let home = folder.join("carol");
+        for aside in ["carol.7", "carol.7.1", "carol.7.2"] {
+            std::fs::create_dir(&home).unwrap();
+            assert_eq!(move_aside(&home, 7).unwrap(), folder.join(aside));
+        }
+        assert!(move_aside(&home, 7).is_err(), "no such home");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn a_folder_that_a_local_account_owns_or_lives_in_is_its_own() {
