@@ -8,15 +8,19 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User, Verdict};
+use keymaker_core::id::Uid;
 use keymaker_core::paths;
 use keymaker_core::published_file::reader::ReadError;
 
 /// logind keeps a file here for each uid that has a session.
 const LOGGED_IN: &str = "/run/systemd/users";
+/// EX_TEMPFAIL of sysexits(3), at which keymaker-end-sessions.service starts it again.
+const TRY_AGAIN: u8 = 75;
 
 fn main() -> ExitCode {
-    match end_refused(Path::new(paths::DIRECTORY), Path::new(LOGGED_IN), terminate) {
-        Ok(()) => ExitCode::SUCCESS,
+    match refused(Path::new(paths::DIRECTORY), Path::new(LOGGED_IN)) {
+        Ok(refused) if refused.is_empty() || end(&refused) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(TRY_AGAIN),
         Err(error) => {
             say(&format!("{}: {error}", paths::DIRECTORY));
             ExitCode::FAILURE
@@ -24,10 +28,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn end_refused(directory: &Path, logged_in: &Path, mut end: impl FnMut(&User<'_>)) -> Result<(), ReadError> {
+/// Somebody who is to go.
+struct Refused {
+    uid: Uid,
+    /// Name, uid and UserId, for the journal.
+    who: String,
+}
+
+/// Who is logged in and refused.
+fn refused(directory: &Path, logged_in: &Path) -> Result<Vec<Refused>, ReadError> {
     let directory = Directory::open(directory)?;
+    let mut refused = Vec::new();
     if !directory.header().end_sessions {
-        return Ok(());
+        return Ok(refused);
     }
     // No such folder: nobody is logged in, or there is no logind to ask.
     for entry in std::fs::read_dir(logged_in).into_iter().flatten().flatten() {
@@ -36,10 +49,13 @@ fn end_refused(directory: &Path, logged_in: &Path, mut end: impl FnMut(&User<'_>
         };
         let mut buffer = [0; MAX_USER_RECORD];
         if let Some(user) = directory.user_by_uid(uid, &mut buffer)?.filter(is_refused) {
-            end(&user);
+            refused.push(Refused {
+                uid: user.uid,
+                who: format!("{} (uid {}, {})", user.name, user.uid, user.iam_user_id),
+            });
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 fn is_refused(user: &User<'_>) -> bool {
@@ -49,27 +65,28 @@ fn is_refused(user: &User<'_>) -> bool {
     )
 }
 
-fn terminate(user: &User<'_>) {
-    let ended = Command::new("/usr/bin/loginctl")
-        .arg("terminate-user")
-        .arg(user.uid.to_string())
+/// Stops the slices of these users, and waits for it: all sessions, the user manager, and what ran on when a session was closed, such as
+/// tmux, which logind's TerminateUser passes over. By number, since loginctl looks users up, and whoever was deleted has no name any more.
+fn end(refused: &[Refused]) -> bool {
+    let slices = refused.iter().map(|user| format!("user-{}.slice", user.uid));
+    let stopped = Command::new("/usr/bin/systemctl")
+        .args(["stop", "--"])
+        .args(slices)
         .status();
-    match ended {
-        Ok(status) if status.success() => {
-            say(&format!(
-                "ended the sessions of {} (uid {}, {})",
-                user.name, user.uid, user.iam_user_id
-            ));
-        }
-        Ok(status) => say(&format!(
-            "could not end the sessions of {}: loginctl ended with {status}",
-            user.name
-        )),
-        Err(error) => say(&format!(
-            "could not end the sessions of {}: loginctl cannot be run: {error}",
-            user.name
-        )),
+    let failure = match stopped {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("systemctl ended with {status}")),
+        Err(error) => Some(format!("systemctl cannot be run: {error}")),
+    };
+    for Refused { who, .. } in refused {
+        say(&match &failure {
+            None => format!("ended the sessions of {who}"),
+            Some(failure) => {
+                format!("could not end the sessions of {who}, and tries again in ten seconds: {failure}")
+            }
+        });
     }
+    failure.is_none()
 }
 
 /// To the journal, where systemd sends standard error.
@@ -81,7 +98,7 @@ fn say(line: &str) {
 mod tests {
     use super::*;
     use keymaker_core::directory_file::{DirectoryBuilder, Header, NewUser};
-    use keymaker_core::id::{IdRange, Uid};
+    use keymaker_core::id::IdRange;
     use keymaker_core::name::UserName;
     use keymaker_core::published_file::writer::replace_file;
 
@@ -122,16 +139,16 @@ mod tests {
         std::fs::write(users.join("1000"), "").unwrap();
         let path = folder.join("directory");
         replace_file(&path, &builder.build(1).unwrap(), 0o644).unwrap();
-        let mut ended = Vec::new();
-        end_refused(&path, &users, |user| ended.push(user.name.to_string())).unwrap();
+        let refused = refused(&path, &users).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
-        ended
+        refused.into_iter().map(|user| user.who).collect()
     }
 
     // P9
     #[test]
     fn only_refused_users_lose_their_sessions_and_only_where_the_settings_say_so() {
-        assert_eq!(ended(true), ["bob"]);
+        let first = IdRange::WIDE.first;
+        assert_eq!(ended(true), [format!("bob (uid {first}, AIDA)")]);
         assert!(ended(false).is_empty());
     }
 }

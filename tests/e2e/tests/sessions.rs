@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use e2e::{Host, describe_role, iam, run, sh, until};
+use e2e::{Host, delete_user, describe_role, iam, run, sh, ssh, until};
 
 /// A session of bob's that waits for a long time.
 fn session() -> Child {
@@ -37,7 +37,33 @@ fn with_end_sessions_a_refused_users_session_ends() {
         run("pgrep -u bob -x sleep").status != 0
     });
     assert!(!session.wait().expect("ssh ends").success());
-    sh("journalctl -u keymaker-end-sessions | grep 'ended the sessions of bob'");
+    until("the journal says so", Duration::from_secs(10), || {
+        run("journalctl -u keymaker-end-sessions | grep 'ended the sessions of bob'").status == 0
+    });
+}
+
+// P9
+#[test]
+fn with_end_sessions_the_session_of_somebody_deleted_ends() {
+    let host = Host::with_settings("end_sessions = true");
+    let mut session = session();
+    // Logind calls a session closed whose shell has gone, whatever runs on.
+    ssh(
+        "bob",
+        "tmux new-session -d 'exec sleep 601'; setsid -f sleep 602 >/dev/null 2>&1",
+    )
+    .ok();
+    sh("pgrep -u bob -f 'sleep 601' && pgrep -u bob -f 'sleep 602'");
+    delete_user("bob");
+    host.sync();
+    assert_eq!(run("getent passwd bob").stdout, "");
+    until("all that bob ran has ended", Duration::from_secs(10), || {
+        run("pgrep -x sleep").status != 0
+    });
+    assert!(!session.wait().expect("ssh ends").success());
+    until("the journal says so", Duration::from_secs(10), || {
+        run("journalctl -u keymaker-end-sessions | grep 'ended the sessions of bob'").status == 0
+    });
 }
 
 // P9
