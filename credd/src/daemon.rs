@@ -18,11 +18,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::audit::FewRefusals;
+use crate::clock::HostClock;
 use crate::config::Config;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::status_socket::{self, Status};
 use crate::imds::metadata_token::TokenKeyError;
 use crate::imds::server::{Limits, Server};
+use crate::log::Log;
 use crate::policy::PolicyRefusal;
 pub use parts::chain;
 use parts::{HostIssuer, Parts};
@@ -105,6 +108,8 @@ pub struct Host {
     pub status_socket: PathBuf,
     /// Addresses to listen on besides the sockets that systemd passes.
     pub listen: Vec<SocketAddr>,
+    /// Where audit lines go.
+    pub log: Log,
 }
 
 /// Serves until SIGTERM or SIGINT; calls `ready` when the first connection can be taken. `config` is what stands at
@@ -120,6 +125,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
         token_files: host.token_files,
         capture: config.capture,
         metrics: Rc::clone(&metrics),
+        audit: Rc::new(FewRefusals::new(host.log, Rc::new(HostClock))),
     };
     let issuer = parts.issuer(&config, None)?;
     let server = Server::new(parts.service(&config, issuer.clone())?, Limits::default());
@@ -139,6 +145,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     }
     issuer.warm(vec![]);
     tokio::task::spawn_local(tidy(issuer.clone(), Rc::clone(&server)));
+    tokio::task::spawn_local(tell_of_refusals(Rc::clone(&parts.audit)));
     let mut serving = JoinSet::new();
     for listener in listeners {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(DaemonError::Socket)?;
@@ -163,6 +170,14 @@ async fn tidy(issuer: HostIssuer, server: Rc<Server<HostIssuer>>) {
         ticks.tick().await;
         issuer.tidy();
         server.tidy();
+    }
+}
+
+async fn tell_of_refusals(audit: Rc<FewRefusals<Log>>) {
+    let mut ticks = tokio::time::interval(BETWEEN_REFUSALS);
+    loop {
+        ticks.tick().await;
+        audit.tidy();
     }
 }
 
@@ -207,3 +222,5 @@ async fn stopped(mut stop: watch::Receiver<()>) {
 }
 
 const BETWEEN_TIDYINGS: Duration = Duration::from_secs(10);
+/// How long the last refusal of a flood waits for its line.
+const BETWEEN_REFUSALS: Duration = Duration::from_secs(1);

@@ -1,22 +1,247 @@
 //! Where the log and the audit lines go.
 //!
-//! Both programs of this crate call it once, at start.
+//! Both programs of this crate call [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and
+//! whoever needs a line to be written (an issuance) is told that it was not. tracing-journald waits, and tells nobody.
 
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
+
+/// Where lines go.
+#[derive(Clone)]
+pub enum Log {
+    /// To journald.
+    Journal(Journal),
+    /// To standard error, by `tracing`.
+    StandardError,
+}
 
 /// To the journal, with each value as a field `KEYMAKER_…` (`KEYMAKER_AUDIT` is the audit line), where systemd listens;
 /// else to standard error.
-pub fn begin() {
+pub fn begin() -> Log {
     let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
-    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    match tracing_journald::layer().ok().filter(|_| to_journal) {
+    let is_service = std::env::var_os("JOURNAL_STREAM").is_some();
+    match Journal::open(JOURNALD.into()).ok().filter(|_| is_service) {
         Some(journal) => {
-            let journal = journal.with_field_prefix(Some("KEYMAKER".into()));
-            tracing_subscriber::registry().with(filter).with(journal).init();
+            let lines = Lines {
+                journal: journal.clone(),
+                places: Mutex::default(),
+            };
+            tracing_subscriber::registry().with(filter).with(lines).init();
+            Log::Journal(journal)
         }
-        None => tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .init(),
+        None => {
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(io::stderr)
+                .init();
+            Log::StandardError
+        }
+    }
+}
+
+/// journald's socket. The kernel keeps a bounded queue of what journald has not read yet; what is in it is not lost if this
+/// program ends.
+#[derive(Clone)]
+pub struct Journal {
+    socket: Arc<UnixDatagram>,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Fails where nobody listens at `path`.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        // An empty entry is none.
+        socket.send_to(&[], &path)?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            path,
+        })
+    }
+
+    /// Hands one entry over; an error where the queue is full or nobody listens.
+    pub fn send(&self, entry: &Entry) -> io::Result<()> {
+        self.socket.send_to(&entry.0, &self.path).map(drop)
+    }
+}
+
+/// One entry in the form of <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
+pub struct Entry(Vec<u8>);
+
+impl Entry {
+    /// Of a line of this level, from this part of the program.
+    pub fn new(level: Level, target: &str) -> Self {
+        let mut entry = Self(Vec::with_capacity(512));
+        let priority = match level {
+            Level::ERROR => "3",
+            Level::WARN => "4",
+            Level::INFO => "5",
+            Level::DEBUG => "6",
+            Level::TRACE => "7",
+        };
+        entry.put("PRIORITY", priority);
+        entry.put("TARGET", target);
+        let program = std::env::args_os().next().unwrap_or_default();
+        let name = Path::new(&program).file_name().unwrap_or_default();
+        entry.put("SYSLOG_IDENTIFIER", &name.to_string_lossy());
+        entry
+    }
+
+    /// Adds a field; its name is in capitals.
+    pub fn put(&mut self, name: &str, value: &str) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'\n');
+        self.0.extend_from_slice(&(value.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'\n');
+    }
+}
+
+impl Visit for Entry {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.put("MESSAGE", value),
+            name => self.put(&format!("KEYMAKER_{}", name.to_ascii_uppercase()), value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+/// What `tracing` has to say. Users cause some of it: one place in the program writes at most so many lines a second.
+struct Lines {
+    journal: Journal,
+    places: Mutex<HashMap<Identifier, Place>>,
+}
+
+impl Lines {
+    /// How many lines of this place were left out before this one; None if this one is to be left out too.
+    fn turn(&self, metadata: &Metadata<'_>) -> Option<u64> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.entry(metadata.callsite()).or_default().turn(Instant::now())
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Some(left_out) = self.turn(event.metadata()) else {
+            return;
+        };
+        let mut entry = Entry::new(*event.metadata().level(), event.metadata().target());
+        event.record(&mut entry);
+        if left_out > 0 {
+            entry.put("KEYMAKER_LEFT_OUT", &left_out.to_string());
+        }
+        // A log that waits would keep everybody waiting.
+        let _ = self.journal.send(&entry);
+    }
+}
+
+/// The lines of one place in the present second.
+#[derive(Default)]
+struct Place {
+    began: Option<Instant>,
+    written: u32,
+    left_out: u64,
+}
+
+impl Place {
+    fn turn(&mut self, now: Instant) -> Option<u64> {
+        if self.began.is_none_or(|began| now.duration_since(began) >= A_SECOND) {
+            (self.began, self.written) = (Some(now), 0);
+        }
+        if self.written == LINES_A_SECOND {
+            self.left_out += 1;
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+const JOURNALD: &str = "/run/systemd/journal/socket";
+const A_SECOND: Duration = Duration::from_secs(1);
+const LINES_A_SECOND: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journald that reads when the test says so.
+    fn journald(name: &str) -> (UnixDatagram, Journal, PathBuf) {
+        let path = std::env::temp_dir().join(format!("credd-journal-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let journald = UnixDatagram::bind(&path).unwrap();
+        let journal = Journal::open(path.clone()).unwrap();
+        journald.recv(&mut [0]).unwrap();
+        (journald, journal, path)
+    }
+
+    #[test]
+    fn a_journal_that_reads_nothing_takes_a_bounded_number_of_lines_and_keeps_nobody_waiting() {
+        let (journald, journal, path) = journald("hangs");
+        let entry = Entry::new(Level::INFO, "test");
+        let taken = (0..1_000_000).take_while(|_| journal.send(&entry).is_ok()).count();
+        assert!((1..1_000_000).contains(&taken), "{taken}");
+        // It reads again, and nothing that was taken is lost.
+        for _ in 0..taken {
+            journald.recv(&mut [0; 4096]).unwrap();
+        }
+        journal.send(&entry).unwrap();
+        drop(journald);
+        assert!(journal.send(&entry).is_err());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_line_is_an_entry_of_journalds_protocol_and_one_place_writes_few() {
+        let (journald, journal, path) = journald("entry");
+        let lines = Lines {
+            journal,
+            places: Mutex::default(),
+        };
+        let subscriber = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            for number in 0..1000 {
+                tracing::warn!(target: "here", %number, "two\nlines");
+            }
+        });
+        let mut entry = [0; 4096];
+        let length = journald.recv(&mut entry).unwrap();
+        let text = String::from_utf8_lossy(&entry[..length]).into_owned();
+        for field in [
+            "PRIORITY\n\x01\0\0\0\0\0\0\x004\n",
+            "TARGET\n\x04\0\0\0\0\0\0\0here\n",
+            "MESSAGE\n\x09\0\0\0\0\0\0\0two\nlines\n",
+            "KEYMAKER_NUMBER\n\x01\0\0\0\0\0\0\x000\n",
+        ] {
+            assert!(text.contains(field), "{field:?} {text:?}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_place_writes_so_many_lines_a_second_and_the_next_says_how_many_it_left_out() {
+        let mut place = Place::default();
+        let now = Instant::now();
+        let turns: Vec<Option<u64>> = (0..100).map(|_| place.turn(now)).collect();
+        assert!(turns[..10].iter().all(|turn| *turn == Some(0)) && turns[10..].iter().all(Option::is_none));
+        assert_eq!(place.turn(now + A_SECOND), Some(90));
+        assert_eq!(place.turn(now + A_SECOND), Some(0));
     }
 }

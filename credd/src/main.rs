@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     if arguments.check {
         return check(&arguments.config, &config, &arguments.capture_state);
     }
-    log::begin();
+    let log = log::begin();
     if let Err(error) = harden() {
         return complain(&format!("core dumps cannot be switched off: {error}"));
     }
@@ -82,6 +82,7 @@ fn main() -> ExitCode {
         token_files: arguments.token_files,
         status_socket: arguments.status_socket,
         listen: arguments.listen,
+        log,
     };
     let serving = daemon::run(host, config, notify::ready);
     match tokio::task::LocalSet::new().block_on(&runtime, serving) {

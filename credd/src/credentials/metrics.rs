@@ -1,13 +1,14 @@
-//! Counts of what happened, in the text format of Prometheus. The cache and the issuer count, and every audit line on its way to
-//! the journal, so that the two agree; the status socket shows.
+//! Counts of what happened, in the text format of Prometheus. The cache and the issuer count, and every decision on its way to
+//! the audit log, refusals without a line included; the status socket shows.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::rc::Rc;
 
-use crate::audit::{AuditEvent, AuditLog, Decision};
+use crate::audit::{AuditEvent, AuditLog, Decision, NotTaken};
 use crate::config::Method;
+use crate::share::Share;
 
 /// The counters of one daemon, from its start.
 #[derive(Default)]
@@ -47,10 +48,14 @@ pub struct CountedAudit<L> {
 }
 
 impl<L: AuditLog> AuditLog for CountedAudit<L> {
-    fn record(&self, event: &AuditEvent) {
-        let mut decisions = self.metrics.decisions.borrow_mut();
-        *decisions.entry((event.asked, event.outcome, event.method)).or_default() += 1;
-        self.log.record(event);
+    fn record(&self, share: Share, event: &AuditEvent) -> Result<(), NotTaken> {
+        let recorded = self.log.record(share, event);
+        // An issuance without a line is none, and is recorded again or refused.
+        if recorded.is_ok() || event.outcome != Decision::Issued {
+            let mut decisions = self.metrics.decisions.borrow_mut();
+            *decisions.entry((event.asked, event.outcome, event.method)).or_default() += 1;
+        }
+        recorded
     }
 }
 
@@ -106,7 +111,7 @@ impl Metrics {
                 counter.get()
             );
         }
-        text.push_str("# HELP credd_decisions_total Audit lines.\n# TYPE credd_decisions_total counter\n");
+        text.push_str("# HELP credd_decisions_total Issuances and refusals.\n# TYPE credd_decisions_total counter\n");
         for ((asked, outcome, method), count) in self.decisions.borrow().iter() {
             let method = method.map_or_else(String::new, |method| method.to_string());
             let _ = writeln!(

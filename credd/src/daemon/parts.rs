@@ -9,7 +9,7 @@ use keymaker_core::paths;
 
 use super::DaemonError;
 use crate::accounts::{Account, Doubt, LocalAccounts};
-use crate::audit::TracedAudit;
+use crate::audit::FewRefusals;
 use crate::capture::plan::Plan;
 use crate::capture::state;
 use crate::clock::{Clock, HostClock};
@@ -25,6 +25,7 @@ use crate::imds::metadata_token::MetadataTokens;
 use crate::imds::rules::Rules;
 use crate::imds::token_files::TokenFiles;
 use crate::imds::upstream::Upstream;
+use crate::log::Log;
 
 /// What a reload does not change.
 pub struct Parts {
@@ -38,6 +39,8 @@ pub struct Parts {
     pub capture: Capture,
     /// The counters.
     pub metrics: Rc<Metrics>,
+    /// Where audit lines go.
+    pub audit: Rc<FewRefusals<Log>>,
 }
 
 /// The source of credentials of a host.
@@ -65,7 +68,7 @@ impl Parts {
             upstream: Upstream::new(config.metadata_endpoints()),
             capture_problem: self.capture_problem(),
             audit: Box::new(CountedAudit {
-                log: TracedAudit,
+                log: Rc::clone(&self.audit),
                 metrics: Rc::clone(&self.metrics),
             }),
             clock: Box::new(HostClock),

@@ -5,12 +5,14 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use rustix::net::sockopt;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::admission::{self, Door};
 use super::caller::{CallerError, IdentifyCaller};
@@ -110,24 +112,70 @@ impl<S: CredentialSource> MetadataService<S> {
         }
     }
 
-    /// The reply to `request`. The audit line is written before this returns.
+    /// The reply to `request`. The audit line of an issuance is written before this returns.
     pub async fn answer<B>(&self, client: &Client, request: Request<B>) -> Reply
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
+        let deadline = Instant::now() + WHOLE_ANSWER;
         let (head, body) = request.into_parts();
         let answer = self.decide(client, &head, body).await;
+        match answer.event {
+            Some(event) if event.outcome == Decision::Issued => {
+                let line = self.line(client, answer.reply.status(), event);
+                match self.write_down(client, &line, deadline).await {
+                    Ok(()) => answer.reply,
+                    Err(refused) => self.refused(client, refused),
+                }
+            }
+            _ => self.refused(client, answer),
+        }
+    }
+
+    /// Nobody waits for the line of a refusal.
+    fn refused(&self, client: &Client, answer: Answer) -> Reply {
         if let Some(event) = answer.event {
-            self.audit.record(&AuditEvent {
-                time: iso8601(self.clock.now()),
-                uid: Some(client.caller.owner.uid),
-                user: client.caller.account.user.clone(),
-                cookie: Some(client.caller.owner.cookie),
-                status: answer.reply.status().as_u16(),
-                ..event
-            });
+            let line = self.line(client, answer.reply.status(), event);
+            let _ = self.audit.record(client.share, &line);
         }
         answer.reply
+    }
+
+    /// No credentials without a line: while nobody takes lines, an issuance waits until its deadline and is then refused.
+    async fn write_down(&self, client: &Client, line: &AuditEvent, deadline: Instant) -> Result<(), Answer> {
+        if self.audit.record(client.share, line).is_ok() {
+            return Ok(());
+        }
+        let reason = |text| Reason {
+            method: line.method,
+            text,
+        };
+        let taken = async {
+            while self.audit.record(client.share, line).is_err() {
+                sleep(BETWEEN_TRIES).await;
+            }
+        };
+        if timeout_at(deadline, taken).await.is_err() {
+            let reply = reply::error(StatusCode::SERVICE_UNAVAILABLE);
+            let reason = reason("the journal takes no audit line".to_owned());
+            return Err(decided(reply, line.asked, Decision::Transient, reason));
+        }
+        // What was checked before the wait may have changed.
+        self.still_theirs(client).map_err(|error| {
+            let reply = reply::error(StatusCode::FORBIDDEN);
+            decided(reply, line.asked, Decision::Refused, reason(not_theirs(&error)))
+        })
+    }
+
+    fn line(&self, client: &Client, status: StatusCode, event: AuditEvent) -> AuditEvent {
+        AuditEvent {
+            time: iso8601(self.clock.now()),
+            uid: Some(client.caller.owner.uid),
+            user: client.caller.account.user.clone(),
+            cookie: Some(client.caller.owner.cookie),
+            status: status.as_u16(),
+            ..event
+        }
     }
 
     async fn decide<B>(&self, client: &Client, head: &Parts, body: B) -> Answer
@@ -351,3 +399,6 @@ fn set_hop_limit(client: &Client, hops: u8) -> rustix::io::Result<()> {
 
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 const LARGEST_BODY: usize = 1024;
+/// Clients give up after a second.
+pub(super) const WHOLE_ANSWER: Duration = Duration::from_millis(900);
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);

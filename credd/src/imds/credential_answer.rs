@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use tokio::time::timeout;
 
 use super::admission::Door;
-use super::answer::{Answer, Client, MetadataService, decided, not_theirs};
+use super::answer::{Answer, Client, MetadataService, WHOLE_ANSWER, decided, not_theirs};
 use super::container;
 use super::credential_source::{CredentialSource, Credentials, Grant, Outcome, Reason};
 use super::reply;
@@ -158,6 +158,4 @@ fn too_slow() -> Reason {
 const ROLE_LIST: &str = "role_list";
 const ROLE_CREDENTIALS: &str = "role_credentials";
 const INSTANCE_PROFILE: &str = "instance_profile";
-/// Clients give up after a second.
-const WHOLE_ANSWER: Duration = Duration::from_millis(900);
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);

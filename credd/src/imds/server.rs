@@ -138,7 +138,7 @@ impl<S: CredentialSource + 'static> Server<S> {
             Some((place, turn))
         });
         let Some((place, turn)) = taken else {
-            return self.record_closed(identified.ok());
+            return self.record_closed(share, identified.ok());
         };
         let server = Rc::clone(self);
         connections.spawn_local(async move {
@@ -195,19 +195,30 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     async fn refuse_unidentified(&self, stream: TcpStream, error: &CallerError) {
-        self.service().audit.record(&AuditEvent {
-            status: StatusCode::FORBIDDEN.as_u16(),
-            ..self.refused_connection(format!("the caller is unknown: {error:?}"))
-        });
+        self.record(
+            Share::OfNobody,
+            AuditEvent {
+                status: StatusCode::FORBIDDEN.as_u16(),
+                ..self.refused_connection(format!("the caller is unknown: {error:?}"))
+            },
+        );
         self.close_with(stream, StatusCode::FORBIDDEN).await;
     }
 
     /// Status 0: there is no answer.
-    fn record_closed(&self, client: Option<Client>) {
-        self.service().audit.record(&AuditEvent {
-            uid: client.map(|client| client.caller.owner.uid),
-            ..self.refused_connection("too many connections at a time".to_owned())
-        });
+    fn record_closed(&self, share: Share, client: Option<Client>) {
+        self.record(
+            share,
+            AuditEvent {
+                uid: client.map(|client| client.caller.owner.uid),
+                ..self.refused_connection("too many connections at a time".to_owned())
+            },
+        );
+    }
+
+    /// Nobody waits for the line of a refusal.
+    fn record(&self, share: Share, event: AuditEvent) {
+        let _ = self.service().audit.record(share, &event);
     }
 
     fn refused_connection(&self, reason: String) -> AuditEvent {

@@ -215,3 +215,29 @@ fn while_capture_is_not_as_planned_credentials_are_503_and_plain_metadata_goes_o
         }
     });
 }
+
+// One thread wrote the line and waited: a journald that hung stopped credd for everybody.
+#[test]
+fn while_the_journal_hangs_an_issuance_is_refused_in_time_and_nobody_else_waits() {
+    on_both(|stand| {
+        let token = format!("X-aws-ec2-metadata-token: {}", stand.token());
+        let role = format!("GET {ROLE} HTTP/1.1\r\nHost: 169.254.169.254\r\n{token}\r\n\r\n");
+        stand.shared().journal_hangs = true;
+        let mut waiting = stand.connect();
+        waiting.write_all(role.as_bytes()).unwrap();
+        // Others are answered meanwhile, refusals too.
+        assert_eq!(stand.get("/latest/meta-data/instance-id").status, 200);
+        assert_eq!(stand.ask("GET", ROLE, &[]).status, 401);
+        let refused = Reply::read(waiting);
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+        assert!(!refused.text().contains("ASIA"), "{refused:?}");
+        // One that hangs for a moment only delays.
+        let mut waiting = stand.connect();
+        waiting.write_all(role.as_bytes()).unwrap();
+        stand.shared().journal_hangs = false;
+        assert_eq!(Reply::read(waiting).status, 200);
+        let audit = stand.shared().audit.clone();
+        let issued = audit.iter().filter(|line| line.outcome == Decision::Issued);
+        assert_eq!(issued.count(), 1);
+    });
+}

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use credd::accounts::{Account, Accounts};
-use credd::audit::{AuditEvent, AuditLog};
+use credd::audit::{AuditEvent, AuditLog, NotTaken};
 use credd::clock::{Clock, HostClock};
 use credd::config::Method;
 use credd::imds::caller::{CallerError, IdentifyCaller, KernelCallers, SocketOwner};
 use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason, Secret};
+use credd::share::Share;
 use keymaker_aws::RoleArn;
 
 pub const ALICE: u32 = 2001;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub later: Duration,
     pub capture_problem: Option<&'static str>,
     pub audit: Vec<AuditEvent>,
+    /// Whether nobody takes audit lines.
+    pub journal_hangs: bool,
     /// Where an audit line waits for the test, if it does.
     pub gate: Option<Gate>,
     pub prewarmed: Vec<u32>,
@@ -117,9 +120,12 @@ impl Accounts for Stage {
 }
 
 impl AuditLog for Stage {
-    fn record(&self, event: &AuditEvent) {
+    fn record(&self, _: Share, event: &AuditEvent) -> Result<(), NotTaken> {
         let gate = {
             let mut shared = self.0.lock().unwrap();
+            if shared.journal_hangs {
+                return Err(NotTaken);
+            }
             shared.audit.push(event.clone());
             shared.gate.clone()
         };
@@ -127,6 +133,7 @@ impl AuditLog for Stage {
             gate.written.send(()).unwrap();
             gate.go_on.lock().unwrap().recv().unwrap();
         }
+        Ok(())
     }
 }
 

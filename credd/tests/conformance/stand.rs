@@ -95,6 +95,7 @@ impl Stand {
             later: Duration::ZERO,
             capture_problem: None,
             audit: vec![],
+            journal_hangs: false,
             gate: None,
             prewarmed: vec![],
             keep_socket: false,

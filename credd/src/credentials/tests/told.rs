@@ -5,11 +5,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::host::{ALICE, Generous, Host, OneChain};
-use crate::audit::{AuditEvent, AuditLog, Decision};
+use crate::audit::{AuditEvent, AuditLog, Decision, NotTaken};
 use crate::config::Method;
 use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::status_socket::{self, Status};
 use crate::credentials::{Cache, Issuer};
+use crate::share::Share;
 
 /// What the status socket answers to one request.
 async fn status(socket: &Path, request: &str) -> String {
@@ -81,11 +82,13 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
 struct Nowhere;
 
 impl AuditLog for Nowhere {
-    fn record(&self, _: &AuditEvent) {}
+    fn record(&self, _: Share, event: &AuditEvent) -> Result<(), NotTaken> {
+        if event.asked == "hangs" { Err(NotTaken) } else { Ok(()) }
+    }
 }
 
 #[test]
-fn every_audit_line_is_counted_by_what_was_asked_decided_and_by_which_method() {
+fn every_decision_is_counted_by_what_was_asked_decided_and_by_which_method() {
     let metrics = Rc::new(Metrics::default());
     let audit = CountedAudit {
         log: Nowhere,
@@ -98,10 +101,23 @@ fn every_audit_line_is_counted_by_what_was_asked_decided_and_by_which_method() {
         ..AuditEvent::default()
     };
     for method in [Method::UserRole, Method::SharedRole, Method::UserRole] {
-        audit.record(&line(Decision::Issued, Some(method)));
+        audit
+            .record(Share::Of(1), &line(Decision::Issued, Some(method)))
+            .unwrap();
     }
-    audit.record(&line(Decision::Refused, None));
+    audit.record(Share::Of(1), &line(Decision::Refused, None)).unwrap();
+    for outcome in [Decision::Issued, Decision::Refused] {
+        let hangs = AuditEvent {
+            asked: "hangs",
+            ..line(outcome, None)
+        };
+        audit.record(Share::Of(1), &hangs).unwrap_err();
+    }
     let text = metrics.text(0, true);
+    // An issuance that nobody wrote down was none.
+    assert!(
+        !text.contains("asked=\"hangs\",outcome=\"issued\"") && text.contains("asked=\"hangs\",outcome=\"refused\"")
+    );
     for (outcome, method, count) in [
         ("issued", "user_role", 2),
         ("issued", "shared_role", 1),
