@@ -28,6 +28,7 @@ SECRET = "THE-INSTANCE-SECRET"
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="credd-capture-"))
 RECORD = WORK / "record"
 STATE = WORK / "state" / "state"
+LAST_PLAN = WORK / "state" / "last-plan"
 
 
 def main(credd, capture):
@@ -151,6 +152,7 @@ def other_ways(credd, capture, config):
     keeper.terminate()
     keeper.wait()
     one_half_missing(capture, config, settings)
+    without_settings(credd, capture, config, settings)
     run(capture, "--config", str(config), "down")
     tried_out(capture, config, settings)
     run(capture, "--config", str(config), "down")
@@ -180,6 +182,57 @@ def one_half_missing(capture, config, settings):
         promise(f"the {way} way without {program}: it says so", lambda: failed.returncode != 0 and f"{program} " in failed.stderr)
         reached = [ask(ALICE, address) for address in (V4, V6)]
         promise(f"the {way} way without {program}: a user reaches nothing", lambda: reached == ["", ""] and heard_of_users() == [])
+
+
+def without_settings(credd, capture, config, settings):
+    """At a start at which no plan can be made the narrowest goes up, in each way of having had one before, or none."""
+    def unreadable(path):
+        hidden = WORK / "hidden"
+        hidden.write_text("")
+        hidden.chmod(0)
+        run("mount", "--bind", str(hidden), path)
+        return lambda: run("umount", path)
+
+    def written(text):
+        config.write_text(text)
+        return lambda: None
+
+    def gone():
+        config.unlink()
+        return lambda: None
+
+    faults = {"a typo": lambda: written("exempt_uids = [\n"), "a newer version's key": lambda: written("from_tomorrow = 1\n"),
+              "no file": gone, "an empty name": lambda: written('exempt_uids = [""]\nmode = "off"\n'),
+              "no right to read it": lambda: unreadable(str(config)), "no right to read passwd": lambda: unreadable("/etc/passwd")}
+    some = ("a typo", "no right to read passwd")
+    for before, tried in (('containers = ["172.17.0.0/16"]\n', faults), ("", some), ('capture = "nft"\n', some)):
+        for fault in tried:
+            LAST_PLAN.unlink(missing_ok=True)
+            config.write_text(settings + before)
+            if before:
+                keeper = start_capture(capture, config)
+                eventually("a good plan is kept on disk", LAST_PLAN.exists, 5)
+                keeper.kill()
+                keeper.wait()
+            run(capture, "--config", str(config), "down")
+            STATE.unlink(missing_ok=True)
+            end = faults[fault]()
+            keeper = start_capture(capture, config)
+            what = f"{fault} after {before.strip() or 'no good plan'}"
+            eventually(f"{what}: credd is told", lambda: STATE.exists() and STATE.read_text() == "broken\n", 10)
+            RECORD.write_text("")
+            promise(f"{what}: users and containers reach nothing",
+                    lambda: not reaches_anything(ALICE) and ask_in_container() == "" and heard_of_users() == [])
+            promise(f"{what}: root reaches the real service", lambda: SECRET in ask(0, V4, ROOTS))
+            end()
+            config.write_text(settings + before)
+            eventually(f"{what}: once it can be read all is as planned", lambda: STATE.read_text() == "planned\n" and is_up(capture, config), 5)
+            config.write_text("nonsense = 1\n")
+            eventually("the keeper says what it cannot read", lambda: "nonsense" in (WORK / "capture.log").read_text(), 5)
+            promise("and leaves capture as it is", lambda: STATE.read_text() == "planned\n")
+            keeper.kill()
+            keeper.wait()
+    config.write_text(settings)
 
 
 # What the promises are made of
@@ -296,7 +349,7 @@ def start_capture(capture, config):
     log = open(WORK / "capture.log", "a")
     net_admin = ["setpriv", f"--reuid={CAPTURE}", f"--regid={CAPTURE}", "--clear-groups", "--inh-caps=-all,+net_admin",
                  "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin", "--no-new-privs"]
-    return subprocess.Popen([*net_admin, capture, "--config", str(config), "--state", str(STATE), "run"], stderr=log, stdout=log)
+    return subprocess.Popen([*net_admin, capture, "--config", str(config), "--state", str(STATE), "--last-plan", str(LAST_PLAN), "run"], stderr=log, stdout=log)
 
 
 def is_up(capture, config):

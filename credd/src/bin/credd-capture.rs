@@ -10,6 +10,7 @@ use std::thread;
 
 use clap::{Parser, Subcommand};
 use credd::capture::keeper::{Keeper, Report, take_down};
+use credd::capture::last_plan::LAST_PLAN;
 use credd::capture::plan::{Family, Guard, Plan};
 use credd::capture::state::{STATE, StateFile};
 use credd::capture::{guard, observed, routing};
@@ -26,6 +27,9 @@ struct Arguments {
     /// Where credd reads whether capture is as planned.
     #[arg(long, value_name = "FILE", default_value = STATE)]
     state: PathBuf,
+    /// Where the last good plan is kept, for a start at which the settings cannot be read.
+    #[arg(long, value_name = "FILE", default_value = LAST_PLAN)]
+    last_plan: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -49,10 +53,10 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log::begin();
-    let mut keeper = match Keeper::new(arguments.config) {
-        Ok(keeper) => keeper,
-        Err(error) => return complain(&error.to_string()),
-    };
+    let mut keeper = Keeper::new(arguments.config, arguments.last_plan);
+    if let (Command::Plan | Command::Check | Command::Try, Some(why)) = (&arguments.command, keeper.no_good_plan()) {
+        return complain(why);
+    }
     for name in &keeper.plan().unknown_names {
         tracing::warn!("exempt_uids names {name}, but no local account has that name");
     }

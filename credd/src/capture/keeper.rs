@@ -1,7 +1,8 @@
 //! Puts capture up, watches it, and puts right what others change.
 //!
 //! credd-capture runs it. Each part goes up even if another fails, and nothing is taken down when the program ends: a host
-//! without its keeper stays closed.
+//! without its keeper stays closed. Where settings or accounts cannot be read at the start, the narrowest plan goes up before
+//! anybody is told; while the keeper runs, the plan in force stays.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::commands::CommandError;
+use super::last_plan::LastPlanFile;
 use super::plan::{Family, Guard, Plan};
 use super::routing::Repair;
 use super::state::{CaptureState, StateFile};
@@ -53,6 +55,11 @@ pub struct Keeper {
     config: PathBuf,
     accounts: LocalAccounts,
     plan: Plan,
+    last: LastPlanFile,
+    /// Why `plan` is the narrowest one and no good one.
+    no_good_plan: Option<String>,
+    /// What could not be read when the settings were read last.
+    unreadable: Option<String>,
     /// What the guard looked like when it was loaded last; None: not by this process.
     loaded: Option<String>,
     reported: Vec<u32>,
@@ -60,18 +67,30 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the settings at `config`.
-    pub fn new(config: PathBuf) -> Result<Self, KeeperError> {
-        let accounts = LocalAccounts::host();
-        let plan = read_plan(&config, &accounts)?;
-        Ok(Self {
+    /// Reads the settings at `config`. Where they, or the accounts, cannot be read, the plan is the narrowest that the one kept at
+    /// `last` leaves.
+    pub fn new(config: PathBuf, last: PathBuf) -> Self {
+        let (accounts, last) = (LocalAccounts::host(), LastPlanFile::new(last));
+        let (plan, no_good_plan) = match read_plan(&config, &accounts) {
+            Ok(plan) => (plan, None),
+            Err(error) => (last.narrowest(&accounts), Some(error.to_string())),
+        };
+        Self {
             config,
             accounts,
             plan,
+            last,
+            unreadable: no_good_plan.clone(),
+            no_good_plan,
             loaded: None,
             reported: vec![],
             state: None,
-        })
+        }
+    }
+
+    /// Why there is no good plan, if there is none.
+    pub fn no_good_plan(&self) -> Option<&str> {
+        self.no_good_plan.as_deref()
     }
 
     /// The plan in force.
@@ -87,7 +106,7 @@ impl Keeper {
         }
     }
 
-    /// Compares once and puts right.
+    /// Compares once and puts right. Without a good plan that is a failure, too, once the narrowest is up.
     pub fn settle(&mut self) -> Report {
         let mut report = Report::default();
         let guard = match self.settle_guard(&mut report) {
@@ -108,6 +127,7 @@ impl Keeper {
                 Err(error) => report.failed.push(error.to_string()),
             }
         }
+        report.failed.extend(self.no_good_plan.clone());
         self.say(match report.failed.is_empty() {
             true => CaptureState::Planned,
             false => CaptureState::Broken,
@@ -126,6 +146,7 @@ impl Keeper {
         // Subscribed before the first comparison, so that no change falls between the two.
         let changes = Changes::subscribe().map_err(KeeperError::Watch)?;
         record("up", &self.settle());
+        self.keep_plan();
         ready();
         let mut compared = Instant::now();
         while !stop.load(Ordering::Relaxed) {
@@ -146,16 +167,31 @@ impl Keeper {
     /// Reads settings and accounts again; whether the plan is another one now. What cannot be read changes nothing.
     fn plan_again(&mut self) -> bool {
         match read_plan(&self.config, &self.accounts) {
-            Ok(plan) if plan != self.plan => {
-                self.plan = plan;
-                self.loaded = None;
-                true
+            Ok(plan) => {
+                let is_another = plan != self.plan || self.no_good_plan.is_some();
+                (self.unreadable, self.no_good_plan) = (None, None);
+                if is_another {
+                    self.plan = plan;
+                    self.loaded = None;
+                }
+                self.keep_plan();
+                is_another
             }
-            Ok(_) => false,
             Err(error) => {
-                tracing::error!(%error, "the settings cannot be read; capture stays as it is");
+                let error = error.to_string();
+                if self.unreadable.as_ref() != Some(&error) {
+                    tracing::error!("capture stays as it is: {error}");
+                    self.unreadable = Some(error);
+                }
                 false
             }
+        }
+    }
+
+    /// For the next start. Whoever only tries capture out leaves nothing.
+    fn keep_plan(&mut self) {
+        if self.state.is_some() && self.no_good_plan.is_none() {
+            self.last.keep(&self.plan);
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod commands;
 pub mod guard;
 pub mod keeper;
+pub mod last_plan;
 pub mod observed;
 pub mod plan;
 pub mod routing;

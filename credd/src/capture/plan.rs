@@ -14,6 +14,8 @@ use crate::imds::caller::METADATA_ADDRESSES;
 pub struct Plan {
     /// Who goes on talking to the real service.
     pub exempt: BTreeSet<u32>,
+    /// Of these, keymakerd and credd.
+    pub daemons: BTreeSet<u32>,
     /// Names in `exempt_uids` that no local account has: nobody is exempt by them.
     pub unknown_names: Vec<String>,
     /// How requests are brought here.
@@ -88,11 +90,9 @@ impl RoutingRule {
 impl Plan {
     /// What `config` means on this host.
     pub fn new(config: &Config, accounts: &LocalAccounts) -> Result<Self, AccountsError> {
-        let mut exempt = BTreeSet::new();
+        let daemons = Self::daemons(accounts)?;
+        let mut exempt = daemons.clone();
         let mut unknown_names = vec![];
-        for daemon in DAEMONS {
-            exempt.extend(accounts.uid(daemon)?);
-        }
         for entry in &config.exempt_uids {
             match entry {
                 Exempt::Uid(uid) => exempt.extend([*uid]),
@@ -104,12 +104,22 @@ impl Plan {
         }
         Ok(Self {
             exempt,
+            daemons,
             unknown_names,
             capture: config.capture,
             mode: config.mode,
             nft_port: config.nft_port,
             containers: config.containers.clone(),
         })
+    }
+
+    /// The uids of our daemons that ask the real service.
+    pub fn daemons(accounts: &LocalAccounts) -> Result<BTreeSet<u32>, AccountsError> {
+        let mut daemons = BTreeSet::new();
+        for daemon in DAEMONS {
+            daemons.extend(accounts.uid(daemon)?);
+        }
+        Ok(daemons)
     }
 
     /// The uids between the exempt ones. Rules name these, and none says "exempt uids to the main table": where the way to
