@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Account, Doubt};
 use crate::credentials::IdResolver;
 use crate::imds::caller::METADATA_ADDRESSES;
+use crate::imds::container::CONTAINER_PORT;
 use crate::imds::rules::Rule;
 pub use error::ConfigError;
 pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
@@ -249,6 +250,11 @@ impl Config {
             Some((
                 "nft_port",
                 "a port from 1 to 1023: any user could take a higher one".into(),
+            ))
+        } else if self.nft_port == CONTAINER_PORT {
+            Some((
+                "nft_port",
+                format!("another port than {CONTAINER_PORT}, which is the container endpoint's"),
             ))
         } else if !(1..=64).contains(&self.token_hop_limit) {
             Some(("token_hop_limit", "a number from 1 to 64".into()))

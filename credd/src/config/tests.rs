@@ -34,6 +34,7 @@ fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
         ("region = 'x'\nmode = \"on\"", &["credd.toml:2", "enforce", "observe"]),
         ("default_chain = [\"UserRole\"]", &["credd.toml:1", "user_role"]),
         ("nft_port = 8080", &["credd.toml:1", "nft_port", "1023"]),
+        ("nft_port = 989", &["credd.toml:1", "nft_port", "container endpoint"]),
         ("token_hop_limit = 0", &["token_hop_limit", "64"]),
         (
             "\n\nuid_chains = { \"1-5\" = [], \"5-9\" = [] }",

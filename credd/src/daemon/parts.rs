@@ -62,6 +62,7 @@ impl Parts {
             source,
             callers: captured(config, arrival),
             container: config.container_endpoint.then(|| self.container(config)).transpose()?,
+            container_port: CONTAINER_PORT,
             accounts: Box::new(host_accounts(config)),
             tokens: MetadataTokens::load(&self.token_key).map_err(DaemonError::TokenKey)?,
             rules: Rules::new(config.rules()),
@@ -85,7 +86,6 @@ impl Parts {
 
     fn container(&self, config: &Config) -> Result<ContainerDoor, DaemonError> {
         Ok(ContainerDoor {
-            port: CONTAINER_PORT,
             callers: captured(config, Arrival::Transparent),
             files: TokenFiles::open(self.token_files.clone())
                 .map_err(|why| DaemonError::TokenFiles(self.token_files.clone(), why))?,

@@ -4,7 +4,7 @@
 //! headers and foreign host names mean a web page (DNS rebinding); the real service has only the first of these checks, and
 //! only for tokens (H10).
 
-use hyper::header::{FORWARDED, HOST, HeaderName, ORIGIN, UPGRADE};
+use hyper::header::{FORWARDED, HOST, HeaderName, ORIGIN, UPGRADE, VIA};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
 
@@ -27,7 +27,10 @@ pub fn check(head: &Parts, door: Door) -> Result<(), Inadmissible> {
     }
     check_host(head, door)?;
     // An empty header forwards as well: only its presence counts.
-    if head.headers.contains_key(X_FORWARDED_FOR) || head.headers.contains_key(FORWARDED) {
+    if [X_FORWARDED_FOR, FORWARDED, VIA]
+        .iter()
+        .any(|name| head.headers.contains_key(name))
+    {
         return Err(forbidden("the request was forwarded by a proxy"));
     }
     let from_page = |name: &HeaderName| *name == ORIGIN || name.as_str().starts_with("sec-fetch-");

@@ -37,8 +37,10 @@ pub struct MetadataService<S> {
     pub source: S,
     /// Who is at the other end.
     pub callers: Box<dyn IdentifyCaller>,
-    /// The second door; None: it is closed.
+    /// The second door; None: it is closed, and whoever comes to its port gets nothing, of the other door's protocol neither.
     pub container: Option<ContainerDoor>,
+    /// The port of the second door on loopback.
+    pub container_port: u16,
     /// Their names and groups.
     pub accounts: Box<dyn Accounts>,
     /// IMDSv2.
@@ -95,12 +97,13 @@ pub(super) struct Answer {
 
 impl<S: CredentialSource> MetadataService<S> {
     /// The door of a connection to `local`, and who names its callers.
-    pub(super) fn door(&self, local: SocketAddr) -> (Door, &dyn IdentifyCaller) {
+    pub(super) fn door(&self, local: SocketAddr) -> Result<(Door, &dyn IdentifyCaller), CallerError> {
+        if !(local.ip().is_loopback() && local.port() == self.container_port) {
+            return Ok((Door::Metadata, &*self.callers));
+        }
         match &self.container {
-            Some(door) if local.ip().is_loopback() && local.port() == door.port => {
-                (Door::Container(door.port), &*door.callers)
-            }
-            _ => (Door::Metadata, &*self.callers),
+            Some(door) => Ok((Door::Container(self.container_port), &*door.callers)),
+            None => Err(CallerError::ClosedDoor),
         }
     }
 

@@ -33,6 +33,8 @@ pub enum CallerError {
     Gone(io::Error),
     /// The connection was made to this address directly, not to the metadata address.
     NotCaptured(SocketAddr),
+    /// The connection was made to the container endpoint, which `container_endpoint = false` closes.
+    ClosedDoor,
     /// The kernel names no owner for the client's socket.
     Unowned(SockDiagError),
     /// The process that made the socket has closed it (the kernel reports inode 0, and a meaningless uid).
@@ -118,24 +120,33 @@ impl KernelCallers {
         }
         found
     }
-}
 
-impl IdentifyCaller for KernelCallers {
-    fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError> {
+    /// The owner of the only socket that `look` finds of the pair of addresses of `accepted`.
+    fn judge(
+        &self,
+        accepted: BorrowedFd<'_>,
+        look: impl FnOnce(SocketAddr, SocketAddr) -> Result<Vec<TcpSocket>, SockDiagError>,
+    ) -> Result<SocketOwner, CallerError> {
         let (client, dialled) = (peer(accepted)?, self.dialled(accepted)?);
-        let found = self.ask(|kernel| kernel.exact(client, dialled).map(|socket| vec![socket]));
-        let owner = sole(&found.map_err(CallerError::Unowned)?)?;
+        let owner = sole(&look(client, dialled).map_err(CallerError::Unowned)?)?;
         // Only now look at our own end: while ours lives, the socket at its other end does, so it is the one found above and
         // not a later one that reuses the client's port. getpeername fails with ENOTCONN once our end is closed or reset.
         peer(accepted)?;
         Ok(owner)
     }
+}
+
+impl IdentifyCaller for KernelCallers {
+    fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError> {
+        self.judge(accepted, |client, dialled| {
+            self.ask(|kernel| kernel.exact(client, dialled).map(|socket| vec![socket]))
+        })
+    }
 
     fn still(&self, accepted: BorrowedFd<'_>, owner: SocketOwner) -> Result<(), CallerError> {
-        let (client, dialled) = (peer(accepted)?, self.dialled(accepted)?);
-        let found = self.ask(|kernel| kernel.all(client, dialled, &STATES_OF_A_CLIENT));
-        let now = sole(&found.map_err(CallerError::Unowned)?)?;
-        peer(accepted)?;
+        let now = self.judge(accepted, |client, dialled| {
+            self.ask(|kernel| kernel.all(client, dialled, &STATES_OF_A_CLIENT))
+        })?;
         if now == owner {
             Ok(())
         } else {
@@ -327,6 +338,42 @@ mod tests {
         let refused = owner_of(&accepted);
         assert!(matches!(refused, Err(CallerError::Gone(_))), "{refused:?}");
         drop(client);
+    }
+
+    // P13
+    #[test]
+    fn a_connection_that_ends_while_its_owner_is_looked_up_belongs_to_nobody() {
+        let listener = listener();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let callers = KernelCallers::new(Arrival::Transparent);
+        let refused = callers.judge(accepted.as_fd(), |client, dialled| {
+            let found = callers.ask(|kernel| kernel.exact(client, dialled));
+            rustix::net::connect_unspec(&accepted).unwrap();
+            found.map(|socket| vec![socket])
+        });
+        assert!(matches!(refused, Err(CallerError::Gone(_))), "{refused:?}");
+        drop(client);
+    }
+
+    // P13
+    #[test]
+    fn only_a_socket_that_waits_for_an_answer_is_a_callers_whatever_its_state() {
+        let socket = TcpSocket {
+            uid: 0,
+            inode: 1,
+            state: 1,
+            device: 0,
+            cookie: 1,
+        };
+        for state in 0..=u8::MAX {
+            let is_one = sole(&[TcpSocket { state, ..socket }]).is_ok();
+            // ESTABLISHED, FIN_WAIT1, FIN_WAIT2. TIME_WAIT (6) would be reported as uid 0.
+            assert_eq!(is_one, [1, 4, 5].contains(&state), "{state}");
+        }
+        assert!(sole(&[]).is_err() && sole(&[socket, socket]).is_err());
+        assert!(sole(&[TcpSocket { inode: 0, ..socket }]).is_err());
+        assert!(sole(&[TcpSocket { device: 1, ..socket }]).is_err());
     }
 
     // P13

@@ -15,10 +15,8 @@ use super::reply;
 use super::token_files::TokenFiles;
 use crate::audit::Decision;
 
-/// The door, where it is open.
+/// The door, where it is open. Its port on loopback is below 1024: nobody else can take it.
 pub struct ContainerDoor {
-    /// Its port on loopback, below 1024: nobody else can take it.
-    pub port: u16,
     /// Who is at the other end of connections that nothing redirected.
     pub callers: Box<dyn IdentifyCaller>,
     /// Where each user's token lies.

@@ -157,7 +157,7 @@ impl<S: CredentialSource + 'static> Server<S> {
 
     fn identify(&self, stream: &TcpStream) -> Result<Client, CallerError> {
         let service = self.service();
-        let (door, callers) = service.door(stream.local_addr().map_err(CallerError::Gone)?);
+        let (door, callers) = service.door(stream.local_addr().map_err(CallerError::Gone)?)?;
         let owner = callers.owner(stream.as_fd())?;
         let socket = stream.as_fd().try_clone_to_owned().map_err(CallerError::Gone)?;
         let account = service.accounts.account(owner.uid);

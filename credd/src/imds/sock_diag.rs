@@ -345,6 +345,36 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_an_earlier_answer_is_not_taken_for_this_one() {
+        let (other, _server, _listener) = pair("127.0.0.1:0");
+        let (client, _server, _listener) = pair("127.0.0.1:0");
+        let mut kernel = SockDiag::open().unwrap();
+        let ends = |stream: &TcpStream| (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let (local, remote) = ends(&other);
+        // Asked, and never read.
+        let earlier = encode(AF_INET, local, remote, kernel.sequence, None);
+        send(&kernel.netlink, &earlier, SendFlags::empty()).unwrap();
+        let (local, remote) = ends(&client);
+        let found = kernel.exact(local, remote).unwrap();
+        assert_eq!(u64::from(found.inode), rustix::fs::fstat(&client).unwrap().st_ino);
+        send(&kernel.netlink, &earlier, SendFlags::empty()).unwrap();
+        assert_eq!(kernel.all(local, remote, &[1]).unwrap(), [found]);
+    }
+
+    // P13
+    #[test]
+    fn no_other_process_can_answer_for_the_kernel() {
+        let kernel = SockDiag::open().unwrap();
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let other = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG)).unwrap();
+        let ours = rustix::net::getsockname(&kernel.netlink).unwrap();
+        let forged = rustix::net::sendto(&other, &[0; 16], SendFlags::empty(), &ours);
+        // Not by root either; whoever is not root may not even try.
+        let refused = [rustix::io::Errno::CONNREFUSED, rustix::io::Errno::PERM];
+        assert!(forged.is_err_and(|error| refused.contains(&error)), "{forged:?}");
+    }
+
+    #[test]
     fn truncated_and_garbled_answers_are_malformed_and_never_a_uid() {
         let (local, remote) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
         let mut message = [0_u8; 88];

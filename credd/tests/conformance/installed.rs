@@ -100,6 +100,7 @@ pub fn set(mode: Mode) {
         Mode::Well => "enabled",
         Mode::SwitchedOff => "disabled",
         Mode::Broken => "broken",
+        Mode::Long(_) => end_of_row(),
     };
     run(&format!("sandbox-imds set http-endpoint {endpoint}"));
 }

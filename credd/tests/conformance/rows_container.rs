@@ -185,3 +185,26 @@ fn container_7_where_it_is_off_the_port_is_no_door() {
         assert_eq!(stand.get("/credentials").status, 404);
     });
 }
+
+// P13
+#[test]
+fn container_8_a_closed_endpoint_serves_nobody_and_nothing_of_the_other_door() {
+    let options = Options {
+        container: true,
+        container_closed: true,
+        ..Options::default()
+    };
+    with_options(options, |stand| {
+        let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+        let get = "GET /latest/meta-data/instance-id HTTP/1.1\r\n";
+        for head in [put, get, "GET /credentials HTTP/1.1\r\n"] {
+            for host in ["169.254.169.254".to_owned(), stand.address.to_string()] {
+                let reply = stand.raw(format!("{head}Host: {host}\r\n\r\n"));
+                assert_eq!(reply.status, 403, "{head} {host}");
+            }
+        }
+        assert!(stand.real.asked().is_empty() && stand.shared().prewarmed.is_empty());
+        let event = stand.shared().audit.last().unwrap().clone();
+        assert!(event.reason.unwrap().contains("ClosedDoor"));
+    });
+}

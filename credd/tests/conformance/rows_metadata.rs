@@ -324,6 +324,19 @@ fn row_59_a_metadata_service_that_is_switched_off_is_403() {
 }
 
 #[test]
+fn a_document_longer_than_the_real_service_has_any_is_503_and_fills_no_memory() {
+    on_both(|stand| {
+        let longest = 64 * 1024;
+        for (length, status) in [(longest, 200), (longest + 1, 503), (64 * longest, 503)] {
+            stand.real.set(Mode::Long(length));
+            // Answers are kept for a while, by path.
+            let path = format!("/latest/meta-data/tags/instance/of-{length}");
+            assert_eq!(stand.get(&path).status, status, "{length}");
+        }
+    });
+}
+
+#[test]
 fn row_60_listings_are_one_level_and_only_folders_end_in_a_slash() {
     on_both(|stand| {
         assert_eq!(stand.get("/latest/meta-data/public-keys/0/").text(), "openssh-key");

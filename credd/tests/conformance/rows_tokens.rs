@@ -66,7 +66,14 @@ fn row_05_two_ttls_are_400() {
 #[test]
 fn row_06_a_put_with_any_x_forwarded_for_gets_no_token() {
     on_both(|stand| {
-        for forwarded in ["X-Forwarded-For: 10.0.0.1", "x-forwarded-for: x", "X-FORWARDED-FOR:"] {
+        for forwarded in [
+            "X-Forwarded-For: 10.0.0.1",
+            "x-forwarded-for: x",
+            "X-FORWARDED-FOR:",
+            "Forwarded: for=10.0.0.1",
+            "Via: 1.1 proxy",
+            "via:",
+        ] {
             let headers = ["X-aws-ec2-metadata-token-ttl-seconds: 60", forwarded];
             let reply = stand.ask("PUT", "/latest/api/token", &headers);
             assert_eq!((reply.status, reply.header(TTL)), (403, None), "{forwarded}");
@@ -235,6 +242,20 @@ fn row_17_a_token_of_another_uid_is_401() {
             "/latest/meta-data/iam/security-credentials/user-bob",
         ] {
             assert_eq!(stand.ask("GET", path, &[&token]).status, 401, "{path}");
+        }
+    });
+}
+
+#[test]
+fn two_tokens_are_none_though_each_would_do() {
+    on_both(|stand| {
+        let tokens = [stand.token(), stand.token()].map(|token| format!("X-aws-ec2-metadata-token: {token}"));
+        for both in [[&tokens[0], &tokens[1]], [&tokens[0], &tokens[0]]] {
+            let headers = both.map(String::as_str);
+            assert_eq!(stand.ask("GET", "/latest/meta-data/instance-id", &headers).status, 401);
+        }
+        for token in &tokens {
+            assert_eq!(stand.ask("GET", "/latest/meta-data/instance-id", &[token]).status, 200);
         }
     });
 }

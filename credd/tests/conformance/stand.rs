@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use credd::imds::answer::{MetadataService, TokenPolicy};
 use credd::imds::caller::{Arrival, KernelCallers};
-use credd::imds::container::ContainerDoor;
+use credd::imds::container::{CONTAINER_PORT, ContainerDoor};
 use credd::imds::metadata_token::MetadataTokens;
 use credd::imds::rules::Rules;
 use credd::imds::server::{Limits, Server};
@@ -38,6 +38,8 @@ pub struct Options {
     pub limits: Limits,
     /// Whether the server's port is the container endpoint's.
     pub container: bool,
+    /// Whether that is closed.
+    pub container_closed: bool,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             token_policy: TokenPolicy::Required,
             limits: Limits::default(),
             container: false,
+            container_closed: false,
         }
     }
 }
@@ -260,8 +263,12 @@ fn service(
             kernel: KernelCallers::new(Arrival::Transparent),
             stage: stage.clone(),
         }),
-        container: options.container.then(|| ContainerDoor {
-            port: address.port(),
+        container_port: if options.container {
+            address.port()
+        } else {
+            CONTAINER_PORT
+        },
+        container: (options.container && !options.container_closed).then(|| ContainerDoor {
             callers: Box::new(RenamedCallers {
                 kernel: KernelCallers::new(Arrival::Transparent),
                 stage: stage.clone(),

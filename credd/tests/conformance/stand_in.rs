@@ -15,6 +15,8 @@ pub enum Mode {
     Well,
     Broken,
     SwitchedOff,
+    /// Each document has so many bytes.
+    Long(usize),
 }
 
 /// What the stand-in was asked.
@@ -140,7 +142,7 @@ fn reply(state: &mut State, line: &str, headers: &[String]) -> (u16, &'static st
     match state.mode {
         Mode::Broken => return (500, "text/html", b"broken".to_vec()),
         Mode::SwitchedOff => return (403, "text/html", b"off".to_vec()),
-        Mode::Well => {}
+        Mode::Well | Mode::Long(_) => {}
     }
     let path = line
         .split(' ')
@@ -163,6 +165,9 @@ fn reply(state: &mut State, line: &str, headers: &[String]) -> (u16, &'static st
         return (200, "text/plain", b"THE INSTANCE'S OWN SECRET".to_vec());
     }
     let below = path.splitn(3, '/').nth(2).unwrap_or("");
+    if let Mode::Long(length) = state.mode {
+        return (200, "text/plain", vec![b'x'; length]);
+    }
     match DOCUMENTS.iter().find(|(name, _, _)| *name == below) {
         Some((_, content_type, body)) => (200, content_type, body.to_vec()),
         None => (404, "text/html", b"the real 404".to_vec()),
