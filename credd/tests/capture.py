@@ -88,6 +88,7 @@ def under_capture(capture, config, old, keeper):
         promise("and credd answers", lambda: "EC2ws" in ask(ALICE, V4) and "EC2ws" in ask(ALICE, V6))
     told(capture, config)
     half_broken(keeper, capture, config)
+    ipv6_off(capture, config)
     promise("the real service heard of none of the user's requests but what credd passed on", lambda: heard_of_users() == [])
     config.write_text(f'exempt_uids = ["root", {CREDD}]\ncontainers = ["172.17.0.0/16"]\n')
     eventually("a container network that is named may ask, once the settings say so", lambda: SECRET in ask_in_container(), 5)
@@ -118,6 +119,10 @@ def half_broken(keeper, capture, config):
     run("ip", "rule", "del", "pref", "100")
     run("ip", "rule", "del", "pref", "101")
     promise("without the rules the guard holds", lambda: ask(ALICE, V4) == "")
+    as_uid(0, lambda: datagram("root"))
+    as_uid(ALICE, lambda: datagram("a user"))
+    eventually("a datagram reaches the real service where nobody is captured", lambda: "root's datagram" in RECORD.read_text(), 5)
+    promise("and a user's does not", lambda: "a user's datagram" not in RECORD.read_text())
     keeper.send_signal(signal.SIGCONT)
     eventually("and all of it comes back", lambda: is_up(capture, config), 5)
     keeper.send_signal(signal.SIGSTOP)
@@ -127,6 +132,20 @@ def half_broken(keeper, capture, config):
     promise("and for a routed container", lambda: ask_in_container() == "")
     keeper.send_signal(signal.SIGCONT)
     eventually("and the guard comes back", lambda: is_up(capture, config), 5)
+
+
+def ipv6_off(capture, config):
+    """IPv6 off by sysctl, as hardening guides have it: no route of it can lead to credd, and none is needed."""
+    sysctl = pathlib.Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6")
+    routes = lambda: run("ip", "-6", "route", "show", "table", "169", check=False).stdout
+    sysctl.write_text("1")
+    eventually("with IPv6 off capture is as planned", lambda: V6 not in routes() and is_up(capture, config) and STATE.read_text() == "planned\n", 5)
+    promise("and credd answers on IPv4", lambda: "EC2ws" in ask(ALICE, V4))
+    run("nft", "flush", "ruleset")
+    promise("with IPv6 off its rules and guard keep users from the real service", lambda: ask(ALICE, V6) == "" and ask(ALICE, V6, device="veth0") == "")
+    eventually("and the guard comes back", lambda: is_up(capture, config), 5)
+    sysctl.write_text("0")
+    eventually("with IPv6 on again credd answers there", lambda: V6 in routes() and is_up(capture, config) and "EC2ws" in ask(ALICE, V6), 5)
 
 
 def other_ways(credd, capture, config):
@@ -271,6 +290,14 @@ def connect(address, port=80, device=None, source=None):
         stream.bind((source, 0))
     stream.connect((address, port))
     return stream
+
+
+def datagram(sender):
+    """To the real service, without TCP. Sent twice: an error of the first shows at the second."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+        for _ in range(2):
+            stream.sendto(f"{sender}'s datagram".encode(), (V4, 80))
+    return ""
 
 
 def exchange(stream, head):
@@ -499,6 +526,14 @@ class RealService(http.server.BaseHTTPRequestHandler):
 def serve_as_the_real_service():
     class V6Server(http.server.ThreadingHTTPServer):
         address_family = socket.AF_INET6
+    def receive():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+            stream.bind((V4, 80))
+            while True:
+                got = stream.recv(64).decode()
+                with open(RECORD, "a") as record:
+                    record.write(f"PUT /latest/api/token ttl={TTL[0]} {got}\n")
+    threading.Thread(target=receive).start()
     for port in (80, 8080):
         threading.Thread(target=http.server.ThreadingHTTPServer((V4, port), RealService).serve_forever).start()
         threading.Thread(target=V6Server((V6, port), RealService).serve_forever).start()

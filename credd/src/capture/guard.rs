@@ -211,6 +211,41 @@ mod tests {
         assert_ne!(listed(1, "guard"), listed(1, "other"));
     }
 
+    // P14
+    #[test]
+    fn the_guard_stops_every_protocol_and_every_way_around_it_and_nothing_else() {
+        use crate::accounts::LocalAccounts;
+        use crate::config::Config;
+        let accounts = LocalAccounts::new("/dev/null", "/dev/null");
+        let mut plan = Plan::new(&Config::default(), &accounts).unwrap();
+        plan.exempt = [0, 998].into();
+        plan.containers = vec!["172.17.0.0/16".parse().unwrap()];
+        let begin = "table inet keymaker_credd\ndelete table inet keymaker_credd\ntable inet keymaker_credd {\n  \
+             set exempt { type uid; elements = { 0, 998 }; }\n";
+        let output = |more: &str, first: &str| {
+            format!(
+                "  chain output {{\n    type filter hook output priority 0; policy accept;\n    \
+                 ip daddr 169.254.169.254 jump guard\n    ip6 daddr fd00:ec2::254 jump guard\n    \
+                 exthdr rt exists jump guard\n    ip option lsrr exists jump guard\n    ip option ssrr exists jump guard\n{more}  }}\n  \
+                 chain guard {{\n{first}    meta skuid @exempt accept\n    meta l4proto tcp counter reject with tcp reset\n    \
+                 counter reject with icmpx admin-prohibited\n  }}\n"
+            )
+        };
+        let forward = "  chain forward {\n    type filter hook forward priority 0; policy accept;\n    \
+             ip saddr 172.17.0.0/16 ip daddr 169.254.169.254 accept\n    \
+             ip daddr 169.254.169.254 counter drop\n    ip6 daddr fd00:ec2::254 counter drop\n    \
+             exthdr rt exists counter drop\n    ip option lsrr exists counter drop\n    ip option ssrr exists counter drop\n  }\n";
+        let route = output("", "    oifname \"lo\" accept\n");
+        assert_eq!(ruleset(&plan), format!("{begin}{route}{forward}}}\n"));
+        plan.capture = Capture::Nft;
+        let own_port = "    tcp dport 988 ct status dnat accept\n    fib daddr type local tcp dport 988 counter reject with tcp reset\n";
+        let nft = output(own_port, "");
+        let to_credd = "  chain to_credd {\n    type nat hook output priority -100; policy accept;\n    \
+             meta skuid @exempt return\n    ip daddr 169.254.169.254 tcp dport 80 redirect to :988\n    \
+             ip6 daddr fd00:ec2::254 tcp dport 80 redirect to :988\n  }\n";
+        assert_eq!(ruleset(&plan), format!("{begin}{nft}{forward}{to_credd}}}\n"));
+    }
+
     #[test]
     fn observed_uids_are_read_in_both_spellings() {
         let listed = serde_json::json!({"nftables": [{"set": {"name": "seen", "elem": [

@@ -89,8 +89,16 @@ fn devices(wanted: &[RoutingRule], family: Family) -> Result<Vec<Device>, Comman
     }
     match family {
         Family::V4 => Ok(running(&json("ip", &["-json", "link", "show", "up"])?)),
+        // Where IPv6 is off for `lo` by sysctl no route can lead there, and none need: the rules behind send whoever is captured
+        // nowhere. When it is switched on, `lo` gets a route, whose notice brings the keeper here.
+        Family::V6 if is_off(IPV6_OF_LOOPBACK) => Ok(vec![]),
         Family::V6 => Ok(vec![Device::loopback(LOOPBACK_METRIC_V6)]),
     }
+}
+
+/// Whether the sysctl at `path` switches a family off. What cannot be read switches nothing off.
+fn is_off(path: &str) -> bool {
+    std::fs::read(path).is_ok_and(|text| text.trim_ascii() != b"0")
 }
 
 /// `lo`, and after it every other device that `ip -json link show up` printed: no route leads by one that is down.
@@ -122,8 +130,13 @@ fn ours(printed: &Value, family: Family) -> Vec<RoutingRule> {
     to_service.filter_map(one_of_ours).collect()
 }
 
-/// A rule in our place that does something else is none of ours; what is missing is added beside it.
+/// A rule in our place that does something else is none of ours; what is missing is added beside it. It does something else, too,
+/// if it says anything that ours do not: a port, a mark, a device, `not`.
 fn one_of_ours(rule: &Value) -> Option<RoutingRule> {
+    let mut keys = rule.as_object()?.keys();
+    if !keys.all(|key| KEYS.contains(&key.as_str())) {
+        return None;
+    }
     let number = |key: &str| u32::try_from(rule.get(key)?.as_u64()?).ok();
     let text = |key: &str| rule.get(key).and_then(Value::as_str);
     let uids = || {
@@ -225,6 +238,22 @@ fn flag(family: Family) -> &'static str {
 }
 
 const TABLE: &str = "169";
+/// What `ip -json rule show` prints of our rules. A `goto` is unresolved while nothing stands where it leads.
+const KEYS: [&str; 12] = [
+    "priority",
+    "src",
+    "srclen",
+    "dst",
+    "iif",
+    "uid_start",
+    "uid_end",
+    "table",
+    "action",
+    "goto",
+    "unresolved",
+    "protocol",
+];
+const IPV6_OF_LOOPBACK: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
 /// What the kernel makes of an IPv6 route without a metric.
 const LOOPBACK_METRIC_V6: u64 = 1024;
 
@@ -259,6 +288,39 @@ mod tests {
         ];
         assert_eq!(ours(&printed, Family::V4), expected);
         assert_eq!(ours(&printed, Family::V6), []);
+    }
+
+    // P14
+    #[test]
+    fn a_rule_with_any_other_key_is_not_taken_for_ours() {
+        let ours_by_place = serde_json::json!([
+            {"priority": 98, "src": "all", "dst": "169.254.169.254", "iif": "lo", "goto": 100},
+            {"priority": 99, "src": "all", "dst": "169.254.169.254", "action": "prohibit"},
+            {"priority": 100, "src": "all", "dst": "169.254.169.254", "uid_start": 1, "uid_end": 997, "table": "169"},
+            {"priority": 101, "src": "all", "dst": "169.254.169.254", "uid_start": 1, "uid_end": 997, "action": "prohibit"},
+        ]);
+        assert_eq!(ours(&ours_by_place, Family::V4).len(), 4);
+        // As iproute2 6.1 prints them.
+        for (key, value) in [
+            ("dport", serde_json::json!(81)),
+            ("dport_start", serde_json::json!(81)),
+            ("sport", serde_json::json!(5)),
+            ("fwmark", serde_json::json!("0x5")),
+            ("fwmask", serde_json::json!("0xff")),
+            ("oif", serde_json::json!("eth0")),
+            ("tos", serde_json::json!("0x10")),
+            ("ipproto", serde_json::json!("udp")),
+            ("not", Value::Null),
+            ("suppress_prefixlen", serde_json::json!(3)),
+            ("l3mdev", Value::Null),
+            ("what a later kernel has", serde_json::json!(1)),
+        ] {
+            let mut others = ours_by_place.clone();
+            for rule in others.as_array_mut().unwrap() {
+                rule[key] = value.clone();
+            }
+            assert_eq!(ours(&others, Family::V4), [], "{key}");
+        }
     }
 
     #[test]
