@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use keymaker_aws::AwsSettingsError;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::audit::FewRefusals;
@@ -129,6 +129,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     };
     let issuer = parts.issuer(&config, None)?;
     let server = Server::new(parts.service(&config, issuer.clone())?, Limits::default());
+    let looked_at = Rc::new(Notify::new());
     match status_socket::listen(&host.status_socket) {
         Ok(socket) => drop(tokio::task::spawn_local(status_socket::serve(
             socket,
@@ -136,6 +137,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
                 issuer: issuer.clone(),
                 metrics,
                 capture_problem: parts.capture_problem(),
+                looked_at: Rc::clone(&looked_at),
             },
         ))),
         // Users are served all the same.
@@ -157,6 +159,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
         parts,
         issuer,
         server,
+        looked_at,
     };
     tokio::task::spawn_local(reload::at_each(hangup, running));
     ready();

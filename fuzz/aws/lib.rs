@@ -10,6 +10,8 @@ mod aws_time;
 mod call_error;
 #[path = "../../keymaker-aws/src/proxy_url.rs"]
 mod proxy_url;
+#[path = "../../keymaker-aws/src/replaced.rs"]
+mod replaced;
 #[path = "../../keymaker-aws/src/service_url.rs"]
 mod service_url;
 #[path = "../../keymaker-aws/src/trust.rs"]
@@ -19,5 +21,6 @@ pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn
 pub use aws_time::AwsTime;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use proxy_url::ProxyUrl;
+pub use replaced::{Ask, Replaced};
 pub use service_url::is_service_url;
 pub use trust::trusts_only;

@@ -10,9 +10,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|descriptions: &str| {
     let (first, second) = descriptions.split_once('\0').unwrap_or((descriptions, ""));
     let (config, mut kept) = (Config::default(), KeptSettings::default());
-    kept.observe(Some(first));
+    kept.observe("AROA", Some(first));
     let before = EffectiveSettings::of(&config, &kept);
-    let change = kept.observe(Some(second));
+    let change = kept.observe("AROA", Some(second));
     let after = EffectiveSettings::of(&config, &kept);
     assert_eq!(change.pending, kept.pending());
     if before.known {

@@ -1,8 +1,7 @@
-//! Where credentials come from: the instance's role by the metadata service, another role by sts:AssumeRole. Both are asked
+//! Credentials of another role, by sts:AssumeRole; those of the instance's own come from `instance_role.rs`. Both are asked
 //! through [`crate::refreshed_ahead`] only. Nothing here keeps or shows a secret.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
@@ -11,27 +10,6 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 
 use crate::arn::RoleArn;
 use crate::call_error::{Action, AwsCallError};
-use crate::metadata::MetadataService;
-use crate::refreshed_ahead::Clock;
-
-/// The instance's own role.
-pub(crate) struct InstanceRole {
-    metadata: Arc<MetadataService>,
-    now: Clock,
-}
-
-impl InstanceRole {
-    pub(crate) fn new(metadata: Arc<MetadataService>, now: Clock) -> Self {
-        Self { metadata, now }
-    }
-
-    async fn fetch(&self) -> provider::Result {
-        self.metadata
-            .role_credentials((self.now)())
-            .await
-            .map_err(CredentialsError::provider_error)
-    }
-}
 
 /// A role assumed with the credentials of the STS client given.
 pub(crate) struct AssumedRole {
@@ -82,27 +60,12 @@ impl AssumedRole {
     }
 }
 
-impl ProvideCredentials for InstanceRole {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(self.fetch())
-    }
-}
-
 impl ProvideCredentials for AssumedRole {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
         future::ProvideCredentials::new(self.fetch())
-    }
-}
-
-impl fmt::Debug for InstanceRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InstanceRole")
     }
 }
 

@@ -82,11 +82,22 @@ impl MetadataService {
         })
     }
 
-    /// The present credentials of the instance's role. Never expired ones.
-    pub async fn role_credentials(&self, now: SystemTime) -> Result<Credentials, MetadataError> {
-        const LIST: &str = "/latest/meta-data/iam/security-credentials/";
+    /// The name of the role that this instance has now.
+    pub(crate) async fn role_name(&self) -> Result<String, MetadataError> {
         let metadata_token = self.metadata_token().await?;
-        let listed = match self.get(LIST, &metadata_token).await {
+        self.listed_role(&metadata_token).await
+    }
+
+    /// The present credentials of the instance's role, and its name. Never expired ones.
+    pub(crate) async fn role_credentials(&self, now: SystemTime) -> Result<(String, Credentials), MetadataError> {
+        let metadata_token = self.metadata_token().await?;
+        let role_name = self.listed_role(&metadata_token).await?;
+        let document = self.get(&format!("{ROLES}{role_name}"), &metadata_token).await?;
+        Ok((role_name, read_credentials(&document, now)?))
+    }
+
+    async fn listed_role(&self, metadata_token: &str) -> Result<String, MetadataError> {
+        let listed = match self.get(ROLES, metadata_token).await {
             Err(MetadataError::Status(StatusCode::NOT_FOUND)) => return Err(MetadataError::NoRole),
             answer => answer?,
         };
@@ -97,8 +108,7 @@ impl MetadataService {
         check_role_name(role_name).ok_or(MetadataError::Unreadable(
             "the role's name holds characters that none may",
         ))?;
-        let document = self.get(&format!("{LIST}{role_name}"), &metadata_token).await?;
-        read_credentials(&document, now)
+        Ok(role_name.to_owned())
     }
 
     async fn metadata_token(&self) -> Result<Zeroizing<String>, MetadataError> {
@@ -188,6 +198,13 @@ pub enum MetadataError {
     NoRole,
     /// "The metadata service says that the role cannot be used: CODE; …"
     RoleRefused(String),
+    /// "This instance now has the role …, and no longer …; …"
+    AnotherRole {
+        /// The role as which the clients were made to call.
+        former: String,
+        /// The role that the instance has.
+        present: String,
+    },
     /// "The metadata service handed out credentials that have expired; …"
     Expired,
     /// "The metadata service's answer cannot be used: …"
@@ -220,6 +237,10 @@ impl fmt::Display for MetadataError {
                 f,
                 "the metadata service says that the role cannot be used ({code}); check that the instance profile holds a \
                  role and that ec2.amazonaws.com may assume it"
+            ),
+            Self::AnotherRole { former, present } => write!(
+                f,
+                "this instance now has the role {present}, and no longer {former}; its credentials are taken up within a minute"
             ),
             Self::Expired => {
                 f.write_str("the metadata service handed out credentials that have expired; check this host's clock")
@@ -308,6 +329,7 @@ async fn answer_of(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<
 }
 
 /// The link-local address answers within milliseconds; the SDKs allow one second too.
+const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 const WITHIN: Duration = Duration::from_secs(1);
 /// Credentials documents are below 2 KiB.
 const LARGEST_ANSWER: usize = 64 * 1024;

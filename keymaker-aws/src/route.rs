@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_iam::config::retry::RetryConfig;
 use aws_sdk_iam::config::timeout::TimeoutConfig;
-use aws_sdk_iam::config::{BehaviorVersion, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_iam::config::{
+    BehaviorVersion, IdentityCache, Region, SharedHttpClient, SharedInterceptor, StalledStreamProtectionConfig,
+};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -19,10 +21,12 @@ use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConn
 use crate::arn::{CallerIdentity, RoleArn};
 use crate::aws_time::AwsTime;
 use crate::call_error::{Action, AwsCallError};
-use crate::credentials::{AssumedRole, InstanceRole};
+use crate::credentials::AssumedRole;
 use crate::hears_date::HearsDate;
+use crate::instance_role::{HearsRefusal, InstanceRole};
 use crate::metadata::{MetadataError, MetadataService};
 use crate::refreshed_ahead::RefreshedAhead;
+use crate::replaced::{Ask, Replaced};
 use crate::settings::{AwsSettings, AwsSettingsError};
 use crate::whole_answer::WholeAnswer;
 
@@ -67,8 +71,11 @@ impl Route {
             Some(region) => region.clone(),
             None => self.metadata.region().await?,
         };
-        let source = InstanceRole::new(Arc::clone(&self.metadata), SystemTime::now);
-        Ok(self.with_credentials(region, RefreshedAhead::new(source, SystemTime::now)))
+        let role = InstanceRole::new(Arc::clone(&self.metadata), SystemTime::now);
+        Ok(AwsClients {
+            instance_role: Some(role.clone()),
+            ..self.with_credentials(region, RefreshedAhead::new(role, SystemTime::now))
+        })
     }
 
     /// Clients that call with credentials of the caller's own choice, as the command line does.
@@ -78,6 +85,7 @@ impl Route {
             route: self.clone(),
             region: Region::new(region),
             credentials,
+            instance_role: None,
         }
     }
 }
@@ -85,9 +93,11 @@ impl Route {
 /// AWS, called by one principal in one region. Clones share credentials and connections.
 #[derive(Clone)]
 pub struct AwsClients {
-    route: Route,
+    pub(crate) route: Route,
     region: Region,
     credentials: SharedCredentialsProvider,
+    /// As which they call, also where they then assume another role.
+    pub(crate) instance_role: Option<InstanceRole>,
 }
 
 impl AwsClients {
@@ -111,6 +121,9 @@ impl AwsClients {
             .interceptor(HearsDate(self.route.time.clone()))
             .interceptor(WholeAnswer);
         config.set_endpoint_url(self.route.iam_endpoint.clone());
+        if let Some(role) = self.instance_role.clone() {
+            config.push_interceptor(SharedInterceptor::new(HearsRefusal(role)));
+        }
         aws_sdk_iam::Client::from_conf(config.build())
     }
 
@@ -129,6 +142,9 @@ impl AwsClients {
             .interceptor(HearsDate(self.route.time.clone()))
             .interceptor(WholeAnswer);
         config.set_endpoint_url(self.route.sts_endpoint.clone());
+        if let Some(role) = self.instance_role.clone() {
+            config.push_interceptor(SharedInterceptor::new(HearsRefusal(role)));
+        }
         aws_sdk_sts::Client::from_conf(config.build())
     }
 
@@ -139,6 +155,16 @@ impl AwsClients {
         Self {
             credentials,
             ..self.clone()
+        }
+    }
+
+    /// Whether the metadata service says that this instance no longer has the role, or the session, as which these clients call. They are
+    /// then to be dropped, with all that was made by them. `None` also where the clients have not called yet, or have credentials of the
+    /// caller's own choice; an error says nothing about the role.
+    pub async fn replaced(&self, ask: Ask) -> Result<Option<Replaced>, MetadataError> {
+        match &self.instance_role {
+            Some(role) => role.replaced(ask).await,
+            None => Ok(None),
         }
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use keymaker_aws::{
-    AwsCallError, AwsClients, AwsSettings, AwsSettingsError, MetadataError, Patience, Principal, Route,
+    Ask, AwsCallError, AwsClients, AwsSettings, AwsSettingsError, MetadataError, Patience, Principal, Route,
 };
 use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
@@ -353,6 +353,7 @@ fn aws_settings(config: &Config) -> AwsSettings {
 async fn keep_probing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
+        service.leave_former_role(Ask::IfDue).await;
         service.probe().await;
     }
 }

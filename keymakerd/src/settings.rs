@@ -7,6 +7,7 @@
 //!                                    of the required group: none → a: applies, it narrows; a → b, a → none: waits
 //!                                    back to what applies: nothing waits
 //! a line of keymakerd.toml           there: applies, the file is root's; gone with what it narrowed: stands on, and waits
+//! another role                       its description is read as on a fresh host, and what changed by it is reported until accepted
 //! what waits                         applies by `keymaker accept-settings`, or is settled by a line of keymakerd.toml
 //! ```
 
@@ -73,14 +74,42 @@ impl EffectiveSettings {
 pub struct KeptSettings {
     applied: Option<RoleSettings>,
     observed: Option<RoleSettings>,
+    /// The RoleId of the role whose description that is; `None` where an earlier version kept it.
+    #[serde(default)]
+    role_id: Option<String>,
+    /// What another role's description has changed, until an administrator has taken notice.
+    #[serde(default)]
+    pub other_role: Option<OtherRole>,
     /// keymakerd.toml likewise.
     #[serde(default)]
     pub file: FileSettings,
 }
 
 impl KeptSettings {
-    /// Takes in the description as GetRole just gave it; `None` is a role without one. What cannot be read stays as it was.
-    pub fn observe(&mut self, description: Option<&str>) -> SettingsChange {
+    /// Takes in the description of the role of this id as GetRole just gave it; `None` is a role without one. What cannot be read stays as
+    /// it was. Another role is another source: once it is read whole, all of it applies. Whoever may give this instance another role may
+    /// give it any rights; what the former one's description said binds them to nothing.
+    pub fn observe(&mut self, role_id: &str, description: Option<&str>) -> SettingsChange {
+        if self.role_id.as_deref().is_none_or(|former| former == role_id) {
+            self.role_id = Some(role_id.to_owned());
+            return self.observe_same(description);
+        }
+        let mut fresh = Self {
+            file: self.file.clone(),
+            role_id: Some(role_id.to_owned()),
+            ..Self::default()
+        };
+        let mut change = fresh.observe_same(description);
+        // Until then the last good settings hold (P3).
+        if let Some(then) = &fresh.applied {
+            fresh.other_role = self.applied.as_ref().and_then(|now| OtherRole::between(now, then));
+            change.other_role.clone_from(&fresh.other_role);
+            *self = fresh;
+        }
+        change
+    }
+
+    fn observe_same(&mut self, description: Option<&str>) -> SettingsChange {
         let mut problems = Vec::new();
         let words = words(description.unwrap_or_default());
         let observed = RoleSettings::read(&words, self.applied.as_ref(), &mut problems);
@@ -96,6 +125,7 @@ impl KeptSettings {
             applied: self.applied != before,
             pending: self.pending(),
             problems,
+            other_role: None,
         }
     }
 
@@ -131,6 +161,7 @@ impl KeptSettings {
     /// Lets what is pending apply, in the description and in the file.
     pub fn accept(&mut self) {
         self.applied.clone_from(&self.observed);
+        self.other_role = None;
         self.file.accept();
     }
 }
@@ -144,6 +175,45 @@ pub struct SettingsChange {
     pub pending: Vec<PendingSetting>,
     /// What could not be read, and so changed nothing.
     pub problems: Vec<SettingProblem>,
+    /// What another role's description says otherwise.
+    pub other_role: Option<OtherRole>,
+}
+
+/// What applies since this host has another role, and what applied before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherRole {
+    now: Vec<String>,
+    before: Vec<String>,
+}
+
+impl OtherRole {
+    fn between(before: &RoleSettings, now: &RoleSettings) -> Option<Self> {
+        let (of_before, of_now) = (before.words(), now.words());
+        let only_in = |one: &[String], other: &[String]| {
+            let words = one.iter().filter(|word| !other.contains(word));
+            words.cloned().collect::<Vec<_>>()
+        };
+        (of_before != of_now).then(|| Self {
+            now: only_in(&of_now, &of_before),
+            before: only_in(&of_before, &of_now),
+        })
+    }
+}
+
+impl fmt::Display for OtherRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |words: &[String]| match words {
+            [] => "nothing about it".to_owned(),
+            words => words.join(" "),
+        };
+        write!(
+            f,
+            "this host has another role, and its description applies: it says {}, where the former role's said {}; if that is right: \
+             keymaker accept-settings",
+            said(&self.now),
+            said(&self.before)
+        )
+    }
 }
 
 /// A change that could let other people in, and so waits for `keymaker accept-settings` or the file.
@@ -248,6 +318,22 @@ impl RoleSettings {
             require_iam_group: narrowed,
             ..self.clone()
         }
+    }
+
+    /// As a description says it, one word a setting.
+    fn words(&self) -> Vec<String> {
+        let resolver = self.id_resolver.as_ref();
+        let words = [
+            (ID_RESOLVER_ACCOUNT, resolver.map(|it| it.account.clone())),
+            (ID_RESOLVER_IAM_ROLE, resolver.map(|it| it.role.clone())),
+            (REQUIRE_IAM_GROUP, self.require_iam_group.clone()),
+            (LINUX_USER_SUFFIX, self.user_suffix.clone()),
+            (LINUX_GROUP_PREFIX, self.group_prefix.clone()),
+        ];
+        let words = words.into_iter();
+        words
+            .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
+            .collect()
     }
 
     fn suffix(&self) -> &str {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use keymaker_aws::{AccountId, AwsClients, CallerIdentity, Patience, Principal, RoleArn, Route};
+use keymaker_aws::{AccountId, Ask, AwsClients, CallerIdentity, Patience, Principal, Replaced, RoleArn, Route};
 
 use super::iam;
 use super::id_resolver::IdResolver;
@@ -153,6 +153,13 @@ impl Aws {
             Principal::AssumedRole { role_session_name, .. } => Ok(role_session_name),
             _ => Err(Refusal::denied("this host calls AWS by no role")),
         }
+    }
+
+    /// Why all that was issued here is no answer any more: the metadata service says that this host has another role. `None` also where it
+    /// says nothing; the next renewal of the credentials reports that.
+    pub async fn replaced(&self, ask: Ask) -> Option<Replaced> {
+        let clients = self.clients.borrow().clone()?;
+        clients.replaced(ask).await.ok().flatten()
     }
 
     async fn clients(&self) -> Result<AwsClients, Refusal> {

@@ -121,6 +121,11 @@ impl<I: Issue + 'static> Cache<I> {
         used.map(|(question, _)| question.uid).collect()
     }
 
+    /// Who is asked.
+    pub fn source(&self) -> &I {
+        &self.source
+    }
+
     /// How many answers are kept.
     pub fn len(&self) -> usize {
         self.entries.borrow().len()

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use keymaker_aws::RoleArn;
+use keymaker_aws::{Ask, Replaced, RoleArn};
 
 use super::aws::Aws;
 use super::cache::{Issuance, Issue};
@@ -56,6 +56,11 @@ impl Chain {
     /// Asks nothing yet.
     pub fn new(settings: MethodSettings, aws: Aws, clock: Rc<dyn Clock>) -> Self {
         Self { settings, aws, clock }
+    }
+
+    /// See [`Aws::replaced`].
+    pub async fn replaced(&self, ask: Ask) -> Option<Replaced> {
+        self.aws.replaced(ask).await
     }
 
     async fn by(&self, method: Method, question: &Question) -> Result<Issuance, Refusal> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::cache::Issue;
@@ -41,6 +42,8 @@ pub struct Status<I, C> {
     pub metrics: Rc<Metrics>,
     /// What stands against capture, if anything.
     pub capture_problem: Box<dyn Fn() -> Option<&'static str>>,
+    /// Told whenever root asks after the daemon's health: whether this host's role is still the same is then to be found out.
+    pub looked_at: Rc<Notify>,
 }
 
 /// Answers until it is dropped, one connection at a time.
@@ -98,10 +101,13 @@ where
             let counted = status.metrics.text(status.issuer.kept(), problem.is_none());
             ("200 OK", "text/plain; version=0.0.4", counted)
         }
-        ("/health", _) => match problem {
-            None => ("200 OK", PLAIN, "ok\n".to_owned()),
-            Some(problem) => ("503 Service Unavailable", PLAIN, format!("{problem}\n")),
-        },
+        ("/health", _) => {
+            status.looked_at.notify_one();
+            match problem {
+                None => ("200 OK", PLAIN, "ok\n".to_owned()),
+                Some(problem) => ("503 Service Unavailable", PLAIN, format!("{problem}\n")),
+            }
+        }
         (_, Some(Ok(uid))) => ("200 OK", "application/json", why(uid, &status.issuer).await),
         _ => ("404 Not Found", PLAIN, "/metrics, /health, /why/UID\n".to_owned()),
     }

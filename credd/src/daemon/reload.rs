@@ -1,10 +1,14 @@
 //! Takes the settings up again at SIGHUP, whole or not at all: connections that are open end by the old settings, the next
-//! ones go by the new. A file that cannot be used changes nothing and is told in the journal.
+//! ones go by the new. A file that cannot be used changes nothing and is told in the journal. And drops all that was issued once this
+//! host has another role.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use keymaker_aws::Ask;
 use tokio::signal::unix::Signal;
+use tokio::sync::Notify;
+use tokio::time::{Duration, MissedTickBehavior, interval};
 
 use super::parts::{HostIssuer, Parts};
 use crate::config::Config;
@@ -24,28 +28,64 @@ pub struct Running {
     pub issuer: HostIssuer,
     /// Everybody's server.
     pub server: Rc<Server<HostIssuer>>,
+    /// Told when this host's role is to be asked for now.
+    pub looked_at: Rc<Notify>,
 }
 
-/// Reloads at each signal.
+/// Reloads at each signal, and follows this host's role.
 pub async fn at_each(mut hangup: Signal, mut running: Running) {
-    while hangup.recv().await.is_some() {
-        notify::reloading();
-        match running.reload() {
-            Ok(()) => {
-                count(&running.parts.metrics.reloads);
-                tracing::info!(file = %running.file.display(), "the settings were read again");
-            }
-            Err(error) => {
-                count(&running.parts.metrics.failed_reloads);
-                // The line itself says why: administrators read that, and not its fields.
-                tracing::error!("the settings stay as they were: {error}");
-            }
+    let mut ticks = interval(BETWEEN_LOOKS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let looked_at = Rc::clone(&running.looked_at);
+    loop {
+        tokio::select! {
+            signal = hangup.recv() => match signal {
+                Some(()) => {
+                    notify::reloading();
+                    running.reload_and_tell();
+                    running.leave_former_role(Ask::Now).await;
+                    notify::ready();
+                }
+                None => return,
+            },
+            () = looked_at.notified() => running.leave_former_role(Ask::Now).await,
+            _ = ticks.tick() => running.leave_former_role(Ask::IfDue).await,
         }
-        notify::ready();
     }
 }
 
 impl Running {
+    fn reload_and_tell(&mut self) {
+        match self.reload() {
+            Ok(()) => {
+                count(&self.parts.metrics.reloads);
+                tracing::info!(file = %self.file.display(), "the settings were read again");
+            }
+            Err(error) => {
+                count(&self.parts.metrics.failed_reloads);
+                // The line itself says why: administrators read that, and not its fields.
+                tracing::error!("the settings stay as they were: {error}");
+            }
+        }
+    }
+
+    /// What was issued by a role that this host no longer has is no answer any more (P18).
+    async fn leave_former_role(&mut self, ask: Ask) {
+        let Some(replaced) = self.issuer.cache().source().replaced(ask).await else {
+            return;
+        };
+        tracing::warn!(%replaced, "all that was issued is dropped: {replaced}");
+        match self.parts.issuer(&self.config, None) {
+            Ok(issuer) => {
+                let in_use = self.issuer.in_use();
+                self.issuer.become_like(&issuer);
+                self.issuer.warm(in_use);
+            }
+            // The settings were used before, so this ends with the file that they name.
+            Err(error) => tracing::error!("what was issued could not be dropped, and is tried again: {error}"),
+        }
+    }
+
     fn reload(&mut self) -> Result<(), String> {
         let config = Config::read(&self.file).map_err(|error| error.to_string())?;
         // What was issued by other settings is no answer any more (P18).
@@ -67,3 +107,5 @@ impl Running {
         Ok(())
     }
 }
+
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);

@@ -41,7 +41,7 @@ async fn serving(list: &'static str, document: &'static str) -> Canned {
 #[tokio::test]
 async fn credentials_come_by_token_role_name_and_document() {
     let server = serving("web", GOOD).await;
-    let credentials = asking(&server.url).role_credentials(SystemTime::now()).await.unwrap();
+    let (_, credentials) = asking(&server.url).role_credentials(SystemTime::now()).await.unwrap();
     assert_eq!(credentials.access_key_id(), "ASIAX");
     assert_eq!(credentials.secret_access_key(), "the-secret");
     assert_eq!(credentials.session_token(), Some("the-session-token"));
@@ -163,7 +163,7 @@ async fn the_identity_document_names_instance_account_and_region() {
 #[tokio::test]
 async fn debug_shows_no_secret() {
     let server = serving("web", GOOD).await;
-    let credentials = asking(&server.url).role_credentials(SystemTime::now()).await.unwrap();
+    let (_, credentials) = asking(&server.url).role_credentials(SystemTime::now()).await.unwrap();
     let shown = format!("{credentials:?}");
     assert!(
         !shown.contains("the-secret") && !shown.contains("the-session-token"),

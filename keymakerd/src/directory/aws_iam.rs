@@ -8,7 +8,7 @@ use aws_sdk_iam::Client;
 use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
 use aws_sdk_iam::primitives::DateTime;
 use aws_sdk_iam::types::{EncodingType, EntityType, Group, GroupDetail, StatusType, Tag, User, UserDetail};
-use keymaker_aws::{Action, AwsCallError, AwsClients, CallerIdentity, Patience};
+use keymaker_aws::{Action, Ask, AwsCallError, AwsClients, CallerIdentity, Patience, Replaced};
 
 use super::iam::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
@@ -237,6 +237,11 @@ impl Iam for AwsIam {
 
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError> {
         self.clients.identity(self.patience).await
+    }
+
+    async fn replaced(&self, ask: Ask) -> Option<Replaced> {
+        // A metadata service that does not answer is for the next renewal of the credentials to report.
+        self.clients.replaced(ask).await.ok().flatten()
     }
 }
 

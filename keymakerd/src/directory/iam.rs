@@ -2,7 +2,7 @@
 //! and by nudges; `AwsIam` (aws_iam.rs) asks the real service, `IamFake` (iam_fake.rs) is for tests.
 //! An answer is whole or an error: no method ever returns a part of a listing, or another entity than the one asked for.
 
-use keymaker_aws::{AwsCallError, CallerIdentity};
+use keymaker_aws::{Ask, AwsCallError, CallerIdentity, Replaced};
 
 /// IAM of one account, asked with one set of deadlines. Every value is as IAM wrote it; nothing here is checked to be a
 /// legal Unix name.
@@ -39,6 +39,10 @@ pub trait Iam {
 
     /// sts:GetCallerIdentity: which account these answers are about, and as whom we ask.
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError>;
+
+    /// Why nothing more is to be asked this way: the metadata service says that this host has another role. `None` also where it says
+    /// nothing.
+    async fn replaced(&self, ask: Ask) -> Option<Replaced>;
 }
 
 /// An IAM user.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use keymaker_aws::{Action, AwsCallError, CallerIdentity, OutageCause};
+use keymaker_aws::{Action, Ask, AwsCallError, CallerIdentity, OutageCause, Replaced};
 
 use super::iam::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
@@ -34,6 +34,7 @@ struct Account {
     faults: BTreeMap<(Action, Option<String>), Fault>,
     calls: BTreeMap<Action, usize>,
     page: usize,
+    replaced: Option<Replaced>,
 }
 
 #[derive(Clone)]
@@ -56,6 +57,7 @@ impl IamFake {
             faults: BTreeMap::new(),
             calls: BTreeMap::new(),
             page: 1000,
+            replaced: None,
         };
         let fake = Self {
             account: Rc::new(RefCell::new(account)),
@@ -63,6 +65,11 @@ impl IamFake {
         };
         fake.set_role("host", None);
         fake
+    }
+
+    /// From now on the metadata service says this of the role as which this handle asks.
+    pub fn set_replaced(&self, replaced: Option<Replaced>) {
+        self.account.borrow_mut().replaced = replaced;
     }
 
     /// Makes the answers those of another account or caller.
@@ -461,6 +468,10 @@ impl Iam for IamFake {
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError> {
         self.enter(Action::GET_CALLER_IDENTITY, None).await?;
         Ok(CallerIdentity::from_arn(&self.account.borrow().caller_arn).expect("an ARN that the test wrote"))
+    }
+
+    async fn replaced(&self, _: Ask) -> Option<Replaced> {
+        self.account.borrow().replaced.clone()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use keymaker_aws::Ask;
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
 use tracing::info;
@@ -19,6 +20,7 @@ impl<I: Iam + 'static> Service<I> {
     /// A full pass now.
     pub async fn order_pass(self: &Rc<Self>) -> String {
         self.state_mut().grade_until = None;
+        self.leave_former_role(Ask::Now).await;
         self.await_connection().await;
         let passed = self.pass().await;
         let state = self.state();

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
+use keymaker_aws::Ask;
 use keymaker_core::protocol::Answer;
 use tokio::sync::Notify;
+use tracing::warn;
 
 use super::facts::{Facts, UserFacts};
 use super::flights::Flights;
@@ -178,6 +180,26 @@ impl<I: Iam + 'static> Service<I> {
         self.state_mut().outages.forget();
     }
 
+    /// Asks nobody any more as a role that this host no longer has; the daemon then connects as the one that it has now. Returns whether
+    /// that was so.
+    pub async fn leave_former_role(&self, ask: Ask) -> bool {
+        let Some(accounts) = self.accounts() else {
+            return false;
+        };
+        let Some(replaced) = accounts.host.replaced(ask).await else {
+            return false;
+        };
+        // Somebody else may have noticed meanwhile.
+        if self.accounts().is_some_and(|present| Rc::ptr_eq(&present, &accounts)) {
+            warn!(%replaced, "connecting anew: {replaced}");
+            self.ask(None);
+            // The new role may be allowed other listings.
+            self.state_mut().grade_until = None;
+            self.accounts_changed.notify_one();
+        }
+        true
+    }
+
     /// The settings in force.
     pub fn effective(&self) -> EffectiveSettings {
         self.state().effective()
@@ -195,9 +217,11 @@ impl State {
         let pending = self.settings.pending().into_iter();
         let of_the_role = pending.filter(|pending| !pending.is_settled_by(&self.config));
         let of_the_file = self.settings.file.gone().into_iter().map(|gone| gone.to_string());
+        let of_another_role = self.settings.other_role.iter().filter(|_| self.config.role_settings);
         of_the_role
             .map(|pending| pending.to_string())
             .chain(of_the_file)
+            .chain(of_another_role.map(ToString::to_string))
             .collect()
     }
 

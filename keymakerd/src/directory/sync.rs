@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use keymaker_aws::AwsCallError;
+use keymaker_aws::{Ask, AwsCallError};
 use keymaker_core::protocol::Answer;
 use tracing::{info, warn};
 
@@ -34,6 +34,8 @@ enum PassError {
     Aws(AwsCallError),
     /// The settings now say that the people live elsewhere: the daemon connects anew, then there is another pass.
     OtherAccount,
+    /// This host has another role: likewise.
+    OtherRole,
 }
 
 /// When a pass began.
@@ -78,6 +80,13 @@ impl<I: Iam + 'static> Service<I> {
                 self.accounts_changed.notify_one();
                 Answer::CannotTell
             }
+            Err(PassError::OtherRole) => {
+                self.fail_pass(
+                    "this host's role was replaced; the next pass asks as the new one".to_owned(),
+                    false,
+                );
+                Answer::CannotTell
+            }
             Err(PassError::Aws(error)) => {
                 let throttled = matches!(error, AwsCallError::Throttled { .. });
                 self.fail_pass(error.to_string(), throttled);
@@ -91,6 +100,9 @@ impl<I: Iam + 'static> Service<I> {
             answer_time: self.clock.answer_time(),
             unix: self.clock.unix(),
         };
+        if self.leave_former_role(Ask::Now).await {
+            return Err(PassError::OtherRole);
+        }
         self.learn_settings(accounts).await?;
         if accounts.id_resolver != self.effective().id_resolver {
             return Err(PassError::OtherAccount);
@@ -124,7 +136,7 @@ impl<I: Iam + 'static> Service<I> {
             return Ok(());
         };
         let role = accounts.host.role(role).await?;
-        let change = self.state_mut().settings.observe(role.description.as_deref());
+        let change = self.state_mut().settings.observe(&role.id, role.description.as_deref());
         for problem in &change.problems {
             warn!(%problem, "a setting in the role's description cannot be read, and stays as it was: {problem}");
         }
@@ -133,7 +145,9 @@ impl<I: Iam + 'static> Service<I> {
         for pending in pending.filter(|pending| !pending.is_settled_by(&config)) {
             warn!(%pending, "a change in the role's description waits for 'keymaker accept-settings': {pending}");
         }
-        if change.applied {
+        if let Some(other) = &change.other_role {
+            warn!(%other, "{other}");
+        } else if change.applied {
             info!("settings in the role's description have changed and apply now");
         }
         self.state_mut().settings_problems = change.problems.iter().map(ToString::to_string).collect();

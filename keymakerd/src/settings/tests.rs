@@ -6,13 +6,15 @@ use super::*;
 
 const RESOLVER: &str = "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=KeymakerIdResolver";
 
+const ROLE: &str = "AROAWEB";
+
 fn config(text: &str) -> Config {
     Config::parse(text, Path::new("keymakerd.toml")).unwrap()
 }
 
 fn kept(description: &str) -> KeptSettings {
     let mut kept = KeptSettings::default();
-    let change = kept.observe(Some(description));
+    let change = kept.observe(ROLE, Some(description));
     assert_eq!(
         (change.applied, change.pending, change.problems),
         (true, vec![], vec![])
@@ -73,7 +75,7 @@ fn all_five_settings_are_read() {
 fn a_role_without_settings_leaves_the_defaults() {
     for description in [None, Some(""), Some("Web servers of team a=b, keymakers welcome")] {
         let mut kept = KeptSettings::default();
-        assert!(kept.observe(description).problems.is_empty());
+        assert!(kept.observe(ROLE, description).problems.is_empty());
         let settings = effective(&kept);
         assert_eq!(
             (settings.user_suffix.as_str(), settings.group_prefix.as_str()),
@@ -92,7 +94,7 @@ fn until_they_are_read_once_the_settings_are_not_known() {
     assert!(!effective(&KeptSettings::default()).known);
     assert!(EffectiveSettings::of(&config("role_settings = false"), &KeptSettings::default()).known);
     let mut kept = KeptSettings::default();
-    let change = kept.observe(Some("keymaker_require_iam_group=prod/ssh"));
+    let change = kept.observe(ROLE, Some("keymaker_require_iam_group=prod/ssh"));
     assert_eq!((change.applied, change.problems.len()), (false, 1));
     assert!(
         !effective(&kept).known,
@@ -128,7 +130,7 @@ fn a_description_full_of_rubbish_changes_nothing() {
         ),
     ] {
         let mut after = before.clone();
-        let change = after.observe(Some(rubbish));
+        let change = after.observe(ROLE, Some(rubbish));
         assert_eq!(
             (change.applied, change.problems.len()),
             (false, problems),
@@ -148,7 +150,10 @@ fn a_description_full_of_rubbish_changes_nothing() {
 #[test]
 fn a_misspelt_key_is_reported_and_does_no_harm() {
     let mut kept = KeptSettings::default();
-    let change = kept.observe(Some("keymaker_require_iam_gruop=ops keymaker_linux_user_suffix=@x"));
+    let change = kept.observe(
+        ROLE,
+        Some("keymaker_require_iam_gruop=ops keymaker_linux_user_suffix=@x"),
+    );
     assert_eq!(
         change.problems,
         [SettingProblem::UnknownKey("keymaker_require_iam_gruop".into())]
@@ -165,7 +170,7 @@ fn another_id_resolver_waits_until_it_is_accepted() {
     for (before, after) in [(RESOLVER, other.as_str()), ("", RESOLVER), (RESOLVER, "")] {
         let mut kept = kept(before);
         let was = effective(&kept);
-        let change = kept.observe(Some(&format!("{after} keymaker_require_iam_group=ops")));
+        let change = kept.observe(ROLE, Some(&format!("{after} keymaker_require_iam_group=ops")));
         assert_eq!(change.pending.len(), 1, "{before} -> {after}");
         assert_eq!(effective(&kept).id_resolver, was.id_resolver);
         assert_eq!(
@@ -216,7 +221,7 @@ fn a_change_in_the_description_applies_where_it_narrows_and_waits_where_it_could
         };
         let was = of(key, before);
         let mut kept = kept(&was);
-        let change = kept.observe(Some(&of(key, now)));
+        let change = kept.observe(ROLE, Some(&of(key, now)));
         assert_eq!(
             (value(&kept).as_str(), change.pending.len()),
             (applies, usize::from(waits)),
@@ -247,7 +252,7 @@ fn a_change_in_the_description_applies_where_it_narrows_and_waits_where_it_could
         }
         let mut back = kept.clone();
         assert!(
-            back.observe(Some(&was)).pending.is_empty() || key == group && before.is_none(),
+            back.observe(ROLE, Some(&was)).pending.is_empty() || key == group && before.is_none(),
             "{case}: it came back by itself"
         );
         if waits {
@@ -289,7 +294,69 @@ fn the_file_wins_over_the_role_setting_by_setting() {
 #[test]
 fn what_is_kept_survives_the_disk() {
     let mut kept = kept(RESOLVER);
-    kept.observe(Some("keymaker_require_iam_group=ops"));
+    kept.observe(ROLE, Some("keymaker_require_iam_group=ops"));
     let text = serde_json::to_string(&kept).unwrap();
     assert_eq!(serde_json::from_str::<KeptSettings>(&text).unwrap(), kept);
+}
+
+// P3
+#[test]
+fn another_roles_description_is_read_as_on_a_fresh_host_and_reported_until_accepted() {
+    let mut kept = kept(&format!("{RESOLVER} keymaker_require_iam_group=ops"));
+    kept.observe(ROLE, Some("keymaker_require_iam_group=dev"));
+    assert_eq!(kept.pending().len(), 2, "the same role's description waits");
+    let change = kept.observe("AROAOTHER", Some("keymaker_require_iam_group=prod"));
+    let settings = effective(&kept);
+    assert_eq!(
+        (settings.id_resolver, settings.require_iam_group.as_deref()),
+        (None, Some("prod"))
+    );
+    assert!(change.applied && kept.pending().is_empty());
+    let text = change.other_role.unwrap().to_string();
+    assert!(
+        text.contains("says keymaker_require_iam_group=prod,")
+            && text.contains("keymaker_id_resolver_account=210987654321")
+            && text.contains("keymaker_require_iam_group=ops;"),
+        "{text}"
+    );
+    assert_eq!(
+        kept.observe("AROAOTHER", Some("keymaker_require_iam_group=prod"))
+            .other_role,
+        None
+    );
+    assert_eq!(
+        kept.other_role.as_ref().map(ToString::to_string),
+        Some(text),
+        "reported until accepted"
+    );
+    kept.accept();
+    assert_eq!(
+        (kept.other_role.clone(), effective(&kept).require_iam_group.as_deref()),
+        (None, Some("prod"))
+    );
+}
+
+// P3
+#[test]
+fn until_another_roles_description_is_read_whole_the_former_ones_settings_hold() {
+    let mut kept = kept("keymaker_require_iam_group=ops");
+    let before = kept.clone();
+    let change = kept.observe("AROAOTHER", Some("keymaker_require_iam_group=prod/ssh"));
+    assert!(!change.problems.is_empty());
+    assert_eq!(kept, before);
+    // One and the same setting is no news.
+    assert_eq!(
+        kept.observe("AROAOTHER", Some("keymaker_require_iam_group=ops"))
+            .other_role,
+        None
+    );
+}
+
+#[test]
+fn what_an_earlier_version_kept_is_the_present_roles() {
+    let text = r#"{"applied":{"id_resolver":null,"require_iam_group":"ops","user_suffix":null,"group_prefix":null},"observed":null}"#;
+    let mut kept: KeptSettings = serde_json::from_str(text).unwrap();
+    let change = kept.observe(ROLE, Some(""));
+    assert_eq!((change.other_role, change.pending.len()), (None, 1));
+    assert_eq!(effective(&kept).require_iam_group.as_deref(), Some("ops"));
 }

@@ -44,6 +44,7 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
                     issuer,
                     metrics,
                     capture_problem: Box::new(move || told.get()),
+                    looked_at: Default::default(),
                 },
             ));
             let issued = status(&socket, &format!("GET /why/{ALICE} HTTP/1.1\r\n\r\n")).await;

@@ -1,5 +1,7 @@
 //! Who is published, under which name and number, by which settings.
 
+use keymaker_aws::Replaced;
+
 use super::*;
 use crate::service_names::{ServiceFolders, ServiceNames};
 
@@ -212,6 +214,54 @@ fn until_the_settings_have_been_read_once_nobody_of_ours_logs_in() {
         host.iam.mend(Action::GET_ROLE);
         host.service.pass().await;
         assert_eq!(host.decision("dave"), Some(LoginDecision::Allowed));
+    });
+}
+
+// P3
+#[test]
+fn a_replaced_role_is_asked_for_nothing_more_and_the_next_ones_description_applies_and_is_reported() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam
+            .set_role("host", Some("keymaker_require_iam_group=prod_ssh_users"));
+        host.service.pass().await;
+        let replaced = Replaced::ByRole {
+            former: "host".into(),
+            present: Some("other".into()),
+        };
+        host.iam.set_replaced(Some(replaced));
+        host.iam
+            .set_role("other", Some("keymaker_require_iam_group=keymaker_devs"));
+        let asked = host.iam.calls(Action::GET_ROLE);
+        assert_eq!(host.service.pass().await, Answer::CannotTell);
+        assert!(host.service.accounts().is_none() && !host.service.is_connected());
+        assert_eq!(
+            host.iam.calls(Action::GET_ROLE),
+            asked,
+            "nothing was asked as the former role"
+        );
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup)),
+            "what the former one said holds until the next one has spoken"
+        );
+        host.iam.set_replaced(None);
+        host.service.ask(Some(Accounts {
+            id_resolver: None,
+            host: host.iam.clone(),
+            host_role: Some("other".into()),
+            people: host.iam.clone(),
+            people_nudged: host.iam.clone(),
+        }));
+        assert_eq!(host.service.pass().await, Answer::Fresh);
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+        assert!(
+            host.status().contains("this host has another role"),
+            "{}",
+            host.status()
+        );
+        assert!(host.service.order_acceptance().await.starts_with("done "));
+        assert!(!host.status().contains("this host has another role"));
     });
 }
 
