@@ -5,6 +5,8 @@
 //! and changes. A role that it did not make, or that others may assume, is never touched.
 
 mod account;
+#[cfg(test)]
+mod crashes;
 mod rights;
 mod steps;
 mod wanted;
@@ -18,6 +20,7 @@ use super::{CommandError, configure};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
 use crate::output::{Output, Paint};
 use account::{Account, User};
+use steps::Make;
 use wanted::{Pattern, Wanted};
 
 /// Which roles are made, and whom they trust.
@@ -129,7 +132,7 @@ impl Done {
 
     async fn bring_about(
         &mut self,
-        iam: &aws_sdk_iam::Client,
+        iam: &impl Make,
         account: &Account,
         wanted: Wanted,
         instances: &RoleArn,
@@ -147,20 +150,22 @@ impl Done {
                 return Ok(());
             }
         }
-        let steps = steps::between(present, &wanted);
+        let steps = steps::between(present, &wanted, &account.managed);
         for step in &steps {
             self.changes.push(step.change(present, &wanted));
             if dry_run {
                 continue;
             }
-            match step.make(iam, &wanted).await {
+            match iam.make(step, &wanted).await {
                 Ok(()) => {}
                 Err(AwsCallError::Outage {
                     action,
                     cause: OutageCause::Refused { code, message },
                 }) => {
-                    // Half of its policies may lack a Deny.
-                    steps::deny_all().make(iam, &wanted).await?;
+                    // Half of its policies are nobody's; a role that is not there yet gives nothing.
+                    if present.is_some() && !steps::begin_by_denial(&steps) {
+                        iam.make(&steps::deny_all(), &wanted).await?;
+                    }
                     let why = format!(
                         "{action}: {message} ({code}); the role {} grants nothing until then",
                         wanted.role

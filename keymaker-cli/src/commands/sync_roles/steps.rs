@@ -1,5 +1,10 @@
-//! From the role that is there to the one that should be: the calls, in an order in which the role at no moment allows what neither
-//! allows. The boundary comes first; what is new is there before what is old goes, so that no Deny is missing in between.
+//! From the role that is there to the one that should be: the calls, in an order in which the role at no moment, and wherever they break off,
+//! gives a right that neither the old nor the new one gives.
+//!
+//! One call is one moment. Several are safe by themselves only where all of them are about policies that deny nothing: whichever of these are
+//! there, a right is the old role's or the new one's. Everything else happens behind a policy that denies all, put first and taken away last.
+
+use std::collections::BTreeMap;
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::Tag;
@@ -8,7 +13,7 @@ use serde_json::Value;
 
 use super::super::changes::Change;
 use super::account::{MADE_BY, MADE_FOR, Policies, Role, THIS};
-use super::wanted::{REFUSED, Wanted, nothing};
+use super::wanted::{REFUSED, Wanted, denial};
 use crate::aws::call;
 
 /// One call.
@@ -38,81 +43,179 @@ pub enum Step {
 const MOST_ATTACHED: usize = 10;
 const MOST_CHARACTERS: usize = 10_240;
 
+/// Who makes the changes: IAM, or a test.
+pub trait Make {
+    /// Makes one of them.
+    async fn make(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError>;
+}
+
+impl Make for Client {
+    async fn make(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError> {
+        step.make(self, wanted).await
+    }
+}
+
 /// The step that takes everything from whoever has the role.
 pub fn deny_all() -> Step {
-    let denial = nothing().inline.remove(REFUSED).unwrap_or_default();
-    Step::Put(REFUSED.to_owned(), denial)
+    Step::Put(REFUSED.to_owned(), denial())
 }
 
-/// What is to be done.
-pub fn between(present: Option<&Role>, wanted: &Wanted) -> Vec<Step> {
+/// Whether these steps begin so: then wherever they break off the role gives nothing.
+pub fn begin_by_denial(steps: &[Step]) -> bool {
+    matches!(steps.first(), Some(Step::Put(_, document)) if *document == denial())
+}
+
+/// What is to be done. `managed` has the documents of the managed policies that are known; any other may deny something.
+pub fn between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<String, Value>) -> Vec<Step> {
     let none = Policies::default();
-    let old = present.map_or(&none, |role| &role.policies);
-    let new = &wanted.policies;
-    let mut steps = Vec::new();
-    match present {
-        None => steps.push(Step::Create),
-        Some(role) => {
-            steps.extend((role.trust != wanted.trust).then_some(Step::Trust));
-            if let Some(boundary) = wanted.boundary.clone().filter(|_| role.boundary != wanted.boundary) {
-                steps.push(Step::PutBoundary(boundary));
-            }
+    let exchange = Exchange {
+        old: present.map_or(&none, |role| &role.policies),
+        new: &wanted.policies,
+    };
+    let Some(role) = present else {
+        // Without a policy a role gives nothing.
+        let mut steps = vec![Step::Create];
+        if wanted.policies != none {
+            steps.extend(exchange.behind_denial(vec![]));
         }
+        return steps;
+    };
+    let mut steps = Vec::new();
+    steps.extend((role.trust != wanted.trust).then_some(Step::Trust));
+    if role.boundary != wanted.boundary {
+        steps.push(match &wanted.boundary {
+            Some(boundary) => Step::PutBoundary(boundary.clone()),
+            None => Step::DeleteBoundary,
+        });
     }
-    let puts = new
-        .inline
-        .iter()
-        .filter(|(name, document)| old.inline.get(*name) != Some(document));
-    let puts = puts.map(|(name, document)| Step::Put(name.clone(), document.clone()));
-    let attaches = new.attached.difference(&old.attached).cloned().map(Step::Attach);
-    let coming: Vec<Step> = puts.chain(attaches).collect();
-    let detaches = old.attached.difference(&new.attached).cloned().map(Step::Detach);
-    let deletes = old.inline.keys().filter(|name| !new.inline.contains_key(*name));
-    let going: Vec<Step> = detaches.chain(deletes.cloned().map(Step::Delete)).collect();
-    if fits(old, new) {
-        steps.extend(coming);
-        steps.extend(going);
-    } else {
-        // There is no room for both: nothing is allowed while one replaces the other.
-        steps.push(deny_all());
-        steps.extend(
-            going
-                .into_iter()
-                .filter(|step| *step != Step::Delete(REFUSED.to_owned())),
-        );
-        steps.extend(coming);
-        steps.push(Step::Delete(REFUSED.to_owned()));
+    let policies_alone = steps.is_empty() && exchange.denies_nothing(managed) && exchange.fits();
+    let in_place = exchange.in_place();
+    if steps.len() + in_place.len() <= 1 || policies_alone {
+        steps.extend(in_place);
+        return steps;
     }
-    let had_boundary = present.is_some_and(|role| role.boundary.is_some());
-    steps.extend((had_boundary && wanted.boundary.is_none()).then_some(Step::DeleteBoundary));
-    steps
-}
-
-/// Whether both the old and the new policies have room in a role at once.
-fn fits(old: &Policies, new: &Policies) -> bool {
-    let mut inline = old.inline.clone();
-    let mut characters = 0;
-    for (name, document) in &new.inline {
-        // While it is replaced, only one of the two is there; the larger one counts.
-        let before = inline.remove(name).map_or(0, |document| document.to_string().len());
-        characters += document.to_string().len().max(before);
-    }
-    characters += inline
-        .values()
-        .map(|document| document.to_string().len())
-        .sum::<usize>();
-    old.attached.union(&new.attached).count() <= MOST_ATTACHED && characters <= MOST_CHARACTERS
+    exchange.behind_denial(steps)
 }
 
 /// What deletes a role: IAM wants it empty first.
 pub fn deletion(role: &Role) -> Vec<Step> {
-    let detaches = role.policies.attached.iter().cloned().map(Step::Detach);
-    let deletes = role.policies.inline.keys().cloned().map(Step::Delete);
-    std::iter::once(deny_all())
-        .chain(detaches)
-        .chain(deletes.filter(|step| *step != Step::Delete(REFUSED.to_owned())))
-        .chain([Step::Delete(REFUSED.to_owned()), Step::DeleteRole])
-        .collect()
+    let exchange = Exchange {
+        old: &role.policies,
+        new: &Policies::default(),
+    };
+    let mut steps = exchange.behind_denial(vec![]);
+    steps.push(Step::DeleteRole);
+    steps
+}
+
+/// The policies of a role that there are, and those that there should be.
+struct Exchange<'a> {
+    old: &'a Policies,
+    new: &'a Policies,
+}
+
+impl Exchange<'_> {
+    /// What is new comes before what is old goes.
+    fn in_place(&self) -> Vec<Step> {
+        let puts = self.changed(self.new, self.old);
+        let puts = puts.map(|(name, document)| Step::Put(name.clone(), document.clone()));
+        let gone = self.old.inline.keys();
+        let gone = gone.filter(|name| !self.new.inline.contains_key(*name));
+        puts.chain(self.attaches())
+            .chain(self.detaches())
+            .chain(gone.cloned().map(Step::Delete))
+            .collect()
+    }
+
+    /// In between, the role gives nothing. Every document that does not stay goes before another comes, so that all have room; where a role
+    /// is too full for one more policy, the denial stands in the place of the largest.
+    fn behind_denial(&self, of_the_role: Vec<Step>) -> Vec<Step> {
+        let (first, last) = (place_for_denial(self.old), place_for_denial(self.new));
+        let deny = |name: &str| Step::Put(name.to_owned(), denial());
+        let is_there = self.old.inline.get(first) == Some(&denial());
+        let mut steps: Vec<Step> = (!is_there).then(|| deny(first)).into_iter().collect();
+        steps.extend(of_the_role);
+        steps.extend(self.detaches());
+        let going = self.changed(self.old, self.new).map(|(name, _)| name);
+        let going = going.filter(|name| ![first, last].contains(&name.as_str()));
+        steps.extend(going.cloned().map(Step::Delete));
+        if first != last {
+            steps.push(deny(last));
+            steps.extend((!self.new.inline.contains_key(first)).then(|| Step::Delete(first.to_owned())));
+        }
+        let stays = |name: &String, document: &Value| name != first && self.old.inline.get(name) == Some(document);
+        let coming = self.new.inline.iter();
+        let coming = coming.filter(|(name, document)| *name != last && !stays(name, document));
+        steps.extend(coming.map(|(name, document)| Step::Put(name.clone(), document.clone())));
+        steps.extend(self.attaches());
+        steps.extend(match self.new.inline.get(last) {
+            None => Some(Step::Delete(last.to_owned())),
+            Some(document) if *document == denial() => None,
+            Some(document) => Some(Step::Put(last.to_owned(), document.clone())),
+        });
+        steps
+    }
+
+    fn attaches(&self) -> impl Iterator<Item = Step> {
+        let attached = self.new.attached.difference(&self.old.attached);
+        attached.cloned().map(Step::Attach)
+    }
+
+    fn detaches(&self) -> impl Iterator<Item = Step> {
+        let detached = self.old.attached.difference(&self.new.attached);
+        detached.cloned().map(Step::Detach)
+    }
+
+    /// The inline policies of one that the other has not, or says otherwise.
+    fn changed<'a>(&self, one: &'a Policies, other: &'a Policies) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        let inline = one.inline.iter();
+        inline.filter(|(name, document)| other.inline.get(*name) != Some(*document))
+    }
+
+    /// Whether nothing that comes or goes has a Deny.
+    fn denies_nothing(&self, managed: &BTreeMap<String, Value>) -> bool {
+        let inline = self.changed(self.old, self.new).chain(self.changed(self.new, self.old));
+        let attached = self.old.attached.symmetric_difference(&self.new.attached);
+        inline
+            .map(|(_, document)| Some(document))
+            .chain(attached.map(|arn| managed.get(arn)))
+            .all(|document| document.is_some_and(only_allows))
+    }
+
+    /// Whether both the old and the new policies have room in a role at once.
+    fn fits(&self) -> bool {
+        let mut inline = self.old.inline.clone();
+        let mut length = 0;
+        for (name, document) in &self.new.inline {
+            // While it is replaced, only one of the two is there; the larger one counts.
+            let before = inline.remove(name).map_or(0, |document| characters(&document));
+            length += characters(document).max(before);
+        }
+        length += inline.values().map(characters).sum::<usize>();
+        self.old.attached.union(&self.new.attached).count() <= MOST_ATTACHED && length <= MOST_CHARACTERS
+    }
+}
+
+/// The name under which the denial of all has room beside these policies.
+fn place_for_denial(policies: &Policies) -> &str {
+    let length: usize = policies.inline.values().map(characters).sum();
+    let is_full = length + characters(&denial()) > MOST_CHARACTERS && !policies.inline.contains_key(REFUSED);
+    let largest = policies.inline.iter().max_by_key(|(_, document)| characters(document));
+    let largest = largest.filter(|_| is_full);
+    largest.map_or(REFUSED, |(name, _)| name)
+}
+
+fn characters(document: &Value) -> usize {
+    document.to_string().len()
+}
+
+/// False for anything that is no policy, too.
+fn only_allows(document: &Value) -> bool {
+    let statements = document.get("Statement");
+    let list = statements.and_then(Value::as_array).into_iter().flatten();
+    let one = statements.filter(|statements| statements.is_object());
+    let mut statements = list.chain(one).peekable();
+    statements.peek().is_some() && statements.all(|statement| statement.get("Effect") == Some(&"Allow".into()))
 }
 
 impl Step {
@@ -248,7 +351,9 @@ mod tests {
             boundary: boundary.map(str::to_owned),
             refused: None,
         };
-        between(Some(&present), &wanted)
+        let allows = json!({ "Statement": { "Effect": "Allow", "Action": "*", "Resource": "*" } });
+        let known = ["old", "new", "x"].map(|arn| (arn.to_owned(), allows.clone()));
+        between(Some(&present), &wanted, &known.into())
     }
 
     #[test]
@@ -258,16 +363,43 @@ mod tests {
     }
 
     #[test]
-    fn the_new_is_there_before_the_old_goes_and_the_boundary_is_never_missing() {
-        let attach = Step::Attach("new".to_owned());
-        let detach = Step::Detach("old".to_owned());
-        let boundary = Step::PutBoundary("b".to_owned());
+    fn where_nothing_denies_the_new_is_there_before_the_old_goes() {
         let (old, new) = (policies(&["old"], &[]), policies(&["new"], &[]));
         assert_eq!(
-            steps(old.clone(), None, new.clone(), Some("b")),
-            [boundary, attach.clone(), detach.clone()]
+            steps(old, Some("b"), new, Some("b")),
+            [Step::Attach("new".to_owned()), Step::Detach("old".to_owned())]
         );
-        assert_eq!(steps(old, Some("b"), new, None), [attach, detach, Step::DeleteBoundary]);
+    }
+
+    #[test]
+    fn one_call_is_one_moment_and_more_of_which_one_may_deny_happen_behind_a_denial() {
+        let boundary = Step::PutBoundary("b".to_owned());
+        let same = policies(&["old"], &[]);
+        assert_eq!(
+            steps(same.clone(), None, same.clone(), Some("b")),
+            std::slice::from_ref(&boundary)
+        );
+        let more = steps(same.clone(), None, policies(&["old", "new"], &[]), Some("b"));
+        let end = Step::Delete(REFUSED.to_owned());
+        assert_eq!(
+            more,
+            [deny_all(), boundary, Step::Attach("new".to_owned()), end.clone()]
+        );
+        let unknown = Step::Attach("unknown".to_owned());
+        assert_eq!(
+            steps(same.clone(), None, policies(&["old", "unknown"], &[]), None),
+            [unknown]
+        );
+        let both = steps(same.clone(), None, policies(&["unknown"], &[]), None);
+        assert_eq!(
+            (both.first(), both.last(), both.len()),
+            (Some(&deny_all()), Some(&end), 4)
+        );
+        // What a run that broke off left there is taken away last.
+        let mut left = same;
+        left.inline.insert(REFUSED.to_owned(), denial());
+        let resumed = steps(left, None, policies(&["old", "new"], &[]), None);
+        assert_eq!(resumed, [Step::Attach("new".to_owned()), end]);
     }
 
     #[test]

@@ -110,7 +110,8 @@ impl Wanted {
     }
 }
 
-fn trust(trust: Trust, instances: &RoleArn) -> Value {
+/// The trust policy of a role of ours.
+pub fn trust(trust: Trust, instances: &RoleArn) -> Value {
     let principal = match trust {
         Trust::InstanceRole => instances.to_string(),
         Trust::Account => format!("arn:{}:iam::{}:root", instances.partition(), instances.account()),
@@ -122,12 +123,15 @@ fn trust(trust: Trust, instances: &RoleArn) -> Value {
     }] })
 }
 
+/// A policy that denies all.
+pub fn denial() -> Value {
+    json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Deny", "Action": "*", "Resource": "*" }] })
+}
+
 /// The policies of a role that gives nothing.
 pub fn nothing() -> Policies {
-    let denial =
-        json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Deny", "Action": "*", "Resource": "*" }] });
     Policies {
-        inline: [(REFUSED.to_owned(), denial)].into(),
+        inline: [(REFUSED.to_owned(), denial())].into(),
         ..Policies::default()
     }
 }
