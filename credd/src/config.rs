@@ -52,6 +52,8 @@ pub struct Config {
     pub role_name_pattern: String,
     /// The path of that role.
     pub role_path: String,
+    /// Whether `user_role`, too, gives out only a role whose tag says that it was made for the person.
+    pub user_role_tag: bool,
     /// The IAM user of `create_user_role` and `restricted_instance_role`.
     pub iam_name_pattern: String,
     /// The account that users live in, where it is another one.
@@ -104,6 +106,7 @@ impl Default for Config {
             group_chains: BTreeMap::new(),
             role_name_pattern: "user-{username}".into(),
             role_path: "/".into(),
+            user_role_tag: false,
             iam_name_pattern: "{username}".into(),
             id_resolver_account: None,
             id_resolver_iam_role: None,

@@ -32,4 +32,4 @@ pub use replaced::{Ask, Replaced};
 pub use route::{AwsClients, Patience, Route};
 pub use service_url::is_service_url;
 pub use settings::{AwsSettings, AwsSettingsError};
-pub use trust::trusts_only;
+pub use trust::{USER_ID_TAG, trusts_only};

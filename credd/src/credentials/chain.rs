@@ -19,6 +19,7 @@ use crate::policy::{ActionPattern, PolicyRefusal, SessionPolicies};
 pub struct MethodSettings {
     pub(super) role_name_pattern: String,
     pub(super) role_path: String,
+    pub(super) user_role_tag: bool,
     pub(super) iam_name_pattern: String,
     pub(super) compress_user_policy: bool,
     pub(super) deny_actions: Vec<ActionPattern>,
@@ -35,6 +36,7 @@ impl MethodSettings {
         Ok(Self {
             role_name_pattern: config.role_name_pattern.clone(),
             role_path: config.role_path.clone(),
+            user_role_tag: config.user_role_tag,
             iam_name_pattern: config.iam_name_pattern.clone(),
             compress_user_policy: config.compress_user_policy,
             deny_actions: actions.collect::<Result<_, _>>()?,

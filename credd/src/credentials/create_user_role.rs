@@ -1,13 +1,15 @@
 //! The method `create_user_role`: a session of a role that `keymaker sync-roles` made for the user. The role is looked at
-//! first: one that others may assume, or that lacks the user's permissions boundary, is not what sync-roles left there.
+//! first, each time: one that was made for another person of that name, that others may assume, or that lacks the user's permissions
+//! boundary, is not what sync-roles left there.
 
-use keymaker_aws::{AwsCallError, trusts_only};
+use keymaker_aws::{AwsCallError, USER_ID_TAG, trusts_only};
 
 use super::cache::Issuance;
 use super::chain::Chain;
-use super::iam;
+use super::iam::{self, Role};
 use super::question::Question;
 use super::refusal::Refusal;
+use super::user_role::other_path;
 use crate::config::Method;
 use crate::policy::percent_decoded;
 
@@ -20,10 +22,7 @@ impl Chain {
             answer => answer?,
         };
         if found.arn != role {
-            return Err(Refusal::denied(format!(
-                "the role is {}, not {role}; see role_path",
-                found.arn
-            )));
+            return Err(other_path(&found.arn, &role));
         }
         let user = match self.iam_user(question).await {
             Err(Refusal::NotApplicable) => {
@@ -31,6 +30,7 @@ impl Chain {
             }
             answer => answer?,
         };
+        made_for(&found, &user.user_id)?;
         if user.permissions_boundary.is_some() && user.permissions_boundary != found.permissions_boundary {
             return Err(Refusal::denied(format!(
                 "the role {role} lacks the permissions boundary of the user {}; run keymaker sync-roles",
@@ -45,5 +45,22 @@ impl Chain {
             )));
         }
         Ok(self.session(Method::CreateUserRole, role, question, None).await?)
+    }
+}
+
+/// A role goes by a name, and the person who has the name may be another one by now: deleted and made again, or renamed (P2). What was made
+/// for a person says so by a tag.
+pub(super) fn made_for(role: &Role, user_id: &str) -> Result<(), Refusal> {
+    let remedy = "run keymaker sync-roles, which says what to do about a role that it did not make";
+    match &role.made_for {
+        Some(known) if known == user_id => Ok(()),
+        Some(other) => Err(Refusal::denied(format!(
+            "the role {} was made for the IAM user {other}, who is not {user_id}; {remedy}",
+            role.arn
+        ))),
+        None => Err(Refusal::denied(format!(
+            "the role {} has no tag {USER_ID_TAG} that says for whom it was made; {remedy}",
+            role.arn
+        ))),
     }
 }

@@ -4,7 +4,7 @@
 use aws_sdk_iam::Client;
 use aws_sdk_iam::operation::get_role::GetRoleOutput;
 use aws_sdk_iam::types::AttachedPolicy;
-use keymaker_aws::{Action, AwsCallError, RoleArn};
+use keymaker_aws::{Action, AwsCallError, RoleArn, USER_ID_TAG};
 
 /// A role, as iam:GetRole shows it.
 pub struct Role {
@@ -16,6 +16,8 @@ pub struct Role {
     pub trust: String,
     /// The ARN of its permissions boundary.
     pub permissions_boundary: Option<String>,
+    /// The UserId of the user for whom it was made, as its tag says.
+    pub made_for: Option<String>,
 }
 
 /// iam:GetRole.
@@ -32,8 +34,10 @@ fn read_role(answer: GetRoleOutput, name: &str) -> Result<Role, String> {
     if arn.name() != name {
         return Err(format!("it is about the role {}, not {name}", arn.name()));
     }
+    let mut tags = role.tags.unwrap_or_default().into_iter();
     Ok(Role {
         arn,
+        made_for: tags.find(|tag| tag.key == USER_ID_TAG).map(|tag| tag.value),
         description: role.description.unwrap_or_default(),
         trust: role.assume_role_policy_document.unwrap_or_default(),
         permissions_boundary: role

@@ -12,6 +12,8 @@ use super::refusal::Refusal;
 pub struct IamUser {
     /// The IAM user name.
     pub name: String,
+    /// `AIDA…`: the person.
+    pub user_id: String,
     /// The ARN of the permissions boundary.
     pub permissions_boundary: Option<String>,
     /// The account that the user lives in.
@@ -39,6 +41,7 @@ impl Chain {
             ))),
             (Ok(found), _) => Ok(IamUser {
                 name,
+                user_id: found.user_id,
                 permissions_boundary: found.permissions_boundary,
                 account,
                 iam,

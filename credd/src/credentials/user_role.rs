@@ -2,11 +2,14 @@
 //!
 //! STS answers "no such role" and "not trusted" alike, so IAM is asked when STS says no: the method does not apply only when
 //! iam:GetRole says NoSuchEntity. Whatever else stands in the way is a refusal.
+//!
+//! The role goes by the caller's name, whoever has that name. With `user_role_tag` it must have been made for the person too.
 
 use keymaker_aws::{AwsCallError, RoleArn};
 
 use super::cache::Issuance;
 use super::chain::{Chain, SessionError};
+use super::create_user_role::made_for;
 use super::iam;
 use super::question::Question;
 use super::refusal::Refusal;
@@ -15,10 +18,33 @@ use crate::config::Method;
 impl Chain {
     pub(super) async fn user_role(&self, question: &Question) -> Result<Issuance, Refusal> {
         let role = self.role_of(question).await?;
+        if self.settings.user_role_tag {
+            self.check_tag(&role, question).await?;
+        }
         match self.session(Method::UserRole, role.clone(), question, None).await {
             Ok(issuance) => Ok(issuance),
             Err(SessionError::AccessDenied(reason)) => Err(self.missing_or_denied(&role, reason).await),
             Err(SessionError::Other(refusal)) => Err(refusal),
+        }
+    }
+
+    async fn check_tag(&self, role: &RoleArn, question: &Question) -> Result<(), Refusal> {
+        let found = match iam::role(&self.aws.iam().await?, role.name()).await {
+            Err(AwsCallError::NoSuchEntity { .. }) => return Err(Refusal::NotApplicable),
+            answer => answer?,
+        };
+        if found.arn != *role {
+            return Err(other_path(&found.arn, role));
+        }
+        match &question.person.iam {
+            Some(known) => made_for(&found, &known.user_id),
+            None => match self.iam_user(question).await {
+                // The role is there: no other method of the chain is for them.
+                Err(Refusal::NotApplicable) => {
+                    Err(Refusal::denied(format!("IAM has no user whose role {role} would be")))
+                }
+                user => made_for(&found, &user?.user_id),
+            },
         }
     }
 
@@ -42,10 +68,12 @@ impl Chain {
         match iam::role(&iam, role.name()).await {
             Err(AwsCallError::NoSuchEntity { .. }) => Refusal::NotApplicable,
             Err(error) => Refusal::from(error),
-            Ok(found) if found.arn != *role => {
-                Refusal::denied(format!("the role is {}, not {role}; see role_path", found.arn))
-            }
+            Ok(found) if found.arn != *role => other_path(&found.arn, role),
             Ok(_) => Refusal::denied(reason),
         }
     }
+}
+
+pub(super) fn other_path(found: &RoleArn, role: &RoleArn) -> Refusal {
+    Refusal::denied(format!("the role is {found}, not {role}; see role_path"))
 }

@@ -15,6 +15,8 @@ use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Cache, Issuer, Names, Person, Question, Refusal};
+use crate::imds::caller::SocketOwner;
+use crate::imds::credential_source::{Caller, CredentialSource, Outcome};
 
 const CAROL: u32 = 1_900_000_003;
 
@@ -244,6 +246,33 @@ async fn cached_credentials_of_a_refused_user_are_not_given_out_and_are_wiped() 
             assert_eq!((issuer.kept(), calls.get()), (1, 2));
             assert!(matches!(issuer.issuance(105).await, Err(Refusal::Denied(_))));
             assert_eq!(calls.get(), 2);
+        })
+        .await;
+}
+
+// P18
+#[tokio::test]
+async fn credentials_are_given_under_the_name_of_their_own_role_and_under_no_other() {
+    let host = Host::new("named");
+    let source = Generous(host.clock.clone(), Rc::default());
+    let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::default());
+    let issuer = Issuer::new(host.people(), OneChain, cache, Rc::default());
+    let owner = SocketOwner { uid: ALICE, cookie: 1 };
+    let account = host.accounts().account(ALICE);
+    let caller = Caller { owner, account };
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let Outcome::Issued(grant) = issuer.role(&caller).await else {
+                panic!("alice has a role");
+            };
+            let given = issuer.credentials(&caller, &grant.role).await;
+            assert!(matches!(given, Outcome::Issued(_)));
+            let other = "arn:aws:iam::123456789012:role/other".parse().unwrap();
+            let given = issuer.credentials(&caller, &other).await;
+            assert!(
+                matches!(given, Outcome::Transient(_)),
+                "her role has changed between two requests"
+            );
         })
         .await;
 }

@@ -7,6 +7,7 @@ mod judged;
 mod served;
 mod told;
 mod tried;
+mod whose;
 mod world;
 
 use super::question::{Names, Person, Question};

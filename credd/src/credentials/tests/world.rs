@@ -65,13 +65,15 @@ pub struct World {
 pub struct State {
     fault: Option<(String, Fault)>,
     /// AssumeRole on the user's role is AccessDenied, as it is for a missing role.
-    untrusting: bool,
+    pub untrusting: bool,
     /// Of the instance's role.
     description: &'static str,
     steps: Vec<String>,
     pub sessions: Vec<String>,
     /// When sessions end; None: long after the test.
     pub expiration: Option<String>,
+    /// At these steps, this text of the answer is another.
+    pub edits: Vec<(&'static str, &'static str, &'static str)>,
     /// By whose credentials each step was asked.
     pub askers: Vec<(String, String)>,
 }
@@ -169,7 +171,7 @@ impl State {
         let step = format!(
             "{action} {} {}",
             of.clone().unwrap_or_default(),
-            field("PolicyName").unwrap_or_default()
+            field("PolicyName").or(field("Marker")).unwrap_or_default()
         );
         self.steps.push(step.clone());
         // The canned server gives headers in lower case.
@@ -180,7 +182,17 @@ impl State {
         if action == "AssumeRole" {
             self.sessions.push(body.to_owned());
         }
-        let good = self.good(&action, &of.unwrap_or_default());
+        let mut good = self.good(&action, &of.unwrap_or_default());
+        for (at, from, to) in self
+            .edits
+            .iter()
+            .filter(|(at, ..)| self.steps.last().is_some_and(|step| step == at))
+        {
+            if let Reply::Answer(_, text) = &mut good {
+                assert!(text.contains(from), "{at}: {text}");
+                *text = text.replace(from, to);
+            }
+        }
         match &self.fault {
             Some((at, fault)) if self.steps.last() == Some(at) => broken(*fault, &action, good),
             _ => good,
@@ -240,6 +252,7 @@ fn role(name: &str, description: &str) -> String {
     format!(
         "<Role><Path>{path}</Path><RoleName>{name}</RoleName><RoleId>AROA</RoleId>\
          <Arn>arn:aws:iam::123456789012:role{path}{name}</Arn><CreateDate>2020-01-01T00:00:00Z</CreateDate>\
+         <Tags><member><Key>team</Key><Value>x</Value></member><member><Key>keymaker:user-id</Key><Value>AIDA</Value></member></Tags>\
          <Description>{description}</Description><AssumeRolePolicyDocument>{TRUST}</AssumeRolePolicyDocument></Role>"
     )
 }

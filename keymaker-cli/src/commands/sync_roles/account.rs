@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{AttachedPolicy, EntityType, ManagedPolicyDetail, PolicyDetail, RoleDetail, Tag, UserDetail};
-use keymaker_aws::{Action, AwsCallError, RoleArn};
+use keymaker_aws::{Action, AwsCallError, RoleArn, USER_ID_TAG};
 use serde_json::Value;
 
 use super::super::configure::texts::decoded;
@@ -14,7 +14,7 @@ use crate::aws::{AwsError, call};
 /// On a role that this program made.
 pub const MADE_BY: &str = "keymaker:made-by";
 /// The UserId of the user for whom.
-pub const MADE_FOR: &str = "keymaker:user-id";
+pub const MADE_FOR: &str = USER_ID_TAG;
 /// What stands in [`MADE_BY`].
 pub const THIS: &str = "sync-roles";
 

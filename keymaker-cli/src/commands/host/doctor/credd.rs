@@ -26,6 +26,12 @@ pub fn look(found: &mut Findings) {
             remedy,
         );
     }
+    if run(credd::PROGRAM, &["--print-config"]).is_ok_and(|config| config.contains("\"create_user_role\"")) {
+        found.note(
+            "create_user_role gives out a role only with the tag keymaker:user-id; run 'keymaker sync-roles', also before an upgrade from \
+             a version that did not ask for it",
+        );
+    }
     for unit in credd::UNITS.into_iter().filter(|unit| off(unit)) {
         found.fault(
             format!("{unit} is not enabled ({})", state("is-enabled", unit)),

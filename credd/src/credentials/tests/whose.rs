@@ -1,0 +1,167 @@
+//! Whose role it is: what is given out where a name, a path, a tag, a boundary or a trust policy is not what sync-roles left there.
+
+use keymaker_aws::Patience;
+
+use super::world::World;
+use super::{local, question};
+use crate::config::{Config, Method};
+use crate::credentials::{IamIdentity, Issue, Question, Refusal};
+
+const ROLE: &str = "GetRole user-alice ";
+const USER: &str = "GetUser alice ";
+
+/// What alice gets by this method, where AWS's answers are changed so: at a step, a text into another.
+async fn issued(
+    world: &World,
+    method: Method,
+    tag: bool,
+    of_directory: bool,
+    edits: &[(&'static str, &'static str, &'static str)],
+) -> Result<Method, Refusal> {
+    world.begin(None);
+    world.state.lock().unwrap().edits = edits.to_vec();
+    let config = Config {
+        user_role_tag: tag,
+        ..Config::default()
+    };
+    let mut alice = local("alice");
+    alice.iam = of_directory.then(|| IamIdentity {
+        account: "123456789012".into(),
+        user_id: "AIDA".into(),
+        user_name: "alice".into(),
+    });
+    let asked = Question {
+        chain: vec![method, Method::InstanceRole],
+        ..question(1000, alice)
+    };
+    let issued = world.chain(&config, Patience::NUDGE).issue(&asked).await;
+    let sessions = world.state.lock().unwrap().sessions.len();
+    assert_eq!(sessions, usize::from(issued.is_ok()), "{edits:?}");
+    issued.map(|issuance| issuance.method)
+}
+
+fn denied(answer: &Result<Method, Refusal>, why: &str) -> bool {
+    matches!(answer, Err(Refusal::Denied(reason)) if reason.text.contains(why))
+}
+
+// P2
+#[tokio::test]
+async fn a_role_made_for_a_person_is_given_to_nobody_else_of_that_name() {
+    let world = World::new().await;
+    let tag = "<Key>keymaker:user-id</Key><Value>AIDA</Value>";
+    let tagged_otherwise = [
+        // Deleted and made again, or renamed: the role is the former one's.
+        (
+            (ROLE, tag, "<Key>keymaker:user-id</Key><Value>AIDAFORMER</Value>"),
+            "AIDAFORMER",
+        ),
+        (
+            (ROLE, tag, "<Key>keymaker:user-id</Key><Value></Value>"),
+            "was made for",
+        ),
+        (
+            (ROLE, tag, "<Key>Keymaker:user-id</Key><Value>AIDA</Value>"),
+            "has no tag",
+        ),
+        ((ROLE, tag, "<Key>other</Key><Value>AIDA</Value>"), "has no tag"),
+    ];
+    for (method, demanded) in [(Method::CreateUserRole, false), (Method::UserRole, true)] {
+        for of_directory in [true, false] {
+            let good = issued(&world, method, demanded, of_directory, &[]).await;
+            assert_eq!(good, Ok(method), "{of_directory}");
+            for (edit, why) in tagged_otherwise {
+                let answer = issued(&world, method, demanded, of_directory, &[edit]).await;
+                assert!(
+                    denied(&answer, why) && denied(&answer, "sync-roles"),
+                    "{method} {edit:?}: {answer:?}"
+                );
+            }
+        }
+        // The user is another one now, and the role still the former one's.
+        let made_again = (USER, "<UserId>AIDA</UserId>", "<UserId>AIDANEW</UserId>");
+        let answer = issued(&world, method, demanded, false, &[made_again]).await;
+        assert!(denied(&answer, "AIDANEW"), "{method}: {answer:?}");
+    }
+    // A role by name is the name's, as credd.toml(5) says.
+    for (edit, _) in tagged_otherwise {
+        let answer = issued(&world, Method::UserRole, false, true, &[edit]).await;
+        assert_eq!(answer, Ok(Method::UserRole), "{edit:?}");
+    }
+}
+
+// P18
+#[tokio::test]
+async fn a_role_that_is_not_as_sync_roles_left_it_is_refused() {
+    let world = World::new().await;
+    let arn = "role/user-alice</Arn>";
+    let boundary = |of: &'static str| (of, "<CreateDate>2020-01-01T00:00:00Z</CreateDate>");
+    const USERS: &str = "<CreateDate>2020-01-01T00:00:00Z</CreateDate><PermissionsBoundary><PermissionsBoundaryArn>arn:aws:iam::123456789012:policy/b</PermissionsBoundaryArn></PermissionsBoundary>";
+    const OTHERS: &str = "<CreateDate>2020-01-01T00:00:00Z</CreateDate><PermissionsBoundary><PermissionsBoundaryArn>arn:aws:iam::123456789012:policy/c</PermissionsBoundaryArn></PermissionsBoundary>";
+    let set = |of: (&'static str, &'static str), to| (of.0, of.1, to);
+    let method = Method::CreateUserRole;
+    for (edits, why) in [
+        (vec![(ROLE, arn, "role/p/user-alice</Arn>")], "see role_path"),
+        (vec![set(boundary(USER), USERS)], "lacks the permissions boundary"),
+        (
+            vec![set(boundary(USER), USERS), set(boundary(ROLE), OTHERS)],
+            "lacks the permissions boundary",
+        ),
+        (vec![(ROLE, "role%2Fp%2Fown", "role%2Fp%2Fother")], "does not trust"),
+        (
+            vec![(USER, "<UserId>AIDA</UserId>", "<UserId>AIDANEW</UserId>")],
+            "the directory's is AIDA",
+        ),
+    ] {
+        let answer = issued(&world, method, false, true, &edits).await;
+        assert!(denied(&answer, why), "{edits:?}: {answer:?}");
+    }
+    for edits in [
+        vec![set(boundary(USER), USERS), set(boundary(ROLE), USERS)],
+        // A boundary of the role's own only narrows.
+        vec![set(boundary(ROLE), OTHERS)],
+    ] {
+        let answer = issued(&world, method, false, true, &edits).await;
+        assert_eq!(answer, Ok(method), "{edits:?}");
+    }
+    // Under another path there may be a role that is somebody else's.
+    let other = [(ROLE, arn, "role/p/user-alice</Arn>")];
+    let answer = issued(&world, Method::UserRole, true, true, &other).await;
+    assert!(denied(&answer, "see role_path"), "{answer:?}");
+    // STS does not say why it refuses; IAM shows that the role is there, and where.
+    for (edits, why) in [(&other[..], "see role_path"), (&[], "AssumeRole was denied")] {
+        world.begin(None);
+        {
+            let mut state = world.state.lock().unwrap();
+            (state.untrusting, state.edits) = (true, edits.to_vec());
+        }
+        let asked = Question {
+            chain: vec![Method::UserRole, Method::InstanceRole],
+            ..question(1000, local("alice"))
+        };
+        let answer = world.chain(&Config::default(), Patience::NUDGE).issue(&asked).await;
+        let answer = answer.map(|issuance| issuance.method);
+        assert!(denied(&answer, why), "{answer:?}");
+    }
+}
+
+// P18
+#[tokio::test]
+async fn a_listing_of_several_pages_is_read_to_its_end() {
+    let world = World::new().await;
+    let more = (
+        "ListUserPolicies alice ",
+        "<IsTruncated>false</IsTruncated><PolicyNames><member>inline</member></PolicyNames>",
+        "<IsTruncated>true</IsTruncated><Marker>next</Marker><PolicyNames><member>inline</member></PolicyNames>",
+    );
+    let last = (
+        "ListUserPolicies alice next",
+        "<member>inline</member>",
+        "<member>second</member>",
+    );
+    let answer = issued(&world, Method::RestrictedInstanceRole, false, true, &[more, last]).await;
+    assert_eq!(answer, Ok(Method::RestrictedInstanceRole));
+    let steps = world.steps();
+    for read in ["GetUserPolicy alice inline", "GetUserPolicy alice second"] {
+        assert!(steps.iter().any(|step| step == read), "{read}: {steps:?}");
+    }
+}
