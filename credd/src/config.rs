@@ -11,7 +11,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use keymaker_aws::{ArnError, ProxyUrl, is_service_url};
+use keymaker_aws::{ArnError, ProxyUrl, RoleArn, is_service_url};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Account, Doubt};
@@ -19,6 +19,7 @@ use crate::credentials::IdResolver;
 use crate::imds::caller::METADATA_ADDRESSES;
 use crate::imds::container::CONTAINER_PORT;
 use crate::imds::rules::Rule;
+use crate::policy;
 pub use error::ConfigError;
 pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
 
@@ -45,6 +46,7 @@ pub struct Config {
     /// Chains by user name.
     pub user_chains: BTreeMap<String, Vec<Method>>,
     /// Chains by uid, `"900-999"` or `"900"`; they do not overlap.
+    #[serde(deserialize_with = "values::disjoint_chains")]
     pub uid_chains: BTreeMap<UidRange, Vec<Method>>,
     /// Chains by Unix group, in alphabetical order.
     pub group_chains: BTreeMap<String, Vec<Method>>,
@@ -239,11 +241,6 @@ impl Config {
 
     /// The first value that fits its type and is wrong all the same, by key.
     fn first_problem(&self) -> Option<(&'static str, String)> {
-        let ranges: Vec<&UidRange> = self.uid_chains.keys().collect();
-        let overlap = ranges
-            .iter()
-            .zip(ranges.iter().skip(1))
-            .find(|(first, second)| first.last >= second.first);
         let shared = || self.methods().any(|method| method == Method::SharedRole);
         let bad_rule = self.rules.iter().find_map(|entry| entry.rules().err());
         let action = self.deny_actions.iter().find(|action| !values::is_action(action));
@@ -261,11 +258,6 @@ impl Config {
             ))
         } else if !(1..=64).contains(&self.token_hop_limit) {
             Some(("token_hop_limit", "a number from 1 to 64".into()))
-        } else if let Some((first, second)) = overlap {
-            Some((
-                "uid_chains",
-                format!("{first} and {second} overlap; write disjoint ranges"),
-            ))
         } else if self.shared_role.is_none() && shared() {
             Some((
                 "shared_role",
@@ -274,7 +266,7 @@ impl Config {
         } else if self
             .shared_role
             .as_ref()
-            .is_some_and(|role| role.parse::<keymaker_aws::RoleArn>().is_err())
+            .is_some_and(|role| role.parse::<RoleArn>().is_err())
         {
             Some((
                 "shared_role",
@@ -287,6 +279,8 @@ impl Config {
                 "deny_actions",
                 format!("{action} is no action, such as iam:* or kms:Decrypt"),
             ))
+        } else if let Some(problem) = self.denial_problem() {
+            Some(("deny_actions", problem))
         } else if let Some(problem) = self.pattern_problem() {
             Some(problem)
         } else if self.id_resolver().is_err() {
@@ -320,8 +314,33 @@ impl Config {
             return Some(("iam_name_pattern", advice.into()));
         }
         let path = self.role_path.starts_with('/') && self.role_path.ends_with('/');
-        (!path).then(|| ("role_path", "a path begins and ends with a slash".into()))
+        if !path || !is_role(&self.role_path, "x") {
+            let advice = "a path begins and ends with a slash, such as /users/, and has no blank in it";
+            return Some(("role_path", advice.into()));
+        }
+        let advice = "a name in IAM has letters, digits and +=,.@_- only, and no slash";
+        let named = |pattern: &str| is_role("/", &pattern.replace("{username}", "x"));
+        if !named(&self.role_name_pattern) {
+            return Some(("role_name_pattern", format!("{advice}; a path goes into role_path")));
+        }
+        (!named(&self.iam_name_pattern)).then(|| ("iam_name_pattern", advice.into()))
     }
+
+    /// What would make `instance_role`, where a chain has it, refuse everybody.
+    fn denial_problem(&self) -> Option<String> {
+        self.methods().find(|method| *method == Method::InstanceRole)?;
+        let actions = self.deny_actions.iter().map(|action| action.parse());
+        let actions: Result<Vec<_>, _> = actions.collect();
+        let made = actions.and_then(|actions| policy::instance_role(&actions));
+        made.err().map(|refusal| refusal.to_string())
+    }
+}
+
+/// Whether there can be a role of this path and name.
+fn is_role(path: &str, name: &str) -> bool {
+    format!("arn:aws:iam::123456789012:role{path}{name}")
+        .parse::<RoleArn>()
+        .is_ok_and(|role| role.path() == path && role.name() == name)
 }
 
 /// Everything that leads from the instance's role to other roles, people or secrets. sts:GetCallerIdentity cannot be denied

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use keymaker_aws::AwsSettingsError;
+use keymaker_aws::{ArnError, AwsSettingsError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -50,6 +50,8 @@ pub enum DaemonError {
     Aws(AwsSettingsError),
     /// An action of deny_actions cannot be used.
     Policy(PolicyRefusal),
+    /// id_resolver_account or id_resolver_iam_role cannot be used.
+    IdResolver(ArnError),
 }
 
 impl fmt::Display for DaemonError {
@@ -69,6 +71,7 @@ impl fmt::Display for DaemonError {
             Self::Signals(why) => write!(f, "signals cannot be received: {why}"),
             Self::Aws(why) => write!(f, "{why}; see credd.toml(5)"),
             Self::Policy(why) => write!(f, "deny_actions: {why}; see credd.toml(5)"),
+            Self::IdResolver(why) => write!(f, "id_resolver_account, id_resolver_iam_role: {why}; see credd.toml(5)"),
         }
     }
 }

@@ -41,6 +41,35 @@ fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
             &["credd.toml:3", "1-5 and 5-9 overlap"],
         ),
         ("uid_chains = { \"9-1\" = [] }", &["credd.toml:1", "9-1"]),
+        (
+            "\nuid_chains = { \"900\" = [], \"900-900\" = [\"instance_role\"] }",
+            &["credd.toml:2", "900 and 900-900 overlap"],
+        ),
+        (
+            "uid_chains = { \"0900\" = [], \"900\" = [\"instance_role\"] }",
+            &["0900 and 900 overlap"],
+        ),
+        (
+            "uid_chains = { \"1-100\" = [], \"7\" = [], \"200\" = [] }",
+            &["1-100 and 7 overlap"],
+        ),
+        (
+            "role_name_pattern = \"team/user-{username}\"",
+            &["role_name_pattern", "no slash", "role_path"],
+        ),
+        (
+            "role_name_pattern = \"user {username}\"",
+            &["role_name_pattern", "letters"],
+        ),
+        ("role_path = \"/a b/\"", &["role_path", "no blank"]),
+        (
+            "iam_name_pattern = \"team/{username}\"",
+            &["iam_name_pattern", "no slash"],
+        ),
+        (
+            "default_chain = [\"instance_role\"]\ndeny_actions = []",
+            &["credd.toml:2", "deny_actions"],
+        ),
         ("default_chain = [\"shared_role\"]", &["shared_role", "ARN"]),
         (
             "[[rules]]\nuser = \"a\"\nallow = [\"meta-data/iam\"]",
@@ -182,4 +211,18 @@ fn a_directory_that_was_in_use_stays_required_when_the_settings_of_keymakerd_are
     // What cannot be looked for may be there.
     assert!(Directory::Auto.is_required(&[published.join("below a file")]));
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn deny_actions_that_no_chain_needs_may_be_empty() {
+    assert!(parse("deny_actions = []").is_ok());
+    let many: Vec<String> = (0..200).map(|number| format!("\"service{number}:Action\"")).collect();
+    let many = format!(
+        "default_chain = [\"instance_role\"]\ndeny_actions = [{}]",
+        many.join(",")
+    );
+    assert!(
+        parse(&many).unwrap_err().contains("deny_actions"),
+        "more than STS takes"
+    );
 }

@@ -2,6 +2,7 @@
 //!
 //! `config` uses it; each type is read from and printed as the text that stands in the file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -139,6 +140,25 @@ impl fmt::Display for UidRange {
             false => write!(f, "{}-{}", self.first, self.last),
         }
     }
+}
+
+/// A table of chains by uids. Two keys that mean the same uids are two chains, of which neither may be dropped in silence.
+pub fn disjoint_chains<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<UidRange, Vec<Method>>, D::Error> {
+    let mut chains: BTreeMap<UidRange, (String, Vec<Method>)> = BTreeMap::new();
+    for (text, chain) in BTreeMap::<String, Vec<Method>>::deserialize(deserializer)? {
+        let range: UidRange = text.parse().map_err(de::Error::custom)?;
+        let meets = |other: &&UidRange| other.first <= range.last && range.first <= other.last;
+        if let Some(other) = chains.keys().find(meets) {
+            let other = chains.get(other).map_or("", |(text, _)| text);
+            return Err(de::Error::custom(format!(
+                "{other} and {text} overlap; write disjoint ranges"
+            )));
+        }
+        chains.insert(range, (text, chain));
+    }
+    Ok(chains.into_iter().map(|(range, (_, chain))| (range, chain)).collect())
 }
 
 /// A network, `172.17.0.0/16` or `fd00::/8`.

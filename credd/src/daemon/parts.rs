@@ -113,11 +113,10 @@ impl Parts {
 pub fn chain(config: &Config, clock: &Rc<dyn Clock>) -> Result<Chain, DaemonError> {
     let route = Route::new(&aws_settings(config)).map_err(DaemonError::Aws)?;
     let settings = MethodSettings::new(config).map_err(DaemonError::Policy)?;
-    Ok(Chain::new(
-        settings,
-        Aws::new(route, Rc::clone(clock)),
-        Rc::clone(clock),
-    ))
+    // It was checked when the file was read.
+    let id_resolver = config.id_resolver().map_err(DaemonError::IdResolver)?;
+    let aws = Aws::new(route, Rc::clone(clock)).resolving(id_resolver);
+    Ok(Chain::new(settings, aws, Rc::clone(clock)))
 }
 
 impl Chains for Config {

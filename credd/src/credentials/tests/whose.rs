@@ -1,11 +1,15 @@
 //! Whose role it is: what is given out where a name, a path, a tag, a boundary or a trust policy is not what sync-roles left there.
 
+use std::rc::Rc;
+
 use keymaker_aws::Patience;
 
 use super::world::World;
 use super::{local, question};
+use crate::clock::{Clock, HostClock};
 use crate::config::{Config, Method};
 use crate::credentials::{IamIdentity, Issue, Question, Refusal};
+use crate::daemon;
 
 const ROLE: &str = "GetRole user-alice ";
 const USER: &str = "GetUser alice ";
@@ -141,6 +145,37 @@ async fn a_role_that_is_not_as_sync_roles_left_it_is_refused() {
         let answer = world.chain(&Config::default(), Patience::NUDGE).issue(&asked).await;
         let answer = answer.map(|issuance| issuance.method);
         assert!(denied(&answer, why), "{answer:?}");
+    }
+}
+
+// P18
+#[tokio::test]
+async fn users_of_the_account_that_credd_toml_names_are_read_there_by_every_method() {
+    let world = World::new().await;
+    let url = &world.url;
+    let config = format!(
+        "region = \"eu-central-1\"\nmetadata_endpoint = \"{url}\"\nsts_endpoint = \"{url}\"\niam_endpoint = \"{url}\"\n\
+         user_role_tag = true\nid_resolver_account = \"210987654321\"\nid_resolver_iam_role = \"p/Resolver\"\n"
+    );
+    let config = Config::parse(&config, "credd.toml".as_ref()).unwrap();
+    let clock: Rc<dyn Clock> = Rc::new(HostClock);
+    for method in [Method::RestrictedInstanceRole, Method::CreateUserRole, Method::UserRole] {
+        world.begin(None);
+        // As the daemon makes it.
+        let chain = daemon::chain(&config, &clock).unwrap();
+        let asked = Question {
+            chain: vec![method],
+            ..question(1000, local("alice"))
+        };
+        assert_eq!(chain.issue(&asked).await.map(|issuance| issuance.method), Ok(method));
+        let askers = world.state.lock().unwrap().askers.clone();
+        let about_users = askers.iter().filter(|(step, _)| step.contains("User"));
+        let about_users: Vec<_> = about_users.filter(|(step, _)| !step.contains("Role")).collect();
+        assert!(!about_users.is_empty(), "{method}: {askers:?}");
+        assert!(
+            about_users.iter().all(|(_, asker)| asker == "ASIARESOLVER"),
+            "{method}: {askers:?}"
+        );
     }
 }
 

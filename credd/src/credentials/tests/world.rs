@@ -58,6 +58,8 @@ pub const FAULTS: [Fault; 17] = [
 pub struct World {
     pub aws: AwsClients,
     pub route: Route,
+    /// Where it is, metadata too.
+    pub url: String,
     pub state: Arc<Mutex<State>>,
 }
 
@@ -91,7 +93,8 @@ impl World {
         let route = Route::new(&settings).unwrap();
         let credentials = Credentials::new("AKIAX", "s", None, None, "test");
         let aws = route.with_credentials("eu-central-1".into(), credentials);
-        Self { aws, route, state }
+        let url = server.url;
+        Self { aws, route, url, state }
     }
 
     /// A chain that has learnt nothing yet, asked by alice: this method, then the wide one.
@@ -156,6 +159,9 @@ impl World {
 
 impl State {
     fn answer(&mut self, request: &str) -> Reply {
+        if let Some(answer) = metadata(request) {
+            return Reply::Answer(200, answer.to_owned());
+        }
         let body = request.rsplit("\r\n\r\n").next().unwrap_or_default();
         let field = |name: &str| {
             let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
@@ -255,6 +261,18 @@ fn role(name: &str, description: &str) -> String {
          <Tags><member><Key>team</Key><Value>x</Value></member><member><Key>keymaker:user-id</Key><Value>AIDA</Value></member></Tags>\
          <Description>{description}</Description><AssumeRolePolicyDocument>{TRUST}</AssumeRolePolicyDocument></Role>"
     )
+}
+
+/// What the metadata service answers.
+fn metadata(request: &str) -> Option<&'static str> {
+    match request.split(' ').nth(1)? {
+        "/latest/api/token" => Some("TOKEN"),
+        "/latest/meta-data/iam/security-credentials/" => Some("own"),
+        "/latest/meta-data/iam/security-credentials/own" => Some(
+            r#"{"Code":"Success","AccessKeyId":"AKIAX","SecretAccessKey":"s","Token":"t","Expiration":"2099-01-01T00:00:00Z"}"#,
+        ),
+        _ => None,
+    }
 }
 
 fn listing(field: &str, member: &str) -> String {
