@@ -6,6 +6,8 @@
 mod arn;
 #[path = "../../keymaker-aws/src/aws_time.rs"]
 mod aws_time;
+#[path = "../../keymaker-aws/src/binding.rs"]
+mod binding;
 #[path = "../../keymaker-aws/src/call_error.rs"]
 mod call_error;
 #[path = "../../keymaker-aws/src/proxy_url.rs"]
@@ -19,6 +21,7 @@ mod trust;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
 pub use aws_time::AwsTime;
+pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use proxy_url::ProxyUrl;
 pub use replaced::{Ask, Replaced};

@@ -6,6 +6,7 @@
 
 mod arn;
 mod aws_time;
+mod binding;
 mod call_error;
 #[cfg(test)]
 mod canned;
@@ -25,6 +26,7 @@ mod whole_answer;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
 pub use aws_time::AwsTime;
+pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
 pub use proxy_url::ProxyUrl;

@@ -5,6 +5,7 @@
 //! and changes. A role that it did not make, or that others may assume, is never touched.
 
 mod account;
+mod bound;
 #[cfg(test)]
 mod crashes;
 mod rights;

@@ -1,5 +1,6 @@
 //! What cannot be said in a session policy is refused, with the sentence that says so.
 
+use super::super::binding::{self, Origin};
 use super::super::{Compression, PolicyRefusal, SessionPolicies, restricted_instance_role};
 use super::{NO_OTHER_ROLE, managed, policy, role, user};
 
@@ -33,6 +34,22 @@ fn conditions_on_who_asks_are_refused() {
             "{refusal}"
         );
     }
+}
+
+// P18
+#[test]
+fn no_statement_that_a_session_policy_carries_is_worth_more_to_the_session_than_to_the_user() {
+    let (mut kept, mut all) = (0, 0);
+    for statement in super::who_asks::statements() {
+        all += 1;
+        let document = super::document(&policy(&statement.to_string()));
+        if binding::check(&document, Origin::SameAccount).is_ok() {
+            kept += 1;
+            assert!(!super::who_asks::widens(&statement), "{statement}");
+        }
+    }
+    println!("{all} statements, {kept} kept");
+    assert!(kept > 100);
 }
 
 #[test]

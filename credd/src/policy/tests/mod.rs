@@ -6,6 +6,7 @@ mod expressible;
 mod grammar;
 mod random_policies;
 mod sizes;
+mod who_asks;
 
 use super::{ManagedPolicy, PolicyDocument, UserPolicies};
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::account::{Account, MADE_BY, MADE_FOR, Policies, Role, THIS, User};
-use super::{SyncRolesOptions, Trust};
+use super::{SyncRolesOptions, Trust, bound};
 
 /// A user's role as it should be.
 #[derive(Debug)]
@@ -58,11 +58,8 @@ pub fn of(
     let boundary = user.boundary.as_ref().and_then(|arn| account.managed.get(arn));
     let managed = policies.attached.iter().filter_map(|arn| account.managed.get(arn));
     let mut documents = policies.inline.values().chain(managed).chain(boundary);
-    let bound = documents.find_map(deny_bound_to_principal);
-    let refused = bound.map(|key| {
-        format!(
-            "a Deny of the user's policies goes by {key}, which means something else in a role: say it without that key"
-        )
+    let refused = documents.find_map(bound::first_key).map(|key| {
+        format!("the user's policies go by {key}, which means something else in a role: say it without that key")
     });
     if refused.is_some() {
         policies = nothing();
@@ -155,40 +152,6 @@ fn inline_name(kind: &str, holder: &str, name: &str) -> String {
     format!("{start}.{end}")
 }
 
-/// A key in a Deny whose value is another one for a session of the role than for the user, so that the Deny would be lost. In an
-/// Allow it can only narrow. (IAM User Guide, "AWS global condition context keys"; a session has no MFA, as an access key has none.)
-fn deny_bound_to_principal(document: &Value) -> Option<String> {
-    let statements = document.get("Statement");
-    let list = statements.and_then(Value::as_array).into_iter().flatten();
-    let one = statements.filter(|statements| statements.is_object());
-    let mut denies = list.chain(one).filter(|statement| {
-        let effect = statement.get("Effect").and_then(Value::as_str);
-        effect.is_none_or(|effect| !effect.eq_ignore_ascii_case("allow"))
-    });
-    denies.find_map(|statement| {
-        let text = statement.to_string().to_ascii_lowercase();
-        let mut words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'));
-        words.find(|word| is_bound(word)).map(str::to_owned)
-    })
-}
-
-fn is_bound(word: &str) -> bool {
-    let same = [
-        "aws:principalaccount",
-        "aws:principalorgid",
-        "aws:principalorgpaths",
-        "aws:principalisawsservice",
-    ];
-    let exact = ["aws:username", "aws:userid", "aws:tokenissuetime", "aws:sourceidentity"];
-    let beginnings = [
-        "aws:principal",
-        "aws:ec2instancesource",
-        "ec2:sourceinstancearn",
-        "ec2:roledelivery",
-    ];
-    exact.contains(&word) || (beginnings.iter().any(|it| word.starts_with(it)) && !same.contains(&word))
-}
-
 /// A name with `{username}` once.
 #[derive(Clone, Debug)]
 pub struct Pattern {
@@ -228,10 +191,6 @@ impl Pattern {
 mod tests {
     use super::*;
 
-    fn document(statement: Value) -> Value {
-        json!({ "Version": "2012-10-17", "Statement": statement })
-    }
-
     #[test]
     fn inline_policies_of_one_name_stay_apart_and_names_fit() {
         let mut merged = Policies::default();
@@ -245,32 +204,6 @@ mod tests {
         assert_eq!(merged.inline.len(), 4);
         assert!(inline_name("group", &"g".repeat(128), &"p".repeat(128)).len() <= 128);
         assert_ne!(inline_name("group", "a", "b.c"), inline_name("group", "a.b", "c"));
-    }
-
-    #[test]
-    fn a_deny_that_goes_by_who_the_user_is_is_found_wherever_it_stands() {
-        for statement in [
-            json!([{ "Effect": "Deny", "Action": "*", "Resource": "arn:aws:s3:::home/${aws:username}/*" }]),
-            json!({ "Effect": "deny", "Action": "*", "Condition": { "StringNotEquals": { "aws:PrincipalTag/team": "x" } } }),
-            json!([{ "Effect": "Deny", "Action": "*", "Condition": { "ArnNotLike": { "AWS:PrincipalArn": "x" } } }]),
-        ] {
-            assert!(
-                deny_bound_to_principal(&document(statement.clone())).is_some(),
-                "{statement}"
-            );
-        }
-        for statement in [
-            json!([{ "Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::home/${aws:username}/*" }]),
-            json!([{ "Effect": "Deny", "Action": "iam:*", "Resource": "*" }]),
-            json!([{ "Effect": "Deny", "Action": "*", "Condition": { "StringNotEquals": { "aws:PrincipalOrgID": "o-1" } } }]),
-            json!([{ "Effect": "Deny", "Action": "*", "Condition": { "BoolIfExists": { "aws:MultiFactorAuthPresent": "false" } } }]),
-        ] {
-            assert_eq!(
-                deny_bound_to_principal(&document(statement.clone())),
-                None,
-                "{statement}"
-            );
-        }
     }
 
     #[test]
