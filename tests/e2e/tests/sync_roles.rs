@@ -308,7 +308,7 @@ fn a_deny_that_a_role_cannot_express_takes_everything_until_it_is_said_otherwise
     assert!(
         refused
             .stdout
-            .contains("refused alice: a Deny of the user's policies goes by aws:username"),
+            .contains("refused alice: the user's policies go by aws:username"),
         "{refused}"
     );
     ssh("alice", "aws iam list-ssh-public-keys --user-name bob").refused();
