@@ -34,4 +34,4 @@ pub use replaced::{Ask, Replaced};
 pub use route::{AwsClients, Patience, Route};
 pub use service_url::is_service_url;
 pub use settings::{AwsSettings, AwsSettingsError};
-pub use trust::{USER_ID_TAG, trusts_only};
+pub use trust::{USER_ID_TAG, trusts_only, trusts_role_alone};

@@ -12,15 +12,24 @@ pub const USER_ID_TAG: &str = "keymaker:user-id";
 /// Whether every Allow of this trust policy (JSON) names the role `own` or its account, and nobody else. False for anything else,
 /// a text that is no policy included.
 pub fn trusts_only(trust: &str, own: &RoleArn) -> bool {
-    let Ok(document) = serde_json::from_str::<Value>(trust) else {
-        return false;
-    };
     let account = own.account().as_str();
     let trusted = [
         own.to_string(),
         format!("arn:{}:iam::{account}:root", own.partition()),
         account.to_owned(),
     ];
+    names_only(trust, &trusted)
+}
+
+/// The same, where the account does not count either: every session in it may be allowed to assume the role.
+pub fn trusts_role_alone(trust: &str, own: &RoleArn) -> bool {
+    names_only(trust, &[own.to_string()])
+}
+
+fn names_only(trust: &str, trusted: &[String]) -> bool {
+    let Ok(document) = serde_json::from_str::<Value>(trust) else {
+        return false;
+    };
     let mut allows =
         listed(document.get("Statement")).filter(|statement| statement.get("Effect") != Some(&"Deny".into()));
     let mut any = false;
@@ -54,6 +63,14 @@ mod tests {
 
     fn allowing(principal: &str) -> String {
         format!(r#"{{"Statement":[{{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{principal}}}]}}"#)
+    }
+
+    #[test]
+    fn the_account_is_more_than_the_role() {
+        let own: RoleArn = "arn:aws:iam::123456789012:role/p/own".parse().unwrap();
+        let role = allowing(r#"{"AWS":"arn:aws:iam::123456789012:role/p/own"}"#);
+        let account = allowing(r#"{"AWS":"arn:aws:iam::123456789012:root"}"#);
+        assert!(trusts_role_alone(&role, &own) && !trusts_role_alone(&account, &own));
     }
 
     // P18

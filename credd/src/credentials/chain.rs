@@ -95,6 +95,8 @@ impl Chain {
             role_session_name: role_session_name(question),
             policies,
             tags,
+            // One role for everybody: with a trust that lets its own sessions assume it, alice's could be bob's (P18).
+            for_ever: method == Method::SharedRole,
             source_identity: tagged.then(|| source_identity_of(question)),
         };
         let credentials = sts::assume(&sts, session, self.clock.now()).await?;

@@ -18,6 +18,9 @@ pub struct Session<'a> {
     pub policies: Option<&'a SessionPolicies>,
     /// With these tags.
     pub tags: Vec<(&'static str, String)>,
+    /// Whether the tags stay with every session that this one begets (STS API Reference, AssumeRole, TransitiveTagKeys): "you cannot pass a
+    /// session tag with the same key as an inherited one".
+    pub for_ever: bool,
     /// With this SourceIdentity.
     pub source_identity: Option<String>,
 }
@@ -45,6 +48,9 @@ pub async fn assume(
             .set_policy_arns(Some(arns.collect()));
     }
     for (key, value) in session.tags {
+        if session.for_ever {
+            request = request.transitive_tag_keys(key);
+        }
         let tag = Tag::builder().key(key).value(value).build();
         request = request.tags(tag.map_err(|error| unreadable(error.to_string()))?);
     }

@@ -2,7 +2,7 @@
 //! exist where that tells a missing permission from a missing entity. Nothing is changed, and no credentials are kept.
 
 use aws_sdk_iam::Client;
-use keymaker_aws::{AwsCallError, RoleArn};
+use keymaker_aws::{AwsCallError, RoleArn, trusts_only, trusts_role_alone};
 
 use super::chain::Chain;
 use super::iam::{self, Holder};
@@ -10,7 +10,7 @@ use super::question::{Names, Person, Question};
 use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::config::{Config, Method};
-use crate::policy::SessionPolicies;
+use crate::policy::{SessionPolicies, percent_decoded};
 use crate::share::Share;
 
 /// One thing that was tried.
@@ -111,8 +111,27 @@ impl Chain {
             "let {role} trust this host's role for sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity, and allow the three here"
         );
         let policies = SessionPolicies::deny_all();
-        let session = self.session(Method::SharedRole, role, &nobody(), Some(&policies)).await;
-        tried.note(what, session.map(|_| ()).map_err(Refusal::from), &remedy);
+        let nobody = nobody();
+        let session = self.session(Method::SharedRole, role.clone(), &nobody, Some(&policies));
+        tried.note(what, session.await.map(|_| ()).map_err(Refusal::from), &remedy);
+        let what = format!("shared_role: {role} trusts this host's role alone");
+        let remedy = "name the hosts' role as the only principal of its trust policy, as credd.toml(5) shows: whoever else may assume it \
+                      chooses whose tags the session has; where it cannot be read, allow iam:GetRole on it";
+        let _ = tried.note(what, self.try_trust(&role).await, remedy);
+    }
+
+    async fn try_trust(&self, role: &RoleArn) -> Result<(), Refusal> {
+        let (own, client) = (self.aws.own_role().await?, self.aws.iam().await?);
+        let found = iam::role(&client, role.name()).await?;
+        let trust = percent_decoded(&found.trust).unwrap_or_default();
+        if found.arn == *role && trusts_role_alone(&trust, &own) {
+            return Ok(());
+        }
+        let who = match trusts_only(&trust, &own) {
+            true => "the whole account of the role, sessions of the role itself among them",
+            false => "others than this host's role",
+        };
+        Err(Refusal::denied(format!("its trust policy allows {who}")))
     }
 
     /// The calls about users and, for their policies, groups and managed policies.

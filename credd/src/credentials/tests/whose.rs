@@ -181,6 +181,65 @@ async fn users_of_the_account_that_credd_toml_names_are_read_there_by_every_meth
 
 // P18
 #[tokio::test]
+async fn a_session_of_the_shared_role_keeps_its_tags_whatever_role_it_assumes_next() {
+    let world = World::new().await;
+    let config = Config {
+        shared_role: Some("arn:aws:iam::123456789012:role/everybody".into()),
+        session_tags: true,
+        ..Config::default()
+    };
+    for (method, for_ever) in [(Method::SharedRole, true), (Method::UserRole, false)] {
+        world.begin(None);
+        let asked = Question {
+            chain: vec![method],
+            ..question(1000, local("alice"))
+        };
+        assert!(world.chain(&config, Patience::NUDGE).issue(&asked).await.is_ok());
+        let sessions = world.state.lock().unwrap().sessions.clone();
+        let session = sessions.last().unwrap();
+        let fields = |start: &'static str, end: &'static str| {
+            let fields = session.split('&').filter_map(|field| field.split_once('='));
+            let named = fields.filter(move |(name, _)| name.starts_with(start) && name.ends_with(end));
+            named.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+        };
+        let tags = fields("Tags.member.", ".Key");
+        assert!(
+            tags.contains(&"keymaker-user".to_owned()) && session.contains("SourceIdentity=alice"),
+            "{session}"
+        );
+        let expected = if for_ever { tags } else { vec![] };
+        assert_eq!(fields("TransitiveTagKeys.member.", ""), expected, "{session}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_says_whom_the_trust_policy_of_the_shared_role_allows() {
+    let world = World::new().await;
+    let config = Config {
+        default_chain: vec![Method::SharedRole],
+        shared_role: Some("arn:aws:iam::123456789012:role/everybody".into()),
+        ..Config::default()
+    };
+    let role = "GetRole everybody ";
+    for (edits, said) in [
+        (vec![], None),
+        (vec![(role, "role%2Fp%2Fown", "root")], Some("the whole account")),
+        (
+            vec![(role, "role%2Fp%2Fown", "role%2Fother")],
+            Some("others than this host's role"),
+        ),
+    ] {
+        world.begin(None);
+        world.state.lock().unwrap().edits = edits;
+        let tried = world.chain(&config, Patience::NUDGE).try_out(&config).await;
+        let missing: Vec<_> = tried.iter().filter_map(|tried| tried.missing.as_ref()).collect();
+        assert_eq!(missing.len(), usize::from(said.is_some()));
+        assert!(said.is_none_or(|said| missing.iter().all(|missing| missing.why.contains(said))));
+    }
+}
+
+// P18
+#[tokio::test]
 async fn a_listing_of_several_pages_is_read_to_its_end() {
     let world = World::new().await;
     let more = (
