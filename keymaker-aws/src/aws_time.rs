@@ -69,9 +69,9 @@ impl Heard {
     }
 }
 
-/// A suspended host's time counts; setting the host's clock does not.
+/// What has passed since this host booted, by CLOCK_BOOTTIME: a suspended host's time counts; setting the host's clock does not.
 #[cfg(feature = "host")]
-pub(crate) fn since_boot() -> Duration {
+pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(
         now.tv_sec.try_into().unwrap_or_default(),

@@ -26,6 +26,8 @@ mod whole_answer;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
 pub use aws_time::AwsTime;
+#[cfg(feature = "host")]
+pub use aws_time::since_boot;
 pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use metadata::{InstanceIdentity, MetadataError, MetadataService};

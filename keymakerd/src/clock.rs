@@ -6,11 +6,11 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
-use keymaker_aws::AwsTime;
+use keymaker_aws::{AwsTime, since_boot};
 
 /// A host's clock that differs from AWS's by as much more or less as this, in seconds, was set; by less, it drifts, and what is published may
 /// rest.
-const DRIFT: u64 = 5;
+pub const DRIFT: u64 = 5;
 
 /// The clocks of one daemon.
 #[derive(Debug, Default)]
@@ -33,6 +33,7 @@ struct Reading {
     /// AWS's, since 1970.
     aws: Duration,
     instant: Instant,
+    since_boot: Duration,
 }
 
 impl Clock {
@@ -71,6 +72,13 @@ impl Clock {
         self.host_ahead.get()
     }
 
+    /// What this host's clock said at its boot, in seconds since 1970, or would have said as it is set now. It changes only where somebody
+    /// sets the clock.
+    pub fn booted_at(&self) -> i64 {
+        let since_boot = self.read().since_boot + self.ahead.get();
+        self.unix().cast_signed() - since_boot.as_secs().cast_signed()
+    }
+
     /// For what is measured within one life of the daemon; never goes back.
     pub fn instant(&self) -> Instant {
         self.read().instant + self.ahead.get()
@@ -86,6 +94,7 @@ impl Clock {
             host: since_1970.unwrap_or_default(),
             aws: self.aws.now(),
             instant: Instant::now(),
+            since_boot: since_boot(),
         }
     }
 
@@ -97,6 +106,7 @@ impl Clock {
             host: since_1970,
             aws: since_1970,
             instant: Instant::now(),
+            since_boot: since_1970,
         }));
     }
 

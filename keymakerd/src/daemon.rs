@@ -105,6 +105,7 @@ pub async fn run(host: Host) -> Result<(), DaemonError> {
     tokio::task::spawn_local(keep_passing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_publishing(Rc::clone(&service)));
+    tokio::task::spawn_local(keep_following_clock(Rc::clone(&service)));
     tokio::task::spawn_local(keep_settling(Rc::clone(&service)));
     tokio::task::spawn_local(watch::follow_local_accounts(
         Rc::clone(&service),
@@ -134,7 +135,8 @@ fn open(host: &Host) -> Result<Rc<Service<AwsIam>>, DaemonError> {
         warn!(%own, %former, "this disk comes from another instance ({former}, this is {own}): its ids are kept, and nobody logs in before the first pass");
         store.forget_contact().map_err(DaemonError::Store)?;
     }
-    let contact = store.contact();
+    let clock = Rc::new(Clock::default());
+    let contact = store.contact(clock.unix());
     // Facts can be had again; ids cannot, nor what an administrator has not accepted yet.
     let facts: Facts = store.load("facts.json").unwrap_or_else(forgotten).unwrap_or_default();
     let mut settings = store.load_settings().map_err(DaemonError::Store)?;
@@ -169,7 +171,7 @@ fn open(host: &Host) -> Result<Rc<Service<AwsIam>>, DaemonError> {
         throttled: false,
         halted: false,
     };
-    Ok(Service::new(state, store, Rc::new(Clock::default())))
+    Ok(Service::new(state, store, clock))
 }
 
 /// The settings with which this life begins, and what is wrong with the file: one that cannot be used leaves those that held last.
@@ -358,18 +360,18 @@ async fn keep_probing(service: Rc<Service<AwsIam>>) {
     }
 }
 
-/// What changes by the clock alone: users whose last day has ended, also while IAM is silent; and a contact that lies in the future, since
-/// the clock was set back, is made again. And what a full disk kept back.
+/// Whoever sets this host's clock makes nothing older or younger than it is.
+async fn keep_following_clock(service: Rc<Service<AwsIam>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        service.follow_clock().await;
+    }
+}
+
+/// What changes by the clock alone: users whose last day has ended, also while IAM is silent. And what a full disk kept back.
 async fn keep_publishing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        if service
-            .store
-            .contact()
-            .is_some_and(|contact| contact > service.clock.unix())
-        {
-            service.accounts_changed.notify_one();
-        }
         if let Err(error) = service.publish().await {
             warn!(%error, "could not publish: {error}");
         }

@@ -13,6 +13,7 @@ use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::Built;
 use serde::Serialize;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tracing::{error, warn};
 
 use super::composition::Composition;
 use super::facts::Facts;
@@ -21,7 +22,7 @@ use super::refused::RefusedEntry;
 use super::service::{Service, State};
 use super::store::{Store, StoreError};
 use super::traces::Gone;
-use crate::clock::Clock;
+use crate::clock::{Clock, DRIFT};
 
 /// What is on disk, and what was left out of it.
 #[derive(Debug, Default)]
@@ -72,6 +73,26 @@ pub struct Turns {
     last: RefCell<Option<Rc<StoreError>>>,
 }
 
+/// The contact that the modules read.
+#[derive(Clone, Copy, Debug)]
+pub struct ToldContact {
+    /// In seconds since boot; negative: before it.
+    since_boot: i64,
+    /// The clock by which the modules were told, as [`Clock::booted_at`].
+    booted_at: i64,
+}
+
+impl ToldContact {
+    /// A contact that is told as this unix time, by the host's clock as it is set now.
+    pub fn at(unix: u64, clock: &Clock) -> Self {
+        let booted_at = clock.booted_at();
+        Self {
+            since_boot: unix.cast_signed() - booted_at,
+            booted_at,
+        }
+    }
+}
+
 /// What is to be written, in this order, and what it was made from.
 #[derive(Default)]
 struct Draft {
@@ -118,20 +139,54 @@ impl<I: Iam + 'static> Service<I> {
             {
                 return published;
             }
-            let touched = service.on_disk(move |store| store.touch_contact(at)).await;
-            published.and(touched.map_err(Rc::new))
+            published.and(service.tell_contact(at).await.map_err(Rc::new))
         });
         published
             .await
             .unwrap_or_else(|_| Err(Rc::new(self.store.interrupted())))
     }
 
+    /// Tells the modules the contact anew where somebody has set the clock by which they were told, so that it is as old as it was; and users
+    /// whose own times are published.
+    pub async fn follow_clock(self: &Rc<Self>) {
+        let is_set = |told: &ToldContact| self.clock.booted_at().abs_diff(told.booted_at) > DRIFT;
+        if self.told_contact.get().filter(is_set).is_none() {
+            return;
+        }
+        let turn = self.turns.writing.lock().await;
+        let Some(told) = self.told_contact.get() else { return };
+        let at = (told.since_boot + self.clock.booted_at()).max(0).cast_unsigned();
+        warn!(
+            contact = at,
+            "this host's clock has been set; the last contact is told by the new one"
+        );
+        let told = match self.tell_contact(at).await {
+            Ok(()) => self.publish_in_turn(&turn).await,
+            Err(error) => Err(Rc::new(error)),
+        };
+        if let Err(error) = told {
+            warn!(%error, "could not publish: {error}");
+        }
+    }
+
+    async fn tell_contact(&self, at: u64) -> Result<(), StoreError> {
+        if self.state().halted {
+            return Ok(());
+        }
+        // Before it is there, since the clock may be set while it is being written.
+        let told = ToldContact::at(at, &self.clock);
+        self.on_disk(move |store| store.touch_contact(at)).await?;
+        self.told_contact.set(Some(told));
+        Ok(())
+    }
+
     /// From now on nobody of ours may log in, until everything has answered again.
     pub async fn lose_contact(&self) {
         self.state_mut().contact = None;
         let _turn = self.turns.writing.lock().await;
+        self.told_contact.set(None);
         if let Err(error) = self.on_disk(Store::forget_contact).await {
-            tracing::error!(%error, "the last contact cannot be forgotten: {error}");
+            error!(%error, "the last contact cannot be forgotten: {error}");
         }
     }
 
@@ -139,6 +194,7 @@ impl<I: Iam + 'static> Service<I> {
     pub(super) async fn forget_everything(&self) -> Result<(), StoreError> {
         let _turn = self.turns.writing.lock().await;
         self.on_disk(Store::reset).await?;
+        self.told_contact.set(None);
         let mut state = self.state_mut();
         state.facts = Facts::default();
         state.halted = true;
@@ -257,7 +313,7 @@ impl Draft {
 impl Published {
     fn take(&mut self, name: &'static str, built: Built) {
         for left_out in &built.left_out {
-            tracing::error!(%left_out, "{left_out} has no place in the file {name}, and is left out of it");
+            error!(%left_out, "{left_out} has no place in the file {name}, and is left out of it");
         }
         match name {
             "directory" => (self.generation, self.directory) = (built.generation, built.bytes),

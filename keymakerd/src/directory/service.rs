@@ -19,7 +19,7 @@ use super::iam::Iam;
 use super::ids::IdMap;
 use super::limits::{OfferedKeys, Outages, UnknownNames};
 use super::neighbours::Neighbours;
-use super::publication::{Published, Turns};
+use super::publication::{Published, ToldContact, Turns};
 use super::refused::Kind;
 use super::store::Store;
 use crate::clock::Clock;
@@ -39,6 +39,7 @@ pub struct Service<I> {
     pub(super) nudges: Rc<Flights<Answer<'static>>>,
     pub(super) passes: Rc<Flights<Answer<'static>>>,
     pub(super) turns: Turns,
+    pub(super) told_contact: Cell<Option<ToldContact>>,
     /// The daemon is to reach for other accounts, and then to make a pass.
     pub accounts_changed: Notify,
     pub(crate) store: Store,
@@ -133,7 +134,9 @@ impl Grade {
 impl<I: Iam + 'static> Service<I> {
     /// The service as it was left: `state` holds what was kept.
     pub fn new(state: State, store: Store, clock: Rc<Clock>) -> Rc<Self> {
+        let told_contact = state.contact.map(|at| ToldContact::at(at, &clock));
         Rc::new(Self {
+            told_contact: Cell::new(told_contact),
             state: RefCell::new(state),
             accounts: RefCell::new(None),
             outdated: Cell::new(false),

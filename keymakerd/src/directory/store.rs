@@ -220,13 +220,14 @@ impl Store {
             .map_err(unwritable)
     }
 
-    /// When everything last answered, unix time; `None`: not since this instance was made.
-    pub fn contact(&self) -> Option<u64> {
+    /// When everything last answered, unix time; `None`: not since this instance was made. A time later than `now` counts for nothing.
+    pub fn contact(&self, now: u64) -> Option<u64> {
         let modified = keymaker_core::login::last_contact(&self.public.join("contact"))?;
         modified
             .duration_since(SystemTime::UNIX_EPOCH)
             .ok()
             .map(|age| age.as_secs())
+            .filter(|at| *at <= now)
     }
 
     /// From now on there is no contact, so nobody of ours may log in until there is again.

@@ -51,19 +51,19 @@ fn host(settings: &str) -> Host {
     iam.add_user("alice", "AIDAALICE", 100);
     iam.add_key("alice", "APKA1", KEY);
     iam.join("alice", "keymaker_devs");
-    let service = start(&folder, settings, &iam);
+    let service = start(&folder, settings, &iam, Rc::default());
     Host { iam, service, folder }
 }
 
 /// The daemon's start, on whatever lies in the folder.
-fn start(folder: &std::path::Path, settings: &str, iam: &IamFake) -> Rc<Service<IamFake>> {
+fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Clock>) -> Rc<Service<IamFake>> {
     let store = Store {
         public: folder.join("public"),
         private: folder.join("private"),
         run: folder.join("run"),
         stuck: Default::default(),
     };
-    let contact = store.contact();
+    let contact = store.contact(clock.unix());
     let facts: super::facts::Facts = store.load("facts.json").unwrap().unwrap_or_default();
     let state = State {
         config: Config::parse(settings, "keymakerd.toml".as_ref()).unwrap(),
@@ -89,7 +89,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake) -> Rc<Service<
         throttled: false,
         halted: false,
     };
-    let service = Service::new(state, store, Rc::new(Clock::default()));
+    let service = Service::new(state, store, clock);
     service.ask(Some(Accounts {
         id_resolver: None,
         host: iam.clone(),
@@ -189,7 +189,8 @@ impl Host {
     }
 
     async fn restart(&mut self, settings: &str) {
-        self.service = start(&self.folder, settings, &self.iam);
+        let clock = Rc::clone(&self.service.clock);
+        self.service = start(&self.folder, settings, &self.iam, clock);
         self.service.publish().await.unwrap();
     }
 

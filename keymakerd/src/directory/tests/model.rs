@@ -60,7 +60,7 @@ async fn history(seed: u64) {
         _ => "tags = [\"gecos\"]\nrequire_iam_group = \"required\"",
     };
     // Nothing is written: `world` looks at what would be.
-    let service = start(std::path::Path::new("/nonexistent"), settings, &iam);
+    let service = start(std::path::Path::new("/nonexistent"), settings, &iam, Rc::default());
     service.state_mut().halted = true;
     service.clock.stop(BEGIN);
     populate(&iam, &world);

@@ -372,3 +372,54 @@ fn before_this_host_has_a_port_to_reach_aws_by_nobody_is_let_in_by_what_was_know
         );
     });
 }
+
+// P3 P9
+#[test]
+fn a_clock_that_is_set_during_an_outage_makes_the_contact_neither_older_nor_younger() {
+    const DAY: i64 = 86_400;
+    for days in [-3, 3] {
+        on_one_thread(async {
+            let host = host("");
+            host.service.pass().await;
+            host.iam.time_out(Action::GET_ROLE);
+            host.service.clock.set_host(days * DAY);
+            assert_eq!(
+                host.decision("alice"),
+                Some(LoginDecision::CannotTell(Doubt::OutOfContact)),
+                "by {days} days"
+            );
+            host.service.follow_clock().await;
+            assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed), "by {days} days");
+            host.pass_time(86_000);
+            host.service.follow_clock().await;
+            assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed), "by {days} days");
+            host.pass_time(1_000);
+            host.service.follow_clock().await;
+            assert_eq!(
+                host.decision("alice"),
+                Some(LoginDecision::CannotTell(Doubt::OutOfContact)),
+                "by {days} days"
+            );
+        });
+    }
+}
+
+// P3 P9
+#[test]
+fn a_contact_from_the_future_counts_for_nothing_at_a_start() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.service.pass().await;
+        let tomorrow = host.service.clock.unix() + 86_400;
+        host.service.store.touch_contact(tomorrow).unwrap();
+        host.restart("").await;
+        assert_eq!(host.service.state().contact, None);
+        let out_of_contact = Some(LoginDecision::CannotTell(Doubt::OutOfContact));
+        assert_eq!(host.decision("alice"), out_of_contact);
+        host.service.clock.set_host(-3_600);
+        host.service.follow_clock().await;
+        assert_eq!(host.decision("alice"), out_of_contact);
+        host.service.pass().await;
+        assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
+    });
+}
