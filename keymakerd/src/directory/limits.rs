@@ -28,10 +28,15 @@ impl TokenBucket {
 
     /// Takes a token, if there is one.
     pub fn take(&mut self, now: Instant) -> bool {
+        self.take_all(1, now)
+    }
+
+    /// Takes so many tokens, or none.
+    pub fn take_all(&mut self, wanted: u32, now: Instant) -> bool {
         self.fill(now);
-        let taken = self.level >= 1.0;
+        let taken = self.level >= wanted.into();
         if taken {
-            self.level -= 1.0;
+            self.level -= f64::from(wanted);
         }
         taken
     }
@@ -95,19 +100,19 @@ pub struct OfferedKeys {
     of_unknown: Option<TokenBucket>,
 }
 
-/// Two tokens a user, for the account and for the keys: thirty users at once, then five users in two seconds.
+/// A token a call. Groups and keys of a user take four, so that is fifteen users at once, then five users in four seconds.
 const OFFERED: (u32, f64) = (60, 5.0);
 
 impl OfferedKeys {
-    /// Whether a call may be spent on a user whose keys are, or are not, known here.
-    pub fn may_ask(&mut self, keys_known: bool, now: Instant) -> bool {
+    /// Whether so many calls may be spent on a user whose keys are, or are not, known here.
+    pub fn may_ask(&mut self, keys_known: bool, calls: u32, now: Instant) -> bool {
         let bucket = match keys_known {
             true => &mut self.of_known,
             false => &mut self.of_unknown,
         };
         bucket
             .get_or_insert_with(|| TokenBucket::new(OFFERED.0, OFFERED.1, now))
-            .take(now)
+            .take_all(calls, now)
     }
 }
 
@@ -319,9 +324,9 @@ mod tests {
     fn offered_keys_buy_few_calls_and_a_first_login_has_its_own() {
         let start = Instant::now();
         let mut offers = OfferedKeys::default();
-        assert_eq!((0..1000).filter(|_| offers.may_ask(true, start)).count(), 60);
-        assert!(offers.may_ask(false, start));
+        assert_eq!((0..1000).filter(|_| offers.may_ask(true, 4, start)).count(), 15);
+        assert!(offers.may_ask(false, 4, start));
         let later = start + 10 * SECOND;
-        assert_eq!((0..1000).filter(|_| offers.may_ask(true, later)).count(), 50);
+        assert_eq!((0..1000).filter(|_| offers.may_ask(true, 3, later)).count(), 16);
     }
 }

@@ -40,6 +40,13 @@ struct Wanted {
     keys: bool,
 }
 
+impl Wanted {
+    /// What that takes: each answer, and the two GetUser around them. The body of a key is fetched once, ever, and not counted.
+    fn calls(self) -> u32 {
+        2 + u32::from(self.groups) + u32::from(self.keys)
+    }
+}
+
 /// What came of that.
 struct Answers {
     groups: Option<Result<Vec<IamGroup>, AwsCallError>>,
@@ -182,8 +189,8 @@ impl<I: Iam + 'static> Service<I> {
         answered.then_some(Answer::Fresh)
     }
 
-    /// Whether IAM may be asked. For a client that has proved nothing it may not be without end; PAM asks again once they have.
-    fn may_call(&self, door: Door, iam_name: &str) -> bool {
+    /// Whether IAM may be asked so often. For a client that has proved nothing it may not be without end; PAM asks again once they have.
+    fn may_call(&self, door: Door, iam_name: &str, calls: u32) -> bool {
         if door != Door::Offer {
             return true;
         }
@@ -192,7 +199,7 @@ impl<I: Iam + 'static> Service<I> {
             .facts
             .user_named(iam_name)
             .is_some_and(|(_, user)| user.keys.is_some());
-        state.offered_keys.may_ask(keys_known, self.clock.instant())
+        state.offered_keys.may_ask(keys_known, calls, self.clock.instant())
     }
 
     fn keys_are_young(&self, user: &UserFacts) -> bool {
@@ -218,17 +225,10 @@ impl<I: Iam + 'static> Service<I> {
             let Some(accounts) = service.accounts() else {
                 return Answer::CannotTell;
             };
-            let granted = Wanted {
-                groups: wanted.groups && service.may_call(door, &name),
-                keys: wanted.keys && service.may_call(door, &name),
-            };
-            if !granted.groups && !granted.keys {
+            if !wanted.groups && !wanted.keys {
                 return Answer::CannotTell;
             }
-            match service.ask_about(&accounts, &name, door, granted).await {
-                Answer::Fresh if granted.groups != wanted.groups || granted.keys != wanted.keys => Answer::CannotTell,
-                answer => answer,
-            }
+            service.ask_about(&accounts, &name, door, wanted).await
         });
         asked.await.unwrap_or(Answer::CannotTell)
     }
@@ -237,6 +237,9 @@ impl<I: Iam + 'static> Service<I> {
     async fn ask_about(&self, accounts: &Accounts<I>, iam_name: &str, door: Door, wanted: Wanted) -> Answer<'static> {
         let end = Instant::now() + BUDGET;
         for _ in 0..2 {
+            if !self.may_call(door, iam_name, wanted.calls()) {
+                break;
+            }
             let asked_at = self.clock.answer_time();
             match self
                 .ask_once(&accounts.people_nudged, iam_name, door, wanted, end)
