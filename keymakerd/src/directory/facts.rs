@@ -135,7 +135,7 @@ pub struct GroupFacts {
     /// When IAM last told all its members, likewise.
     #[serde(default)]
     pub members_at: u64,
-    /// When IAM was asked that first told this name of a group known under another, unix time; else 0.
+    /// When IAM was asked that first told this name of a group known under another, or under two at once, unix time; else 0.
     #[serde(default)]
     named_at: u64,
     /// Whether IAM gave this group two names, or its name to another one, so that it means nothing until IAM has said more.
@@ -491,7 +491,9 @@ impl Facts {
             .groups
             .entry(group.id.clone())
             .or_insert_with(|| GroupFacts::new(group));
-        let renamed = facts.name != group.name;
+        // Nobody could tell which of two names counted for whom.
+        let was_disputed = before.as_ref().is_some_and(|(_, was)| *was);
+        let renamed = facts.name != group.name || was_disputed && !disputed;
         facts.named_at = match renamed {
             true => asked.at(),
             false => facts.named_at.min(asked.at()),
@@ -500,7 +502,7 @@ impl Facts {
         facts.created = group.created;
         facts.disputed = disputed;
         // A dispute is over five seconds after it began.
-        if !disputed || before.as_ref().is_none_or(|(_, was)| !was) {
+        if !disputed || !was_disputed {
             facts.answered_at = asked.or_later(facts.answered_at);
         }
         if renamed {

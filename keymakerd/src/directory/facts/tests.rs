@@ -456,6 +456,24 @@ fn who_was_in_a_group_before_its_name_is_in_none_of_that_name_until_iam_says_so(
     assert_eq!(groups(&facts, "AIDAB"), ["keymaker_sudo"]);
 }
 
+// P2
+#[test]
+fn a_group_that_was_renamed_while_it_was_listed_gives_the_new_name_only_to_who_is_in_it_since() {
+    let (ops, sudo) = (group("keymaker_ops", "AGPA1"), group("keymaker_sudo", "AGPA1"));
+    let mut facts = Facts::of_account("1".into());
+    let mut pass = listing(100, &[("alice", "AIDAA"), ("bob", "AIDAB")], true);
+    // On two pages, with bob's groups told before.
+    pass.groups = vec![ops, sudo.clone()];
+    pass.members = BTreeMap::new();
+    let told = |asked_at, groups| Some(Memberships { asked_at, groups });
+    pass.memberships = BTreeMap::from([("AIDAB".to_owned(), told(101, set(&["AGPA1"])))]);
+    facts.learn_listing(&pass, Vec::new(), 103);
+    // He has left by now, and another member is asked about.
+    facts.learn_answers(&user("alice", "AIDAA"), &[sudo], at(110));
+    let is_member = |id| facts.is_member(&facts.users[id], "keymaker_sudo");
+    assert!(is_member("AIDAA") && !is_member("AIDAB"));
+}
+
 fn listed(keys: &[(&str, bool)]) -> ListedKeys {
     let body = |id: &str| CleanKey {
         line: format!("ssh-rsa {id}"),
