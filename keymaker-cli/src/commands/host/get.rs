@@ -47,7 +47,7 @@ pub fn group_names(directory: &Directory, name: UserName) -> Result<Vec<String>,
     let mut buffer = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut buffer).map_err(unreadable)?;
     let user = user.filter(|user| !user.tombstone).ok_or(HostError::NoSuchUser(name))?;
-    let local = std::fs::read_to_string(paths::GROUP).unwrap_or_default();
+    let local = super::probe::text_of(paths::GROUP).unwrap_or_default();
     let mut record = vec![0; MAX_GROUP_RECORD];
     let mut names = Vec::new();
     for gid in user.groups() {

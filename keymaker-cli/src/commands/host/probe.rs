@@ -40,9 +40,14 @@ pub fn is_root() -> bool {
     keymaker_core::sys::own_uid() == 0
 }
 
+/// A file's text, whatever its encoding: the bytes that somebody gives chfn(1) hide nobody else's line.
+pub fn text_of(path: &str) -> std::io::Result<String> {
+    Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
+}
+
 /// The line of passwd(5) or group(5) that begins with this name.
 pub fn local_line(path: &str, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = text_of(path).ok()?;
     let mut lines = text.lines();
     lines
         .find(|line| line.split(':').next() == Some(name))

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::probe::run as command;
+use super::probe::{run as command, text_of};
 use super::{HostError, order};
 use crate::output::Output;
 
@@ -97,8 +97,8 @@ fn present_holder(
     directory: &Directory,
 ) -> Result<Option<String>, HostError> {
     let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
-    let passwd = std::fs::read_to_string(paths::PASSWD)
-        .map_err(|error| HostError::Unreadable(paths::PASSWD.into(), error.to_string()))?;
+    let passwd =
+        text_of(paths::PASSWD).map_err(|error| HostError::Unreadable(paths::PASSWD.into(), error.to_string()))?;
     if let Some(whose) = local_holder(&passwd, folder, owner) {
         return Ok(Some(whose));
     }

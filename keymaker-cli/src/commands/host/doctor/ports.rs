@@ -9,6 +9,7 @@ use std::path::Path;
 use keymaker_core::paths;
 
 use super::Findings;
+use crate::commands::host::probe::text_of;
 
 /// Sockets by protocol, as proc(5) lists them.
 const LISTS: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
@@ -23,7 +24,7 @@ pub fn look(found: &mut Findings) {
         _ => return,
     };
     let proc = Path::new("/proc");
-    let passwd = fs::read_to_string(paths::PASSWD).unwrap_or_default();
+    let passwd = text_of(paths::PASSWD).unwrap_or_default();
     let (who, remedy) = match most_of_them(&sockets(proc)) {
         Some((uid, held)) => (
             format!("{} holds {} sockets", account(&passwd, uid), held.len()),
