@@ -64,18 +64,40 @@ pub fn shell<'a>(state: &'a State, user: &'a UserFacts) -> &'a str {
         .unwrap_or(&state.config.default_shell)
 }
 
-/// The tag's, without what a passwd line cannot hold; else the IAM user name, as the Python keymaker had it.
+/// What pam_umask(8) takes from this field: a session's file mode, priority and limit.
+const READ_BY_PAM_UMASK: [&str; 3] = ["umask=", "pri=", "ulimit="];
+
+/// The tag's, without what a passwd line cannot hold and what a program acts on; else the IAM user name, as the Python keymaker had it.
 pub fn gecos(state: &State, user: &UserFacts) -> String {
     let tagged = user.tag("gecos").filter(|_| state.config.tags.contains(&Tag::Gecos));
     let clean = |c: &char| *c != ':' && !c.is_control();
-    let mut gecos: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();
+    let clean: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();
+    let mut gecos = without_settings(&clean);
     gecos.truncate(gecos.floor_char_boundary(255));
     gecos
 }
 
+fn without_settings(gecos: &str) -> String {
+    let is_setting = |field: &str| {
+        let field = field.to_ascii_lowercase();
+        READ_BY_PAM_UMASK.iter().any(|setting| field.starts_with(setting))
+    };
+    gecos
+        .split(',')
+        .filter(|field| !is_setting(field))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_path;
+    use super::{is_path, without_settings};
+
+    #[test]
+    fn no_tag_tells_pam_umask_anything() {
+        let gecos = without_settings("pri=-20,Alice A.,,UMASK=000,room 7,ulimit=9,x pri=1");
+        assert_eq!(gecos, "Alice A.,,room 7,x pri=1");
+    }
 
     #[test]
     fn a_home_is_an_absolute_path_that_leads_nowhere_else() {
