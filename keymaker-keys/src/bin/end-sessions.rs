@@ -58,11 +58,16 @@ fn refused(directory: &Path, logged_in: &Path) -> Result<Vec<Refused>, ReadError
     Ok(refused)
 }
 
+/// That IAM has nobody of a name says somebody who asks for the name; the user may have another by now. A tombstone says that IAM does not
+/// list the user.
 fn is_refused(user: &User<'_>) -> bool {
-    matches!(
-        user.verdict,
-        Verdict::Deleted | Verdict::NotInRequiredGroup | Verdict::Expired | Verdict::NameHeldByAnother
-    )
+    match user.verdict {
+        Verdict::Deleted => user.tombstone,
+        verdict => matches!(
+            verdict,
+            Verdict::NotInRequiredGroup | Verdict::Expired | Verdict::NameHeldByAnother
+        ),
+    }
 }
 
 /// Stops the slices of these users, and waits for it: all sessions, the user manager, and what ran on when a session was closed, such as
@@ -113,10 +118,13 @@ mod tests {
         };
         header.ranges[0] = IdRange::WIDE;
         let mut builder = DirectoryBuilder::new(&header);
-        for (number, (name, verdict)) in [("bob", Verdict::NotInRequiredGroup), ("alice", Verdict::Allowed)]
-            .into_iter()
-            .enumerate()
-        {
+        let users_of_iam = [
+            ("bob", Verdict::NotInRequiredGroup, false),
+            ("alice", Verdict::Allowed, false),
+            ("renamed", Verdict::Deleted, false),
+            ("gone", Verdict::Deleted, true),
+        ];
+        for (number, (name, verdict, tombstone)) in users_of_iam.into_iter().enumerate() {
             let uid = IdRange::WIDE.first + number as u32;
             std::fs::write(users.join(uid.to_string()), "").unwrap();
             let user = NewUser {
@@ -125,7 +133,7 @@ mod tests {
                 // Long out of date.
                 answered_at: 1,
                 verdict,
-                tombstone: false,
+                tombstone,
                 seen_here: true,
                 gecos: "",
                 home: "/",
@@ -141,14 +149,22 @@ mod tests {
         replace_file(&path, &builder.build(1).unwrap(), 0o644).unwrap();
         let refused = refused(&path, &users).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
-        refused.into_iter().map(|user| user.who).collect()
+        let mut refused: Vec<String> = refused.into_iter().map(|user| user.who).collect();
+        refused.sort();
+        refused
     }
 
     // P9
     #[test]
     fn only_refused_users_lose_their_sessions_and_only_where_the_settings_say_so() {
         let first = IdRange::WIDE.first;
-        assert_eq!(ended(true), [format!("bob (uid {first}, AIDA)")]);
+        assert_eq!(
+            ended(true),
+            [
+                format!("bob (uid {first}, AIDA)"),
+                format!("gone (uid {}, AIDA)", first + 3)
+            ]
+        );
         assert!(ended(false).is_empty());
     }
 }
