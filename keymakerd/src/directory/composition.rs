@@ -90,6 +90,7 @@ impl Composition {
     ) -> BTreeMap<String, (UserName, Uid)> {
         let mut published = BTreeMap::new();
         let mut homes = BTreeSet::new();
+        let wanted_by_groups = names.wanted_by_groups();
         for (name, user_id) in &names.users {
             let (Some(uid), Some(user)) = (ids.uid(user_id), state.facts.users.get(user_id)) else {
                 continue;
@@ -133,7 +134,9 @@ impl Composition {
                 private: true,
                 members: &[],
             };
-            if let Err(error) = self.directory.group(&private) {
+            // Where an IAM group would have the name, the user's own group goes without one.
+            let named = !wanted_by_groups.contains(name.as_str());
+            if named && let Err(error) = self.directory.group(&private) {
                 self.leave_out(Kind::Group, user_id, &user.name, error);
             }
             if verdict != Verdict::Allowed {

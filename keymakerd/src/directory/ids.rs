@@ -217,6 +217,28 @@ impl IdMap {
         self.has_name(kind, name, iam_id) && last_name.is_some_and(|last| last == name)
     }
 
+    /// Whether the name was a group's, where a user asks for it, or that of a user who has been here, where a group does. Lines for a group
+    /// (sudoers, AllowGroups) mean a user's private group too, and `chown alice:alice` means whatever group has the name.
+    pub fn was_of_other_kind(&self, kind: Kind, name: &str) -> bool {
+        match kind {
+            Kind::User => self.group_holders.contains_key(name),
+            Kind::Group => {
+                let holder = self.holders.get(name).and_then(|user_id| self.kept.get(user_id));
+                holder.is_some_and(|user| user.been_here)
+            }
+        }
+    }
+
+    /// The GroupId that last had this name here.
+    pub fn group_of_name(&self, name: &str) -> Option<&str> {
+        self.group_holders.get(name).map(String::as_str)
+    }
+
+    /// Frees a name that a group had.
+    pub fn release_group(&mut self, name: &str) {
+        self.group_holders.remove(name);
+    }
+
     /// Frees a name for whoever has it in IAM now; returns the UserId that held it and the uid of the old home's files.
     pub fn release(&mut self, name: UserName) -> Option<(String, Option<u32>)> {
         let user_id = self.holders.remove(name.as_str())?;

@@ -2,7 +2,7 @@
 //! knows nothing of ids, logins or the network. What it refuses gets no entry at all.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::reserved_names;
@@ -98,6 +98,14 @@ impl NameRules<'_> {
         let mut accepted = AcceptedNames::default();
         let users = accepted.candidates(Kind::User, users, |user| self.user(user));
         let groups = accepted.candidates(Kind::Group, groups, |group| self.group(group));
+        let had_by = |kind, name: GroupName, entity: &InIam<'_>| {
+            (!self.kept(kind, name, entity) && self.ids.was_of_other_kind(kind, name.as_str())).then(|| {
+                Refusal::HadByOtherKind {
+                    name: name.to_string(),
+                    kind: kind.other(),
+                }
+            })
+        };
         let mut claims = Claims::default();
         for (user, name) in &users {
             claims.add(self, (*name).into(), Kind::User, user);
@@ -106,15 +114,19 @@ impl NameRules<'_> {
             claims.add(self, unix.name(), Kind::Group, group);
         }
         for (user, name) in users {
-            match claims.rival(name.into(), &user) {
-                Some(rival) => accepted.refuse(Kind::User, &user, rival),
+            let rival = claims.rival(name.into(), &user);
+            match rival.or_else(|| had_by(Kind::User, name.into(), &user)) {
+                Some(reason) => accepted.refuse(Kind::User, &user, reason),
                 None => drop(accepted.users.insert(name, user.id.to_owned())),
             }
         }
         for (group, unix) in groups {
             let group_id = group.id.to_owned();
-            match claims.rival(unix.name(), &group) {
-                Some(rival) => accepted.refuse(Kind::Group, &group, rival),
+            let rival = claims.rival(unix.name(), &group);
+            // keymakerd.toml says that a group of /etc/group is meant.
+            let had_by = || had_by(Kind::Group, unix.name(), &group).filter(|_| matches!(unix, UnixGroup::Ours(_)));
+            match rival.or_else(had_by) {
+                Some(reason) => accepted.refuse(Kind::Group, &group, reason),
                 None => drop(
                     accepted
                         .groups
@@ -256,6 +268,22 @@ struct Judged<T> {
 }
 
 impl AcceptedNames {
+    /// Names that a user has and an IAM group would have. A line for that group (%dba in sudoers, AllowGroups) is not for the user's private
+    /// group.
+    pub fn wanted_by_groups(&self) -> BTreeSet<&str> {
+        let of_group = self.refused.iter().filter(|entry| entry.kind == Kind::Group);
+        of_group
+            .filter_map(|entry| match &entry.reason {
+                Refusal::SameName {
+                    name,
+                    other_kind: Kind::User,
+                    ..
+                } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Those who pass by their own name; the others are refused or left out.
     fn candidates<'a, T>(
         &mut self,
@@ -311,20 +339,26 @@ struct Claim<'a> {
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// A user who had the name here: it is theirs until it is released (P2).
-    UserWasHere,
-    /// A group that had it here.
-    GroupWasHere,
+    /// A user who was published under the name last.
+    UserHasIt,
+    /// A group that was.
+    GroupHasIt,
+    /// A user who had the name here before another: it is theirs until it is released (P2).
+    UserHadIt,
+    /// A group that had.
+    GroupHadIt,
     /// Of newcomers the one who was made earlier comes first, then the smaller id, on every host.
     Newcomer,
 }
 
 impl<'a> Claims<'a> {
     fn add(&mut self, rules: &NameRules<'_>, name: GroupName, kind: Kind, entity: &InIam<'a>) {
-        let rank = match (rules.was_here(kind, name, entity), kind) {
-            (true, Kind::User) => Rank::UserWasHere,
-            (true, Kind::Group) => Rank::GroupWasHere,
-            (false, _) => Rank::Newcomer,
+        let rank = match (rules.kept(kind, name, entity), rules.was_here(kind, name, entity), kind) {
+            (true, _, Kind::User) => Rank::UserHasIt,
+            (true, _, Kind::Group) => Rank::GroupHasIt,
+            (false, true, Kind::User) => Rank::UserHadIt,
+            (false, true, Kind::Group) => Rank::GroupHadIt,
+            (false, false, _) => Rank::Newcomer,
         };
         let claim = Claim {
             rank,

@@ -85,6 +85,15 @@ impl<I: Iam + 'static> Service<I> {
                 Err(error) => failed(&error.to_string()),
             };
         }
+        if self.release_from_group(name) {
+            info!(%name, "an administrator has released the name {name} from the IAM group that had it");
+            return match self.publish().await {
+                Ok(()) => done(format_args!(
+                    "{name} no longer belongs to the IAM group that had it here"
+                )),
+                Err(error) => failed(&error.to_string()),
+            };
+        }
         let holder = {
             let mut state = self.state_mut();
             let iam_name = state.iam_name(name.as_str());
@@ -115,6 +124,24 @@ impl<I: Iam + 'static> Service<I> {
             (Ok(()), None) => done(format_args!("{name} is free")),
             (Err(error), _) => failed(&error.to_string()),
         }
+    }
+
+    /// Whether the name was that of a group which has it no longer.
+    fn release_from_group(&self, name: UserName) -> bool {
+        let mut state = self.state_mut();
+        let wanted = format!("{}{name}", state.effective().group_prefix);
+        let Some(group_id) = state.ids.group_of_name(name.as_str()) else {
+            return false;
+        };
+        let folds = state.config.lowercase_names;
+        let has_it = state.facts.groups.get(group_id).is_some_and(|group| match folds {
+            true => group.name.eq_ignore_ascii_case(&wanted),
+            false => group.name == wanted,
+        });
+        if !has_it {
+            state.ids.release_group(name.as_str());
+        }
+        !has_it
     }
 
     /// The pending settings are meant.

@@ -67,6 +67,13 @@ pub enum Refusal {
         /// Its full IAM name.
         other: String,
     },
+    /// "the name dba was that of an IAM group on this host, …": a user is none, and the other way round.
+    HadByOtherKind {
+        /// The Unix name.
+        name: String,
+        /// What had it.
+        kind: Kind,
+    },
     /// "the id … belongs to a user or group of this host."
     LocalId(u32),
     /// "the id … is reserved for the system."
@@ -128,6 +135,9 @@ impl RefusedEntry {
             } => format!(
                 "keymaker release NAME, if the account in {service} is gone for good and nothing on this host is still its own"
             ),
+            Refusal::HadByOtherKind { name, kind: had } => format!(
+                "keymaker release {name}, if nothing on this host (sudoers, sshd_config, files) means the former {had}; else rename the IAM {kind}"
+            ),
             Refusal::NotYetAsked { why: Some(_), .. } => {
                 "see to that service, or take it out of /etc/nsswitch.conf; then: keymaker sync".to_owned()
             }
@@ -143,6 +153,16 @@ impl RefusedEntry {
 impl fmt::Display for RefusedEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IAM {} {:?} is refused: {}", self.kind, self.iam_name, self.reason)
+    }
+}
+
+impl Kind {
+    /// A group, of a user.
+    pub fn other(self) -> Self {
+        match self {
+            Self::User => Self::Group,
+            Self::Group => Self::User,
+        }
     }
 }
 
@@ -185,6 +205,10 @@ impl fmt::Display for Refusal {
             } => write!(
                 f,
                 "the name {name} is that of the IAM {other_kind} {other:?}, which had it here first or was made earlier; rename one of the two in IAM"
+            ),
+            Self::HadByOtherKind { name, kind } => write!(
+                f,
+                "the name {name} was that of an IAM {kind} on this host, and stays its own until root releases it"
             ),
             Self::LocalId(id) => write!(f, "the id {id} belongs to a user or group of this host"),
             Self::ReservedId(id) => write!(f, "the id {id} is reserved for the system"),

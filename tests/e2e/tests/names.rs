@@ -233,6 +233,29 @@ fn a_group_of_a_users_name_stops_nobody_who_was_here_and_ends_no_session() {
     sh(&format!("pkill -u {alice} -x sleep"));
 }
 
+// P2
+#[test]
+fn a_line_of_sudoers_for_a_group_of_iam_is_for_no_user_who_takes_its_name() {
+    let host = Host::fresh();
+    let _line = Installed::file("/etc/sudoers.d/dba", "%dba ALL=(ALL) NOPASSWD: ALL\n");
+    iam("create-group --group-name keymaker_dba");
+    iam("add-user-to-group --user-name bob --group-name keymaker_dba");
+    host.sync();
+    assert_eq!(ssh("bob", "sudo -n id -u").ok(), "0");
+    iam("update-group --group-name keymaker_dba --new-group-name keymaker_away");
+    make_user("dba", &[]);
+    host.sync();
+    assert!(!resolves("dba"));
+    let why = why_refused("dba");
+    assert!(why.contains("that of an IAM group on this host"), "{why}");
+    sh("keymaker release dba");
+    ssh("dba", "true").ok();
+    iam("update-group --group-name keymaker_away --new-group-name keymaker_dba");
+    host.sync();
+    assert_eq!(run("getent group dba").stdout, "");
+    ssh("dba", "sudo -n true").refused();
+}
+
 fn act(how: &str) {
     sh(&format!("systemctl {how} keymakerd"));
 }

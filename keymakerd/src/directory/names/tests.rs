@@ -309,6 +309,10 @@ fn of_a_user_and_a_group_of_one_name_only_the_one_who_came_later_is_refused() {
     // Renamed away, while a group of the name was published, and back: the name is still the user's.
     let both = Host::new("").knowing(&[("devs", "devs")], &[("devs", "keymaker_devs")]);
     assert_eq!(both.accept(&users, &groups).logins(), ["alice", "devs"]);
+    // Not so who had it once and another since: the group has it now.
+    let once = both.knowing(&[("another", "devs")], &[]);
+    let names = once.accept(&users, &groups);
+    assert_eq!((names.logins(), names.groups.len()), (vec!["alice"], 2));
     // Of two who were made in one second the smaller id.
     let group = InIam {
         id: "AGPA",
@@ -330,6 +334,35 @@ fn of_a_user_and_a_group_of_one_name_only_the_one_who_came_later_is_refused() {
         ids: &host.ids,
     };
     assert_eq!(rules.accept(&[user], &[group]).groups.len(), 1);
+}
+
+// P2
+#[test]
+fn a_name_that_a_group_had_is_no_users_and_that_of_a_user_who_was_here_no_groups_until_it_is_released() {
+    let had_by = |kind| Refusal::HadByOtherKind {
+        name: "ops".into(),
+        kind,
+    };
+    // The group was renamed, or is gone; the user may even have had the name before it.
+    for before in [&[][..], &[("ops", "ops"), ("another", "ops")]] {
+        let mut host = Host::new("").knowing(before, &[("ops", "keymaker_ops")]);
+        assert_eq!(*host.accept(&["ops"], &[]).reason("ops"), had_by(Kind::Group));
+        host.ids.release_group("ops");
+        assert_eq!(host.accept(&["ops"], &[]).logins(), ["ops"]);
+    }
+    let mut host = Host::new("").knowing(&[("ops", "AIDAFORMER")], &[]);
+    assert_eq!(
+        host.accept(&[], &["keymaker_ops"]).groups.len(),
+        1,
+        "nobody was here by it"
+    );
+    host.ids.note_presence("AIDAFORMER");
+    assert_eq!(
+        *host.accept(&[], &["keymaker_ops"]).reason("keymaker_ops"),
+        had_by(Kind::User)
+    );
+    host.ids.release(UserName::parse(b"ops").unwrap());
+    assert_eq!(host.accept(&[], &["keymaker_ops"]).groups.len(), 1);
 }
 
 // P2

@@ -139,10 +139,12 @@ fn whoever_makes_a_group_of_a_users_name_stops_nobody_who_was_here() {
             assert_eq!(refused, 2, "{}", host.status());
             host.restart("").await;
         }
-        // The group that had the name is gone, so the name is free.
+        // The group that had the name is gone, and what was written for it here may be there still.
         host.iam.delete_group("keymaker_devs");
         host.pass_time(6);
         host.service.pass().await;
+        assert_eq!(host.uid("devs"), None);
+        assert!(host.service.order_release(name("devs")).await.starts_with("done "));
         assert!(host.uid("devs").is_some(), "{}", host.status());
     });
 }

@@ -216,3 +216,48 @@ fn two_groups_that_swap_names_swap_no_members() {
         }
     });
 }
+
+// P2
+#[test]
+fn a_user_with_the_name_of_a_group_of_iam_has_no_group_of_that_name() {
+    on_one_thread(async {
+        let host = host_of_two("");
+        // The user was first. A line of sudoers for the group that came later is not for the user's private group.
+        host.iam.add_user("dba", "AIDADBA", 100);
+        host.service.pass().await;
+        let group = |name: &str| {
+            let mut buffer = [0; 4096];
+            let name = GroupName::parse(name.as_bytes()).unwrap();
+            let group = host.directory().group_by_name(name, &mut buffer).unwrap();
+            group.map(|group| (group.gid.get(), group.private))
+        };
+        let uid = host.uid("dba").unwrap();
+        assert_eq!(group("dba"), Some((uid, true)));
+        host.iam.add_group("keymaker_dba", "AGPADBA", 200);
+        host.iam.join("bob", "keymaker_dba");
+        host.pass_time(300);
+        host.service.pass().await;
+        assert_eq!((host.uid("dba"), group("dba")), (Some(uid), None));
+        assert!(host.status().contains("that of the IAM user"), "{}", host.status());
+        // The group was first, and whoever may rename users or groups takes its name.
+        host.iam.rename_user("dba", "nobody-s");
+        host.pass_time(300);
+        host.service.pass().await;
+        let gid = group("dba").unwrap().0;
+        assert!(gid != uid && host.groups("bob").contains(&gid));
+        host.iam.rename_group("keymaker_dba", "keymaker_away");
+        host.iam.rename_user("nobody-s", "dba");
+        for _ in 0..2 {
+            host.pass_time(300);
+            host.service.pass().await;
+            assert_eq!((host.uid("dba"), group("dba")), (None, None));
+        }
+        assert!(
+            host.status().contains("stays its own until root releases it"),
+            "{}",
+            host.status()
+        );
+        assert!(host.service.order_release(name("dba")).await.starts_with("done "));
+        assert_eq!(group("dba"), Some((uid, true)));
+    });
+}
