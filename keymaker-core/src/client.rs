@@ -105,15 +105,14 @@ impl Patience<'_> {
     /// How long until the daemon counts as hung. One that shows no heartbeat, as those of earlier versions, or one in the future,
     /// never does.
     fn liveliness(&self) -> Duration {
-        let heartbeat = fs::metadata(self.socket.with_file_name(HEARTBEAT));
-        let age = heartbeat
-            .and_then(|heartbeat| heartbeat.modified())
-            .map(|beaten_at| SystemTime::now().duration_since(beaten_at));
-        match age {
-            Ok(Ok(age)) => HUNG_AFTER.saturating_sub(age),
-            Ok(Err(_)) | Err(_) => Duration::MAX,
-        }
+        silence(self.socket).map_or(Duration::MAX, |age| HUNG_AFTER.saturating_sub(age))
     }
+}
+
+/// How long ago the daemon of this socket last showed that it runs, where that can be told.
+pub fn silence(socket: &Path) -> Option<Duration> {
+    let heartbeat = fs::metadata(socket.with_file_name(HEARTBEAT)).ok()?;
+    SystemTime::now().duration_since(heartbeat.modified().ok()?).ok()
 }
 
 /// lookup.sock takes a name and nothing else.

@@ -131,6 +131,10 @@ const LOGINS: [Fault; 19] = [
 
 const DAEMON_AND_IAM: [Fault; 14] = [
     fault("systemctl stop keymakerd", "keymakerd does not run"),
+    fault(
+        "kill -STOP $(systemctl show -P MainPID keymakerd); touch -d '1 minute ago' /run/keymaker/alive",
+        "keymakerd hangs",
+    ),
     fault("systemctl disable keymakerd", "not enabled"),
     fault(
         "systemctl stop keymakerd; mv /etc/systemd/system/keymakerd.service /tmp/ 2>/dev/null; systemctl mask keymakerd",

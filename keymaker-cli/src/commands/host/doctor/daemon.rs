@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use keymaker_core::paths;
 use keymaker_core::sys::LocalStream;
+use keymaker_core::{client, paths};
 
 use super::super::probe::run;
 use super::Findings;
@@ -36,6 +36,19 @@ pub fn look(found: &mut Findings) {
     if unit("is-active") != "active" {
         let remedy = "systemctl reset-failed keymakerd; systemctl restart keymakerd";
         found.fault("keymakerd does not run (systemctl status keymakerd)", NO_NEWS, remedy);
+        return;
+    }
+    // The kernel takes connections for a daemon that hangs.
+    let silence = client::silence(Path::new(paths::LOGIN_SOCKET)).filter(|silence| *silence > client::HUNG_AFTER);
+    if let Some(silence) = silence {
+        found.fault(
+            format!(
+                "keymakerd hangs: it has answered nobody for {} s (journalctl -u keymakerd)",
+                silence.as_secs()
+            ),
+            NO_NEWS,
+            "systemctl restart keymakerd",
+        );
         return;
     }
     for socket in [paths::LOOKUP_SOCKET, paths::LOGIN_SOCKET] {
