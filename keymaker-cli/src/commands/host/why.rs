@@ -8,7 +8,7 @@ mod gates;
 
 use std::path::Path;
 
-use keymaker_core::client::ask;
+use keymaker_core::client::{AskError, ask};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, LOOKUP_BUDGET, MAX_ANSWER, Question};
@@ -82,12 +82,17 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
         };
         text += &format!("{} {:<11} {said}\n", output.paint(paint, word), gate.name);
     }
+    // What is no name may be anything: lines of its own, or what a terminal obeys.
+    let shown = match UserName::parse(user.as_bytes()) {
+        Ok(name) => name.to_string(),
+        Err(_) => format!("{user:?}"),
+    };
     text += &match to_shell.answer() {
-        Some((why, remedy)) => format!("{user} may not log in here: {why}\nWhat to do: {remedy}"),
-        None => format!("{user} may log in here."),
+        Some((why, remedy)) => format!("{shown} may not log in here: {why}\nWhat to do: {remedy}"),
+        None => format!("{shown} may log in here."),
     };
     if let Some((why, remedy)) = to_credentials.answer() {
-        text += &format!("\n{user} gets no AWS credentials here: {why}\nWhat to do: {remedy}");
+        text += &format!("\n{shown} gets no AWS credentials here: {why}\nWhat to do: {remedy}");
     }
     let untold = to_credentials
         .gates
@@ -123,7 +128,7 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
         }
     };
     // The nudge may have it written anew.
-    let asked = nudge(name);
+    let (asked, files_stand) = nudge(name);
     let directory = Directory::open(Path::new(paths::DIRECTORY)).unwrap_or(directory);
     let mut buffer = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut buffer).ok().flatten();
@@ -148,6 +153,10 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
             }
         ),
     );
+    if !files_stand {
+        let why = "this host cannot ask IAM, or not write down what IAM said, so what was published before counts for no login";
+        return walk.closed("freshness", why, "keymaker doctor");
+    }
     gates::decision(walk, &directory, &user)?;
     gates::resolves(walk, name, &user)?;
     gates::groups(walk, &directory, &user)?;
@@ -181,8 +190,8 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
     Ok(name)
 }
 
-/// Asks as a login would, as far as whoever calls may.
-fn nudge(name: UserName) -> Result<String, String> {
+/// Asks as a login would, as far as whoever calls may: what is to be said of a name that is not published, and whether a login goes by what is.
+fn nudge(name: UserName) -> (Result<String, String>, bool) {
     let mut buffer = [0; MAX_ANSWER];
     let answer = match probe::is_root() {
         true => ask(
@@ -198,12 +207,14 @@ fn nudge(name: UserName) -> Result<String, String> {
             &mut buffer,
         ),
     };
-    match answer {
+    let files_stand = !matches!(answer, Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)));
+    let said = match answer {
         Ok(Answer::NoSuchUser) => Ok("IAM says that there is no such user".to_owned()),
         Ok(Answer::CannotTell) => Err("keymakerd cannot tell now whether IAM has the user".to_owned()),
         Ok(_) => Ok("keymakerd does not publish the user".to_owned()),
         Err(error) => Err(format!("keymakerd does not answer: {error}")),
-    }
+    };
+    (said, files_stand)
 }
 
 /// Refused an entry, unknown to IAM, or nobody can tell.
