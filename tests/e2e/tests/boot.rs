@@ -1,5 +1,5 @@
 //! A service that starts before everything else, the network included, and asks for credentials from then on. The host is
-//! started three times: the program exits with the status by which ./sandbox starts the host, and the program, again.
+//! started four times: the program exits with the status by which ./sandbox starts the host, and the program, again.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +10,7 @@ use e2e::metadata::{forget, heard_of_users};
 use e2e::{run, sh, until};
 
 const AGAIN: i32 = 194;
+const STATE: &str = "/run/keymaker-credd-capture/state";
 const PHASE: &str = "/var/lib/e2e-boot";
 const UNIT: &str = "/etc/systemd/system/e2e-early.service";
 const CLIENT: &str = "/usr/local/lib/e2e-attempts";
@@ -36,9 +37,22 @@ fn a_service_that_starts_before_the_network_reaches_credd_or_nothing() {
             sh("systemctl enable credd");
             start_again("with capture");
         }
+        Ok("with capture") => {
+            nothing_was_reached("with capture");
+            until("capture is as planned", Duration::from_secs(20), || {
+                run(&format!("cat {STATE}")).stdout == "planned\n"
+            });
+            // A typo, so that no plan can be made at the next start.
+            fs::write("/etc/keymaker/credd.toml", "exempt_uids = [\"root\"\n").expect("root may write there");
+            start_again("with a typo");
+        }
         Ok(_) => {
-            assert_eq!(attempts("with capture"), 0);
-            assert_eq!(heard_of_users(), Vec::<String>::new());
+            nothing_was_reached("with a typo");
+            until("credd is told", Duration::from_secs(20), || {
+                run(&format!("cat {STATE}")).stdout == "broken\n"
+            });
+            // root, exempt, is not locked out.
+            sh("curl -sS -m 5 -o /dev/null http://169.254.169.254/");
             // It was there before capture was, or nothing is shown.
             let began = |unit: &str| -> u64 {
                 let text = sh(&format!("systemctl show -P ExecMainStartTimestampMonotonic {unit}"));
@@ -47,6 +61,11 @@ fn a_service_that_starts_before_the_network_reaches_credd_or_nothing() {
             assert!(began("e2e-early") < began("credd-capture"));
         }
     }
+}
+
+fn nothing_was_reached(phase: &str) {
+    assert_eq!(attempts(phase), 0);
+    assert_eq!(heard_of_users(), Vec::<String>::new());
 }
 
 fn start_again(phase: &str) {

@@ -1,0 +1,119 @@
+//! What a flood of the metadata address costs: whoever makes it, and nobody else. A quarter of a minute here, a minute with
+//! `./check --long`.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::metadata::{client, put_everything_up};
+use e2e::{Host, is_long, journal, run, sh, uid, until};
+
+const CLIENT: &str = include_str!("../clients/flood.py");
+/// Numbers that nobody has been given: another user's subordinate ids.
+const SUBORDINATE: std::ops::Range<u32> = 200_000..200_064;
+
+fn start(words: &[String]) -> Child {
+    Command::new(client("flood.py", CLIENT))
+        .args(words)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 runs")
+}
+
+fn printed(child: Child) -> Vec<String> {
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "a client of the flood failed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// credd's resident memory in MiB.
+fn memory() -> u64 {
+    let kib = sh("grep VmRSS \"/proc/$(systemctl show -P MainPID credd)/status\" | tr -dc 0-9");
+    kib.parse::<u64>().expect("a number") / 1024
+}
+
+/// Lines about alice's credentials since the test began.
+fn lines_of_alice() -> usize {
+    journal("-u credd")
+        .lines()
+        .filter(|line| line.contains(r#""user":"alice""#) && line.contains(r#""outcome":"issued""#))
+        .count()
+}
+
+/// Two processes at full speed, by these uids in turn, while alice asks one time after another. `lines` are those of hers so far.
+fn flood_by(who: &str, uids: &[u32], lines: &mut usize) {
+    let seconds = if is_long() { 60 } else { 7 };
+    let words = |mode: &str, uids: &[u32]| -> Vec<String> {
+        let numbers = uids.iter().map(u32::to_string);
+        [mode.to_owned(), seconds.to_string()]
+            .into_iter()
+            .chain(numbers)
+            .collect()
+    };
+    let memory_before = memory();
+    let flood: Vec<Child> = (0..2).map(|_| start(&words("flood", uids))).collect();
+    let asked = printed(start(&words("ask", &[uid("alice")])));
+    let made = |child| printed(child)[0].parse::<u64>().expect("a count");
+    let made: u64 = flood.into_iter().map(made).sum();
+    let [conversations, failed, slow] = [0, 1, 2].map(|word| asked[word].parse::<usize>().expect("a count"));
+    println!(
+        "{who}: {made} connections in {seconds} s; alice: {conversations} conversations, {failed} failed, p99 {slow} ms"
+    );
+    assert_eq!(failed, 0, "of {conversations}");
+    assert!(made > 1000 && conversations > 0, "{made} {conversations}");
+    // Clients give up after a second.
+    assert!(!is_long() || slow < 1000, "{slow} ms");
+    *lines += 2 * conversations;
+    until("the journal has every line of alice's", Duration::from_secs(20), || {
+        lines_of_alice() >= *lines
+    });
+    assert_eq!(lines_of_alice(), *lines);
+    let memory_after = memory();
+    println!(
+        "{who}: all {} lines; memory {memory_before} MiB before, {memory_after} MiB after",
+        2 * conversations
+    );
+    assert!(memory_after < memory_before + 32, "{memory_after} MiB");
+}
+
+// P13
+#[test]
+fn a_flood_costs_the_others_no_answer_no_line_and_the_host_no_memory() {
+    let _host = Host::fresh();
+    put_everything_up();
+    let mut lines = 0;
+    flood_by("one uid", &[uid("bob")], &mut lines);
+    flood_by("64 subordinate uids", &SUBORDINATE.collect::<Vec<u32>>(), &mut lines);
+    let refusals = journal("-u credd").matches(r#""unwritten_refusals":"#).count();
+    assert!((1..1000).contains(&refusals), "{refusals}");
+}
+
+/// journald reads nothing until this is dropped.
+struct Hung;
+
+impl Hung {
+    fn begin() -> Self {
+        sh("kill -STOP \"$(systemctl show -P MainPID systemd-journald)\"");
+        Self
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        run("kill -CONT \"$(systemctl show -P MainPID systemd-journald)\"");
+    }
+}
+
+#[test]
+fn while_journald_hangs_credentials_wait_and_are_refused_and_everything_else_goes_on() {
+    let _host = Host::fresh();
+    put_everything_up();
+    let alice = uid("alice").to_string();
+    let hung = Hung::begin();
+    let said = printed(start(&["refused".to_owned(), alice.clone()]));
+    drop(hung);
+    assert_eq!(said, ["503", "200"]);
+    until("alice is served again", Duration::from_secs(20), || {
+        printed(start(&["ask".to_owned(), "1".to_owned(), alice.clone()]))[1] == "0"
+    });
+}
