@@ -5,7 +5,7 @@
 //!
 //! The role goes by the caller's name, whoever has that name. With `user_role_tag` it must have been made for the person too.
 
-use keymaker_aws::{AwsCallError, RoleArn};
+use keymaker_aws::{AwsCallError, Principal, RoleArn};
 
 use super::cache::Issuance;
 use super::chain::{Chain, SessionError};
@@ -48,16 +48,18 @@ impl Chain {
         }
     }
 
-    /// The role of the caller by the settings' pattern.
+    /// The role of the caller by the settings' pattern. Whoever may name IAM users chooses among roles, and gets none of the host's own by it.
     pub(super) async fn role_of(&self, question: &Question) -> Result<RoleArn, Refusal> {
         let name = self.settings.role_name_pattern.replace("{username}", question.user()?);
         let own = self.aws.identity().await?;
-        Ok(RoleArn::new(
-            own.partition,
-            own.account,
-            &self.settings.role_path,
-            &name,
-        )?)
+        let is_own = matches!(&own.principal, Principal::AssumedRole { role_name, .. } if *role_name == name);
+        let role = RoleArn::new(own.partition, own.account, &self.settings.role_path, &name)?;
+        if is_own || self.settings.shared_role.as_ref() == Some(&role) {
+            return Err(Refusal::denied(format!(
+                "the role {role} is this host's own or the shared_role, and no user's; rename the IAM user"
+            )));
+        }
+        Ok(role)
     }
 
     async fn missing_or_denied(&self, role: &RoleArn, reason: String) -> Refusal {

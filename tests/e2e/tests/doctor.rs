@@ -129,7 +129,7 @@ const LOGINS: [Fault; 19] = [
     ),
 ];
 
-const DAEMON_AND_IAM: [Fault; 14] = [
+const DAEMON_AND_IAM: [Fault; 15] = [
     fault("systemctl stop keymakerd", "keymakerd does not run"),
     fault(
         "kill -STOP $(systemctl show -P MainPID keymakerd); touch -d '1 minute ago' /run/keymaker/alive",

@@ -259,3 +259,27 @@ async fn a_listing_of_several_pages_is_read_to_its_end() {
         assert!(steps.iter().any(|step| step == read), "{read}: {steps:?}");
     }
 }
+
+// P18
+#[tokio::test]
+async fn no_name_of_a_user_leads_to_the_hosts_own_role_or_to_the_shared_one() {
+    let world = World::new().await;
+    world.begin(None);
+    for name in ["own", "shared"] {
+        for method in [Method::UserRole, Method::CreateUserRole] {
+            let config = Config {
+                role_name_pattern: name.into(),
+                shared_role: Some("arn:aws:iam::123456789012:role/shared".into()),
+                ..Config::default()
+            };
+            let asked = Question {
+                chain: vec![method, Method::InstanceRole],
+                ..question(1000, local("alice"))
+            };
+            let issued = world.chain(&config, Patience::NUDGE).issue(&asked).await;
+            let answer = issued.map(|issuance| issuance.method);
+            assert!(denied(&answer, "no user's"), "{name} {method}: {answer:?}");
+        }
+    }
+    assert!(world.state.lock().unwrap().sessions.is_empty());
+}
