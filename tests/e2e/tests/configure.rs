@@ -76,6 +76,28 @@ fn a_role_that_is_made_reaches_instances_by_a_profile_and_lets_users_in() {
     assert_eq!(sh(&format!("{line} --undo")), "Nothing to change.");
 }
 
+// P3
+#[test]
+fn a_profile_that_is_replaced_while_the_host_runs_counts_from_the_next_sync_and_what_it_changes_is_reported() {
+    let host = Host::fresh();
+    ssh("carol", "true").ok();
+    sh("sandbox-admin keymaker configure --instance-iam-role web --require-iam-group prod_ssh_users");
+    sh("sandbox-imds set role web");
+    host.sync();
+    assert!(sh("keymaker status").contains("with role web"));
+    ssh("carol", "true").refused();
+    ssh("alice", "true").ok();
+    let reported = || sh("jq -r '.pending_settings[]' /run/keymaker/status.json");
+    assert!(
+        reported().contains("keymaker_require_iam_group=prod_ssh_users"),
+        "{}",
+        reported()
+    );
+    sh("keymaker accept-settings");
+    assert_eq!(reported(), "");
+    ssh("carol", "true").refused();
+}
+
 #[test]
 fn users_of_another_account_log_in_once_both_are_configured() {
     let host = Host::unstarted();

@@ -274,6 +274,15 @@ fn a_role_that_others_may_assume_is_refused_by_both_programs() {
     identity("bob").refused();
     assert!(why("bob").contains("and nobody else"), "{}", why("bob"));
     identity("alice").ok();
+    // As if alice had been deleted and made again.
+    iam("tag-role --role-name user-alice --tags Key=keymaker:user-id,Value=AIDAFORMER");
+    sh("systemctl restart credd");
+    identity("alice").refused();
+    assert!(
+        why("alice").contains("was made for the IAM user AIDAFORMER"),
+        "{}",
+        why("alice")
+    );
 }
 
 #[test]
