@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use keymaker_aws::{Action, AwsCallError};
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::name::UserName;
@@ -274,11 +275,12 @@ impl<I: Iam + 'static> Service<I> {
             all: Some(end),
         };
         let ask = async |user: &IamUser| {
-            let groups = within(
-                deadlines.answer,
-                Action::LIST_GROUPS_FOR_USER,
-                people.groups_for_user(iam_name),
-            );
+            let groups = async {
+                let listed = people.groups_for_user(iam_name);
+                let listed = within(deadlines.answer, Action::LIST_GROUPS_FOR_USER, listed).await?;
+                self.confirm_new_groups(people, &user.id, listed, deadlines.answer)
+                    .await
+            };
             let keys = self.fetch_keys(people, &user.id, iam_name, deadlines.answer);
             let (groups, keys) = tokio::join!(only_if(wanted.groups, groups), only_if(wanted.keys, keys));
             let answered = matches!(groups, Some(Ok(_))) || matches!(keys, Some(Ok(_)));
@@ -289,6 +291,38 @@ impl<I: Iam + 'static> Service<I> {
             answered.then_some(answers)
         };
         self.about(people, iam_name, deadlines, ask).await
+    }
+
+    /// A group that the user was not known to be in counts where IAM has the UserId among its members: a name can be somebody else's between
+    /// two GetUser, and that person's groups come with it. Where this host may not read a group, the list alone has to do.
+    async fn confirm_new_groups(
+        &self,
+        people: &I,
+        user_id: &str,
+        mut listed: Vec<IamGroup>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<IamGroup>, AwsCallError> {
+        let new: Vec<IamGroup> = {
+            let state = self.state();
+            let known = state.facts.users.get(user_id);
+            let is_new = |group: &IamGroup| known.is_none_or(|user| !user.groups.contains(&group.id));
+            self.groups_that_matter(&listed).into_iter().filter(is_new).collect()
+        };
+        let asked = new
+            .iter()
+            .map(|group| within(deadline, Action::GET_GROUP, people.group(&group.name)));
+        for (group, answer) in new.iter().zip(join_all(asked).await) {
+            let is_member = match answer {
+                Ok(answer) => answer.group.id == group.id && answer.members.iter().any(|user| user.id == user_id),
+                Err(AwsCallError::NoSuchEntity { .. }) => false,
+                Err(AwsCallError::AccessDenied { .. }) => true,
+                Err(error) => return Err(error),
+            };
+            if !is_member {
+                listed.retain(|other| other.id != group.id);
+            }
+        }
+        Ok(listed)
     }
 
     /// Takes in what was answered about one person; what was not is an outage.

@@ -286,10 +286,20 @@ impl<I: Iam + 'static> Service<I> {
         let mut confirmed = BTreeMap::new();
         for (asked, (id, former_name)) in missing.into_iter().enumerate() {
             let name = present_names.get(id.as_str()).copied().unwrap_or(&former_name);
-            let memberships = match asked < MOST_SIGHTINGS {
+            let mut memberships = match asked < MOST_SIGHTINGS {
                 true => self.memberships_of(people, &id, name).await,
                 false => None,
             };
+            // Asked about groups that the user may have left; whom they entered say the groups.
+            if let Some(memberships) = &mut memberships {
+                let state = self.state();
+                let had = state.facts.users.get(&id).map(|user| &user.groups);
+                memberships.groups.retain(|group| {
+                    let members = listing.members.get(group);
+                    members.is_some_and(|members| members.users.contains(&id))
+                        || had.is_some_and(|had| had.contains(group))
+                });
+            }
             confirmed.insert(id, memberships);
         }
         confirmed
@@ -327,7 +337,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The groups to which the settings give a meaning: by prefix, the required one, the one that may use sudo.
-    fn groups_that_matter(&self, groups: &[IamGroup]) -> Vec<IamGroup> {
+    pub(super) fn groups_that_matter(&self, groups: &[IamGroup]) -> Vec<IamGroup> {
         let state = self.state();
         let settings = state.effective();
         let named = [

@@ -184,6 +184,46 @@ fn names_that_move_at_any_boundary_of_a_pass_give_nobody_elses_keys_or_groups() 
 
 // P2
 #[test]
+fn a_name_that_is_anothers_for_one_call_and_comes_back_brings_none_of_the_others_groups() {
+    on_one_thread(async {
+        for by_pass in [false, true] {
+            let host = host_of_two("");
+            host.iam.join("bob", "keymaker_devs");
+            host.service.pass().await;
+            let bob = host.uid("bob").unwrap();
+            // So that a pass asks about him.
+            host.iam.leave("bob", "keymaker_devs");
+            host.pass_time(61);
+            let (mut swapped, calls) = (false, host.iam.calls(Action::LIST_GROUPS_FOR_USER));
+            host.iam.between_calls(move |iam, action| {
+                if swapped != (action == Action::LIST_GROUPS_FOR_USER) {
+                    iam.swap_users("alice", "bob");
+                    swapped = !swapped;
+                }
+            });
+            match by_pass {
+                true => drop(host.service.pass().await),
+                false => drop(host.service.refresh_account(name("bob"), Cause::Credentials).await),
+            }
+            assert!(host.iam.calls(Action::LIST_GROUPS_FOR_USER) > calls);
+            assert!(!host.groups_of_uid(bob).contains(&27), "by a pass: {by_pass}");
+            host.iam.stand_still();
+        }
+        // Who is in the group has it at once.
+        let host = host_of_two("");
+        host.service.pass().await;
+        host.iam.join("bob", "keymaker_sudo");
+        host.pass_time(61);
+        assert_eq!(
+            host.service.refresh_account(name("bob"), Cause::Login).await,
+            Answer::Fresh
+        );
+        assert!(host.groups_of_uid(host.uid("bob").unwrap()).contains(&27));
+    });
+}
+
+// P2
+#[test]
 fn two_groups_that_swap_names_swap_no_members() {
     on_one_thread(async {
         for settings in ["", "grade = 1"] {
