@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Account, Doubt};
 use crate::credentials::IdResolver;
 use crate::imds::caller::METADATA_ADDRESSES;
-use crate::imds::container::CONTAINER_PORT;
 use crate::imds::rules::Rule;
 use crate::policy;
 pub use error::ConfigError;
 pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
+
+/// The port of credd-container.socket.
+pub const CONTAINER_PORT: u16 = 989;
 
 /// What stands in the file, with the defaults for what does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ mod service_url;
 mod trust;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
-pub use aws_time::AwsTime;
+pub use aws_time::{AwsTime, since_boot};
 pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use proxy_url::ProxyUrl;

@@ -81,7 +81,7 @@ pub fn since_boot() -> Duration {
 
 /// A user's own computer orders no answers by it: any clock that does not go back will do.
 #[cfg(not(feature = "host"))]
-pub(crate) fn since_boot() -> Duration {
+pub fn since_boot() -> Duration {
     static BEGAN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     BEGAN.elapsed()
 }

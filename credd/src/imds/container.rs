@@ -60,7 +60,5 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 }
 
-/// The port of the socket unit.
-pub const CONTAINER_PORT: u16 = 989;
 /// What the audit line says was asked.
 pub(super) const ASKED: &str = "container_credentials";

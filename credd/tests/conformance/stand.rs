@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use credd::config::CONTAINER_PORT;
 use credd::imds::answer::{MetadataService, TokenPolicy};
 use credd::imds::caller::{Arrival, KernelCallers};
-use credd::imds::container::{CONTAINER_PORT, ContainerDoor};
+use credd::imds::container::ContainerDoor;
 use credd::imds::metadata_token::MetadataTokens;
 use credd::imds::rules::Rules;
 use credd::imds::server::{Limits, Server};
