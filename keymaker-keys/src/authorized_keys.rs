@@ -182,7 +182,7 @@ impl fmt::Display for NoKeys {
                 f.write_str("the published keys are those of another IAM user; keymaker sync mends it")
             }
             Self::NotPublished => f.write_str(
-                "IAM has taken something from the user, and keymakerd cannot write that down; journalctl -u keymakerd says why",
+                "this host lacks the ports, memory or disk space to ask IAM about the user, or to write down the answer; keymaker doctor says which",
             ),
             Self::NotPrinted(error) => write!(f, "sshd did not read the keys: {error}"),
         }
