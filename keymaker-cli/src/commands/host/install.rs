@@ -84,6 +84,9 @@ pub fn uninstall(output: &Output) -> Result<(), HostError> {
     // The list goes last, and only with all that is in it: so that it can be tried again.
     let folders = [
         "/var/lib/keymaker",
+        // What systemd made for credd-capture, and its name for others.
+        "/var/lib/private/keymaker-credd-capture",
+        "/var/lib/keymaker-credd-capture",
         "/run/keymaker",
         "/usr/libexec/keymaker",
         "/usr/share/keymaker",
