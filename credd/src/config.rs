@@ -321,11 +321,10 @@ impl Config {
             return Some(("role_path", advice.into()));
         }
         let advice = "a name in IAM has letters, digits and +=,.@_- only, and no slash";
-        let named = |pattern: &str| is_role("/", &pattern.replace("{username}", "x"));
-        if !named(&self.role_name_pattern) {
+        if !makes_names(&self.role_name_pattern) {
             return Some(("role_name_pattern", format!("{advice}; a path goes into role_path")));
         }
-        (!named(&self.iam_name_pattern)).then(|| ("iam_name_pattern", advice.into()))
+        (!makes_names(&self.iam_name_pattern)).then(|| ("iam_name_pattern", advice.into()))
     }
 
     /// What would make `instance_role`, where a chain has it, refuse everybody.
@@ -336,6 +335,11 @@ impl Config {
         let made = actions.and_then(|actions| policy::instance_role(&actions));
         made.err().map(|refusal| refusal.to_string())
     }
+}
+
+/// Whether what a pattern makes of a username can be a name in IAM.
+pub fn makes_names(pattern: &str) -> bool {
+    is_role("/", &pattern.replace("{username}", "x"))
 }
 
 /// Whether there can be a role of this path and name.

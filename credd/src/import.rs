@@ -8,7 +8,7 @@ mod old_file;
 use std::collections::BTreeMap;
 
 use self::old_file::{Ini, entries, is_truth, words};
-use crate::config::UidRange;
+use crate::config::{UidRange, makes_names};
 
 /// The file as credd.toml, with what was not carried over as comments at its head.
 pub fn from_ec2userkeyd(text: &str) -> String {
@@ -123,6 +123,9 @@ impl Import {
             ));
         }
         match first.or(second) {
+            Some(pattern) if !makes_names(pattern) => self.note(&format!(
+                "{key}: {pattern} makes no name in IAM (letters, digits and +=,.@_- only; a path goes into role_path); the default holds"
+            )),
             Some(pattern) if pattern.matches("{username}").count() == 1 => {
                 self.lines.push(format!("{key} = {}", quoted(pattern)));
             }
