@@ -279,18 +279,22 @@ fn root_and_local_users_log_in_without_the_group_and_the_users_that_the_package_
 #[test]
 fn root_and_local_users_log_in_with_the_packages_half_removed_and_half_installed() {
     let local = LocalUsers::on_a_fresh_host();
-    let packages = ["keymaker", "libpam-keymaker", "libnss-keymaker", "keymaker-cli"];
+    let mut packages = vec!["libpam-keymaker", "libnss-keymaker", "keymaker", "keymaker-cli"];
+    if !e2e::is_long() {
+        // What is loaded into sshd.
+        packages.truncate(2);
+    }
     let reinstall = || {
         // A second package of the same name in another architecture is not there; every .deb is one of ours.
         sh("DEBIAN_FRONTEND=noninteractive dpkg -i $(ls /sandbox/packages/*.deb | grep -vE 'dbgsym|credd') 2>&1");
     };
-    for package in packages {
+    for package in &packages {
         sh(&format!("dpkg --force-depends -r {package} 2>&1"));
         local.get_in(&format!("{package} alone is removed"));
         reinstall();
         local.get_in(&format!("{package} is there again"));
     }
-    for package in packages {
+    for package in &packages {
         // A removal that stops in the middle: the files are gone, and what the last script takes back is not.
         let script = sh(&format!(
             "ls /var/lib/dpkg/info/{package}{{,:*}}.p*rm 2>/dev/null | tail -n1"
@@ -306,7 +310,7 @@ fn root_and_local_users_log_in_with_the_packages_half_removed_and_half_installed
         sh(&format!("cp -a /run/e2e/postrm {script}"));
         reinstall();
     }
-    for package in packages {
+    for package in &packages {
         sh(&format!(
             "dpkg --force-depends -r {package} 2>&1; dpkg --unpack $(ls /sandbox/packages/{package}_*.deb) 2>&1"
         ));

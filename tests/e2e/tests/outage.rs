@@ -106,7 +106,7 @@ fn an_unknown_name_is_answered_within_its_budget_whatever_iam_answers() {
     for mode in faults().chain(["slow:1000", "slow:1000:GetUser", "hang:GetUser", "none"]) {
         let _host = Host::fresh();
         fault(mode);
-        for n in 1..=4 {
+        for n in 1..=if e2e::is_long() { 4 } else { 2 } {
             for asked in [format!("getent passwd nobody{n}"), format!("id nobody{n}")] {
                 let asked = run(&asked).refused();
                 assert!(asked.took < LOOKUP, "{mode}: {asked}");
@@ -229,45 +229,6 @@ fn with_getgroup_failing_for_a_day_and_an_hour_nobody_gets_in_and_everybody_read
     fault("none");
     host.sync();
     ssh("alice", "true").ok();
-}
-
-// P3 P7
-#[test]
-fn on_a_first_boot_on_which_getrole_fails_nobody_of_ours_gets_in_until_it_answers() {
-    for mode in ["500", "deny", "hang", "down", "throttle", "wrong"] {
-        let host = Host::unstarted();
-        fault(&format!("{mode}:GetRole"));
-        e2e::describe_role("keymaker_require_iam_group=prod_ssh_users");
-        sh("systemctl start keymakerd");
-        for user in ["alice", "bob", "carol"] {
-            let login = ssh(user, "echo I am in").refused();
-            assert!(!login.stdout.contains("I am in"), "{mode}: {login}");
-        }
-        assert_eq!(run("test -e /var/lib/keymaker/public/contact").status, 1, "{mode}");
-        let status = sh("keymaker status");
-        assert!(
-            status.contains("never read yet, so nobody from IAM may log in"),
-            "{mode}: {status}"
-        );
-        fault("none");
-        host.await_contact();
-        ssh("alice", "true").ok();
-        ssh("carol", "true").refused();
-    }
-}
-
-// P3
-#[test]
-fn settings_once_read_hold_while_getrole_fails_also_after_a_restart() {
-    let host = Host::fresh();
-    e2e::describe_role("keymaker_require_iam_group=prod_ssh_users");
-    host.reload();
-    ssh("carol", "true").refused();
-    fault("500:GetRole");
-    sh("systemctl restart keymakerd");
-    order("sync");
-    ssh("carol", "true").refused();
-    ssh("bob", "true").ok();
 }
 
 // P3

@@ -75,12 +75,13 @@ pub fn asks(module: &str, wanted: u64) {
 
 /// The same of a host with packages installed, whose users the file lists. The command `disturb` has its keymakerd publish something
 /// else, and kills it twice.
-pub fn asks_on_host(users: &Path, wanted: u64) {
+pub fn asks_on_host(users: &Path) {
     let users = std::fs::read_to_string(users).unwrap();
     let users: Vec<KnownUser> = users.lines().map(KnownUser::of_line).collect();
+    let is_long = std::env::var("KEYMAKER_LONG").is_ok_and(|long| !long.is_empty());
     let enough = Enough {
-        answers: wanted,
-        deaths: 20,
+        answers: if is_long { 1_000_000 } else { 300_000 },
+        deaths: if is_long { 20 } else { 12 },
     };
     let publications = ask_all(&users, enough, watch_publications, disturb);
     assert!(publications >= 5);

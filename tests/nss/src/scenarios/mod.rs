@@ -17,7 +17,7 @@ pub fn run(scenario: &str, module: &str, argument: &str) {
         "benchmark" => benchmark::compare(module),
         "benchmark-one" => benchmark::measure(argument),
         "crowd" => crowd::asks(module, argument.parse().unwrap()),
-        "crowd-on-host" => crowd::asks_on_host(argument.as_ref(), 1_000_000),
+        "crowd-on-host" => crowd::asks_on_host(argument.as_ref()),
         "crowd-daemon" => crowd::answer_and_die(argument.parse().unwrap()),
         "small-stack" => states::small_stack(),
         "exit-handler" => states::exit_handler(),
