@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::Cursor;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::admission::Door;
 use super::answer::{Client, MetadataService};
-use super::caller::CallerError;
+use super::caller::{CallerError, SocketOwner};
 use super::credential_source::{Caller, CredentialSource};
 use super::reply::raw_error;
 use super::wire::{HeadError, MOST_HEADERS, read_head};
@@ -76,6 +77,7 @@ pub struct Server<S> {
     limits: Limits,
     open: RefCell<HashMap<Share, usize>>,
     turns: RefCell<Buckets>,
+    strangers: RefCell<Strangers>,
 }
 
 impl<S: CredentialSource + 'static> Server<S> {
@@ -86,6 +88,7 @@ impl<S: CredentialSource + 'static> Server<S> {
             limits,
             open: RefCell::default(),
             turns: RefCell::default(),
+            strangers: RefCell::default(),
         })
     }
 
@@ -98,6 +101,7 @@ impl<S: CredentialSource + 'static> Server<S> {
     pub fn tidy(&self) {
         let now = self.service().clock.since_boot();
         self.turns.borrow_mut().tidy(self.limits.rate, now);
+        self.strangers.borrow_mut().tidy(now);
     }
 
     fn service(&self) -> Rc<MetadataService<S>> {
@@ -130,15 +134,34 @@ impl<S: CredentialSource + 'static> Server<S> {
 
     /// Names the caller before anything is read: what the kernel says now is about the process that connected.
     fn admit(self: &Rc<Self>, stream: TcpStream, connections: &mut JoinSet<Place<S>>) {
-        let identified = self.identify(&stream);
-        let share = identified.as_ref().map_or(Share::OfNobody, |client| client.share);
         let now = self.service().clock.since_boot();
-        let taken = Place::take(self, share).and_then(|place| {
-            let turn = self.turns.borrow_mut().turn(share, self.limits.rate, now)?;
-            Some((place, turn))
-        });
-        let Some((place, turn)) = taken else {
-            return self.record_closed(share, identified.ok());
+        let (identified, seat) = match self.owner(&stream) {
+            Ok(arrival) => {
+                // A number that was nobody's a moment ago costs no look at the files while nobody's places are taken.
+                let early = match self.strangers.borrow().has(arrival.owner.uid, now) {
+                    true => self.seat(Share::OfNobody, now).map(Some),
+                    false => Some(None),
+                };
+                let Some(early) = early else {
+                    return self.record_closed(Share::OfNobody, Some(arrival.owner.uid));
+                };
+                let client = self.client(arrival);
+                let seat = match early {
+                    Some(seat) if client.share == Share::OfNobody => Some(seat),
+                    _ => self.seat(client.share, now),
+                };
+                if client.share == Share::OfNobody {
+                    self.strangers.borrow_mut().add(client.caller.owner.uid, now);
+                }
+                (Ok(client), seat)
+            }
+            Err(error) => (Err(error), self.seat(Share::OfNobody, now)),
+        };
+        let Some((place, turn)) = seat else {
+            return match identified {
+                Ok(client) => self.record_closed(client.share, Some(client.caller.owner.uid)),
+                Err(_) => self.record_closed(Share::OfNobody, None),
+            };
         };
         let server = Rc::clone(self);
         connections.spawn_local(async move {
@@ -155,18 +178,31 @@ impl<S: CredentialSource + 'static> Server<S> {
         });
     }
 
-    fn identify(&self, stream: &TcpStream) -> Result<Client, CallerError> {
+    /// A place, and how long to wait for a turn in it; None if there is neither.
+    fn seat(self: &Rc<Self>, share: Share, now: Duration) -> Option<(Place<S>, Duration)> {
+        let place = Place::take(self, share)?;
+        let turn = self.turns.borrow_mut().turn(share, self.limits.rate, now)?;
+        Some((place, turn))
+    }
+
+    fn owner(&self, stream: &TcpStream) -> Result<Arrival, CallerError> {
         let service = self.service();
         let (door, callers) = service.door(stream.local_addr().map_err(CallerError::Gone)?)?;
         let owner = callers.owner(stream.as_fd())?;
         let socket = stream.as_fd().try_clone_to_owned().map_err(CallerError::Gone)?;
+        Ok(Arrival { owner, door, socket })
+    }
+
+    fn client(&self, arrival: Arrival) -> Client {
+        let Arrival { owner, door, socket } = arrival;
+        let service = self.service();
         let account = service.accounts.account(owner.uid);
-        Ok(Client {
+        Client {
             share: Share::of(owner.uid, service.source.knows(owner.uid, &account)),
             caller: Caller { owner, account },
             door,
             socket,
-        })
+        }
     }
 
     async fn serve(&self, mut stream: TcpStream, client: &Client) {
@@ -206,11 +242,11 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// Status 0: there is no answer.
-    fn record_closed(&self, share: Share, client: Option<Client>) {
+    fn record_closed(&self, share: Share, uid: Option<u32>) {
         self.record(
             share,
             AuditEvent {
-                uid: client.map(|client| client.caller.owner.uid),
+                uid,
                 ..self.refused_connection("too many connections at a time".to_owned())
             },
         );
@@ -289,4 +325,35 @@ impl<S> Drop for Place<S> {
     }
 }
 
+/// A connection of which only the kernel has said anything.
+struct Arrival {
+    owner: SocketOwner,
+    door: Door,
+    socket: OwnedFd,
+}
+
+/// Numbers that were nobody's a moment ago, and until when that is taken for so.
+#[derive(Default)]
+struct Strangers(HashMap<u32, Duration>);
+
+impl Strangers {
+    fn has(&self, uid: u32, now: Duration) -> bool {
+        self.0.get(&uid).is_some_and(|until| now < *until)
+    }
+
+    fn add(&mut self, uid: u32, now: Duration) {
+        if self.0.len() < MOST_STRANGERS {
+            self.0.insert(uid, now + STRANGE);
+        }
+    }
+
+    fn tidy(&mut self, now: Duration) {
+        self.0.retain(|_, until| now < *until);
+    }
+}
+
+/// How long somebody who has just been given a name may still be shut out with the strangers.
+const STRANGE: Duration = Duration::from_secs(10);
+/// The subordinate ids of one user (subuid(5)).
+const MOST_STRANGERS: usize = 65_536;
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);

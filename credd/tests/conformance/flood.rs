@@ -91,6 +91,27 @@ fn numbers_that_nobody_was_given_have_the_places_of_one_uid_together() {
     });
 }
 
+// P13: reading the files for each kept the daemon too busy to take in anybody else.
+#[test]
+fn a_number_that_nobody_was_given_and_that_has_no_place_costs_no_look_at_the_files() {
+    let limits = Limits {
+        connections_of_one_uid: 5,
+        ..Limits::default()
+    };
+    with_limits(limits, |stand| {
+        let numbers = SUBORDINATE..SUBORDINATE + 5;
+        let held: Vec<TcpStream> = numbers.clone().map(|uid| hold(stand, uid)).collect();
+        assert_eq!(ask(stand, SUBORDINATE), 0);
+        let before = stand.shared().accounts_read;
+        for uid in numbers {
+            assert_eq!(ask(stand, uid), 0);
+        }
+        assert_eq!(stand.shared().accounts_read, before);
+        assert_eq!(ask(stand, ALICE), 200);
+        drop(held);
+    });
+}
+
 #[test]
 fn the_last_quarter_of_all_places_is_for_whoever_holds_few() {
     let limits = Limits {

@@ -39,6 +39,8 @@ pub enum Plan {
 pub struct Shared {
     pub uid: Option<u32>,
     pub unidentified: bool,
+    /// How often an account was looked up.
+    pub accounts_read: usize,
     pub changed_before_secret: bool,
     pub root_has_a_name: bool,
     pub plans: HashMap<u32, Plan>,
@@ -104,6 +106,7 @@ impl IdentifyCaller for RenamedCallers {
 
 impl Accounts for Stage {
     fn account(&self, uid: u32) -> Account {
+        self.0.lock().unwrap().accounts_read += 1;
         let name = match uid {
             0 if self.0.lock().unwrap().root_has_a_name => "root",
             ALICE => "alice",

@@ -93,6 +93,7 @@ impl Stand {
         let shared = Shared {
             uid: Some(ALICE),
             unidentified: false,
+            accounts_read: 0,
             changed_before_secret: false,
             root_has_a_name: false,
             plans,
