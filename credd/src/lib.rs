@@ -13,7 +13,6 @@ pub mod credentials;
 pub mod daemon;
 pub mod imds;
 pub mod import;
-pub mod log;
 pub mod notify;
 pub mod policy;
 pub mod share;

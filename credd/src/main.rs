@@ -11,7 +11,8 @@ use clap::Parser;
 use credd::capture::state::STATE;
 use credd::config::Config;
 use credd::daemon::{self, Host};
-use credd::{check, import, log, notify};
+use credd::{check, import, notify};
+use keymaker_daemon::log;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Answers the metadata requests of this host's users with credentials of their own.

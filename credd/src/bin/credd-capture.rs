@@ -14,7 +14,8 @@ use credd::capture::last_plan::LAST_PLAN;
 use credd::capture::plan::{Family, Guard, Plan};
 use credd::capture::state::{STATE, StateFile};
 use credd::capture::{guard, observed, routing};
-use credd::{log, notify};
+use credd::notify;
+use keymaker_daemon::log;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings metadata requests of this host's users to credd.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keymaker_aws::{AwsSettings, Route};
 use keymaker_core::paths;
+use keymaker_daemon::log::Log;
 
 use super::DaemonError;
 use crate::accounts::{Account, Doubt, LocalAccounts};
@@ -25,7 +26,6 @@ use crate::imds::metadata_token::MetadataTokens;
 use crate::imds::rules::Rules;
 use crate::imds::token_files::TokenFiles;
 use crate::imds::upstream::Upstream;
-use crate::log::Log;
 
 /// What a reload does not change.
 pub struct Parts {

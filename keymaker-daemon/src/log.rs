@@ -1,6 +1,6 @@
 //! Where the log and the audit lines go.
 //!
-//! Both programs of this crate call [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and
+//! The programs of credd call [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and
 //! whoever needs a line to be written (an issuance) is told that it was not. tracing-journald waits, and tells nobody.
 
 use std::collections::HashMap;
@@ -184,7 +184,7 @@ mod tests {
 
     /// A journald that reads when the test says so.
     fn journald(name: &str) -> (UnixDatagram, Journal, PathBuf) {
-        let path = std::env::temp_dir().join(format!("credd-journal-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("keymaker-journal-{name}-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let journald = UnixDatagram::bind(&path).unwrap();
         let journal = Journal::open(path.clone()).unwrap();

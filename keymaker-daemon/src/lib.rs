@@ -1,0 +1,3 @@
+//! What the daemons of this project share and no other program needs. It knows nothing of AWS, people or credentials.
+
+pub mod log;
