@@ -3,6 +3,7 @@
 //! The programs of credd call [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and
 //! whoever needs a line to be written (an issuance) is told that it was not. tracing-journald waits, and tells nobody.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io;
@@ -112,9 +113,10 @@ impl Entry {
 
 impl Visit for Entry {
     fn record_str(&mut self, field: &Field, value: &str) {
+        let value = cut(value);
         match field.name() {
-            "message" => self.put("MESSAGE", value),
-            name => self.put(&format!("KEYMAKER_{}", name.to_ascii_uppercase()), value),
+            "message" => self.put("MESSAGE", &value),
+            name => self.put(&format!("KEYMAKER_{}", name.to_ascii_uppercase()), &value),
         }
     }
 
@@ -123,7 +125,15 @@ impl Visit for Entry {
     }
 }
 
-/// What `tracing` has to say. Users cause some of it: one place in the program writes at most so many lines a second.
+/// The kernel takes no entry that is longer than a socket's buffer, 208 KiB (net.core.wmem_default): a list of all users is.
+fn cut(value: &str) -> Cow<'_, str> {
+    match value.get(..value.floor_char_boundary(LONGEST_VALUE)) {
+        Some(beginning) if beginning.len() < value.len() => format!("{beginning}…").into(),
+        _ => value.into(),
+    }
+}
+
+/// What `tracing` has to say. Users cause some of it: one place in the program writes at most so many lines in a while.
 struct Lines {
     journal: Journal,
     places: Mutex<HashMap<Identifier, Place>>,
@@ -152,7 +162,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// The lines of one place in the present second.
+/// The lines of one place in the present while.
 #[derive(Default)]
 struct Place {
     began: Option<Instant>,
@@ -162,10 +172,10 @@ struct Place {
 
 impl Place {
     fn turn(&mut self, now: Instant) -> Option<u64> {
-        if self.began.is_none_or(|began| now.duration_since(began) >= A_SECOND) {
+        if self.began.is_none_or(|began| now.duration_since(began) >= A_WHILE) {
             (self.began, self.written) = (Some(now), 0);
         }
-        if self.written == LINES_A_SECOND {
+        if self.written == LINES_IN_A_WHILE {
             self.left_out += 1;
             return None;
         }
@@ -175,8 +185,11 @@ impl Place {
 }
 
 const JOURNALD: &str = "/run/systemd/journal/socket";
-const A_SECOND: Duration = Duration::from_secs(1);
-const LINES_A_SECOND: u32 = 10;
+/// Ten lines a second, and so many at once as a pass has to say about as many groups or users.
+const A_WHILE: Duration = Duration::from_secs(10);
+const LINES_IN_A_WHILE: u32 = 100;
+/// In bytes, of each field.
+const LONGEST_VALUE: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -236,12 +249,33 @@ mod tests {
     }
 
     #[test]
-    fn a_place_writes_so_many_lines_a_second_and_the_next_says_how_many_it_left_out() {
+    fn a_place_writes_so_many_lines_in_a_while_and_the_next_says_how_many_it_left_out() {
         let mut place = Place::default();
         let now = Instant::now();
-        let turns: Vec<Option<u64>> = (0..100).map(|_| place.turn(now)).collect();
-        assert!(turns[..10].iter().all(|turn| *turn == Some(0)) && turns[10..].iter().all(Option::is_none));
-        assert_eq!(place.turn(now + A_SECOND), Some(90));
-        assert_eq!(place.turn(now + A_SECOND), Some(0));
+        let turns: Vec<Option<u64>> = (0..1000).map(|_| place.turn(now)).collect();
+        assert!(turns[..100].iter().all(|turn| *turn == Some(0)) && turns[100..].iter().all(Option::is_none));
+        assert_eq!(place.turn(now + A_WHILE), Some(900));
+        assert_eq!(place.turn(now + A_WHILE), Some(0));
+    }
+
+    #[test]
+    fn a_list_too_long_for_an_entry_is_cut_and_not_lost() {
+        let (journald, journal, path) = journald("long");
+        let lines = Lines {
+            journal,
+            places: Mutex::default(),
+        };
+        let names: Vec<String> = (0..50_000).map(|number| format!("ü{number}")).collect();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::info!(?names, "IAM no longer has these users: {names:?}");
+        });
+        let mut entry = vec![0; 1024 * 1024];
+        let length = journald.recv(&mut entry).unwrap();
+        let text = String::from_utf8_lossy(&entry[..length]);
+        for field in ["MESSAGE\n", "KEYMAKER_NAMES\n"] {
+            assert!(text.contains(field), "{length}");
+        }
+        assert_eq!(text.matches('…').count(), 2);
+        std::fs::remove_file(path).unwrap();
     }
 }
