@@ -1,7 +1,7 @@
 //! Where the log and the audit lines go.
 //!
-//! The programs of credd call [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and
-//! whoever needs a line to be written (an issuance) is told that it was not. tracing-journald waits, and tells nobody.
+//! Each program calls [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and whoever
+//! needs a line to be written (an issuance) is told that it was not. tracing-journald waits, and tells nobody.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

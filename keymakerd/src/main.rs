@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use keymaker_core::paths;
+use keymaker_daemon::log;
 
 use crate::config::Config;
 use crate::daemon::Host;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     if arguments.print_config || arguments.check {
         return look_at_the_file(&arguments);
     }
-    begin_log();
+    log::begin();
     let host = Host {
         config_path: arguments.config,
         store: Store {
@@ -100,23 +101,6 @@ fn look_at_the_file(arguments: &Arguments) -> ExitCode {
             let line = config::line_of_key(&arguments.config, error.key());
             complain(&format!("{}:{line}: {error}", arguments.config.display()))
         }
-    }
-}
-
-/// To the journal with its fields where systemd listens, else to standard error.
-fn begin_log() {
-    use tracing_subscriber::prelude::*;
-    let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
-    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    match tracing_journald::layer().ok().filter(|_| to_journal) {
-        Some(journal) => tracing_subscriber::registry()
-            .with(filter)
-            .with(journal.with_field_prefix(Some("KEYMAKER".into())))
-            .init(),
-        None => tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .init(),
     }
 }
 
