@@ -5,6 +5,7 @@ flood.py flood SECONDS UID...   as fast as it goes, by each uid in turn: request
 flood.py ask SECONDS UID        one conversation of three requests after another; prints how many, how many of them failed, and
                                 the time of the slowest hundredth in milliseconds
 flood.py refused UID            conversations until one is refused; prints its status, then what plain metadata answers
+flood.py fill UID               writes to the journal until its queue is full; prints how many lines that took
 """
 import collections
 import os
@@ -86,11 +87,30 @@ def refused(uid):
     print(status, ask(uid, "GET", "/latest/meta-data/instance-id", token)[0])
 
 
+def fill(uid):
+    os.seteuid(uid)
+    taken, before, writers = 0, -1, []
+    # What one socket may have on its way is bounded, too.
+    while before < taken:
+        before = taken
+        writers.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        writers[-1].setblocking(False)
+        try:
+            while True:
+                writers[-1].sendto(b"MESSAGE=what anybody may write\n", "/run/systemd/journal/socket")
+                taken += 1
+        except BlockingIOError:
+            pass
+    print(taken)
+
+
 mode, *words = sys.argv[1:]
 numbers = [int(word) for word in words]
 if mode == "flood":
     flood(numbers[0], numbers[1:])
 elif mode == "ask":
     conversations(*numbers)
+elif mode == "fill":
+    fill(*numbers)
 else:
     refused(*numbers)

@@ -1,11 +1,11 @@
-//! What a flood of the metadata address costs: whoever makes it, and nobody else. A quarter of a minute here, a minute with
-//! `./check --long`.
+//! What a flood costs, of the metadata address, of refused logins, of the journal itself: whoever makes it, and nobody else. A quarter
+//! of a minute here, a minute with `./check --long`.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::metadata::{client, put_everything_up};
-use e2e::{Host, is_long, journal, run, sh, uid, until};
+use e2e::{Host, is_long, journal, run, sh, ssh, uid, until};
 
 const CLIENT: &str = include_str!("../clients/flood.py");
 /// Numbers that nobody has been given: another user's subordinate ids.
@@ -40,9 +40,13 @@ fn lines_of_alice() -> usize {
         .count()
 }
 
+fn seconds() -> u64 {
+    if is_long() { 60 } else { 7 }
+}
+
 /// Two processes at full speed, by these uids in turn, while alice asks one time after another. `lines` are those of hers so far.
 fn flood_by(who: &str, uids: &[u32], lines: &mut usize) {
-    let seconds = if is_long() { 60 } else { 7 };
+    let seconds = seconds();
     let words = |mode: &str, uids: &[u32]| -> Vec<String> {
         let numbers = uids.iter().map(u32::to_string);
         [mode.to_owned(), seconds.to_string()]
@@ -116,4 +120,68 @@ fn while_journald_hangs_credentials_wait_and_are_refused_and_everything_else_goe
     until("alice is served again", Duration::from_secs(20), || {
         printed(start(&["ask".to_owned(), "1".to_owned(), alice.clone()]))[1] == "0"
     });
+}
+
+// tracing-journald waits until its line is taken, on the only thread of a daemon.
+#[test]
+fn while_journald_hangs_and_its_queue_is_full_keymakerd_answers() {
+    let host = Host::fresh();
+    let keymakerd = sh("systemctl show -P MainPID keymakerd");
+    let hung = Hung::begin();
+    let filled = printed(start(&["fill".to_owned(), uid("nobody").to_string()]));
+    host.add_settings("enumerate = true");
+    sh(&format!("kill -HUP {keymakerd}"));
+    // The line comes after that.
+    until("the settings are read again", Duration::from_secs(20), || {
+        run("getent passwd").stdout.contains("alice:")
+    });
+    let answer = run(r"printf 'sync\n' | timeout 30 nc -N -U /run/keymaker/login.sock");
+    drop(hung);
+    println!("after {} lines that nobody reads: {answer}", filled[0]);
+    assert!(answer.stdout.starts_with("done "), "{answer}");
+}
+
+/// Lines of pam_keymaker with these words since the test began.
+fn lines_of_pam(words: &str) -> usize {
+    let journal = journal("");
+    let of_pam = journal.lines().filter(|line| line.contains("pam_keymaker("));
+    of_pam.filter(|line| line.contains(words)).count()
+}
+
+// pam_keymaker keeps nothing between two logins, so it writes a line about each that it refuses; sshd writes as many.
+#[test]
+fn whoever_is_refused_login_after_login_takes_no_line_of_others() {
+    let _host = Host::with_settings("require_iam_group = \"prod_ssh_users\"");
+    let before = lines_of_pam("login of bob");
+    let again = format!(
+        "while [ $SECONDS -lt {} ]; do ssh -o BatchMode=yes carol@localhost true; done",
+        seconds()
+    );
+    let began = Instant::now();
+    let flood = (0..6).map(|_| {
+        let mut client = Command::new("bash");
+        let client = client.args(["-c", &again]).stdin(Stdio::null()).stdout(Stdio::null());
+        client.stderr(Stdio::null()).spawn().expect("bash runs")
+    });
+    let flood: Vec<Child> = flood.collect();
+    let mut logins = 0;
+    while began.elapsed() < Duration::from_secs(seconds()) {
+        logins += usize::from(ssh("bob", "true").status == 0);
+    }
+    for mut client in flood {
+        client.wait().expect("it ends");
+    }
+    let (refused, all) = (
+        lines_of_pam("carol"),
+        journal("_COMM=sshd + SYSLOG_IDENTIFIER=sshd").lines().count(),
+    );
+    println!(
+        "in {:?}: bob in {logins} times; carol refused in {refused} lines of PAM's, of {all} of sshd's",
+        began.elapsed()
+    );
+    assert!(logins > 0 && refused > 0);
+    until("the journal has every line of bob's", Duration::from_secs(20), || {
+        lines_of_pam("login of bob") >= before + logins
+    });
+    assert!(!journal("-u systemd-journald").contains("Suppressed"));
 }
