@@ -212,20 +212,29 @@ async fn keep_passing(service: Rc<Service<AwsIam>>) {
         if reconnecting.is_ok() {
             service.pass().await;
         }
-        // While nobody can log in yet, do not let them wait for an interval; where IAM throttles, for ever longer ones.
-        let usual = match service.state().contact {
-            Some(_) => Duration::from_secs(service.state().config.sync_interval.into()),
-            None => RECONNECT,
-        };
-        interval = match (&reconnecting, service.state().throttled) {
-            (Err(_), _) => RECONNECT,
-            (Ok(()), true) => (interval.max(usual) * 2).min(LONGEST_INTERVAL),
-            (Ok(()), false) => usual,
+        interval = match reconnecting {
+            Ok(()) => {
+                let state = service.state();
+                next_interval(&state.config, state.contact.is_some(), state.throttled, interval)
+            }
+            Err(()) => RECONNECT,
         };
         tokio::select! {
             () = tokio::time::sleep(jittered(interval)) => {}
             () = service.accounts_changed.notified() => {}
         }
+    }
+}
+
+/// While nobody can log in yet, nobody is let wait for a whole interval; where IAM throttles, for ever longer ones.
+fn next_interval(config: &Config, in_contact: bool, throttled: bool, former: Duration) -> Duration {
+    let usual = match in_contact {
+        true => Duration::from_secs(config.sync_interval.into()),
+        false => RECONNECT,
+    };
+    match throttled {
+        true => (former.max(usual) * 2).min(LONGEST_INTERVAL),
+        false => usual,
     }
 }
 
@@ -461,3 +470,6 @@ fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
     }
     tell_systemd(&[sd_notify::NotifyState::Ready]);
 }
+
+#[cfg(test)]
+mod tests;

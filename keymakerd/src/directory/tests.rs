@@ -28,6 +28,7 @@ mod neighbours;
 mod nudges;
 mod outages;
 mod publication;
+mod settings;
 
 const KEY: &str = include_str!("testdata/rsa2048.pub");
 const LOCAL_PASSWD: &str = "root:x:0:0::/root:/bin/sh\nlocalbob:x:1000:1000::/home/localbob:/bin/bash\n";

@@ -6,11 +6,7 @@ use aws_sdk_iam::config::Credentials;
 use keymaker_aws::{AwsSettings, OutageCause, Route};
 
 use super::*;
-use canned::{Canned, Reply};
-
-#[allow(dead_code, reason = "the other crate's tests use the rest")]
-#[path = "../../../../keymaker-aws/src/canned.rs"]
-mod canned;
+use crate::canned::{Canned, Reply};
 
 fn iam(server: &Canned) -> AwsIam {
     let settings = AwsSettings {
