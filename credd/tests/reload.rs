@@ -20,10 +20,10 @@ struct Daemon {
 
 impl Daemon {
     fn start(settings: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("credd-reload-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
         // Free a moment ago, and nobody else's but by a rare accident.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let folder = std::env::temp_dir().join(format!("credd-reload-{}-{}", std::process::id(), address.port()));
+        fs::create_dir_all(&folder).unwrap();
         let file = folder.join("credd.toml");
         fs::write(&file, settings).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
@@ -48,14 +48,12 @@ impl Daemon {
     }
 
     /// The status of a request without a token; 0 while nothing listens.
-    fn status(&self) -> u16 {
+    fn status(&self, path: &str) -> u16 {
         let Ok(mut stream) = TcpStream::connect(self.address) else {
             return 0;
         };
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream
-            .write_all(b"GET /latest/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
-            .unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n").unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         reply.split(' ').nth(1).unwrap().parse().unwrap()
@@ -91,10 +89,10 @@ impl Drop for Daemon {
 #[test]
 fn a_reload_takes_up_good_settings_and_a_bad_file_leaves_the_old_ones_and_says_so() {
     let daemon = Daemon::start("exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\n");
-    daemon.until("it listens and wants a token", || daemon.status() == 401);
+    daemon.until("it listens and wants a token", || daemon.status("/latest/") == 401);
     let lenient = "exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\nrequire_imds_v2 = false\n";
     daemon.reload(lenient);
-    daemon.until("it takes the setting up", || daemon.status() == 200);
+    daemon.until("it takes the setting up", || daemon.status("/latest/") == 200);
     for (bad, said) in [
         ("\nrequire_imds_v3 = true\n", "credd.toml:2: "),
         (
@@ -110,8 +108,68 @@ fn a_reload_takes_up_good_settings_and_a_bad_file_leaves_the_old_ones_and_says_s
             "{}",
             daemon.log()
         );
-        assert_eq!(daemon.status(), 200, "{bad}");
+        assert_eq!(daemon.status("/latest/"), 200, "{bad}");
     }
     daemon.reload("exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\n");
-    daemon.until("it wants a token again", || daemon.status() == 401);
+    daemon.until("it wants a token again", || daemon.status("/latest/") == 401);
+}
+
+/// The real metadata service.
+fn metadata_service() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                request.push(byte[0]);
+            }
+            let text = if request.starts_with(b"PUT ") { "TOKEN" } else { "hello" };
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: 60";
+            let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        }
+    });
+    address
+}
+
+#[test]
+fn each_request_is_answered_as_the_file_says() {
+    let real = metadata_service();
+    let before = format!("metadata_endpoint = \"http://{real}\"\n");
+    let daemon = Daemon::start(&format!("{before}exempt_uids = []\ndefault_chain = []\n"));
+    daemon.until("it listens and wants a token", || daemon.status("/latest/") == 401);
+    let own = rustix::process::getuid().as_raw();
+    let (roles, id) = (
+        "/latest/meta-data/iam/security-credentials/",
+        "/latest/meta-data/instance-id",
+    );
+    let none = "exempt_uids = []\nrequire_imds_v2 = false\ndirectory = \"none\"\n";
+    let closed = "rules = [{ deny = [\"meta-data/instance-id\"] }]\n";
+    for (settings, path, status) in [
+        (format!("{none}default_chain = []\n"), roles, 404),
+        (format!("{none}default_chain = []\n"), id, 200),
+        (format!("{none}{closed}"), id, 404),
+        // By number, whatever everybody else gets.
+        (
+            format!("{none}uid_chains = {{ {own} = [] }}\ndefault_chain = [\"user_role\"]\n"),
+            roles,
+            404,
+        ),
+        (format!("exempt_uids = [{own}]\nrequire_imds_v2 = false\n"), id, 403),
+        // Who is in a directory that is not there cannot be told.
+        (
+            format!("{none}default_chain = []\n").replace("none", "required"),
+            roles,
+            503,
+        ),
+    ] {
+        if status == 503 && fs::exists("/var/lib/keymaker/public/directory").unwrap() {
+            continue;
+        }
+        daemon.reload(&format!("{before}{settings}"));
+        let what = format!("{path} is {status} by {settings}");
+        daemon.until(&what, || daemon.status(path) == status);
+    }
 }

@@ -246,6 +246,34 @@ mod tests {
         assert_eq!(ruleset(&plan), format!("{begin}{nft}{forward}{to_credd}}}\n"));
     }
 
+    // P14
+    #[test]
+    fn the_guard_does_what_the_file_says_and_no_more() {
+        use crate::accounts::LocalAccounts;
+        use crate::config::Config;
+        let accounts = LocalAccounts::new("/dev/null", "/dev/null");
+        let guard = |text: &str| {
+            let config = Config::parse(text, "credd.toml".as_ref()).unwrap();
+            ruleset(&Plan::new(&config, &accounts).unwrap())
+        };
+        for (text, expected) in [
+            ("exempt_uids = [33]", "elements = { 33 }"),
+            (
+                "containers = [\"172.17.0.0/16\"]",
+                "ip saddr 172.17.0.0/16 ip daddr 169.254.169.254 accept",
+            ),
+            ("capture = \"nft\"", "redirect to :988"),
+            ("capture = \"nft\"\nnft_port = 77", "redirect to :77"),
+        ] {
+            assert!(
+                guard(text).contains(expected) && !guard("").contains(expected),
+                "{text}"
+            );
+        }
+        // What only looks stops nobody.
+        assert!(guard("").contains("reject") && !guard("mode = \"observe\"").contains("reject"));
+    }
+
     #[test]
     fn observed_uids_are_read_in_both_spellings() {
         let listed = serde_json::json!({"nftables": [{"set": {"name": "seen", "elem": [

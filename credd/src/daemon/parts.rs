@@ -153,3 +153,32 @@ fn aws_settings(config: &Config) -> AwsSettings {
         ca_bundle: config.ca_bundle.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_made_as_the_file_says() {
+        let folder = std::env::temp_dir().join(format!("credd-parts-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let parts = Parts {
+            token_key: folder.join("key"),
+            capture_state: folder.join("state"),
+            token_files: folder.clone(),
+            capture: Capture::Route,
+            metrics: Rc::default(),
+            audit: Rc::new(FewRefusals::new(Log::StandardError, Rc::new(HostClock))),
+        };
+        let made = |text: &str| {
+            let config = Config::parse(text, "credd.toml".as_ref()).unwrap();
+            let service = parts.service(&config, parts.issuer(&config, None).unwrap()).unwrap();
+            let needs_token = matches!(service.token_policy, TokenPolicy::Required);
+            (needs_token, service.token_hop_limit, service.container.is_some())
+        };
+        assert_eq!(made(""), (true, 1, false));
+        let text = "require_imds_v2 = false\ntoken_hop_limit = 7\ncontainer_endpoint = true";
+        assert_eq!(made(text), (false, 7, true));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stand::{ALICE, BOB, on_both, with_v1};
+use crate::stand::{ALICE, BOB, Options, Stand, on_both, with_options, with_v1};
 
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 
@@ -170,18 +170,27 @@ fn row_12_a_put_elsewhere_is_405() {
 
 #[test]
 fn row_13_a_token_leaves_with_a_hop_limit_of_one() {
-    on_both(|stand| {
-        stand.shared().keep_socket = true;
-        stand.token();
-        let shared = stand.shared();
-        let socket = shared.last_socket.as_ref().unwrap();
-        let hops = if stand.address.is_ipv4() {
-            rustix::net::sockopt::ip_ttl(socket).unwrap()
-        } else {
-            rustix::net::sockopt::ipv6_unicast_hops(socket).unwrap().into()
-        };
-        assert_eq!(hops, 1);
-    });
+    on_both(|stand| assert_eq!(hops_of_a_token(stand), 1));
+}
+
+#[test]
+fn a_token_leaves_with_the_hop_limit_that_is_set() {
+    let options = Options {
+        token_hop_limit: 7,
+        ..Options::default()
+    };
+    with_options(options, |stand| assert_eq!(hops_of_a_token(stand), 7));
+}
+
+fn hops_of_a_token(stand: &Stand) -> u32 {
+    stand.shared().keep_socket = true;
+    stand.token();
+    let shared = stand.shared();
+    let socket = shared.last_socket.as_ref().unwrap();
+    match stand.address.is_ipv4() {
+        true => rustix::net::sockopt::ip_ttl(socket).unwrap(),
+        false => rustix::net::sockopt::ipv6_unicast_hops(socket).unwrap().into(),
+    }
 }
 
 #[test]

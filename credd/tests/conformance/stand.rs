@@ -41,6 +41,7 @@ pub struct Options {
     pub container: bool,
     /// Whether that is closed.
     pub container_closed: bool,
+    pub token_hop_limit: u8,
 }
 
 impl Default for Options {
@@ -50,6 +51,7 @@ impl Default for Options {
             limits: Limits::default(),
             container: false,
             container_closed: false,
+            token_hop_limit: 1,
         }
     }
 }
@@ -288,6 +290,6 @@ fn service(
         audit: Box::new(stage.clone()),
         clock: Box::new(stage),
         token_policy: options.token_policy,
-        token_hop_limit: 1,
+        token_hop_limit: options.token_hop_limit,
     }
 }

@@ -5,6 +5,7 @@ mod host;
 mod injected;
 mod judged;
 mod served;
+mod settings;
 mod told;
 mod tried;
 mod whose;

@@ -15,7 +15,7 @@ use canned::{Canned, Reply};
 
 #[allow(dead_code, reason = "the other crate's tests use the rest")]
 #[path = "../../../../keymaker-aws/src/canned.rs"]
-mod canned;
+pub mod canned;
 
 /// One wrong answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

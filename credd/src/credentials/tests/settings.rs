@@ -1,0 +1,98 @@
+//! What keys of credd.toml change in what AWS is asked. tests/settings.md names a test for each key.
+
+use std::rc::Rc;
+
+use keymaker_aws::Patience;
+
+use super::world::World;
+use super::world::canned::{Canned, Reply};
+use super::{local, question};
+use crate::clock::{Clock, HostClock};
+use crate::config::{Config, Method};
+use crate::credentials::{Issue, Question};
+use crate::daemon;
+
+fn config(text: &str) -> Config {
+    Config::parse(text, "credd.toml".as_ref()).unwrap()
+}
+
+fn by(method: Method) -> Question {
+    Question {
+        chain: vec![method],
+        ..question(1000, local("alice"))
+    }
+}
+
+/// All that AWS is asked for alice: the calls, then the text of each AssumeRole.
+async fn asked(text: &str, method: Method) -> String {
+    let world = World::new().await;
+    let _ = world.chain(&config(text), Patience::NUDGE).issue(&by(method)).await;
+    let sessions = world.state.lock().unwrap().sessions.clone();
+    [world.steps(), sessions].concat().join("\n")
+}
+
+// P18
+#[tokio::test]
+async fn roles_users_policies_and_tags_are_those_that_the_file_names() {
+    use Method::{InstanceRole, RestrictedInstanceRole, SharedRole, UserRole};
+    for (line, method, expected) in [
+        ("role_name_pattern = \"box-{username}\"", UserRole, "role%2Fbox-alice"),
+        ("role_path = \"/people/\"", UserRole, "role%2Fpeople%2Fuser-alice"),
+        ("user_role_tag = true", UserRole, "GetRole user-alice"),
+        ("session_tags = true", UserRole, "Tags.member.1"),
+        (
+            "iam_name_pattern = \"corp.{username}\"",
+            RestrictedInstanceRole,
+            "GetUser corp.alice",
+        ),
+        (
+            "compress_user_policy = true",
+            RestrictedInstanceRole,
+            "ListRolePolicies own",
+        ),
+        (
+            "deny_actions = [\"sqs:DeleteQueue\"]",
+            InstanceRole,
+            "sqs%3ADeleteQueue",
+        ),
+        (
+            "shared_role = \"arn:aws:iam::123456789012:role/everybody\"",
+            SharedRole,
+            "role%2Feverybody",
+        ),
+    ] {
+        let (with, without) = (asked(line, method).await, asked("", method).await);
+        assert!(with.contains(expected), "{line}: {with}");
+        assert!(!without.contains(expected), "{line}: {without}");
+    }
+}
+
+#[tokio::test]
+async fn aws_is_asked_where_and_through_what_the_file_says() {
+    let [metadata, sts, iam] = [World::new().await, World::new().await, World::new().await];
+    let here = format!("region = \"eu-north-1\"\nmetadata_endpoint = \"{}\"\n", metadata.url);
+    let clock: Rc<dyn Clock> = Rc::new(HostClock);
+    let ask = async |text: String| {
+        daemon::chain(&config(&text), &clock)
+            .unwrap()
+            .issue(&by(Method::UserRole))
+            .await
+    };
+    let endpoints = format!("sts_endpoint = \"{}\"\niam_endpoint = \"{}\"\n", sts.url, iam.url);
+    assert!(ask(format!("{here}{endpoints}user_role_tag = true\n")).await.is_ok());
+    assert!(metadata.steps().is_empty());
+    assert!(!sts.steps().is_empty() && sts.steps().iter().all(|step| !step.contains("GetRole")));
+    assert!(!iam.steps().is_empty() && iam.steps().iter().all(|step| !step.contains("AssumeRole")));
+    let proxy = Canned::serve(|_| Reply::Answer(400, String::new())).await;
+    let through = ask(format!("{here}https_proxy = \"{}\"\n", proxy.url)).await;
+    assert!(through.is_err());
+    let connects = |request: &String| request.starts_with("CONNECT sts.eu-north-1.amazonaws.com:443 ");
+    assert!(proxy.requests().iter().any(connects), "{:?}", proxy.requests());
+    let bundle = daemon::chain(&config("ca_bundle = \"/nonexistent/ca.pem\""), &clock).map(drop);
+    assert!(
+        bundle
+            .unwrap_err()
+            .to_string()
+            .contains("ca_bundle: /nonexistent/ca.pem")
+    );
+}
