@@ -55,6 +55,27 @@ tests_that_are_not_there() {
   done
 }
 
+# tests/settings.md has a table for each settings file, «| key | … | `test`, … |»: its keys are the fields of that daemon's Config, and each
+# test exists in a file that sets the key.
+settings_without_tests() {
+  local daemon key keys row tests test files
+  for daemon in keymakerd credd; do
+    keys=$(sed -n '/^pub struct Config {/,/^}/s/^    \(pub \)\{0,1\}\([a-z0-9_]*\): .*/\2/p' $daemon/src/config.rs)
+    [ -n "$keys" ] || echo "$daemon/src/config.rs: no keys are found in it"
+    rows=$(sed -n "/^## $daemon.toml/,/^## [^$daemon]/p" tests/settings.md | grep -E '^\| [a-z0-9_]+ \|' | grep -v '^| key |')
+    comm -3 <(sort <<<"$keys") <(cut -d' ' -f2 <<<"$rows" | sort) | tr -d '\t' | sed "s/^/tests\/settings.md and $daemon\/src\/config.rs differ in /"
+    while read -r row; do
+      key=$(cut -d' ' -f2 <<<"$row"); tests=$(cut -d'|' -f4 <<<"$row" | grep -oE '`[a-z0-9_]+`' | tr -d '`')
+      [ -n "$tests" ] || echo "tests/settings.md: $key of $daemon.toml names no test"
+      for test in $tests; do
+        files=$(git ls-files -co --exclude-standard -- "$daemon/*.rs" 'tests/*.rs' | xargs grep -lE "fn $test\b")
+        [ -n "$files" ] || { echo "tests/settings.md: $key of $daemon.toml names $test, which does not exist"; continue; }
+        xargs grep -qE "(\b|\\\\n)$key\b" <<<"$files" || echo "tests/settings.md: $test never sets $key of $daemon.toml"
+      done
+    done <<<"$rows"
+  done
+}
+
 rule "unsafe code stands in three places only" unsafe_elsewhere
 rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
@@ -65,5 +86,6 @@ rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
 rule "every promise has a test that carries its number" promises_without_tests
 rule "what docs/past-vulnerabilities.md names as a test is one" tests_that_are_not_there
+rule "every key of both settings files has a test of what it does" settings_without_tests
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
