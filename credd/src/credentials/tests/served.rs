@@ -30,10 +30,10 @@ fn assumed(world: &World) -> usize {
         .count()
 }
 
-fn cache(world: &World, clock: &Moved, metrics: &Rc<Metrics>) -> Rc<Cache<Chain>> {
+fn cache(world: &World, clock: &Moved, metrics: &Rc<Metrics>, deadline: Duration) -> Rc<Cache<Chain>> {
     let patience = Patience {
-        attempt: Duration::from_millis(250),
-        total: Duration::from_millis(250),
+        attempt: deadline,
+        total: deadline,
         attempts: 1,
         backoff: Duration::ZERO,
     };
@@ -45,7 +45,7 @@ fn cache(world: &World, clock: &Moved, metrics: &Rc<Metrics>) -> Rc<Cache<Chain>
 #[tokio::test]
 async fn ten_thousand_concurrent_cold_requests_of_one_uid_are_one_assume_role_at_sts() {
     let (world, metrics) = (World::new().await, Rc::new(Metrics::default()));
-    let cache = cache(&world, &Moved::default(), &metrics);
+    let cache = cache(&world, &Moved::default(), &metrics, ANSWERED);
     LocalSet::new()
         .run_until(async {
             let mut waiting = JoinSet::new();
@@ -76,13 +76,15 @@ async fn nothing_expired_is_served_whatever_sts_answers_at_a_renewal() {
     // Tidying wipes what has ended; what is served must not depend on it.
     for ((step, fault), tidied) in ends.flat_map(|end| [(end, true), (end, false)]) {
         let (clock, metrics) = (Moved::default(), Rc::new(Metrics::default()));
-        let cache = cache(&world, &clock, &metrics);
+        // Only silence is waited for: what is answered is answered however busy the machine is.
+        let deadline = if fault == Fault::Hang { SILENT } else { ANSWERED };
+        let cache = cache(&world, &clock, &metrics, deadline);
         world.begin(None);
         world.state.lock().unwrap().expiration = Some(iso8601(clock.now() + Duration::from_secs(3600)));
         LocalSet::new()
             .run_until(async {
-                let soon = || Instant::now() + Duration::from_secs(5);
-                cache.get(&alice(), soon()).await.unwrap();
+                let soon = || Instant::now() + ANSWERED;
+                until_served(&cache, &clock).await;
                 world.begin(Some((step.to_owned(), fault)));
                 // Past its half, its last 25 minutes, its last minute, and its end.
                 for minutes in [20, 14, 5, 10, 9, 1, 1, 1, 30] {
@@ -102,7 +104,7 @@ async fn nothing_expired_is_served_whatever_sts_answers_at_a_renewal() {
                 // And when it answers again, so does the cache.
                 *world.state.lock().unwrap() = State::default();
                 clock.pass(Duration::from_secs(60));
-                assert!(cache.get(&alice(), soon()).await.is_ok(), "{step}: {fault:?}");
+                until_served(&cache, &clock).await;
             })
             .await;
     }
@@ -114,4 +116,15 @@ async fn nothing_expired_is_served_whatever_sts_answers_at_a_renewal() {
     assert!(FAULTS.contains(&Fault::Hang));
 }
 
+/// A busy machine may take longer to answer than silence is waited for.
+async fn until_served(cache: &Rc<Cache<Chain>>, clock: &Moved) {
+    let deadline = Instant::now() + 3 * ANSWERED;
+    while let Err(refusal) = cache.get(&alice(), Instant::now() + ANSWERED).await {
+        assert!(Instant::now() < deadline, "{refusal:?}");
+        clock.pass(Duration::from_secs(1));
+    }
+}
+
+const SILENT: Duration = Duration::from_millis(250);
+const ANSWERED: Duration = Duration::from_secs(20);
 const USER_ROLE: &str = "AssumeRole arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fuser-alice ";
