@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::commands::CommandError;
 use super::last_plan::LastPlanFile;
 use super::plan::{Family, Guard, Plan};
-use super::routing::Repair;
+use super::repair::Repair;
 use super::state::{CaptureState, StateFile};
 use super::watch::Changes;
 use super::{guard, routing};

@@ -10,6 +10,7 @@ pub mod keeper;
 pub mod last_plan;
 pub mod observed;
 pub mod plan;
+pub mod repair;
 pub mod routing;
 pub mod state;
 pub mod watch;

@@ -12,35 +12,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::commands::{CommandError, json, run};
+use super::commands::{CommandError, json};
 use super::plan::{Family, Guard, JUDGED_BY_UID, Plan, RoutingRule};
+use super::repair::Repair;
 use crate::config::{Network, UidRange};
-
-/// One thing that is not as planned, as the `ip` command that puts it right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repair {
-    words: Vec<String>,
-    is_of_all: bool,
-}
-
-impl Repair {
-    /// Whether it is about everybody's requests; not the route by a device that has just come up, a container's for one,
-    /// which is about sockets bound to that device and stands behind the guard.
-    pub fn is_of_all(&self) -> bool {
-        self.is_of_all
-    }
-
-    /// The command as an administrator would type it.
-    pub fn line(&self) -> String {
-        format!("ip {}", self.words.join(" "))
-    }
-
-    /// Runs it.
-    pub fn apply(&self) -> Result<(), CommandError> {
-        let arguments: Vec<&str> = self.words.iter().map(String::as_str).collect();
-        run("ip", &arguments, "").map(|_| ())
-    }
-}
 
 /// What differs from the plan in `family`, what is missing before what is too much.
 pub fn drift(plan: &Plan, family: Family, guard: Guard) -> Result<Vec<Repair>, CommandError> {
@@ -200,10 +175,7 @@ fn change(verb: &str, family: Family, rule: &RoutingRule) -> Repair {
     let priority = rule.priority().to_string();
     let head = [flag(family), "rule", verb, "pref", &priority].map(str::to_owned);
     let target = ["to", &address].into_iter().chain(then).map(str::to_owned);
-    Repair {
-        words: head.into_iter().chain(of).chain(target).collect(),
-        is_of_all: true,
-    }
+    Repair::new("ip", head.into_iter().chain(of).chain(target), true)
 }
 
 fn route(verb: &str, family: Family, device: &Device) -> Repair {
@@ -224,10 +196,7 @@ fn route(verb: &str, family: Family, device: &Device) -> Repair {
         "table",
         TABLE,
     ];
-    Repair {
-        words: words.map(str::to_owned).into(),
-        is_of_all: device.name == "lo",
-    }
+    Repair::new("ip", words.map(str::to_owned), device.name == "lo")
 }
 
 fn flag(family: Family) -> &'static str {
