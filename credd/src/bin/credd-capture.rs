@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::{Parser, Subcommand};
+use credd::capture::commands::CommandError;
+use credd::capture::egress::{self, Mark};
 use credd::capture::keeper::{Keeper, Report, take_down};
 use credd::capture::last_plan::LAST_PLAN;
-use credd::capture::plan::{Family, Guard, Plan};
+use credd::capture::plan::{Family, Plan};
+use credd::capture::repair::Repair;
 use credd::capture::state::{STATE, StateFile};
 use credd::capture::{guard, observed, routing};
 use credd::notify;
@@ -106,12 +109,13 @@ async fn stop_signal() -> io::Result<()> {
 }
 
 fn shown(plan: &Plan) -> String {
-    let mut text = String::new();
-    for repair in Family::ALL.iter().flat_map(|family| routing::all(plan, *family)) {
+    let (mut text, mark) = (String::new(), Mark::in_force());
+    let routing = Family::ALL.iter().flat_map(|family| routing::all(plan, *family));
+    for repair in routing.chain(egress::all(plan, mark)) {
         text.push_str(&repair.line());
         text.push('\n');
     }
-    text.push_str(&guard::ruleset(plan));
+    text.push_str(&guard::ruleset(plan, mark));
     let mut users = observed::users_now();
     users.extend(guard::seen().unwrap_or_default());
     let affected: Vec<String> = users.difference(&plan.exempt).map(u32::to_string).collect();
@@ -125,12 +129,14 @@ fn shown(plan: &Plan) -> String {
 
 fn check(plan: &Plan) -> ExitCode {
     let mut missing = vec![];
+    let mut differing = |found: Result<Vec<Repair>, CommandError>| match found {
+        Ok(repairs) => missing.extend(repairs.iter().map(|repair| format!("missing: {}", repair.line()))),
+        Err(error) => missing.push(error.to_string()),
+    };
     for family in Family::here() {
-        match routing::drift(plan, family, Guard::Loaded) {
-            Ok(repairs) => missing.extend(repairs.iter().map(|repair| format!("missing: {}", repair.line()))),
-            Err(error) => missing.push(error.to_string()),
-        }
+        differing(routing::drift(plan, family));
     }
+    differing(egress::drift(plan, Mark::in_force()));
     match guard::fingerprint() {
         Ok(Some(present)) if guard::is_whole(plan, &present) => {}
         Ok(_) => missing.push("missing: rules of the nft table keymaker_credd".to_owned()),

@@ -1,18 +1,19 @@
 //! The nftables half: an own table that stops whatever routing did not catch.
 //!
 //! The keeper loads it and compares it. It accepts exempt owners and then rejects everything to the metadata addresses; it
-//! never asks for "not exempt", which a packet without an owner would not match.
+//! never asks for "not exempt", which a packet without an owner would not match. What it lets through it marks for `egress`.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use super::commands::{CommandError, json, run};
+use super::egress::Mark;
 use super::plan::{Family, Plan};
 use crate::config::{Capture, CaptureMode};
 
 /// The ruleset of `plan` as `nft -f` takes it. Loading is atomic and may be repeated.
-pub fn ruleset(plan: &Plan) -> String {
+pub fn ruleset(plan: &Plan, mark: Mark) -> String {
     let mut text = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
     let uids: Vec<String> = plan.exempt.iter().map(u32::to_string).collect();
     let elements = if uids.is_empty() {
@@ -23,15 +24,15 @@ pub fn ruleset(plan: &Plan) -> String {
     let _ = writeln!(text, "  set exempt {{ type uid; {elements}}}");
     text.push_str(&match plan.mode {
         CaptureMode::Observe => observing(),
-        CaptureMode::Enforce => enforcing(plan),
+        CaptureMode::Enforce => enforcing(plan, mark),
     });
     text.push_str("}\n");
     text
 }
 
 /// Loads the ruleset.
-pub fn load(plan: &Plan) -> Result<(), CommandError> {
-    run("nft", &["-f", "-"], &ruleset(plan)).map(|_| ())
+pub fn load(plan: &Plan, mark: Mark) -> Result<(), CommandError> {
+    run("nft", &["-f", "-"], &ruleset(plan, mark)).map(|_| ())
 }
 
 /// Takes the table away.
@@ -59,7 +60,7 @@ pub fn fingerprint() -> Result<Option<String>, CommandError> {
 
 /// Whether the table with this fingerprint has as many rules as `plan` wants: what can be told without having loaded it.
 pub fn is_whole(plan: &Plan, fingerprint: &str) -> bool {
-    let rules = ruleset(plan);
+    let rules = ruleset(plan, Mark(1));
     let wanted = rules
         .lines()
         .filter(|line| line.starts_with("    ") && !line.starts_with("    type "));
@@ -74,7 +75,7 @@ pub fn seen() -> Result<Vec<u32>, CommandError> {
     Ok(uids)
 }
 
-fn enforcing(plan: &Plan) -> String {
+fn enforcing(plan: &Plan, mark: Mark) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -111,13 +112,23 @@ fn enforcing(plan: &Plan) -> String {
         } else {
             ("ip6", Family::V6)
         };
-        let _ = writeln!(text, "    {keyword} saddr {network} {} accept", daddr(family));
+        let _ = writeln!(
+            text,
+            "    {keyword} saddr {network} {} {} accept",
+            daddr(family),
+            marked(mark)
+        );
     }
     for family in Family::ALL {
         let _ = writeln!(text, "    {} counter drop", daddr(family));
     }
     for elsewhere in SOURCE_ROUTED {
         let _ = writeln!(text, "    {elsewhere} counter drop");
+    }
+    // The last that sees a packet, so that no firewall takes our mark for one of its own.
+    text.push_str("  }\n  chain leave {\n    type filter hook postrouting priority 300; policy accept;\n");
+    for family in Family::ALL {
+        let _ = writeln!(text, "    {} meta skuid @exempt {}", daddr(family), marked(mark));
     }
     text.push_str("  }\n");
     if plan.capture == Capture::Nft {
@@ -149,6 +160,10 @@ fn observing() -> String {
     }
     text.push_str("  }\n");
     text
+}
+
+fn marked(mark: Mark) -> String {
+    format!("meta mark set {:#010x}", mark.0)
 }
 
 fn daddr(family: Family) -> String {
@@ -232,18 +247,21 @@ mod tests {
             )
         };
         let forward = "  chain forward {\n    type filter hook forward priority 0; policy accept;\n    \
-             ip saddr 172.17.0.0/16 ip daddr 169.254.169.254 accept\n    \
+             ip saddr 172.17.0.0/16 ip daddr 169.254.169.254 meta mark set 0x00000007 accept\n    \
              ip daddr 169.254.169.254 counter drop\n    ip6 daddr fd00:ec2::254 counter drop\n    \
-             exthdr rt exists counter drop\n    ip option lsrr exists counter drop\n    ip option ssrr exists counter drop\n  }\n";
+             exthdr rt exists counter drop\n    ip option lsrr exists counter drop\n    ip option ssrr exists counter drop\n  }\n  \
+             chain leave {\n    type filter hook postrouting priority 300; policy accept;\n    \
+             ip daddr 169.254.169.254 meta skuid @exempt meta mark set 0x00000007\n    \
+             ip6 daddr fd00:ec2::254 meta skuid @exempt meta mark set 0x00000007\n  }\n";
         let route = output("", "    oifname \"lo\" accept\n");
-        assert_eq!(ruleset(&plan), format!("{begin}{route}{forward}}}\n"));
+        assert_eq!(ruleset(&plan, Mark(7)), format!("{begin}{route}{forward}}}\n"));
         plan.capture = Capture::Nft;
         let own_port = "    tcp dport 988 ct status dnat accept\n    fib daddr type local tcp dport 988 counter reject with tcp reset\n";
         let nft = output(own_port, "");
         let to_credd = "  chain to_credd {\n    type nat hook output priority -100; policy accept;\n    \
              meta skuid @exempt return\n    ip daddr 169.254.169.254 tcp dport 80 redirect to :988\n    \
              ip6 daddr fd00:ec2::254 tcp dport 80 redirect to :988\n  }\n";
-        assert_eq!(ruleset(&plan), format!("{begin}{nft}{forward}{to_credd}}}\n"));
+        assert_eq!(ruleset(&plan, Mark(7)), format!("{begin}{nft}{forward}{to_credd}}}\n"));
     }
 
     // P14

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::commands::CommandError;
+use super::egress::{self, Mark};
 use super::last_plan::LastPlanFile;
-use super::plan::{Family, Guard, Plan};
+use super::plan::{Family, Plan};
 use super::repair::Repair;
 use super::state::{CaptureState, StateFile};
 use super::watch::Changes;
@@ -60,9 +61,13 @@ pub struct Keeper {
     no_good_plan: Option<String>,
     /// What could not be read when the settings were read last.
     unreadable: Option<String>,
+    /// What the guard marks, and the filters let through.
+    mark: Mark,
     /// What the guard looked like when it was loaded last; None: not by this process.
     loaded: Option<String>,
     reported: Vec<u32>,
+    /// What could not be put right last, and has been written down.
+    failed: Vec<String>,
     state: Option<StateFile>,
 }
 
@@ -82,8 +87,10 @@ impl Keeper {
             last,
             unreadable: no_good_plan.clone(),
             no_good_plan,
+            mark: Mark::in_force(),
             loaded: None,
             reported: vec![],
+            failed: vec![],
             state: None,
         }
     }
@@ -109,15 +116,11 @@ impl Keeper {
     /// Compares once and puts right. Without a good plan that is a failure, too, once the narrowest is up.
     pub fn settle(&mut self) -> Report {
         let mut report = Report::default();
-        let guard = match self.settle_guard(&mut report) {
-            Ok(()) => Guard::Loaded,
-            Err(error) => {
-                report.failed.push(error.to_string());
-                Guard::Missing
-            }
-        };
+        if let Err(error) = self.settle_guard(&mut report) {
+            report.failed.push(error.to_string());
+        }
         for family in Family::here() {
-            match routing::drift(&self.plan, family, guard) {
+            match routing::drift(&self.plan, family) {
                 Ok(repairs) => {
                     if repairs.iter().any(Repair::is_of_all) {
                         self.say(CaptureState::Drifted);
@@ -128,10 +131,16 @@ impl Keeper {
             }
         }
         report.failed.extend(self.no_good_plan.clone());
-        self.say(match report.failed.is_empty() {
+        let state = match report.failed.is_empty() {
             true => CaptureState::Planned,
             false => CaptureState::Broken,
-        });
+        };
+        // Where this part cannot be had, the two before it are no worse.
+        match egress::drift(&self.plan, self.mark) {
+            Ok(repairs) => apply(&repairs, &mut report),
+            Err(error) => report.failed.push(error.to_string()),
+        }
+        self.say(state);
         report
     }
 
@@ -145,7 +154,8 @@ impl Keeper {
     pub fn keep(mut self, ready: impl FnOnce(), stop: &AtomicBool) -> Result<Plan, KeeperError> {
         // Subscribed before the first comparison, so that no change falls between the two.
         let changes = Changes::subscribe().map_err(KeeperError::Watch)?;
-        record("up", &self.settle());
+        let report = self.settle();
+        self.record("up", report);
         self.keep_plan();
         ready();
         let mut compared = Instant::now();
@@ -153,7 +163,7 @@ impl Keeper {
             let changed = changes.wait(TICK).map_err(KeeperError::Watch)?;
             if self.plan_again() || changed || compared.elapsed() > COMPARE_ANYWAY {
                 let report = self.settle();
-                record("repair", &report);
+                self.record("repair", report);
                 compared = Instant::now();
                 // Where routes change all the time, a comparison every tenth of a second is enough. No notice is thrown away
                 // unread: one that looks like that of our own repair may be somebody else's.
@@ -205,11 +215,19 @@ impl Keeper {
         if self.loaded.is_some() || !left_whole {
             self.say(CaptureState::Drifted);
         }
-        guard::load(&self.plan)?;
+        guard::load(&self.plan, self.mark)?;
         // Somebody may have changed it in between: only a whole one is what later ones are compared with.
         self.loaded = guard::fingerprint()?.filter(|present| guard::is_whole(&self.plan, present));
         report.repaired.push("nft -f (the table keymaker_credd)".to_owned());
         Ok(())
+    }
+
+    /// What cannot be put right, for a device without a place for our filter for one, is written down once.
+    fn record(&mut self, what: &str, report: Report) {
+        if !report.repaired.is_empty() || report.failed != self.failed {
+            record(what, &report);
+        }
+        self.failed = report.failed;
     }
 
     /// One audit line for each uid that is seen for the first time.
@@ -231,10 +249,14 @@ pub fn take_down(mut plan: Plan) -> Report {
     let mut report = Report::default();
     plan.mode = CaptureMode::Observe;
     for family in Family::here() {
-        match routing::drift(&plan, family, Guard::Loaded) {
+        match routing::drift(&plan, family) {
             Ok(repairs) => apply(&repairs, &mut report),
             Err(error) => report.failed.push(error.to_string()),
         }
+    }
+    match egress::drift(&plan, Mark::in_force()) {
+        Ok(repairs) => apply(&repairs, &mut report),
+        Err(error) => report.failed.push(error.to_string()),
     }
     match guard::unload() {
         Ok(()) => report.repaired.push("nft delete table inet keymaker_credd".to_owned()),

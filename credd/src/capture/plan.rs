@@ -145,16 +145,15 @@ impl Plan {
         ranges
     }
 
-    /// The rules of a family: to our table, and, should that have lost its route, to nowhere. The nft way needs none while
-    /// its redirect is loaded; where it is not, nobody captured may go anywhere. In the order in which they are put up: to
+    /// The rules of a family: to our table, and, should that have lost its route, to nowhere. The nft way has the same: its redirect
+    /// turns what goes to `lo` to credd's port, and where that is gone nobody listens. In the order in which they are put up: to
     /// send on what is forwarded before there is a rule for the host's own would cut everybody off.
-    pub fn rules(&self, family: Family, guard: Guard) -> Vec<RoutingRule> {
+    pub fn rules(&self, family: Family) -> Vec<RoutingRule> {
         let captured = self.captured();
-        let to_nowhere = captured.iter().copied().map(RoutingRule::ToNowhere);
-        match (self.mode, self.capture, guard) {
-            (CaptureMode::Observe, _, _) | (_, Capture::Nft, Guard::Loaded) => vec![],
-            (_, Capture::Nft, Guard::Missing) => to_nowhere.collect(),
-            (_, Capture::Route, _) => {
+        match self.mode {
+            CaptureMode::Observe => vec![],
+            CaptureMode::Enforce => {
+                let to_nowhere = captured.iter().copied().map(RoutingRule::ToNowhere);
                 let of_family = |network: &&Network| network.address.is_ipv4() == family.address().is_ipv4();
                 let containers = self.containers.iter().filter(of_family).copied();
                 let to_credd = captured.iter().copied().map(RoutingRule::ToCredd);
@@ -166,15 +165,6 @@ impl Plan {
             }
         }
     }
-}
-
-/// Whether the nftables half is up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// As planned.
-    Loaded,
-    /// It could not be loaded.
-    Missing,
 }
 
 /// The accounts of the two daemons that ask the real service.
@@ -247,16 +237,15 @@ mod tests {
         let (to_credd, to_nowhere) = (RoutingRule::ToCredd(uids), RoutingRule::ToNowhere(uids));
         let (own, forwarded) = (RoutingRule::OwnTraffic, RoutingRule::Forwarded);
         let container = RoutingRule::Container(network);
-        assert_eq!(
-            plan.rules(Family::V4, Guard::Missing),
-            [to_credd, to_nowhere, container, own, forwarded]
-        );
-        assert_eq!(
-            plan.rules(Family::V6, Guard::Loaded),
-            [to_credd, to_nowhere, own, forwarded]
-        );
-        plan.capture = Capture::Nft;
-        assert_eq!(plan.rules(Family::V4, Guard::Missing), [to_nowhere]);
-        assert_eq!(plan.rules(Family::V4, Guard::Loaded), []);
+        for capture in [Capture::Route, Capture::Nft] {
+            plan.capture = capture;
+            assert_eq!(
+                plan.rules(Family::V4),
+                [to_credd, to_nowhere, container, own, forwarded]
+            );
+            assert_eq!(plan.rules(Family::V6), [to_credd, to_nowhere, own, forwarded]);
+        }
+        plan.mode = CaptureMode::Observe;
+        assert_eq!(plan.rules(Family::V4), []);
     }
 }

@@ -28,7 +28,12 @@ impl Repair {
 
     /// The command as an administrator would type it.
     pub fn line(&self) -> String {
-        format!("{} {}", self.program, self.words.join(" "))
+        let quoted = |word: &String| match word.contains(' ') {
+            true => format!("'{word}'"),
+            false => word.clone(),
+        };
+        let words: Vec<String> = self.words.iter().map(quoted).collect();
+        format!("{} {}", self.program, words.join(" "))
     }
 
     /// Runs it.

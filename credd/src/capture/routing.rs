@@ -13,13 +13,13 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::commands::{CommandError, json};
-use super::plan::{Family, Guard, JUDGED_BY_UID, Plan, RoutingRule};
+use super::plan::{Family, JUDGED_BY_UID, Plan, RoutingRule};
 use super::repair::Repair;
 use crate::config::{Network, UidRange};
 
 /// What differs from the plan in `family`, what is missing before what is too much.
-pub fn drift(plan: &Plan, family: Family, guard: Guard) -> Result<Vec<Repair>, CommandError> {
-    let wanted = plan.rules(family, guard);
+pub fn drift(plan: &Plan, family: Family) -> Result<Vec<Repair>, CommandError> {
+    let wanted = plan.rules(family);
     let present = ours(&json("ip", &[flag(family), "-json", "rule", "show"])?, family);
     let missing = wanted
         .iter()
@@ -40,7 +40,7 @@ pub fn drift(plan: &Plan, family: Family, guard: Guard) -> Result<Vec<Repair>, C
 
 /// Everything that the plan needs in `family`, for showing.
 pub fn all(plan: &Plan, family: Family) -> Vec<Repair> {
-    let rules = plan.rules(family, Guard::Loaded);
+    let rules = plan.rules(family);
     let devices = devices(&rules, family).unwrap_or_default();
     let routes = devices.iter().map(|device| route("replace", family, device));
     rules

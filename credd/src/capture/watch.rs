@@ -1,4 +1,4 @@
-//! Waits until somebody changes rules, routes or nftables.
+//! Waits until somebody changes rules, routes, filters or nftables.
 //!
 //! The keeper sleeps here. The kernel's notices are not read, only counted: what changed is found by comparing with the
 //! plan, so a notice that is lost or forged costs nothing but a comparison.
@@ -62,7 +62,7 @@ fn drain(socket: &OwnedFd) {
 
 /// Protocol 0 of its address family.
 const NETLINK_ROUTE: Option<Protocol> = None;
-/// `linux/rtnetlink.h`: RTMGRP_LINK, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_ROUTE, and group RTNLGRP_IPV6_RULE (19).
-const ROUTING_GROUPS: u32 = 0x1 | 0x40 | 0x80 | 0x400 | 1 << 18;
+/// `linux/rtnetlink.h`: RTMGRP_LINK, RTMGRP_TC, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_ROUTE, and group RTNLGRP_IPV6_RULE (19).
+const ROUTING_GROUPS: u32 = 0x1 | 0x8 | 0x40 | 0x80 | 0x400 | 1 << 18;
 /// `linux/netfilter/nfnetlink.h`: group NFNLGRP_NFTABLES (7).
 const NFTABLES_GROUPS: u32 = 1 << 6;
