@@ -166,6 +166,11 @@ def other_ways(credd, capture, config):
         promise("the nft way: credd's port cannot be dialled", lambda: ask(ALICE, "127.0.0.1", port=988) == "")
         promise("the nft way: nor on IPv6", lambda: ask(ALICE, "::1", port=988) == "")
         promise("the nft way: a socket bound to the device reaches nothing real", lambda: SECRET not in ask(ALICE, V4, device="veth0"))
+        for _ in range(5):
+            run("nft", "flush", "ruleset")
+            promise("the nft way: while nftables is flushed a user reaches nothing real",
+                    lambda: SECRET not in ask(ALICE, V4) + ask(ALICE, V6, device="veth0"))
+            eventually("and it is put right", lambda: is_up(capture, config), 20)
         promise("the nft way: the real service heard of no user", lambda: heard_of_users() == [])
     promise("the nft way: with credd stopped a user reaches nothing", lambda: not reaches_anything(ALICE))
     config.write_text(settings + 'mode = "observe"\n')

@@ -12,7 +12,8 @@ import json
 import os
 import re
 import socket
-import sys
+import struct
+import time
 
 import capture as stand
 from capture import ALICE, CREDD, SECRET, V4, V6, enter, inside, link, other_namespace, run
@@ -42,7 +43,8 @@ def main(credd, capture, what):
 
 # Faults
 
-BY_LINK = ("macvlan", "bridge over the device")
+# Who has a link of their own, and which.
+BY_LINK = {"macvlan": "mac0", "bridge over the device": "inner"}
 
 
 def fault(*commands):
@@ -83,7 +85,7 @@ def matrix(credd, capture, ways):
                         PARTS.get(part, lambda: None)()
                     name = f"{way_of_capture}, {' and '.join(faults) or 'no fault'}"
                     # At the link only the filters stand.
-                    tried = {way: what for way, what in ways.items() if "devices" not in faults or not way.startswith(BY_LINK)}
+                    tried = {way: what for way, what in ways.items() if "devices" not in faults or not way.startswith(tuple(BY_LINK))}
                     reached = attempt_all(tried)
                 attempts, so_far = tally.get((way_of_capture, number), (0, 0))
                 tally[way_of_capture, number] = (attempts + len(tried), so_far + len(reached))
@@ -142,12 +144,14 @@ def ways_of_a_user():
 
 def ways_of_neighbours(neighbours):
     """As root in a network namespace of another's, with the mark that an own socket may have there."""
-    return {
+    ways = {
         f"{name}, {what}{family}": (pid, lambda address=address, option=option: dial(address, option=option))
         for name, pid in neighbours.items()
         for family, address in (("IPv4", V4), ("IPv6", V6))
         for what, option in (("", None), ("a mark, ", (socket.SOL_SOCKET, SO_MARK, 1)))
     }
+    frames = {f"{name}, frames": (neighbours[name], lambda device=device: Frames(device)) for name, device in BY_LINK.items()}
+    return ways | frames
 
 
 # They need a privilege that alice lacks, or a network that her own namespace lacks, or they do not lead to the service.
@@ -173,6 +177,32 @@ def datagrams(address, option):
         stream.setsockopt(*option)
     stream.connect((address, 80))
     return stream
+
+
+class Frames:
+    """A datagram in a frame of one's own, of which the kernel is told that it is something else."""
+    type = socket.SOCK_RAW
+
+    def __init__(self, device):
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.socket.bind((device, 0))
+        self.own = self.socket.getsockname()[4]
+
+    def send(self, text):
+        datagram = struct.pack("!HHHH", 4000, 80, 8 + len(text), 0) + text
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0, bytes((10, 77, 0, 9)), socket.inet_aton(V4))
+        words = sum(struct.unpack("!10H", head))
+        head = head[:10] + struct.pack("!H", ~((words & 0xFFFF) + (words >> 16)) & 0xFFFF) + head[12:]
+        frame = b"\xff" * 6 + self.own + b"\x08\x00" + head + datagram
+        self.socket.sendto(frame, (self.socket.getsockname()[0], 0x1234))
+
+    def settimeout(self, _):
+        pass
+
+    def recv(self, _):
+        # Whether it came there stands in the record.
+        time.sleep(PATIENCE)
+        return b""
 
 
 def raw(address):
@@ -243,7 +273,7 @@ SPARE = "|".join((
 def each_line_counts(capture, ways):
     """With the other parts gone, a line that is taken out opens a way, or is spare and opens none."""
     ways = {way: what for way, what in ways.items() if way not in NO_WAY}
-    not_by_link = {way: what for way, what in ways.items() if not way.startswith(BY_LINK)}
+    not_by_link = {way: what for way, what in ways.items() if not way.startswith(tuple(BY_LINK))}
     unlike, tried = [], 0
     for way_of_capture in ("route", "nft"):
         settings = f'{SETTINGS}capture = "{way_of_capture}"\n'

@@ -84,7 +84,14 @@ const STATES: &[State] = &[
     both("ip rules deleted, capture stopped", DELETE_RULES),
     both("ip routes deleted, capture stopped", DELETE_ROUTES),
     both("nft flushed, capture stopped", "nft flush ruleset"),
+    both("nft flushed, ip rules deleted, capture stopped", NEITHER),
+    again(
+        "a firewall that begins with a flush, reloaded",
+        "printf '#!/usr/sbin/nft -f\nflush ruleset\n' > /etc/nftables.conf; systemctl reload-or-restart nftables",
+    ),
 ];
+const NEITHER: &str =
+    "nft flush ruleset; for f in -4 -6; do ip $f rule flush; ip $f rule add pref 32766 lookup main; done";
 const DELETE_RULES: &str =
     "for f in -4 -6; do for p in {97..101}; do while ip $f rule del pref $p 2>&1; do :; done; done; done";
 const DELETE_ROUTES: &str = "for f in -4 -6; do ip $f route flush table 169; done";
