@@ -2,66 +2,90 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv6Addr, TcpListener, UdpSocket};
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use keymaker_core::paths;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::Findings;
 use crate::commands::host::probe::text_of;
 
-/// Sockets by protocol, as proc(5) lists them.
-const LISTS: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
+/// Fewer sockets than this are not what takes a host's ports.
+const MANY: usize = 1000;
 /// How many processes the remedy names.
 const MOST_NAMED: usize = 20;
 
+/// How many sockets each process of one uid holds, the most first.
+type Holders = Vec<(usize, u32)>;
+
 /// Looks whether there is a port.
 pub fn look(found: &mut Findings) {
-    let any = (Ipv6Addr::UNSPECIFIED, 0);
-    let lacking = match (TcpListener::bind(any), UdpSocket::bind(any)) {
-        (Err(error), _) | (_, Err(error)) if error.kind() == std::io::ErrorKind::AddrInUse => error,
-        _ => return,
+    let Some(lacking) = [SocketType::STREAM, SocketType::DGRAM]
+        .into_iter()
+        .find_map(lack_of_ports)
+    else {
+        return;
     };
-    let proc = Path::new("/proc");
     let passwd = text_of(paths::PASSWD).unwrap_or_default();
-    let (who, remedy) = match most_of_them(&sockets(proc)) {
-        Some((uid, held)) => (
-            format!("{} holds {} sockets", account(&passwd, uid), held.len()),
-            remedy(&holders(proc, uid, &held)),
+    let (who, remedy) = match most_of_them(sockets(Path::new("/proc"))) {
+        Some((uid, holders)) => (
+            format!("{} holds {} sockets", account(&passwd, uid), total(&holders)),
+            remedy(&holders),
         ),
         None => ("nobody is seen to hold them".to_owned(), "ss -tuanp".to_owned()),
     };
     found.fault(
         format!("this host has no free ports: {who} ({lacking})"),
-        "IAM cannot be asked, so nobody from IAM may log in: a revocation would be missed",
+        "programs cannot connect; keymakerd asks IAM from ports of its own, but if it found none when it started, nobody from IAM may log in",
         remedy,
     );
 }
 
-/// The inodes of sockets, by the uid that made them.
-fn sockets(proc: &Path) -> BTreeMap<u32, Vec<u64>> {
-    let mut by_uid: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
-    for list in LISTS {
-        let text = fs::read_to_string(proc.join("net").join(list)).unwrap_or_default();
-        for (uid, inode) in text.lines().skip(1).filter_map(uid_and_inode) {
-            by_uid.entry(uid).or_default().push(inode);
+/// Asked as connect(2) asks. (The standard library's listener shares addresses, which finds ports where connect finds none.)
+fn lack_of_ports(kind: SocketType) -> Option<io::Error> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let bound = socket(AddressFamily::INET6, kind, None).and_then(|socket| bind(&socket, &any));
+    bound.err().filter(|why| *why == Errno::ADDRINUSE).map(io::Error::from)
+}
+
+/// Who holds sockets, by uid. Counted by descriptors: no list in /proc/net has a TCP socket that is bound and nothing more.
+fn sockets(proc: &Path) -> BTreeMap<u32, Holders> {
+    let mut by_uid: BTreeMap<u32, Holders> = BTreeMap::new();
+    for process in fs::read_dir(proc).into_iter().flatten().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let is_socket = |file: &Path| file.as_os_str().as_encoded_bytes().starts_with(b"socket:[");
+        let descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        let held = descriptors.filter(|fd| fs::read_link(fd.path()).is_ok_and(|file| is_socket(&file)));
+        match (held.count(), uid_of(&process.path())) {
+            (0, _) | (_, None) => {}
+            (held, Some(uid)) => by_uid.entry(uid).or_default().push((held, pid)),
         }
+    }
+    for holders in by_uid.values_mut() {
+        holders.sort_unstable_by(|one, other| other.cmp(one));
     }
     by_uid
 }
 
-/// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …` (proc(5)).
-fn uid_and_inode(line: &str) -> Option<(u32, u64)> {
-    let mut fields = line.split_whitespace().skip(7);
-    let uid = fields.next()?.parse().ok()?;
-    let inode = fields.nth(1)?.parse().ok()?;
-    Some((uid, inode))
+/// `Uid: real effective …` (proc(5)); the owner of the folder is root where a process lets nobody trace it.
+fn uid_of(process: &Path) -> Option<u32> {
+    let status = text_of(process.join("status").to_str()?).ok()?;
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    uids.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn most_of_them(sockets: &BTreeMap<u32, Vec<u64>>) -> Option<(u32, Vec<u64>)> {
-    let most = sockets.iter().max_by_key(|(_, held)| held.len())?;
-    Some((*most.0, most.1.clone()))
+fn total(holders: &Holders) -> usize {
+    holders.iter().map(|(held, _)| held).sum()
+}
+
+fn most_of_them(sockets: BTreeMap<u32, Holders>) -> Option<(u32, Holders)> {
+    let most = sockets.into_iter().max_by_key(|(_, holders)| total(holders))?;
+    Some(most).filter(|(_, holders)| total(holders) >= MANY)
 }
 
 fn account(passwd: &str, uid: u32) -> String {
@@ -72,61 +96,31 @@ fn account(passwd: &str, uid: u32) -> String {
     }
 }
 
-/// This uid's processes that hold any of them, by how many.
-fn holders(proc: &Path, uid: u32, held: &[u64]) -> Vec<u32> {
-    let held: std::collections::BTreeSet<u64> = held.iter().copied().collect();
-    let is_held = |socket: &Path| {
-        let inode = socket
-            .to_str()
-            .and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']'));
-        inode
-            .and_then(|inode| inode.parse().ok())
-            .is_some_and(|inode| held.contains(&inode))
+fn remedy(holders: &Holders) -> String {
+    let pids: Vec<String> = holders
+        .iter()
+        .take(MOST_NAMED)
+        .map(|(_, pid)| pid.to_string())
+        .collect();
+    let more = if holders.len() > MOST_NAMED {
+        "  # and keymaker doctor again: there are more"
+    } else {
+        ""
     };
-    let mut holders = Vec::new();
-    for process in fs::read_dir(proc).into_iter().flatten().flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if !process.metadata().is_ok_and(|process| process.uid() == uid) {
-            continue;
-        }
-        let descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        let held = descriptors.filter(|fd| fs::read_link(fd.path()).is_ok_and(|file| is_held(&file)));
-        holders.push((std::cmp::Reverse(held.count()), pid));
-    }
-    holders.sort();
-    let holding = holders.into_iter().filter(|(count, _)| count.0 > 0);
-    holding.map(|(_, pid)| pid).collect()
-}
-
-fn remedy(holders: &[u32]) -> String {
-    let pids: Vec<String> = holders.iter().take(MOST_NAMED).map(u32::to_string).collect();
-    match holders.len() {
-        0 => "ss -tuanp".to_owned(),
-        1..=MOST_NAMED => format!("kill {}", pids.join(" ")),
-        _ => format!("kill {}  # and keymaker doctor again: there are more", pids.join(" ")),
-    }
+    format!("kill {}{more}", pids.join(" "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // As the kernel printed them (Linux 6.12).
-    const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-         0: 0100007F:8031 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1234 1 0 100 0 0 10 0\n   \
-         1: 0100007F:8032 00000000:0000 07 00000000:00000000 00:00000000 00000000  1001        0 5678 1 0 100 0 0 10 0\n   \
-         2: 0100007F:8033 00000000:0000 07 00000000:00000000 00:00000000 00000000  1001        0 5679 1 0 100 0 0 10 0\n";
-
     #[test]
-    fn whoever_holds_most_ports_is_found_with_their_sockets() {
-        let proc = std::env::temp_dir().join(format!("doctor-ports-{}", std::process::id()));
-        fs::create_dir_all(proc.join("net")).unwrap();
-        fs::write(proc.join("net/tcp"), TCP).unwrap();
-        let most = most_of_them(&sockets(&proc));
-        fs::remove_dir_all(&proc).unwrap();
-        assert_eq!(most, Some((1001, vec![5678, 5679])));
+    fn whoever_holds_most_ports_is_found_with_their_processes() {
+        let mut sockets = BTreeMap::from([(0, vec![(900, 1)]), (1001, vec![(800, 7), (700, 5)])]);
+        assert_eq!(most_of_them(sockets.clone()), Some((1001, vec![(800, 7), (700, 5)])));
+        assert_eq!(remedy(&vec![(800, 7), (700, 5)]), "kill 7 5");
+        sockets.remove(&1001);
+        assert_eq!(most_of_them(sockets), None);
         assert_eq!(
             account("root:x:0:0::/:/bin/sh\neve:x:1001:1001::/:/bin/sh\n", 1001),
             "eve (uid 1001)"
@@ -134,14 +128,31 @@ mod tests {
     }
 
     #[test]
-    fn the_process_that_holds_a_port_is_named() {
-        let port = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
-        let proc = Path::new("/proc");
-        let uid = fs::metadata("/proc/self").unwrap().uid();
-        let held = sockets(proc).remove(&uid).unwrap();
-        let holders = holders(proc, uid, &held);
-        assert!(holders.contains(&std::process::id()), "{holders:?}");
-        assert_eq!(remedy(&[7, 5]), "kill 7 5");
-        drop(port);
+    fn a_socket_that_no_list_has_is_counted_by_its_process() {
+        let own = || {
+            let sockets = sockets(Path::new("/proc"));
+            let holders = sockets
+                .get(&rustix::process::geteuid().as_raw())
+                .cloned()
+                .unwrap_or_default();
+            holders
+                .iter()
+                .find(|(_, pid)| *pid == std::process::id())
+                .map_or(0, |(held, _)| *held)
+        };
+        let bound: Vec<_> = (0..50)
+            .map(|_| {
+                let bound = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+                bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+                bound
+            })
+            .collect();
+        assert!(own() >= bound.len());
+    }
+
+    #[test]
+    fn where_there_are_ports_none_is_lacking() {
+        assert!(lack_of_ports(SocketType::STREAM).is_none());
+        assert!(lack_of_ports(SocketType::DGRAM).is_none());
     }
 }
