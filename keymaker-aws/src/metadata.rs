@@ -6,6 +6,7 @@
 //! it panics on a role name that ends with a newline.)
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -17,11 +18,12 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::arn::{AccountId, check_role_name};
+use crate::own_ports::OwnPorts;
 use crate::sdk_error::is_of_this_host;
 use crate::settings::{AwsSettings, AwsSettingsError, region_name};
 
@@ -29,6 +31,7 @@ use crate::settings::{AwsSettings, AwsSettingsError, region_name};
 #[derive(Debug)]
 pub struct MetadataService {
     addresses: Vec<(String, u16)>,
+    ports: OwnPorts,
     /// Index of the address that answered last: a host without IPv4 shall wait for the first one only once.
     answering: AtomicUsize,
     /// How long a connection, and then an answer, may take.
@@ -47,10 +50,11 @@ pub struct InstanceIdentity {
 }
 
 impl MetadataService {
-    /// The service at the address of the settings.
-    pub fn new(settings: &AwsSettings) -> Result<Self, AwsSettingsError> {
+    /// The service at the address of the settings, asked from these ports where this host has no other left.
+    pub fn new(settings: &AwsSettings, ports: &OwnPorts) -> Result<Self, AwsSettingsError> {
         Ok(Self {
             addresses: settings.metadata_addresses()?,
+            ports: ports.clone(),
             answering: AtomicUsize::new(0),
             within: WITHIN,
         })
@@ -156,7 +160,7 @@ impl MetadataService {
             .skip(first)
             .take(self.addresses.len())
         {
-            match timeout(self.within, TcpStream::connect((host.as_str(), *port))).await {
+            match timeout(self.within, self.connect_to(host, *port)).await {
                 Ok(Ok(stream)) => {
                     self.answering.store(index, Ordering::Relaxed);
                     let host = if host.contains(':') {
@@ -173,6 +177,17 @@ impl MetadataService {
             }
         }
         Err(lacking.unwrap_or(failure))
+    }
+
+    async fn connect_to(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let mut failure = io::ErrorKind::NotFound.into();
+        for address in lookup_host((host, port)).await? {
+            match self.ports.connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
     }
 }
 

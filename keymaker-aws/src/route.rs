@@ -3,7 +3,7 @@
 //! Every client has explicit deadlines (the SDK's default is to wait for ever), and nothing is read from the environment.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -25,6 +25,8 @@ use crate::credentials::AssumedRole;
 use crate::hears_date::HearsDate;
 use crate::instance_role::{HearsRefusal, InstanceRole};
 use crate::metadata::{MetadataError, MetadataService};
+use crate::own_ports::OwnPorts;
+use crate::own_way::{Direct, FromOwnPorts, OwnWay, Way};
 use crate::refreshed_ahead::RefreshedAhead;
 use crate::replaced::{Ask, Replaced};
 use crate::settings::{AwsSettings, AwsSettingsError};
@@ -44,9 +46,14 @@ pub struct Route {
 impl Route {
     /// Checks all settings and reads the CA bundle; opens no connection.
     pub fn new(settings: &AwsSettings) -> Result<Self, AwsSettingsError> {
+        Self::from_ports(settings, &OwnPorts::default())
+    }
+
+    /// The same, on which calls go out from these ports where this host has no other left.
+    pub fn from_ports(settings: &AwsSettings, ports: &OwnPorts) -> Result<Self, AwsSettingsError> {
         Ok(Self {
-            http: pooled_http(settings)?,
-            metadata: Arc::new(MetadataService::new(settings)?),
+            http: pooled_http(settings, ports)?,
+            metadata: Arc::new(MetadataService::new(settings, ports)?),
             region: settings.checked_region()?,
             iam_endpoint: settings.iam_url()?,
             sts_endpoint: settings.sts_url()?,
@@ -231,24 +238,37 @@ impl Patience {
 }
 
 /// One connector for every client, so that nudges find the connection that a sync pass left warm.
-fn pooled_http(settings: &AwsSettings) -> Result<SharedHttpClient, AwsSettingsError> {
-    let trust = match settings.ca_pem()? {
-        Some(pem) => TrustStore::empty().with_pem_certificate(pem),
+fn pooled_http(settings: &AwsSettings, ports: &OwnPorts) -> Result<SharedHttpClient, AwsSettingsError> {
+    let ca_pem = settings.ca_pem()?;
+    let trust = match &ca_pem {
+        Some(pem) => TrustStore::empty().with_pem_certificate(pem.clone()),
         None => TrustStore::default(),
     };
     let tls = TlsContext::builder()
         .with_trust_store(trust)
         .build()
         .unwrap_or_default();
-    let connector = Connector::builder()
+    let first = Connector::builder()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(tls)
         .proxy_config(settings.proxy()?)
         .pool_idle_timeout(IDLE_CONNECTION)
         .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_WITHIN).build())
         .sleep_impl(TokioSleep::new())
-        .build();
-    let connector = SharedHttpConnector::new(connector);
+        .build_with_resolver(ports.clone());
+    let second = FromOwnPorts {
+        to: Way {
+            direct: Direct(ports.clone()),
+            proxy: settings.proxy_matcher().map(Arc::new),
+        },
+        ca_pem,
+        idle: IDLE_CONNECTION,
+        client: OnceLock::new(),
+    };
+    let connector = SharedHttpConnector::new(OwnWay {
+        first: SharedHttpConnector::new(first),
+        second: Arc::new(second),
+    });
     Ok(http_client_fn(move |_, _| connector.clone()))
 }
 

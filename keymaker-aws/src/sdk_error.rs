@@ -89,7 +89,7 @@ fn lack_of_this_host<E: Error + Send + Sync + 'static>(error: &SdkError<E, HttpR
 }
 
 /// The first error of the chain that is about this host and not about AWS.
-fn local_error(error: &(dyn Error + 'static)) -> Option<String> {
+pub(crate) fn local_error(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(AwsCallError::ThisHost { why, .. }) = error.downcast_ref() {

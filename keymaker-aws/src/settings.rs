@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use hyper::http::uri::Scheme;
+use hyper_util::client::proxy::matcher::Matcher;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -136,6 +137,12 @@ impl AwsSettings {
             None => Ok(ProxyConfig::disabled()),
             Some(url) => ProxyConfig::https(url.expose()).map_err(|_| AwsSettingsError::Proxy),
         }
+    }
+
+    /// The same proxy, for the calls that the SDK does not make.
+    pub(crate) fn proxy_matcher(&self) -> Option<Matcher> {
+        let url = self.https_proxy.as_ref()?.expose();
+        Some(Matcher::builder().https(url).build())
     }
 
     /// The PEM text of the certificate authorities. Each is tried here: the SDK panics on one that it cannot use.

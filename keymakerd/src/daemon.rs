@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use keymaker_aws::{
-    Ask, AwsCallError, AwsClients, AwsSettings, AwsSettingsError, MetadataError, Patience, Principal, Route,
+    Ask, AwsCallError, AwsClients, AwsSettings, AwsSettingsError, MetadataError, OwnPorts, Patience, Principal, Route,
 };
 use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
@@ -81,6 +81,9 @@ impl std::error::Error for DaemonError {}
 
 /// Runs until told to stop.
 pub async fn run(host: Host) -> Result<(), DaemonError> {
+    // Before the host takes logins: a user could hold them all.
+    let ports = OwnPorts::default();
+    ports.hold();
     if let Err(error) = host.store.make_folders() {
         warn!(%error, "what is learned cannot be kept: {error}");
     }
@@ -102,7 +105,7 @@ pub async fn run(host: Host) -> Result<(), DaemonError> {
     let login = open_socket(&host.run.join("login.sock"), 0o660, keys_group)?;
     tokio::task::spawn_local(sockets::serve(Door::Lookup, lookup, Rc::clone(&service)));
     tokio::task::spawn_local(sockets::serve(Door::Login, login, Rc::clone(&service)));
-    tokio::task::spawn_local(keep_passing(Rc::clone(&service)));
+    tokio::task::spawn_local(keep_passing(Rc::clone(&service), ports));
     tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_publishing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_following_clock(Rc::clone(&service)));
@@ -205,10 +208,10 @@ fn own_instance_id() -> Option<String> {
 }
 
 /// A pass now, then one at each interval; before it, whatever is needed to reach the accounts that the settings name.
-async fn keep_passing(service: Rc<Service<AwsIam>>) {
+async fn keep_passing(service: Rc<Service<AwsIam>>, ports: OwnPorts) {
     let mut interval = Duration::ZERO;
     loop {
-        let reconnecting = connect_if_needed(&service).await;
+        let reconnecting = connect_if_needed(&service, &ports).await;
         if reconnecting.is_ok() {
             service.pass().await;
         }
@@ -243,11 +246,11 @@ fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
-async fn connect_if_needed(service: &Rc<Service<AwsIam>>) -> Result<(), ()> {
+async fn connect_if_needed(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> Result<(), ()> {
     if service.state().halted || service.is_connected() {
         return Ok(());
     }
-    match connect(service).await {
+    match connect(service, ports).await {
         Ok(accounts) => {
             info!(role = accounts.host_role.as_deref().unwrap_or("none"), "connected");
             service.ask(Some(accounts));
@@ -296,9 +299,11 @@ impl std::fmt::Display for ConnectError {
 }
 
 /// Finds out whose host this is, and makes clients of its account and, where the settings name one, of the people's.
-async fn connect(service: &Rc<Service<AwsIam>>) -> Result<Accounts<AwsIam>, ConnectError> {
+async fn connect(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> Result<Accounts<AwsIam>, ConnectError> {
+    // What was not free at the start may be by now.
+    ports.hold();
     let aws = aws_settings(&service.state().config);
-    let route = Route::new(&aws)
+    let route = Route::from_ports(&aws, ports)
         .map_err(|error| ConnectError::Settings(error.to_string()))?
         .telling(service.clock.aws());
     learn_instance(service, &route).await.map_err(ConnectError::Metadata)?;

@@ -13,7 +13,7 @@ fn asking(url: &str) -> MetadataService {
     };
     MetadataService {
         within: Duration::from_millis(200),
-        ..MetadataService::new(&settings).unwrap()
+        ..MetadataService::new(&settings, &OwnPorts::default()).unwrap()
     }
 }
 
