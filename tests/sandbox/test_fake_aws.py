@@ -341,6 +341,27 @@ class AssumingRoles(FakeAwsCase):
         self.assume(client=admin("sts"), DurationSeconds=43200)
 
 
+class Changes(FakeAwsCase):
+    def test_they_happen_before_the_call_that_they_name_and_to_their_path_alone(self):
+        client, names = instance(), lambda path: [u["UserName"] for u in client.list_users(PathPrefix=path)["Users"]]
+        everybody = names("/")
+        ann, ben = ({"name": name, "id": name.upper(), "keys": [], "groups": ["few"]} for name in ("ann", "ben"))
+        few = {"name": "few", "id": "AGPAFEW"}
+        states = [[2, [ann, ben]], [3, [{**ann, "name": "ben"}, {**ben, "name": "ann"}]], [5, []]]
+        changes = [[call, {"path": "/few/", "users": users, "groups": [few]}] for call, users in states]
+        aside = Path("/sandbox/changes.new")
+        aside.write_text(json.dumps(changes))
+        aside.rename("/sandbox/changes.json")
+        self.assertEqual(names("/few/"), [])
+        self.assertEqual(client.get_user(UserName="ann")["User"]["UserId"], "ANN")
+        self.iam.list_users()
+        self.assertEqual(client.get_user(UserName="ann")["User"]["UserId"], "BEN")
+        members = client.get_group(GroupName="few")["Users"]
+        self.assertEqual({(u["UserName"], u["UserId"]) for u in members}, {("ann", "BEN"), ("ben", "ANN")})
+        self.assertEqual(names("/"), everybody)
+        self.assertEqual(tool("sandbox-calls", "--log").count("sandbox:Change:"), 3)
+
+
 class Faults(FakeAwsCase):
     def fault(self, *modes):
         tool("sandbox-fault", *modes)

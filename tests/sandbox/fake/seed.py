@@ -42,6 +42,24 @@ def plant(path, keys):
     return sum(len(content.get("users", [])) for content in accounts.values())
 
 
+def replant(wanted, keys):
+    """Replaces the users and groups of the path that a seed names, and leaves everybody else alone."""
+    path, content = wanted["path"], {kind: wanted[kind] for kind in ("users", "groups")}
+    check_fields(content)
+    here = iam.backend(HOME)
+    for user in [u for u in here.users.values() if u.path == path]:
+        here.tagger.delete_all_tags_for_resource(user.arn)
+        del here.users[user.name]
+    for group in [g for g in here.groups.values() if g.path == path]:
+        del here.groups[group.name]
+    for group in here.groups.values():
+        group.users = [u for u in group.users if u.path != path]
+    for group in content["groups"]:
+        add_group(HOME, {**group, "path": path})
+    for user in content["users"]:
+        add_user(HOME, {**user, "path": path}, keys)
+
+
 FIELDS = {
     "users": {"name", "id", "created", "path", "groups", "keys", "tags", "policies", "attached", "boundary"},
     "groups": {"name", "id", "created", "path", "policies", "attached"},

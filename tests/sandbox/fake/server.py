@@ -2,10 +2,12 @@
 
 `sandbox` starts it outside the box, in the namespace that plays AWS: server.py FOLDER KEY_CACHE, FOLDER being the box's
 /sandbox. The files there are its whole control surface, read at each request: seed.json (a change reseeds), faults
-(sandbox-fault writes it). It writes calls.log (one line a call) and admin.env. Administrator calls meet no fault.
+(sandbox-fault writes it), changes.json (what happens between two calls). It writes calls.log (one line a call) and admin.env.
+Administrator calls meet no fault.
 """
 
 import datetime
+import json
 import os
 import re
 import secrets
@@ -30,6 +32,7 @@ from wire import AwsError, error, result
 AWS_ADDRESS = ("0.0.0.0", 5000)
 METADATA_ADDRESS = ("::", 80)
 ADMIN_KEY = "AKIAADMN"  # followed by the account's twelve digits
+ADMINISTRATOR = "arn:aws:sts::{}:assumed-role/Administrator/sandbox"
 AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=(\w+)/(\d+)/([\w-]+)/(\w+)/aws4_request, ?SignedHeaders=([\w;-]+), ?Signature=(\w+)")
 WHOLE_LISTINGS = {"ListUsers", "ListGroups", "GetGroup", "GetAccountAuthorizationDetails"}
 NOT_AWS = b"<html><head><title>Sign in</title></head><body>Accept the terms to use this network.</body></html>"
@@ -55,6 +58,7 @@ class Fake:
         self.lock = threading.RLock()
         self.sts = Sts()
         self.seeded = None
+        self.planned, self.changes, self.calls_since = None, [], 0
         self.instance_sessions = {}
         self.admin_secret = secrets.token_urlsafe(30)
         admin = folder / "admin.env"
@@ -70,6 +74,22 @@ class Fake:
                 users = seed.plant(path, self.keys)
                 self.seeded = stamp
                 print(f"seeded {users} users", flush=True)
+
+    def let_happen(self, action):
+        """What changes.json wants to have happened by this call: [[1, SEED], [3, SEED]] before the first and the third from now on."""
+        path = self.folder / "changes.json"
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return
+        stamp = (found.st_mtime_ns, found.st_ino)
+        if stamp != self.planned:
+            self.planned, self.changes, self.calls_since = stamp, json.loads(path.read_text()), 0
+        self.calls_since += 1
+        while self.changes and self.changes[0][0] <= self.calls_since:
+            _, content = self.changes.pop(0)
+            seed.replant(content, self.keys)
+            self.log("sandbox", f"Change:{action}", ADMINISTRATOR.format(seed.HOME), 200)
 
     def faults(self):
         try:
@@ -112,6 +132,8 @@ class Fake:
 
     def answer(self, service, action, caller, params, truncation):
         with self.lock:
+            if service == "iam" and not caller.admin:
+                self.let_happen(action)
             if service == "sts":
                 return result("sts", action, self.sts.answer(action, caller, params))
             return iam.answer(action, caller, params, truncation)
@@ -137,8 +159,7 @@ class Fake:
     def lookup(self, key, token):
         if key.startswith(ADMIN_KEY):
             account = key.removeprefix(ADMIN_KEY)
-            arn = f"arn:aws:sts::{account}:assumed-role/Administrator/sandbox"
-            return Caller(account, arn, "AROASANDBOXADMINISTRA:sandbox", admin=True), self.admin_secret
+            return Caller(account, ADMINISTRATOR.format(account), "AROASANDBOXADMINISTRA:sandbox", admin=True), self.admin_secret
         session = self.sts.sessions.get(key)
         if session is not None and token == session.token:
             if session.expired:
