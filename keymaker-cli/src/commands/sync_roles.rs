@@ -45,7 +45,7 @@ pub struct SyncRolesOptions {
     /// Only this IAM user; may be repeated. Without it, all.
     #[arg(long, value_name = "NAME", add = clap_complete::engine::ArgValueCompleter::new(crate::completion::users))]
     user: Vec<String>,
-    /// Delete roles that were made here for users whom IAM no longer has.
+    /// Delete roles that were made here for users whom IAM no longer has, or has under another name.
     #[arg(long, conflicts_with = "user")]
     prune: bool,
     /// Print every change as a diff, and change nothing.
@@ -82,8 +82,12 @@ pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Res
             return Ok(true);
         }
         let iam = aws_sdk_iam::Client::new(&config);
-        let account = account::read(&iam).await?;
+        let mut account = account::read(&iam).await?;
         let mut done = Done::default();
+        // First: whoever has such a name now gets a role of their own in the same run.
+        if options.user.is_empty() {
+            done.former(&iam, &mut account, options).await?;
+        }
         for user in chosen(options, &account)? {
             let Some(username) = options.iam_name_pattern.username_in(&user.name) else {
                 continue;
@@ -95,9 +99,6 @@ pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Res
                 }
                 Err(why) => done.refuse(&user.name, why),
             }
-        }
-        if options.user.is_empty() {
-            done.gone(&iam, &account, options).await?;
         }
         done.print(options.dry_run, output);
         Ok(done.refused.is_empty())
@@ -122,6 +123,7 @@ struct Done {
     in_step: usize,
     changes: Vec<Change>,
     refused: Vec<Refused>,
+    /// Roles that are nobody's by their present name.
     gone: Vec<RoleArn>,
 }
 
@@ -181,36 +183,37 @@ impl Done {
         Ok(())
     }
 
-    /// Roles that were made for somebody whom IAM no longer has.
-    async fn gone(
+    /// Roles that were made for somebody whom IAM no longer has, or has under another name. Deleted, they are taken out of `account`.
+    async fn former(
         &mut self,
-        iam: &aws_sdk_iam::Client,
-        account: &Account,
+        iam: &impl Make,
+        account: &mut Account,
         options: &SyncRolesOptions,
     ) -> Result<(), AwsError> {
+        let mut deleted = Vec::new();
         for role in account.roles.values().filter(|role| role.made_here) {
-            let user = role.made_for.as_deref().unwrap_or_default();
-            if account.users.iter().any(|known| known.id == user) {
-                continue;
-            }
-            // The listing may have been cut short: the name is asked for once more.
-            let name = options.role_name_pattern.username_in(role.arn.name());
-            let name = name.map(|username| options.iam_name_pattern.with(username));
-            let absent = match &name {
-                Some(name) => account::user_is_absent(iam, name).await?,
+            let former = match wanted::former(role, account, options) {
+                Some(former) => former,
+                None => continue,
+            };
+            // The listing may have been cut short, or a name moved since: IAM is asked once more.
+            let confirmed = match &former.asked {
+                Some(name) => former.is_confirmed_by(iam.user_id(name).await?.as_deref()),
                 None => false,
             };
-            if !absent || !options.prune {
+            if !confirmed || !options.prune {
                 self.gone.push(role.arn.clone());
                 continue;
             }
             for step in steps::deletion(role) {
                 self.changes.push(step.change_of(role));
                 if !options.dry_run {
-                    step.make_on(iam, role.arn.name()).await?;
+                    iam.make_on(&step, role.arn.name()).await?;
                 }
             }
+            deleted.push(role.arn.name().to_owned());
         }
+        account.roles.retain(|name, _| !deleted.contains(name));
         Ok(())
     }
 
@@ -220,7 +223,7 @@ impl Done {
         text += &format!("\nUsers whose roles {are} in step: {}.", self.in_step);
         for role in &self.gone {
             text += &format!(
-                "\n{} {role} was made for a user whom IAM no longer has; --prune deletes it.",
+                "\n{} {role} was made for a user whom IAM no longer has, or has under another name; --prune deletes it.",
                 output.paint(Paint::Doubtful, "gone")
             );
         }

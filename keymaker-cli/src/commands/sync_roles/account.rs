@@ -9,7 +9,7 @@ use keymaker_aws::{Action, AwsCallError, RoleArn, USER_ID_TAG};
 use serde_json::Value;
 
 use super::super::configure::texts::decoded;
-use crate::aws::{AwsError, call};
+use crate::aws::AwsError;
 
 /// On a role that this program made.
 pub const MADE_BY: &str = "keymaker:made-by";
@@ -100,15 +100,6 @@ pub async fn read(iam: &Client) -> Result<Account, AwsError> {
             .extend(documents.map(|one| (text(one.arn()), default_version(one))));
     }
     Ok(account)
-}
-
-/// Whether IAM says that it has no such user; any doubt is an error.
-pub async fn user_is_absent(iam: &Client, name: &str) -> Result<bool, AwsError> {
-    match call!("iam:GetUser", iam.get_user().user_name(name)) {
-        Ok(_) => Ok(false),
-        Err(AwsCallError::NoSuchEntity { .. }) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn text(field: Option<&str>) -> String {

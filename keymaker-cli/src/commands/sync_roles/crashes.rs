@@ -5,13 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use clap::Parser;
 use keymaker_aws::{Action, AwsCallError, OutageCause, RoleArn};
 use serde_json::{Value, json};
 
-use super::account::{Account, Policies, Role};
+use super::account::{Account, Policies, Role, User};
 use super::steps::{self, Make, Step};
 use super::wanted::Wanted;
-use super::{Done, Trust, wanted};
+use super::{Done, SyncRolesOptions, Trust, wanted};
 
 #[path = "../../../../credd/src/policy/tests/evaluator.rs"]
 mod evaluator;
@@ -92,6 +93,146 @@ async fn a_role_that_is_deleted_gives_less_and_less() {
             assert!(within(&there, &before, &NONE), "situation {seed}");
         }
     }
+}
+
+// P2
+#[tokio::test]
+async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() {
+    struct Case {
+        what: &'static str,
+        role: &'static str,
+        listed: &'static [(&'static str, &'static str)],
+        now: &'static [(&'static str, &'static str)],
+        arguments: &'static [&'static str],
+        named: bool,
+        deleted: bool,
+    }
+    let base = Case {
+        what: "",
+        role: "role/user-boss",
+        listed: &[("boss", "AIDABOSS")],
+        now: &[("boss", "AIDABOSS")],
+        arguments: &["--prune"],
+        named: false,
+        deleted: false,
+    };
+    let cases = [
+        Case {
+            what: "its owner has it",
+            ..base
+        },
+        Case {
+            what: "renamed",
+            listed: &[("boss2", "AIDABOSS")],
+            now: &[("boss2", "AIDABOSS")],
+            deleted: true,
+            ..base
+        },
+        Case {
+            what: "renamed, and another has the name",
+            listed: &[("boss2", "AIDABOSS"), ("boss", "AIDAM")],
+            now: &[("boss2", "AIDABOSS"), ("boss", "AIDAM")],
+            deleted: true,
+            ..base
+        },
+        Case {
+            what: "made again",
+            listed: &[("boss", "AIDANEW")],
+            now: &[("boss", "AIDANEW")],
+            deleted: true,
+            ..base
+        },
+        Case {
+            what: "gone",
+            listed: &[],
+            now: &[],
+            deleted: true,
+            ..base
+        },
+        Case {
+            what: "gone, no --prune",
+            listed: &[],
+            now: &[],
+            arguments: &[],
+            named: true,
+            ..base
+        },
+        Case {
+            what: "renamed, --dry-run",
+            listed: &[("boss2", "AIDABOSS")],
+            now: &[("boss2", "AIDABOSS")],
+            arguments: &["--prune", "--dry-run"],
+            ..base
+        },
+        Case {
+            what: "a listing cut short",
+            listed: &[],
+            named: true,
+            ..base
+        },
+        Case {
+            what: "renamed back since",
+            listed: &[("boss2", "AIDABOSS")],
+            named: true,
+            ..base
+        },
+        Case {
+            what: "another fleet's pattern",
+            role: "role/dev-boss",
+            listed: &[("boss2", "AIDABOSS")],
+            now: &[("boss2", "AIDABOSS")],
+            ..base
+        },
+        Case {
+            what: "another fleet's path",
+            role: "role/dev/user-boss",
+            listed: &[("boss2", "AIDABOSS")],
+            now: &[("boss2", "AIDABOSS")],
+            ..base
+        },
+    ];
+    for case in cases {
+        let mut role = Situation::draw(&mut Random(3)).done();
+        role.arn = format!("arn:aws:iam::123456789012:{}", case.role).parse().unwrap();
+        role.made_for = Some("AIDABOSS".to_owned());
+        let iam = Fake::new(&Some(copy(&role)), None);
+        let named = |users: &[(&str, &str)]| -> BTreeMap<String, String> {
+            users
+                .iter()
+                .map(|(name, id)| ((*name).to_owned(), (*id).to_owned()))
+                .collect()
+        };
+        *iam.users.borrow_mut() = named(case.now);
+        let user = |(name, id): (String, String)| User {
+            name,
+            id,
+            groups: Vec::new(),
+            policies: Policies::default(),
+            boundary: None,
+        };
+        let mut account = Account {
+            users: named(case.listed).into_iter().map(user).collect(),
+            roles: [(role.arn.name().to_owned(), role)].into(),
+            ..Account::default()
+        };
+        let arguments = ["sync-roles", "--instance-iam-role", "instances"];
+        let options = Options::try_parse_from(arguments.iter().chain(case.arguments))
+            .unwrap()
+            .options;
+        let mut done = Done::default();
+        done.former(&iam, &mut account, &options).await.unwrap();
+        assert_eq!(iam.role.borrow().is_none(), case.deleted, "{}", case.what);
+        assert_eq!(done.gone.len(), usize::from(case.named), "{}", case.what);
+        // Whoever has the name now finds it free in the same run, and with --dry-run sees so.
+        let foreseen = case.deleted || case.arguments.contains(&"--dry-run");
+        assert_eq!(account.roles.is_empty(), foreseen, "{}", case.what);
+    }
+}
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    options: SyncRolesOptions,
 }
 
 /// What a role gives to the instances, and what to the rest of their account.
@@ -280,6 +421,8 @@ struct Fake {
     calls: Cell<usize>,
     moments: RefCell<Vec<Option<Role>>>,
     made: RefCell<Vec<Step>>,
+    /// UserIds by name, as GetUser says.
+    users: RefCell<BTreeMap<String, String>>,
 }
 
 impl Fake {
@@ -290,6 +433,7 @@ impl Fake {
             calls: Cell::new(0),
             moments: RefCell::default(),
             made: RefCell::default(),
+            users: RefCell::default(),
         }
     }
 
@@ -379,6 +523,27 @@ impl Make for Fake {
             Some((at, Fault::Lost)) if number == at => Err(lost),
             _ => Ok(()),
         }
+    }
+
+    async fn make_on(&self, step: &Step, _: &str) -> Result<(), AwsCallError> {
+        let mut present = self.role.borrow_mut();
+        if *step == Step::DeleteRole {
+            let role = present.take().expect("a role");
+            assert_eq!(role.policies, Policies::default());
+            return Ok(());
+        }
+        let role = present.as_mut().expect("a role");
+        match step {
+            Step::Put(name, document) => drop(role.policies.inline.insert(name.clone(), document.clone())),
+            Step::Delete(name) => drop(role.policies.inline.remove(name)),
+            Step::Detach(arn) => drop(role.policies.attached.remove(arn)),
+            other => panic!("{other:?} of a role that goes"),
+        }
+        Ok(())
+    }
+
+    async fn user_id(&self, name: &str) -> Result<Option<String>, AwsCallError> {
+        Ok(self.users.borrow().get(name).cloned())
     }
 }
 

@@ -47,11 +47,33 @@ const MOST_CHARACTERS: usize = 10_240;
 pub trait Make {
     /// Makes one of them.
     async fn make(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError>;
+
+    /// Makes one of a role that goes.
+    async fn make_on(&self, step: &Step, role: &str) -> Result<(), AwsCallError>;
+
+    /// The UserId of whoever has this name now; `None`: nobody, as IAM says. Any doubt is an error.
+    async fn user_id(&self, name: &str) -> Result<Option<String>, AwsCallError>;
 }
 
 impl Make for Client {
     async fn make(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError> {
         step.make(self, wanted).await
+    }
+
+    async fn make_on(&self, step: &Step, role: &str) -> Result<(), AwsCallError> {
+        step.make_on(self, role).await
+    }
+
+    async fn user_id(&self, name: &str) -> Result<Option<String>, AwsCallError> {
+        match call!("iam:GetUser", self.get_user().user_name(name)) {
+            Ok(answer) => {
+                let user = answer.user().map(|user| user.user_id().to_owned());
+                let missing = || AwsCallError::unreadable(Action::named("iam:GetUser"), "an answer without a user");
+                user.ok_or_else(missing).map(Some)
+            }
+            Err(AwsCallError::NoSuchEntity { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -107,6 +107,43 @@ impl Wanted {
     }
 }
 
+/// A role of ours that is nobody's by its name.
+pub struct Former {
+    /// The IAM user who is to be asked for once more; `None`: the role has a name by another pattern.
+    pub asked: Option<String>,
+    owner: String,
+    /// Whether IAM has the owner, under this very name.
+    is_there: bool,
+}
+
+/// Whether the role was made for somebody whom IAM no longer has, or has under another name. One by another pattern or path may be another
+/// fleet's, and is named only where its owner is gone.
+pub fn former(role: &Role, account: &Account, options: &SyncRolesOptions) -> Option<Former> {
+    let owner = role.made_for.clone().unwrap_or_default();
+    let username = options.role_name_pattern.username_in(role.arn.name());
+    let username = username.filter(|_| role.arn.path() == options.role_path);
+    let name = username.map(|username| options.iam_name_pattern.with(username));
+    match account.users.iter().find(|user| user.id == owner) {
+        None => Some(Former {
+            asked: name,
+            owner,
+            is_there: false,
+        }),
+        Some(user) => name.filter(|name| *name != user.name).map(|_| Former {
+            asked: Some(user.name.clone()),
+            owner,
+            is_there: true,
+        }),
+    }
+}
+
+impl Former {
+    /// Whether whoever has the name, as IAM says now, shows that the role is nobody's.
+    pub fn is_confirmed_by(&self, user_id: Option<&str>) -> bool {
+        (user_id == Some(&self.owner)) == self.is_there
+    }
+}
+
 /// The trust policy of a role of ours.
 pub fn trust(trust: Trust, instances: &RoleArn) -> Value {
     let principal = match trust {
