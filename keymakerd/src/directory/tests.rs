@@ -22,6 +22,7 @@ use crate::local_accounts::LocalAccounts;
 
 mod disk;
 mod identity;
+mod many;
 mod model;
 mod names_move;
 mod neighbours;
