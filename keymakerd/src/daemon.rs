@@ -408,12 +408,12 @@ fn beat(heartbeat: &Path) {
     }
 }
 
-/// Whether anything is left here of users who are gone.
+/// Whether anything is left here of users who are gone, and under names that their holders have no longer.
 async fn keep_settling(service: Rc<Service<AwsIam>>) {
     let mut left_nothing = Default::default();
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        left_nothing = service.settle_tombstones("/".into(), left_nothing).await;
+        left_nothing = service.settle("/".into(), left_nothing).await;
     }
 }
 

@@ -19,7 +19,7 @@ use super::names::{AcceptedNames, UnixGroup};
 use super::passwd_fields::{gecos, home, lag, shell};
 use super::refused::{Kind, Refusal, RefusedEntry};
 use super::service::State;
-use super::traces::Gone;
+use super::traces::{FormerName, Gone, Unsettled};
 use super::{ssh_keys, verdict};
 use crate::clock::Clock;
 use crate::config::{Config, Tag};
@@ -48,8 +48,8 @@ pub struct Composition {
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys that sshd is not shown, as sentences.
     pub unusable_keys: Vec<String>,
-    /// Tombstones that stand until it is known whether anything is left of their users.
-    pub unsettled: Vec<Gone>,
+    /// Tombstones and former names that stand until it is known whether anything is left of their users.
+    pub unsettled: Unsettled,
 }
 
 impl Composition {
@@ -69,11 +69,12 @@ impl Composition {
             kept: Vec::new(),
             may_not_log_in: Vec::new(),
             unusable_keys: Vec::new(),
-            unsettled: Vec::new(),
+            unsettled: Unsettled::default(),
         };
         let published = composition.add_users(state, &settings, &names, &ids, clock);
         composition.add_groups(state, &names, &ids, &published);
         composition.add_tombstones(state, &published);
+        composition.unsettled.names = former_names(state, &published);
         composition.refused.extend(names.refused);
         composition.kept = names.kept;
         composition
@@ -98,8 +99,12 @@ impl Composition {
             if user.last_login.is_some() {
                 state.ids.note_presence(user_id);
             }
-            // The first to be published under a name holds it, until an administrator releases it.
+            if let Some(login) = &user.last_login_as {
+                state.ids.note_presence_as(user_id, login);
+            }
+            // The first to be published under a name holds it, until an administrator releases it or it proves to have passed by.
             let held = state.ids.hold_name(*name, user_id);
+            state.ids.note_name(user_id, name.as_str(), clock.answer_time());
             let verdict = match verdict::by_facts(user, &state.facts, &state.config, settings, clock.unix()) {
                 Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
                 verdict => verdict,
@@ -258,7 +263,7 @@ impl Composition {
             for uid in numbers.filter_map(Uid::new).filter(|uid| uids.insert(*uid)) {
                 let is_gone = verdict == Verdict::Deleted || uid.get() != known.id;
                 if is_gone && !known.been_here && claimed(uid.get()) {
-                    self.unsettled.push(Gone {
+                    self.unsettled.gone.insert(Gone {
                         iam_id: known.iam_id.to_owned(),
                         names: known.names.to_vec(),
                         uid: uid.get(),
@@ -275,6 +280,23 @@ impl Composition {
             }
         }
     }
+}
+
+/// Names that somebody held who has another by now, or is gone, and who is not known to have been here under them.
+fn former_names(state: &State, published: &BTreeMap<String, (UserName, Uid)>) -> BTreeSet<FormerName> {
+    let has_it = |name: &str, iam_id: &str| match (published.get(iam_id), state.facts.users.get(iam_id)) {
+        (Some((present, _)), _) => present.as_str() == name,
+        (None, Some(user)) => user.name == state.iam_name(name),
+        (None, None) => false,
+    };
+    let without_presence = state.ids.names_without_presence();
+    let former = without_presence.filter(|(name, iam_id, _)| !has_it(name, iam_id));
+    let former = former.map(|(name, iam_id, numbers)| FormerName {
+        name: name.to_owned(),
+        iam_id: iam_id.to_owned(),
+        numbers,
+    });
+    former.collect()
 }
 
 /// The keys that open something for a user, and a sentence for each that cannot.

@@ -69,6 +69,9 @@ pub struct UserFacts {
     pub keys: Option<KeyFacts>,
     /// When the user last logged in on this host, unix time.
     pub last_login: Option<u64>,
+    /// The Unix name under which that was; `None` also where an earlier version saw it.
+    #[serde(default)]
+    pub last_login_as: Option<String>,
 }
 
 /// A user's SSH public keys.
@@ -621,6 +624,7 @@ impl UserFacts {
             ask_again: false,
             keys: None,
             last_login: None,
+            last_login_as: None,
         }
     }
 

@@ -83,7 +83,17 @@ struct Kept {
     /// Numbers with which a user who was never here left nothing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     without_trace: BTreeSet<u32>,
+    /// Unix names under which a user has been on this host, or which they had here for [`A_DAY`]. `None`: all of them; an earlier version did
+    /// not note it.
+    #[serde(default)]
+    here_as: Option<BTreeSet<String>>,
+    /// The name that a user has here, and since when, by the time of answers.
+    #[serde(default)]
+    named_since: Option<(String, u64)>,
 }
+
+/// Whoever has had a name here for so long keeps it, whether they logged in or not: root may have written it into a file. In seconds.
+const A_DAY: u64 = 86_400;
 
 fn yes() -> bool {
     true
@@ -217,14 +227,14 @@ impl IdMap {
         self.has_name(kind, name, iam_id) && last_name.is_some_and(|last| last == name)
     }
 
-    /// Whether the name was a group's, where a user asks for it, or that of a user who has been here, where a group does. Lines for a group
+    /// Whether the name was a group's, where a user asks for it, or that of a user who was here under it, where a group does. Lines for a group
     /// (sudoers, AllowGroups) mean a user's private group too, and `chown alice:alice` means whatever group has the name.
     pub fn was_of_other_kind(&self, kind: Kind, name: &str) -> bool {
         match kind {
             Kind::User => self.group_holders.contains_key(name),
             Kind::Group => {
                 let holder = self.holders.get(name).and_then(|user_id| self.kept.get(user_id));
-                holder.is_some_and(|user| user.been_here)
+                holder.is_some_and(|user| user.was_here_as(name))
             }
         }
     }
@@ -273,6 +283,43 @@ impl IdMap {
         }
     }
 
+    /// A user has been on this host under this name: it is theirs until [`Self::release`].
+    pub fn note_presence_as(&mut self, iam_id: &str, name: &str) {
+        if let Some(names) = self.kept.get_mut(iam_id).and_then(|kept| kept.here_as.as_mut()) {
+            names.insert(name.to_owned());
+        }
+    }
+
+    /// A user is published under this name at this time, by the time of answers.
+    pub fn note_name(&mut self, iam_id: &str, name: &str, now: u64) {
+        let Some(kept) = self.kept.get_mut(iam_id) else { return };
+        match &kept.named_since {
+            Some((since_then, since)) if since_then == name => {
+                if now >= since + A_DAY {
+                    self.note_presence_as(iam_id, name);
+                }
+            }
+            _ => kept.named_since = Some((name.to_owned(), now)),
+        }
+    }
+
+    /// Names whose holder is not known to have been here under them, with the holder's UserId and numbers.
+    pub fn names_without_presence(&self) -> impl Iterator<Item = (&str, &str, Vec<u32>)> {
+        self.holders.iter().filter_map(|(name, iam_id)| {
+            let kept = self.kept.get(iam_id).filter(|kept| !kept.was_here_as(name))?;
+            let numbers = kept.former.iter().copied().chain([kept.id]).collect();
+            Some((name.as_str(), iam_id.as_str(), numbers))
+        })
+    }
+
+    /// Frees a name whose holder has another by now, or is gone, and was never here under it.
+    pub fn forget_name(&mut self, name: &str, iam_id: &str) {
+        let was_here = self.kept.get(iam_id).is_none_or(|kept| kept.was_here_as(name));
+        if !was_here && self.holders.get(name).is_some_and(|holder| holder == iam_id) {
+            self.holders.remove(name);
+        }
+    }
+
     /// A user who was never here has left nothing with this number.
     pub fn note_absence(&mut self, iam_id: &str, number: u32) {
         if let Some(kept) = self.kept.get_mut(iam_id).filter(|kept| !kept.been_here) {
@@ -318,6 +365,8 @@ impl IdMap {
             names: Vec::new(),
             been_here: false,
             without_trace: BTreeSet::new(),
+            here_as: Some(BTreeSet::new()),
+            named_since: None,
         });
         kept.without_trace.remove(&id);
         if kept.id != id {
@@ -326,9 +375,17 @@ impl IdMap {
             kept.id = id;
         }
         if kept.names.last().map(String::as_str) != Some(claim.name) {
+            let names = kept.names.iter();
+            kept.here_as.get_or_insert_with(|| names.cloned().collect());
             kept.names.retain(|name| name != claim.name);
             kept.names.push(claim.name.to_owned());
         }
+    }
+}
+
+impl Kept {
+    fn was_here_as(&self, name: &str) -> bool {
+        self.here_as.as_ref().is_none_or(|names| names.contains(name))
     }
 }
 

@@ -98,7 +98,7 @@ impl<I: Iam + 'static> Service<I> {
     async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
         let iam_name = self.state().iam_name(name.as_str());
         if let Some(answer) = self.account_from_memory(&iam_name) {
-            self.note_login(&iam_name, cause);
+            self.note_login(name, &iam_name, cause);
             return answer;
         }
         let door = cause.door();
@@ -115,7 +115,7 @@ impl<I: Iam + 'static> Service<I> {
             keys: false,
         };
         let answer = self.ask_joined(&iam_name, door, account).await;
-        self.note_login(&iam_name, cause);
+        self.note_login(name, &iam_name, cause);
         answer
     }
 
@@ -152,7 +152,7 @@ impl<I: Iam + 'static> Service<I> {
             keys: !silent(&[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]),
         };
         let answer = self.ask_joined(&iam_name, door, wanted).await;
-        self.note_login(&iam_name, cause);
+        self.note_login(name, &iam_name, cause);
         match answer {
             Answer::Fresh if wanted.groups != needed.groups || !wanted.keys => Answer::CannotTell,
             answer => answer,
@@ -403,7 +403,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// A user who logs in here is one whose keys are kept fresh, and who is shown by getent. To the day is close enough.
-    fn note_login(&self, iam_name: &str, cause: Cause) {
+    fn note_login(&self, login: UserName, iam_name: &str, cause: Cause) {
         if cause != Cause::Login {
             return;
         }
@@ -413,8 +413,10 @@ impl<I: Iam + 'static> Service<I> {
         let Some(user) = id.and_then(|id| state.facts.users.get_mut(&id)) else {
             return;
         };
-        if user.last_login.is_none_or(|at| now > at + 86_400) {
+        let same_name = user.last_login_as.as_deref() == Some(login.as_str());
+        if !same_name || user.last_login.is_none_or(|at| now > at + 86_400) {
             user.last_login = Some(now);
+            user.last_login_as = Some(login.to_string());
             state.unpublished = true;
         }
     }

@@ -21,7 +21,7 @@ use super::iam::Iam;
 use super::refused::RefusedEntry;
 use super::service::{Service, State};
 use super::store::{Store, StoreError};
-use super::traces::Gone;
+use super::traces::Unsettled;
 use crate::clock::{Clock, DRIFT};
 
 /// What is on disk, and what was left out of it.
@@ -43,8 +43,8 @@ pub struct Published {
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys of IAM's that sshd is not shown, as sentences.
     pub unusable_keys: Vec<String>,
-    /// Tombstones that stand until it is known whether anything is left of their users.
-    pub unsettled: Vec<Gone>,
+    /// Tombstones and former names that stand until it is known whether anything is left of their users.
+    pub unsettled: Unsettled,
     /// Names and numbers for which each file as it is has no place.
     pub left_out: BTreeMap<&'static str, Vec<String>>,
 }

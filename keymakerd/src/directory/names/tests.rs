@@ -356,7 +356,7 @@ fn a_name_that_a_group_had_is_no_users_and_that_of_a_user_who_was_here_no_groups
         1,
         "nobody was here by it"
     );
-    host.ids.note_presence("AIDAFORMER");
+    host.ids.note_presence_as("AIDAFORMER", "ops");
     assert_eq!(
         *host.accept(&[], &["keymaker_ops"]).reason("keymaker_ops"),
         had_by(Kind::User)

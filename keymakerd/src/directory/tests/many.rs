@@ -1,6 +1,9 @@
 //! Many users vanish from IAM, or leave a group, at once: nobody else's refusal waits for that, and no listing is believed that IAM
 //! contradicts.
 
+use std::collections::BTreeSet;
+
+use super::super::traces::Unsettled;
 use super::*;
 
 const MANY: usize = 600;
@@ -92,5 +95,135 @@ fn a_listing_that_iam_contradicts_removes_nobody_and_costs_few_calls() {
         assert!((50..=60).contains(&asked), "{asked}");
         assert_eq!(host.decision("user599"), Some(LoginDecision::Allowed));
         assert!(host.uid("user0").is_some());
+    });
+}
+
+/// alice's name is moved through these and back, a pass each.
+async fn pass_by(host: &Host, user: &str, names: &[&str]) {
+    let mut present = user;
+    for next in names.iter().chain([&user]) {
+        host.iam.rename_user(present, next);
+        host.pass_time(300);
+        host.service.pass().await;
+        present = next;
+    }
+}
+
+async fn settle(host: &Host) {
+    let root = host.folder.join("root");
+    let first = host.service.settle(root.clone(), Unsettled::default()).await;
+    host.service.settle(root, first).await;
+}
+
+// P2
+#[test]
+fn who_is_renamed_through_many_names_or_made_and_deleted_keeps_them_from_nobody() {
+    on_one_thread(async {
+        for suffix in ["", "linux_user_suffix = \"-ops\"\nlowercase_names = true"] {
+            let host = host(suffix);
+            let end = if suffix.is_empty() { "" } else { "-ops" };
+            let full = |login: &str| format!("{login}{end}");
+            host.iam.add_user(&full("mallory"), "AIDAMALLORY", 100);
+            host.pass_time(300);
+            host.service.pass().await;
+            let names: Vec<String> = (0..40).map(|number| full(&format!("person{number}"))).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            // That mallory has been here under another name changes nothing.
+            host.service.refresh_account(name("mallory"), Cause::Login).await;
+            pass_by(&host, &full("mallory"), &names).await;
+            host.iam.add_user(&full("hank"), "AIDAHANK", 100);
+            host.pass_time(300);
+            host.service.pass().await;
+            host.iam.delete_user(&full("hank"));
+            host.pass_time(300);
+            host.service.pass().await;
+            settle(&host).await;
+            for login in ["person7", "person33", "hank"] {
+                host.iam.add_user(&full(login), &format!("AIDATRUE{login}"), 500);
+                host.service.refresh_account(name(login), SSHD).await;
+                assert_eq!(host.decision(login), Some(LoginDecision::Allowed), "{login}{end}");
+            }
+        }
+    });
+}
+
+// P2
+#[test]
+fn a_name_under_which_somebody_was_here_or_for_a_day_is_theirs_until_it_is_released() {
+    on_one_thread(async {
+        let traces = ["login", "session", "linger", "day", "present"];
+        for trace in traces {
+            let mut host = host("");
+            host.iam.add_user("mallory", "AIDAMALLORY", 100);
+            host.pass_time(300);
+            host.service.pass().await;
+            host.iam.rename_user("mallory", "boss");
+            host.pass_time(300);
+            host.service.pass().await;
+            let uid = host.uid("boss").unwrap();
+            let root = host.folder.join("root");
+            let put = |path: String, text: &str| {
+                let path = root.join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            };
+            match trace {
+                "login" => drop(host.service.refresh_account(name("boss"), Cause::Login).await),
+                "session" => put(
+                    format!("run/systemd/users/{uid}"),
+                    "# private\nNAME=boss\nSTATE=active\n",
+                ),
+                "linger" => put("var/lib/systemd/linger/boss".to_owned(), ""),
+                "day" => {
+                    host.pass_time(86_400);
+                    host.service.pass().await;
+                }
+                _ => {}
+            }
+            if trace != "present" {
+                host.iam.rename_user("boss", "mallory");
+                host.pass_time(300);
+                host.service.pass().await;
+            }
+            host.restart("").await;
+            settle(&host).await;
+            let _ = std::fs::remove_dir_all(&root);
+            settle(&host).await;
+            host.restart("").await;
+            let holder = host.service.state().ids.holder_of_name(name("boss")).map(str::to_owned);
+            assert_eq!(holder.as_deref(), Some("AIDAMALLORY"), "{trace}");
+            if trace != "present" {
+                host.iam.add_user("boss", "AIDABOSS", 500);
+                host.service.refresh_account(name("boss"), SSHD).await;
+                let refused = Some(LoginDecision::Refused(Refusal::NameHeldByAnother));
+                assert_eq!(host.decision("boss"), refused, "{trace}");
+                assert!(host.service.order_release(name("boss")).await.starts_with("done "));
+                assert_eq!(host.decision("boss"), Some(LoginDecision::Allowed), "{trace}");
+            }
+        }
+    });
+}
+
+// P2
+#[test]
+fn a_session_under_another_name_keeps_no_name_that_passed_by() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.add_user("mallory", "AIDAMALLORY", 100);
+        host.pass_time(300);
+        host.service.pass().await;
+        let users = host.folder.join("root/run/systemd/users");
+        std::fs::create_dir_all(&users).unwrap();
+        let uid = host.uid("mallory").unwrap();
+        std::fs::write(users.join(uid.to_string()), "NAME=mallory\n").unwrap();
+        pass_by(&host, "mallory", &["person7"]).await;
+        settle(&host).await;
+        let kept: BTreeSet<&str> = ["mallory"].into();
+        let state = host.service.state();
+        let held = ["mallory", "person7"].into_iter();
+        let held: BTreeSet<&str> = held
+            .filter(|login| state.ids.holder_of_name(name(login)).is_some())
+            .collect();
+        assert_eq!(held, kept);
     });
 }

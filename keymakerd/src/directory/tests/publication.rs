@@ -1,8 +1,6 @@
 //! What is laid out in the files, and what is left out of them.
 
-use std::collections::BTreeSet;
-
-use super::super::traces::Gone;
+use super::super::traces::Unsettled;
 use super::*;
 
 const COLLIDING: &str = include_str!("../../../../keymaker-core/tests/version_1/colliding_names");
@@ -63,7 +61,7 @@ fn whoever_was_never_here_and_left_nothing_has_no_tombstone_where_the_whole_rang
         host.pass_time(300);
         host.service.pass().await;
         assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
-        let first = host.settle(BTreeSet::new()).await;
+        let first = host.settle(Unsettled::default()).await;
         assert_eq!(host.tombstone(uid), Some(Verdict::Deleted), "settled by one look");
         host.settle(first).await;
         assert_eq!((host.tombstone(uid), host.decision("dave")), (None, None));
@@ -106,7 +104,7 @@ fn where_only_a_tombstone_says_that_a_number_is_ours_it_stays() {
             host.iam.delete_user("dave");
             host.pass_time(300);
             host.service.pass().await;
-            let first = host.settle(BTreeSet::new()).await;
+            let first = host.settle(Unsettled::default()).await;
             host.settle(first).await;
             assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
         });
@@ -135,10 +133,10 @@ fn whoever_has_logged_in_or_left_a_session_or_a_home_is_denied_for_ever() {
             }
             host.pass_time(300);
             host.service.pass().await;
-            let first = host.settle(BTreeSet::new()).await;
+            let first = host.settle(Unsettled::default()).await;
             host.settle(first).await;
             std::fs::remove_dir_all(host.folder.join("root")).unwrap();
-            let first = host.settle(BTreeSet::new()).await;
+            let first = host.settle(Unsettled::default()).await;
             host.settle(first).await;
             host.restart(scheme).await;
             for (login, uid) in left.into_iter().zip(uids) {
@@ -169,7 +167,7 @@ fn where_a_home_cannot_be_looked_for_the_tombstone_stays() {
                 std::fs::create_dir_all(&root).unwrap();
                 std::os::unix::fs::symlink("home", root.join("home")).unwrap();
             }
-            let first = host.settle(BTreeSet::new()).await;
+            let first = host.settle(Unsettled::default()).await;
             host.settle(first).await;
             assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
         });
@@ -195,7 +193,7 @@ fn whoever_was_kept_before_this_was_recorded_is_denied_for_ever() {
         assert!(!former.contains("been_here"), "{former}");
         std::fs::write(&ids, former).unwrap();
         host.restart("").await;
-        let first = host.settle(BTreeSet::new()).await;
+        let first = host.settle(Unsettled::default()).await;
         host.settle(first).await;
         assert_eq!(host.tombstone(uid), Some(Verdict::Deleted));
     });
@@ -203,8 +201,8 @@ fn whoever_was_kept_before_this_was_recorded_is_denied_for_ever() {
 
 impl Host {
     /// A look at a host that has nothing but what [`Self::leave`] put there.
-    async fn settle(&self, before: BTreeSet<Gone>) -> BTreeSet<Gone> {
-        self.service.settle_tombstones(self.folder.join("root"), before).await
+    async fn settle(&self, before: Unsettled) -> Unsettled {
+        self.service.settle(self.folder.join("root"), before).await
     }
 
     fn tag(&self, user: &str, key: &str, value: &str) {
