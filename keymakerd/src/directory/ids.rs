@@ -261,6 +261,13 @@ impl IdMap {
         self.kept.get(iam_id).map(|kept| kept.id)
     }
 
+    /// How many numbers of this range somebody has, or had.
+    pub fn used(&self, range: IdRange) -> usize {
+        let numbers = self.kept.values().flat_map(|kept| kept.former.iter().chain([&kept.id]));
+        let used: BTreeSet<u32> = numbers.copied().filter(|id| range.contains(*id)).collect();
+        used.len()
+    }
+
     /// Everybody who ever had a number here.
     pub fn everybody(&self) -> impl Iterator<Item = WhoWas<'_>> {
         self.kept.iter().map(|(iam_id, kept)| WhoWas {

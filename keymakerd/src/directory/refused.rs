@@ -142,6 +142,10 @@ impl RefusedEntry {
                 "see to that service, or take it out of /etc/nsswitch.conf; then: keymaker sync".to_owned()
             }
             Refusal::NotYetAsked { why: None, .. } => "keymaker sync".to_owned(),
+            Refusal::IdOwned { .. } => format!(
+                "make the IAM {kind} again, or give it another id (tag uid, or group_ids); where many are refused so, a wider id_range in \
+                 keymakerd.toml: whoever has an id here keeps it"
+            ),
             Refusal::LocalMember { name, group, .. } => {
                 format!("if this person is meant: gpasswd -d {name} {group}; keymaker sync; gpasswd -a {name} {group}")
             }

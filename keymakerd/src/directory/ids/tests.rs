@@ -185,6 +185,14 @@ fn the_uid_of_somebody_gone_goes_to_nobody() {
     let was = host.who_was(BOTH).unwrap();
     assert_eq!((was.iam_id, was.names, was.created), (X, &["x".to_owned()][..], 100));
     assert_eq!(host.who_was(1), None);
+    assert_eq!(host.map.used(IdRange::PYTHON), 1);
+    assert_eq!(
+        host.map.used(IdRange {
+            first: BOTH + 1,
+            last: BOTH + 1000
+        }),
+        0
+    );
 }
 
 #[test]

@@ -132,6 +132,22 @@ fn settings(found: &mut Findings, status: &Value) {
     }
 }
 
+/// A number is never given twice, so users made and deleted use a narrow range up.
+fn ids(found: &mut Findings, status: &Value) {
+    let number = |field| status.get(field).and_then(Value::as_u64).unwrap_or(0);
+    let (used, range) = (number("ids_used"), number("ids_in_range"));
+    if range > 0 && used.saturating_mul(MOST_USED) >= range {
+        found.fault(
+            format!("{used} of the {range} ids of this host's range have been given, none of which is given again"),
+            "a newcomer whose id falls on one of them is refused",
+            "editor /etc/keymaker/keymakerd.toml; systemctl reload keymakerd  # a wider id_range; whoever has an id keeps it",
+        );
+    }
+}
+
+/// Of ids, when one in so many has been given.
+const MOST_USED: u64 = 5;
+
 /// Whoever is refused for a local or reserved name is refused by design; two who want one name or id need an administrator, and so does a
 /// line of /etc/group that waits for a person.
 fn refused(found: &mut Findings, status: &Value) {
@@ -169,6 +185,7 @@ fn refused(found: &mut Findings, status: &Value) {
             "keymaker sync  # after the user or group is renamed in IAM: uid and gid stay",
         );
     }
+    ids(found, status);
     if status.get("fenced") == Some(&Value::Bool(false)) {
         found.note(
             "whoever may make or rename IAM users chooses names on this host; user_path_prefix or only_group_members in keymakerd.toml \
@@ -180,5 +197,25 @@ fn refused(found: &mut Findings, status: &Value) {
     }
     for user in list(status, "may_not_log_in") {
         found.note(format!("{} may not log in: {}", word(user, "name"), word(user, "why")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_ids_is_a_finding_once_a_fifth_of_it_is_used() {
+        let findings = |used: u64, range: u64| {
+            let mut found = Findings::default();
+            let status = serde_json::json!({ "ids_used": used, "ids_in_range": range });
+            ids(&mut found, &status);
+            found.findings.len()
+        };
+        assert_eq!(
+            (findings(199, 1000), findings(200, 1000), findings(1000, 1000)),
+            (0, 1, 1)
+        );
+        assert_eq!((findings(5000, 268_304_384), findings(0, 0)), (0, 0));
     }
 }
