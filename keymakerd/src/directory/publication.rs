@@ -207,6 +207,9 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     async fn publish_in_turn(&self, _turn: &MutexGuard<'_, ()>) -> Result<(), Rc<StoreError>> {
+        if self.state().halted {
+            return Ok(());
+        }
         self.turns.begun.set(self.turns.begun.get() + 1);
         self.turns.under_way.set(true);
         let published = self.write_out().await.map_err(Rc::new);
@@ -218,9 +221,6 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     async fn write_out(&self) -> Result<(), StoreError> {
-        if self.state().halted {
-            return Ok(());
-        }
         let draft = self.state_mut().draft(&self.clock)?;
         let files = draft.files;
         let (written, result) = self.on_disk(move |store| Ok(write(files, store))).await?;

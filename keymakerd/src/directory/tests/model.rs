@@ -36,16 +36,16 @@ fn in_no_history_does_anybody_get_what_is_another_ids_or_was_taken_from_them() {
     println!("{histories} histories, seeds from {first} on");
     std::thread::scope(|scope| {
         for thread in 0..threads {
+            let seeds = (first..first + histories)
+                .skip(thread as usize)
+                .step_by(threads as usize);
             scope.spawn(move || {
-                for seed in (first..first + histories)
-                    .skip(thread as usize)
-                    .step_by(threads as usize)
-                {
-                    on_one_thread(async {
-                        tokio::time::pause();
+                on_one_thread(async {
+                    tokio::time::pause();
+                    for seed in seeds {
                         history(seed).await;
-                    });
-                }
+                    }
+                });
             });
         }
     });
