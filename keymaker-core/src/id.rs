@@ -167,5 +167,15 @@ mod tests {
         assert_eq!(IdRange::WIDE.len(), 268_304_384);
         assert_eq!(IdRange::PYTHON.len(), 32_768);
         assert!(IdRange::EMPTY.is_empty() && !IdRange::EMPTY.overlaps(IdRange::WIDE));
+        assert!(!IdRange::WIDE.is_empty());
+    }
+
+    // P1
+    #[test]
+    fn a_range_that_touches_a_reserved_id_at_either_end_holds_one() {
+        let range = |first, last| IdRange { first, last };
+        assert!(range(999, 2000).holds_reserved() && range(60_000, 61_184).holds_reserved());
+        assert!(range(65_519, 65_533).holds_reserved() && range(70_000, u32::MAX).holds_reserved());
+        assert!(!range(1000, 61_183).holds_reserved() && !range(65_520, 65_533).holds_reserved());
     }
 }

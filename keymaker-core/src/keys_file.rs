@@ -330,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_would_forge_a_line_or_fill_the_record_is_never_written() {
+        let mut builder = KeysBuilder::new("", "");
+        for id in ["APKA1\n", "\u{7f}", &"k".repeat(MAX_LINE + 1)] {
+            let mut user = alice(&[KEY]);
+            user.keys[0].id = id.to_owned();
+            assert_eq!(builder.user(&user), Err(RecordError::BadText), "{id:?}");
+            let mut user = alice(&[KEY]);
+            user.iam_user_id = id.to_owned();
+            assert_eq!(builder.user(&user), Err(RecordError::BadText), "{id:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_fingerprint_is_never_written() {
         let mut builder = KeysBuilder::new("", "");
         for fingerprint in [

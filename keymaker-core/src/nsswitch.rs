@@ -142,7 +142,14 @@ mod tests {
         let text = "# x\npasswd:\tfiles[NOTFOUND=return UNAVAIL=continue] keymaker # ours\ngroup : keymaker files\n";
         let passwd = line(text, "passwd").unwrap();
         assert_eq!(passwd.0, ["files", "[NOTFOUND=return UNAVAIL=continue]", "keymaker"]);
+        assert_eq!(passwd.position("keymaker"), Some(2));
+        assert_eq!(passwd.position("sss"), None);
+        assert_eq!(passwd.others().collect::<Vec<_>>(), [""; 0]);
+        let sssd = line("passwd: files sss [NOTFOUND=return] keymaker extrausers", "passwd").unwrap();
+        assert_eq!(sssd.others().collect::<Vec<_>>(), ["sss", "extrausers"]);
         assert_eq!(line(text, "group").unwrap().position("keymaker"), Some(0));
+        assert_eq!(raw_line(text, "group"), Some("group : keymaker files"));
+        assert_eq!(raw_line(text, "shadow"), None);
         assert_eq!(line(text, "shadow"), None);
     }
 

@@ -110,7 +110,25 @@ mod tests {
 
     #[test]
     fn a_key_and_nothing_else_is_a_key() {
-        assert_eq!(SshPublicKey::parse(ED25519).unwrap().line(), ED25519);
+        // As ssh-keygen writes them: with no padding, one character and two of it, and each character that is no letter or digit.
+        let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBFd3tRO7x/vMrfYM618m8s7qRRPv6ft8/z980StiZ2pY\
+                    8TpXaSQX8Ps2ZLq+E+xDF3B0UXn74wgBQQ5DPgiNWKs=";
+        let p384 = "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBB67fh5u9XqS8Ku8Vi5EooU1qTVzFTETDf1hTd4yop6Q\
+                    V/iNt1sWBnuohYUBGs4Yo+AkSxxGBdDSWWWqmtvRbdDeiG9JkgIfRfRU2KYLoCrej4/IaTxFUqDzSpgzI+ho7w==";
+        for key in [ED25519, p256, p384] {
+            assert_eq!(SshPublicKey::parse(key).unwrap().line(), key);
+        }
+    }
+
+    // P10
+    #[test]
+    fn a_key_of_another_type_or_longer_than_openssh_reads_or_without_a_number_is_none() {
+        let long = |len: usize| "ssh-rsa AAAAB3NzaC1yc2E".to_owned() + &"A".repeat(len - 23);
+        assert!(SshPublicKey::parse(&long(MAX_LINE)).is_some());
+        assert_eq!(SshPublicKey::parse(&long(MAX_LINE + 4)), None);
+        assert_eq!(SshPublicKey::parse("ssh-dss AAAAB3NzaC1kc3MAAAABAA=="), None);
+        assert!(SshPublicKey::parse("ssh-rsa AAAAB3NzaC1yc2EAAAABAA==").is_some());
+        assert_eq!(SshPublicKey::parse("ssh-rsa AAAAB3NzaC1yc2EAAAAB"), None);
     }
 
     // P10

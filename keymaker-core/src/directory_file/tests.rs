@@ -205,3 +205,65 @@ fn what_a_later_writer_puts_behind_a_record_is_skipped() {
     let found = directory.group_by_name(devs.name, &mut buffer).unwrap().unwrap();
     assert_eq!((found.texts, found.member_count), (b"devs\0alice\0".as_slice(), 1));
 }
+
+// P2
+#[test]
+fn an_index_that_leads_to_somebody_elses_record_finds_nobody() {
+    let (alice, devs) = (user("alice", 1_900_000_000, &[]), GroupName::parse(b"devs").unwrap());
+    let devs = NewGroup {
+        name: devs,
+        gid: Gid::new(1_900_000_001).unwrap(),
+        private: false,
+        members: &[],
+    };
+    let mut builder = DirectoryBuilder::new(&header());
+    // As where the hashes of two names are equal.
+    let keys = [(USER_NAMES, Key::Name("bob")), (UIDS, Key::Id(1_900_000_002))];
+    builder.file.add(&alice.encode().unwrap(), &keys).unwrap();
+    let keys = [(GROUP_NAMES, Key::Name("ops")), (GIDS, Key::Id(1_900_000_003))];
+    builder.file.add(&devs.encode().unwrap(), &keys).unwrap();
+    let folder = Folder::new();
+    let directory = Directory::open(&folder.file("directory", &builder.build(1).unwrap())).unwrap();
+
+    let mut buffer = [0; MAX_USER_RECORD];
+    assert!(directory.user_by_name(name("bob"), &mut buffer).unwrap().is_none());
+    assert!(directory.user_by_uid(1_900_000_002, &mut buffer).unwrap().is_none());
+    let ops = GroupName::parse(b"ops").unwrap();
+    assert!(directory.group_by_name(ops, &mut buffer).unwrap().is_none());
+    assert!(directory.group_by_gid(1_900_000_003, &mut buffer).unwrap().is_none());
+}
+
+#[test]
+fn each_flag_of_the_header_says_one_thing() {
+    let none = Header {
+        enumerate_all: false,
+        whole_range_ours: false,
+        settings_unread: false,
+        end_sessions: false,
+        ..header()
+    };
+    for flags in [
+        none,
+        Header {
+            enumerate_all: true,
+            ..none
+        },
+        Header {
+            whole_range_ours: true,
+            ..none
+        },
+        Header {
+            settings_unread: true,
+            ..none
+        },
+        Header {
+            end_sessions: true,
+            ..none
+        },
+    ] {
+        assert_eq!(Header::parse(&flags.encode()), Some(flags));
+        let inside = IdRange::WIDE.first;
+        assert_eq!(flags.claims_uid(inside), flags.whole_range_ours);
+        assert!(!flags.claims_uid(inside - 1));
+    }
+}
