@@ -137,8 +137,7 @@ impl People {
         let directory = self.open()?;
         let mut buffer = [0; MAX_USER_RECORD];
         let user = directory.user_by_uid(uid, &mut buffer).map_err(no_directory)?;
-        let header = directory.header();
-        let ours = header.whole_range_ours && header.ranges.first().is_some_and(|range| range.contains(uid));
+        let ours = directory.header().claims_uid(uid);
         Ok(match user {
             Some(user) if user.tombstone => Found::Tombstone,
             Some(user) => Found::Living(user.name),
