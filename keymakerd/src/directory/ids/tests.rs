@@ -175,6 +175,22 @@ fn both_are_refused_where_the_later_one_was_here_first() {
     assert_eq!((assigned.ids[X], assigned.ids[Y]), (200_001, BOTH));
 }
 
+#[test]
+fn a_group_of_a_map_from_before_holders_were_noted_is_known_by_its_last_name() {
+    let mut host = Host::new();
+    let group = |name| IdClaim {
+        kind: Kind::Group,
+        ..user("AGPADEVS", 100, name)
+    };
+    host.assign(&[group("devs")]);
+    host.assign(&[group("ops")]);
+    host.assign(&[user(X, 100, "x")]);
+    let has = |kind, name, id| host.map.has_name(kind, name, id);
+    assert!(has(Kind::Group, "ops", "AGPADEVS"));
+    assert!(!has(Kind::Group, "devs", "AGPADEVS") && !has(Kind::Group, "ops", "AGPAOPS"));
+    assert!(!has(Kind::User, "x", X), "users' holders were always noted");
+}
+
 // P2
 #[test]
 fn the_uid_of_somebody_gone_goes_to_nobody() {

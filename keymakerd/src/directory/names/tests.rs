@@ -384,6 +384,15 @@ fn of_two_groups_of_one_unix_name_only_the_one_that_came_later_is_refused() {
 
 // P2
 #[test]
+fn a_user_who_had_the_name_here_comes_before_one_made_earlier_whatever_they_were_called_since() {
+    let mut host = Host::new("lowercase_names = true").knowing(&[("bob", "BOB")], &[]);
+    host.publishes(Kind::User, "robert", "BOB");
+    let names = host.accept(&["bob", "BOB"], &[]);
+    assert_eq!(names.users.values().collect::<Vec<_>>(), ["BOB"]);
+}
+
+// P2
+#[test]
 fn of_two_users_who_fold_alike_the_one_who_was_here_keeps_the_name() {
     let host = Host::new("lowercase_names = true").knowing(&[("bob", "BOB")], &[]);
     let names = host.accept(&["bob", "BOB"], &[]);
@@ -401,17 +410,29 @@ fn a_dotted_name_is_refused_where_its_first_part_is_a_name_of_the_host() {
             "docker.root.x",
             "boss.b",
             "puppet.a",
+            "ubuntu2.x",
+            "daemon.x",
+            "wheel.x",
             "first.last",
             "alice.",
             "x.root",
         ],
         &["keymaker_root.x", "keymaker_team.one"],
     );
-    assert_eq!(names.logins(), ["alice.", "first.last", "x.root"]);
+    assert_eq!(names.logins(), ["alice.", "first.last", "ubuntu2.x", "x.root"]);
     let of = |name: &str, owner: &str| Refusal::OwnerAndGroup(name.into(), owner.into());
     assert_eq!(*names.reason("root.root"), of("root.root", "root"));
     assert_eq!(*names.reason("docker.root.x"), of("docker.root.x", "docker"));
     assert_eq!(*names.reason("keymaker_root.x"), of("root.x", "root"));
+    // A local user, a local group, a name of the settings, one of known software: each alone is enough.
+    for (name, owner) in [
+        ("ubuntu.x", "ubuntu"),
+        ("wheel.x", "wheel"),
+        ("boss.b", "boss"),
+        ("puppet.a", "puppet"),
+    ] {
+        assert_eq!(*names.reason(name), of(name, owner));
+    }
     assert_eq!(names.groups.len(), 1);
     let names = Host::new("dotted_names = false").accept(&["first.last", "alice"], &["keymaker_team.one"]);
     assert_eq!((names.logins(), names.groups.len()), (vec!["alice"], 0));

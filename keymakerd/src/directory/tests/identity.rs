@@ -352,6 +352,27 @@ fn members_of_sudo_iam_group_get_keymaker_sudo_and_mapped_local_groups() {
     });
 }
 
+#[test]
+fn with_only_group_members_whoever_is_in_none_of_our_groups_is_not_published() {
+    on_one_thread(async {
+        let settings = "only_group_members = true\nrequire_iam_group = \"prod_ssh_users\"\nsudo_iam_group = \"admins\"";
+        let host = host(settings);
+        for (group, id) in [("admins", "AGPAADMINS"), ("billing", "AGPABILLING")] {
+            host.iam.add_group(group, id, 1);
+        }
+        let users = ["bob", "carol", "dave", "erin"];
+        for (user, id) in users.iter().zip(["AIDABOB", "AIDACAROL", "AIDADAVE", "AIDAERIN"]) {
+            host.iam.add_user(user, id, 200);
+        }
+        host.iam.join("bob", "billing");
+        host.iam.join("carol", "prod_ssh_users");
+        host.iam.join("dave", "admins");
+        host.service.pass().await;
+        let published = ["alice", "bob", "carol", "dave", "erin"].map(|user| host.uid(user).is_some());
+        assert_eq!(published, [true, false, true, true, false]);
+    });
+}
+
 // P2
 #[test]
 fn no_tag_makes_a_folder_of_the_systems_or_of_somebody_elses_a_home() {

@@ -86,6 +86,50 @@ fn a_key_made_inactive_is_no_longer_shown() {
 
 // P9
 #[test]
+fn within_authz_ttl_a_login_asks_iam_once_and_no_longer() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        host.pass_time(61);
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        let calls = host.iam.all_calls();
+        // The clock goes on by itself, too, slowly where the machine is busy.
+        host.pass_time(20);
+        assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Answer::Fresh);
+        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Answer::Fresh);
+        assert_eq!(host.iam.all_calls(), calls, "asked again within the minute");
+        host.pass_time(41);
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert!(host.iam.all_calls() > calls, "not asked after the minute");
+        let calls = host.iam.calls(Action::LIST_SSH_PUBLIC_KEYS);
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        assert!(host.iam.calls(Action::LIST_SSH_PUBLIC_KEYS) > calls);
+    });
+}
+
+// P9
+#[test]
+fn what_is_silent_about_keys_or_groups_is_not_called_fresh_because_the_rest_answers() {
+    for silent in [Action::LIST_SSH_PUBLIC_KEYS, Action::LIST_GROUPS_FOR_USER] {
+        on_one_thread(async {
+            let host = host("");
+            host.service.pass().await;
+            host.service.refresh_keys(name("alice"), SSHD).await;
+            host.iam.time_out(silent);
+            host.pass_time(61);
+            for _ in 0..2 {
+                assert_eq!(
+                    host.service.refresh_keys(name("alice"), SSHD).await,
+                    Answer::CannotTell,
+                    "{silent:?}"
+                );
+            }
+        });
+    }
+}
+
+// P9
+#[test]
 fn scanners_cannot_spend_the_accounts_quota_and_one_listing_answers_them_all() {
     on_one_thread(async {
         let host = host("");
