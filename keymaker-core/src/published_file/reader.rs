@@ -337,6 +337,26 @@ fn is_trusted((owner, mode): (u32, u32), (folder_owner, folder_mode): (u32, u32)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::published_file::tests_support::Folder;
+
+    // P2
+    #[test]
+    fn a_link_is_not_followed_and_a_folder_is_no_file() {
+        let folder = Folder::new();
+        let path = folder.file("directory", b"");
+        assert!(open_trusted(&path).is_ok());
+        let link = path.with_file_name("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(open_trusted(&link), Err(ReadError::Untrusted)));
+        assert!(matches!(
+            open_trusted(path.parent().unwrap()),
+            Err(ReadError::Untrusted)
+        ));
+        assert!(matches!(
+            open_trusted(&path.with_file_name("gone")),
+            Err(ReadError::Missing)
+        ));
+    }
 
     // P2
     #[test]
