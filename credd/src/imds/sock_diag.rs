@@ -309,6 +309,15 @@ mod tests {
         (client, server, listener)
     }
 
+    // P13
+    #[test]
+    fn an_address_is_the_same_only_with_its_port_and_in_whichever_family_it_is_written() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(same(address("[::ffff:127.0.0.1]:80"), address("127.0.0.1:80")));
+        assert!(!same(address("127.0.0.1:80"), address("127.0.0.1:81")));
+        assert!(!same(address("127.0.0.1:80"), address("127.0.0.2:80")));
+    }
+
     #[test]
     fn a_connected_socket_is_found_with_its_inode_in_both_families() {
         for address in ["127.0.0.1:0", "[::1]:0"] {

@@ -250,6 +250,25 @@ async fn cached_credentials_of_a_refused_user_are_not_given_out_and_are_wiped() 
         .await;
 }
 
+// P19
+#[tokio::test]
+async fn a_uid_without_a_name_or_a_chain_by_number_is_known_to_nobody_and_shares_the_strangers_allotment() {
+    let host = Host::new("allotted");
+    let source = Generous(host.clock.clone(), Rc::default());
+    let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::default());
+    let issuer = Issuer::new(host.people(), OneChain, cache, Rc::default());
+    let nameless = Account::unknown();
+    assert!(issuer.knows(ALICE, &super::local("alice").account));
+    assert!(issuer.knows(105, &nameless), "a chain has its number");
+    assert!(!issuer.knows(100_000, &nameless));
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            assert!(issuer.issuance(ALICE).await.is_ok());
+            assert_eq!(issuer.in_use(), [ALICE]);
+        })
+        .await;
+}
+
 // P18
 #[tokio::test]
 async fn credentials_are_given_under_the_name_of_their_own_role_and_under_no_other() {
