@@ -349,6 +349,30 @@ fn a_user_who_resolves_only_since_the_nudge_gets_in() {
     );
 }
 
+// P2
+#[test]
+fn a_name_that_resolves_to_somebody_elses_number_by_now_is_denied() {
+    let host = TestHost::new();
+    host.publish();
+    let asked_before = std::cell::Cell::new(false);
+    // Another service has an alice of its own, whom it did not know a moment ago; or still nobody has one.
+    for entry in [Some(ResolvedUser { uid: 5000, gid: 5000 }), None] {
+        asked_before.set(false);
+        let resolve = |_: &str| Ok(entry.filter(|_| asked_before.replace(true)));
+        let judgement = host.asked(|asked| {
+            let asked = Host {
+                resolve: &resolve,
+                ..*asked
+            };
+            judge(b"alice", b"sshd", &asked, host.now)
+        });
+        let Judgement::Ours(decided) = judgement else {
+            panic!("{judgement:?}")
+        };
+        assert_eq!(decided.decision, Refused(Refusal::EntryOfAnother));
+    }
+}
+
 #[test]
 fn only_four_codes_ever_leave_account() {
     let codes: Vec<PamResultCode> = [
