@@ -250,7 +250,6 @@ async fn cached_credentials_of_a_refused_user_are_not_given_out_and_are_wiped() 
         .await;
 }
 
-// P19
 #[tokio::test]
 async fn a_uid_without_a_name_or_a_chain_by_number_is_known_to_nobody_and_shares_the_strangers_allotment() {
     let host = Host::new("allotted");
