@@ -86,7 +86,7 @@ class History:
         self.user_names, self.group_names = [f"{n}{seed}" for n in USERS], [f"{n}{seed}" for n in GROUPS]
         self.bodies, self.logs_in = {}, seed % LOGS_IN == 0
         self.now, self.ever, self.taken, self.known = Iam(), set(), set(), set()
-        self.group_had, self.holders, self.held, self.held_before = {}, {}, set(), set()
+        self.group_had, self.held, self.held_before = {}, set(), set()
         for name in self.group_names:
             self.make_group(self.now, name)
         for name in self.user_names[:3]:
@@ -235,7 +235,7 @@ class History:
         return sorted({user for _, user, _ in self.ever})
 
     def look(self):
-        """Whoever is published has their own name, number, groups, tags and, of each name, only one has a login."""
+        """Whoever is published has their own name, number, groups and tags."""
         users, groups = {number(user): user for user in self.ids()}, {number(group): group for group in self.group_had}
         entries, members = one_publication(lambda: (read_users(users), read_members(groups)))
         for user, (entry, by_name, given) in entries.items():
@@ -247,11 +247,8 @@ class History:
                 self.may("member", user, groups[gid])
             if entry.pw_shell == REFUSAL:
                 self.must(not given, f"{user} is refused and has {given}")
-            else:
-                holder = self.holders.setdefault(entry.pw_name, user)
-                self.must(holder == user, f"{user} has the login {entry.pw_name}, which was {holder}'s")
-                if self.required:
-                    self.may("member", user, REQUIRED)
+            elif self.required:
+                self.may("member", user, REQUIRED)
         for group, (name, uids) in members.items():
             self.must(f"keymaker_{name}" in self.group_had[group], f"{group} is called {name}")
             for uid in uids:
