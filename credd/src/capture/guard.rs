@@ -272,13 +272,13 @@ mod tests {
         let accounts = LocalAccounts::new("/dev/null", "/dev/null");
         let guard = |text: &str| {
             let config = Config::parse(text, "credd.toml".as_ref()).unwrap();
-            ruleset(&Plan::new(&config, &accounts).unwrap())
+            ruleset(&Plan::new(&config, &accounts).unwrap(), Mark(7))
         };
         for (text, expected) in [
             ("exempt_uids = [33]", "elements = { 33 }"),
             (
                 "containers = [\"172.17.0.0/16\"]",
-                "ip saddr 172.17.0.0/16 ip daddr 169.254.169.254 accept",
+                "ip saddr 172.17.0.0/16 ip daddr 169.254.169.254 meta mark set",
             ),
             ("capture = \"nft\"", "redirect to :988"),
             ("capture = \"nft\"\nnft_port = 77", "redirect to :77"),
