@@ -1,6 +1,7 @@
 //! What the tests of this folder share.
 
 mod cached;
+mod everybody;
 mod host;
 mod injected;
 mod judged;
