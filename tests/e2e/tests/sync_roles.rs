@@ -247,6 +247,55 @@ fn the_policy_that_it_prints_is_all_that_it_needs_and_reaches_no_other_role() {
 
 // P18
 #[test]
+fn an_interrupted_run_gives_nobody_what_the_rest_of_it_would_have_denied() {
+    let denial = {
+        let document = document("Deny", "iam:ListUsers", "*");
+        move || {
+            iam(&format!(
+                "create-policy --policy-name no-list --policy-document {document} --query Policy.Arn --output text"
+            ))
+        }
+    };
+    // The calls of an administrator's never fail here, so this one is the instance's.
+    let allowed =
+        r#"'{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}]}'"#;
+    let command = "keymaker sync-roles --instance-iam-role sandbox-instance --user alice";
+    for (fault, how) in [
+        ("hang:AttachRolePolicy", "timeout -s KILL 12"),
+        ("cut:AttachRolePolicy", "timeout 50"),
+        ("throttle:AttachRolePolicy", "timeout 50"),
+    ] {
+        let _host = fresh();
+        iam(&format!(
+            "put-role-policy --role-name sandbox-instance --policy-name sync --policy-document {allowed}"
+        ));
+        sync("--user alice").ok();
+        sh("systemctl restart credd");
+        iam(&format!(
+            "put-user-policy --user-name alice --policy-name list --policy-document {}",
+            document("Allow", "iam:List*", "*")
+        ));
+        iam(&format!(
+            "attach-user-policy --user-name alice --policy-arn {}",
+            denial()
+        ));
+        sh(&format!("sandbox-fault {fault}"));
+        let interrupted = run(&format!("{how} {command}"));
+        assert_ne!(interrupted.status, 0, "{fault}: {interrupted}");
+        assert!(
+            fault.starts_with("hang") || e2e::calls("AttachRolePolicy") > 0,
+            "{fault}: it got as far as that: {interrupted}"
+        );
+        sh("sandbox-fault none");
+        ssh("alice", "aws iam list-users").refused();
+        sync("--user alice").ok();
+        ssh("alice", "aws iam list-users").refused();
+        ssh("alice", "aws iam list-groups").ok();
+    }
+}
+
+// P18
+#[test]
 fn a_role_that_others_may_assume_is_refused_by_both_programs() {
     let _host = fresh();
     sync("").ok();
