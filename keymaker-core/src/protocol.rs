@@ -18,6 +18,9 @@ pub const MAX_ANSWER: usize = 1024;
 pub const LOOKUP_BUDGET: Duration = Duration::from_millis(1500);
 /// How long the keys command waits: sshd runs it once per offered key and once more.
 pub const KEYS_BUDGET: Duration = Duration::from_secs(2);
+/// An account is called fresh while its facts have this share of `authz_ttl` left, so that whoever keeps the answer for so long, as
+/// credd does, goes by nothing older than `authz_ttl`.
+pub const FRESH_SHARE: u32 = 12;
 /// How long PAM account waits.
 pub const ACCOUNT_BUDGET: Duration = Duration::from_secs(5);
 

@@ -13,7 +13,7 @@ use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
 use keymaker_core::login::{Doubt, LoginDecision, last_contact};
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::{Answer, MAX_ANSWER, Question as Nudge};
+use keymaker_core::protocol::{Answer, FRESH_SHARE, MAX_ANSWER, Question as Nudge};
 use keymaker_core::published_file::reader::ReadError;
 
 use super::directory_accounts::HostAccounts;
@@ -204,7 +204,6 @@ impl People {
         let pause = match self.ask(name).await {
             Nudging::Fresh => {
                 nudged.against.take();
-                // It may be almost authz_ttl old already, so the next one comes well before another authz_ttl has passed.
                 self.keymakerd.authz_ttl / FRESH_SHARE
             }
             Nudging::Silence => AFTER_SILENCE.min(self.keymakerd.authz_ttl),
@@ -279,5 +278,4 @@ fn no_directory(error: ReadError) -> Refusal {
 
 /// Of the 800 ms that an answer may take.
 const NUDGE_BUDGET: Duration = Duration::from_millis(500);
-const FRESH_SHARE: u32 = 12;
 const AFTER_SILENCE: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use keymaker_aws::{Action, AwsCallError};
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::Answer;
+use keymaker_core::protocol::{Answer, FRESH_SHARE};
 use tokio::time::Instant;
 
 use super::by_name::{About, Deadlines, FetchedKeys, within};
@@ -176,7 +176,7 @@ impl<I: Iam + 'static> Service<I> {
         let ttl = if refused {
             NEGATIVE_TTL
         } else {
-            u64::from(state.config.authz_ttl)
+            u64::from(state.config.authz_ttl - state.config.authz_ttl / FRESH_SHARE)
         };
         let mut answered_at = user.answered_at;
         if !state.config.tags.is_empty() {

@@ -107,6 +107,22 @@ fn within_authz_ttl_a_login_asks_iam_once_and_no_longer() {
     });
 }
 
+// P20: credd keeps the answer for the last twelfth of authz_ttl.
+#[test]
+fn what_is_called_fresh_is_so_for_as_long_as_credd_keeps_the_answer() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        host.pass_time(56);
+        let calls = host.iam.all_calls();
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert!(
+            host.iam.all_calls() > calls,
+            "five seconds on, its facts would be a minute old"
+        );
+    });
+}
+
 // P9
 #[test]
 fn what_is_silent_about_keys_or_groups_is_not_called_fresh_because_the_rest_answers() {
