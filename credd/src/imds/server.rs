@@ -19,6 +19,7 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -226,7 +227,10 @@ impl<S: CredentialSource + 'static> Server<S> {
             .max_headers(MOST_HEADERS)
             .title_case_headers(true);
         if let Ok(done) = http.serve_connection(io, answer).without_shutdown().await {
-            self.linger(done.io.into_inner()).await;
+            if !self.linger(done.io.into_inner()).await {
+                // Or the port stays taken for as long as the client likes, and there are 28,000 towards this address.
+                let _ = set_socket_linger(&client.socket, Some(Duration::ZERO));
+            }
         }
     }
 
@@ -274,15 +278,15 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// Closes our side and reads what still comes, for a moment: closing with unread bytes would reset the connection, and
-    /// the reset can overtake the reply.
-    async fn linger(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    /// the reset can overtake the reply. Whether the client has closed, too.
+    async fn linger(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> bool {
         let drain = async {
             let mut waste = [0_u8; 4096];
             stream.shutdown().await?;
             while stream.read(&mut waste).await? > 0 {}
             Ok::<_, std::io::Error>(())
         };
-        let _ = timeout(self.limits.linger, drain).await;
+        timeout(self.limits.linger, drain).await.is_ok()
     }
 }
 

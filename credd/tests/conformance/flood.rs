@@ -1,7 +1,7 @@
 //! What a flood costs: whoever makes it, and nobody else. One person may have many numbers (subuid(5)): those without a name have
 //! one share of everything together.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,24 @@ fn a_number_that_nobody_was_given_and_that_has_no_place_costs_no_look_at_the_fil
         assert_eq!(stand.shared().accounts_read, before);
         assert_eq!(ask(stand, ALICE), 200);
         drop(held);
+    });
+}
+
+// One user held every port towards the address: none was left for anybody else.
+#[test]
+fn a_client_that_never_closes_holds_no_port() {
+    with_limits(Limits::default(), |stand| {
+        stand.become_uid(ALICE);
+        let mut stream = stand.connect();
+        stream.write_all(REQUEST).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while stream.peer_addr().is_ok() {
+            assert!(Instant::now() < deadline, "the connection is still there");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     });
 }
 
