@@ -358,6 +358,23 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn a_file_that_could_not_be_read_is_neither_missing_nor_damaged_nor_another_owners() {
+        let kinds = |error: io::Error| {
+            let read: ReadError = error.into();
+            match read {
+                ReadError::Io(_) => "not read",
+                ReadError::Missing => "missing",
+                ReadError::Untrusted => "untrusted",
+                ReadError::Damaged | ReadError::BufferTooSmall => "damaged",
+            }
+        };
+        let said = [libc::EACCES, libc::EIO, libc::ELOOP, libc::ENOENT].map(io::Error::from_raw_os_error);
+        assert_eq!(said.map(kinds), ["not read", "not read", "untrusted", "missing"]);
+        // Cut between two reads.
+        assert_eq!(kinds(io::ErrorKind::UnexpectedEof.into()), "damaged");
+    }
+
     // P2
     #[test]
     fn only_a_file_of_its_folders_owner_that_nobody_else_may_write_is_trusted() {

@@ -314,6 +314,7 @@ mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt;
 
+    use super::super::format::u32_at;
     use super::super::reader::{PublishedFile, ReadError};
     use super::*;
     use crate::published_file::tests_support::Folder;
@@ -461,6 +462,61 @@ mod tests {
             (from, seen) = (number + 1, seen + 1);
         }
         assert_eq!(seen, names.len() - built.left_out.len());
+    }
+
+    // P2
+    #[test]
+    fn a_whole_file_of_another_kind_is_damage() {
+        let folder = Folder::new();
+        let path = folder.file("f", &build(1));
+        let other = *b"OTHER\0\0\x01";
+        assert!(matches!(PublishedFile::open(&path, other), Err(ReadError::Damaged)));
+    }
+
+    #[test]
+    fn a_file_about_nobody_is_whole_and_lists_nobody() {
+        let folder = Folder::new();
+        let file = PublishedFile::open(&folder.file("f", &build(0)), MAGIC).unwrap();
+        assert!(matches!(file.next_slot(1, 0), Ok(None)));
+    }
+
+    #[test]
+    fn a_slot_that_says_an_impossible_length_is_damage_and_asks_for_no_larger_buffer() {
+        let folder = Folder::new();
+        let whole = build(1);
+        let with_length = |field: usize, len: u32| {
+            let mut bytes = whole.clone();
+            let mut at = u32_at(&bytes, field).unwrap() as usize;
+            while u32_at(&bytes, at + 8) == Some(0) {
+                at += SLOT;
+            }
+            put(&mut bytes, at + 8, &len.to_le_bytes());
+            PublishedFile::open(&folder.file("f", &bytes), MAGIC).unwrap()
+        };
+        let mut buffer = [0; 64];
+        let long = with_length(field::INDEXES, 1 << 30);
+        let found = long.find(0, Key::Name("user0"), &mut buffer, |_| true);
+        assert!(matches!(found, Err(ReadError::Damaged)), "{found:?}");
+        let none = with_length(field::LISTS + 8, 0);
+        assert!(matches!(none.next_slot(1, 0), Err(ReadError::Damaged)));
+    }
+
+    #[test]
+    fn an_index_is_no_larger_than_its_crowd_needs() {
+        // Twice as many slots as records, up to a power of two, or that twice, four and eight times.
+        for factor in [1, 2, 4, 8] {
+            let names: Vec<String> = (0..=WINDOW).map(|n| format!("{}.{n}", n % 2 * 32 * factor)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let hash = |of: Key<'_>, key| match of {
+                Key::Name(name) => name.split_once('.').and_then(|(hash, _)| hash.parse().ok()).unwrap(),
+                of => of.hash(key),
+            };
+            let built = builder_of(&names).lay_out(1, HashKey([1; 16]), hash).unwrap();
+            assert_eq!(
+                (built.left_out.len(), u32_at(&built.bytes, field::INDEXES + 4)),
+                (0, Some(64 * factor as u32))
+            );
+        }
     }
 
     #[test]

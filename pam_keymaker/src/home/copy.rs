@@ -96,3 +96,27 @@ impl Copy<'_> {
 fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_host::Folder;
+
+    // P11
+    #[test]
+    fn a_link_in_the_place_of_a_file_is_not_followed() {
+        let folder = Folder::new();
+        let [secret, link, to] = ["secret", "link", "to"].map(|name| folder.0.join(name));
+        fs::write(&secret, "root's").unwrap();
+        symlink(&secret, &link).unwrap();
+        let copy = Copy {
+            uid: keymaker_core::sys::own_uid(),
+            step: &|| (),
+        };
+        let followed = copy.file(&link, &to).map_err(|error| error.raw_os_error());
+        assert_eq!(followed, Err(Some(libc::ELOOP)));
+        assert!(!to.exists());
+        symlink(folder.0.join("elsewhere"), &to).unwrap();
+        assert!(copy.file(&secret, &to).is_err() && !folder.0.join("elsewhere").exists());
+    }
+}

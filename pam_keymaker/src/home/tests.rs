@@ -216,6 +216,57 @@ fn what_exists_is_never_changed() {
     assert_eq!(names_in(&host.0.join("home")), ["alice"]);
 }
 
+// P11
+#[test]
+fn where_it_cannot_be_seen_whether_there_is_a_home_or_a_skel_no_home_is_made() {
+    let host = host();
+    let (home, homes) = (host.0.join("home/alice"), host.0.join("home"));
+    symlink("alice", &home).unwrap();
+    let unseen = made(&host.0);
+    assert!(matches!(unseen, Err(HomeError::Io("look at", ..))), "{unseen:?}");
+    fs::remove_file(&home).unwrap();
+    // A folder that is missing is no skel; one of which nobody can tell is not nothing.
+    let long = host.0.join("x".repeat(300));
+    let unseen = make_home_at(&home, &long, DEAD_AFTER, &|| ());
+    assert!(matches!(unseen, Err(HomeError::Io("look at", ..))), "{unseen:?}");
+    assert!(names_in(&homes).is_empty());
+}
+
+// P11
+#[test]
+fn what_goes_wrong_while_a_home_is_made_is_not_called_a_home_of_somebody_elses() {
+    let host = host();
+    let homes = host.0.join("home");
+    let lose = || {
+        for unfinished in names_in(&homes) {
+            fs::remove_dir_all(homes.join(unfinished)).unwrap();
+        }
+    };
+    let lost = make_home(&host.0, DEAD_AFTER, &lose);
+    assert!(
+        matches!(&lost, Err(HomeError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound),
+        "{lost:?}"
+    );
+}
+
+// P11
+#[test]
+fn a_skel_is_copied_to_its_sixteenth_folder_and_not_at_all_where_there_is_another() {
+    let host = host();
+    let mut deepest = host.0.join("skel");
+    for _ in 0..16 {
+        deepest.push("d");
+        make(&deepest, 0o755);
+    }
+    assert!(matches!(made(&host.0), Ok(Home::Made { .. })));
+    let home = host.0.join("home/alice");
+    assert!(home.join(deepest.strip_prefix(host.0.join("skel")).unwrap()).is_dir());
+    fs::remove_dir_all(&home).unwrap();
+    make(&deepest.join("d"), 0o755);
+    assert!(matches!(made(&host.0), Err(HomeError::TooDeep)));
+    assert!(names_in(&host.0.join("home")).is_empty());
+}
+
 // P2 P11
 #[test]
 fn the_folder_of_another_uid_is_not_taken() {
