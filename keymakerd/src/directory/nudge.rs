@@ -446,3 +446,25 @@ impl State {
         changed.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keymaker_core::protocol::{ACCOUNT_BUDGET, KEYS_BUDGET, LOOKUP_BUDGET};
+
+    use super::*;
+
+    // P5
+    #[test]
+    fn who_waits_for_a_slow_disk_is_answered_before_they_go_and_not_before_iam_had_its_time() {
+        for (cause, waits) in [
+            (Cause::Lookup { uid: 0 }, LOOKUP_BUDGET),
+            (Cause::KeyOffered, KEYS_BUDGET),
+            (Cause::Login, KEYS_BUDGET.min(ACCOUNT_BUDGET)),
+        ] {
+            assert!((BUDGET..waits).contains(&cause.patience()), "{cause:?}");
+        }
+        // credd asks IAM nothing more meanwhile, and has half a second.
+        let of_credd = Duration::from_millis(300)..Duration::from_millis(500);
+        assert!(of_credd.contains(&Cause::Credentials.patience()));
+    }
+}

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
 
+mod asking;
 mod disk;
 mod identity;
 mod many;

@@ -72,6 +72,15 @@ fn all_five_settings_are_read() {
 }
 
 #[test]
+fn what_no_name_in_iam_can_be_or_end_in_is_no_setting() {
+    let long = |count| "a".repeat(count);
+    assert!(is_group_name("a") && is_group_name(&long(128)) && is_suffix("") && is_suffix(&long(63)));
+    assert!(!is_group_name("") && !is_group_name(&long(129)) && !is_suffix(&long(64)));
+    let resolver = IdResolver::new("210987654321", "R").unwrap();
+    assert_eq!(resolver.account(), "210987654321");
+}
+
+#[test]
 fn a_role_without_settings_leaves_the_defaults() {
     for description in [None, Some(""), Some("Web servers of team a=b, keymakers welcome")] {
         let mut kept = KeptSettings::default();

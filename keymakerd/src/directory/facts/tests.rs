@@ -570,3 +570,191 @@ fn somebody_created_since_a_groups_members_were_told_is_in_it_at_once() {
     // Who was there before may just have been taken out.
     assert_eq!(learned(50), (set(&[]), 0, true));
 }
+
+// P2
+#[test]
+fn of_two_groups_with_one_name_within_five_seconds_neither_gives_anything_also_where_both_are_new() {
+    let mut facts = Facts::of_account("1".into());
+    facts.learn_answers(&user("alice", "AIDAA"), &[group("keymaker_devs", "AGPA1")], at(100));
+    facts.learn_answers(&user("bob", "AIDAB"), &[group("keymaker_devs", "AGPA2")], at(103));
+    for id in ["AIDAA", "AIDAB"] {
+        assert!(!facts.is_member(&facts.users[id], "keymaker_devs"), "{id}");
+    }
+}
+
+// P2
+#[test]
+fn a_dispute_about_a_groups_name_ends_five_seconds_after_it_began_however_many_answers_come_meanwhile() {
+    let mut facts = Facts::of_account("1".into());
+    let mut learn = |name: &str, time| {
+        facts.learn_answers(&user("alice", "AIDAA"), &[group(name, "AGPA1")], at(time));
+        facts.groups["AGPA1"].disputed
+    };
+    let disputed = [
+        ("keymaker_ops", 100),
+        ("keymaker_sudo", 103),
+        ("keymaker_sudo", 105),
+        ("keymaker_sudo", 107),
+        ("keymaker_sudo", 108),
+    ]
+    .map(|(name, time)| learn(name, time));
+    assert_eq!(disputed, [false, true, true, true, false]);
+}
+
+// P2
+#[test]
+fn whoever_was_in_a_group_that_is_renamed_is_asked_about_again_and_nobody_else() {
+    let mut facts = Facts::of_account("1".into());
+    let ops = [group("keymaker_ops", "AGPA1")];
+    for (name, id, groups) in [
+        ("alice", "AIDAA", &ops[..]),
+        ("bob", "AIDAB", &ops),
+        ("carol", "AIDAC", &[]),
+    ] {
+        facts.learn_answers(&user(name, id), groups, at(100));
+    }
+    facts.users.get_mut("AIDAC").unwrap().ask_again = true;
+    facts.learn_answers(&user("dave", "AIDAD"), &[group("keymaker_sudo", "AGPA1")], at(200));
+    let known = ["AIDAA", "AIDAB", "AIDAC"].map(|id| (facts.users[id].groups.len(), facts.users[id].ask_again));
+    assert_eq!(known, [(0, true); 3], "an order to ask about carol was forgotten");
+    let dave = &facts.users["AIDAD"];
+    assert!(facts.is_member(dave, "keymaker_sudo") && !dave.ask_again);
+}
+
+// P3
+#[test]
+fn of_two_names_within_five_seconds_the_one_asked_for_later_counts_and_iam_is_asked_again() {
+    for answers in [[("former", 100), ("present", 103)], [("present", 103), ("former", 100)]] {
+        let mut facts = Facts::of_account("1".into());
+        for (name, asked_at) in answers {
+            facts.learn_answers(&user(name, "AIDAA"), &[], late(asked_at));
+        }
+        let user = &facts.users["AIDAA"];
+        assert_eq!((user.name.as_str(), user.ask_again), ("present", true), "{answers:?}");
+    }
+}
+
+// P3
+#[test]
+fn as_many_as_vanish_on_an_ordinary_day_go_at_once_and_more_wait_for_a_second_pass() {
+    for (vanished, known, wait) in [
+        (10, 10, false),
+        (11, 43, true),
+        (11, 44, false),
+        (12, 47, true),
+        (20, 60, true),
+    ] {
+        let mut facts = learned(&many(known));
+        let kept: Vec<(String, String)> = many(known).split_off(vanished);
+        let kept: Vec<(&str, &str)> = kept.iter().map(|(name, id)| (name.as_str(), id.as_str())).collect();
+        let sightings = (0..vanished).map(|n| (format!("AIDA{n}"), gone(200))).collect();
+        let removed = facts.learn_listing(&listing(200, &kept, true), sightings, 200);
+        assert_eq!(removed.len(), if wait { 0 } else { vanished }, "{vanished} of {known}");
+    }
+}
+
+// P3
+#[test]
+fn an_answer_older_than_the_contact_is_no_younger_after_a_restart() {
+    let mut facts = Facts::of_account("1".into());
+    for (name, id, asked_at) in [("alice", "AIDAA", 50), ("bob", "AIDAB", 150)] {
+        facts.learn_answers(&user(name, id), &[group("keymaker_devs", "AGPA1")], at(asked_at));
+    }
+    let restarted = facts.as_of_contact(Some(100)).since_contact(Some(100));
+    let times = ["AIDAA", "AIDAB"].map(|id| (restarted.users[id].answered_at, restarted.users[id].seen_at));
+    assert_eq!(times, [(50, 50), (100, 100)]);
+    assert_eq!(restarted.account.as_deref(), Some("1"));
+    // Nor where there was no contact at all, or it was lost.
+    let restarted = facts.as_of_contact(None).since_contact(Some(1_000));
+    assert_eq!(restarted.users["AIDAB"].answered_at, 150);
+}
+
+// P2
+#[test]
+fn a_list_of_keys_is_known_as_a_users_by_a_key_of_theirs_or_where_neither_has_any() {
+    let recognizes = |known: &[(&str, bool)], answer: &[(&str, bool)]| {
+        let mut facts = learned(&many(1));
+        facts.learn_keys("AIDA0", listed(known), at(100));
+        let keys = facts.users["AIDA0"].keys.as_ref().unwrap();
+        keys.recognizes(&listed(answer))
+    };
+    let (one, other) = (("APKA1", true), ("APKA2", true));
+    assert!(recognizes(&[], &[]) && recognizes(&[one], &[one, other]));
+    // Somebody else may have the name by now: these would be that person's keys, or the lack of any.
+    assert!(!recognizes(&[], &[one]) && !recognizes(&[one], &[]) && !recognizes(&[one], &[other]));
+}
+
+// What is no news is not written to disk; what is not said to be news reaches nobody before the next pass.
+#[test]
+fn an_answer_is_news_where_it_changes_anything_but_times() {
+    let mut facts = Facts::of_account("1".into());
+    let alice = IamUser {
+        tags: Some(Vec::new()),
+        ..user("alice", "AIDAA")
+    };
+    let (ops, devs) = (group("keymaker_ops", "AGPA1"), group("keymaker_devs", "AGPA2"));
+    let mut time = 100;
+    let mut learn = |facts: &mut Facts, user: &IamUser, groups: &[IamGroup]| {
+        time += 100;
+        facts.learn_answers(user, groups, at(time))
+    };
+    assert!(learn(&mut facts, &alice, std::slice::from_ref(&ops)), "somebody new");
+    assert!(!learn(&mut facts, &alice, std::slice::from_ref(&ops)), "only the time");
+    facts.users.get_mut("AIDAA").unwrap().ask_again = true;
+    assert!(
+        !learn(&mut facts, &alice, std::slice::from_ref(&ops)),
+        "an order to ask"
+    );
+    assert!(learn(&mut facts, &alice, &[ops.clone(), devs.clone()]), "a group more");
+    assert!(!learn(&mut facts, &alice, &[ops, devs.clone()]), "only the time");
+    let ops = group("keymaker_ops2", "AGPA1");
+    assert!(learn(&mut facts, &alice, &[ops.clone(), devs]), "a group's name");
+    assert!(learn(&mut facts, &alice, std::slice::from_ref(&ops)), "a group less");
+    // A group made again under the name of one that nobody looked at meanwhile.
+    let anew = group("keymaker_devs", "AGPA3");
+    assert!(learn(&mut facts, &alice, &[ops.clone(), anew.clone()]), "a new group");
+    assert!(
+        !learn(&mut facts, &alice, &[ops.clone(), anew.clone()]),
+        "only the time"
+    );
+    let bob = user("bob", "AIDAB");
+    assert!(learn(&mut facts, &bob, std::slice::from_ref(&ops)), "a second user");
+    let taken = group("keymaker_devs", "AGPA1");
+    assert!(learn(&mut facts, &bob, &[taken]), "a group's name is another's");
+    let renamed = user("bob", "AIDAA");
+    assert!(
+        learn(&mut facts, &renamed, &[ops, anew]),
+        "somebody's name is another's"
+    );
+    assert!(facts.learn_gone("bob", late(5_000)) && !facts.learn_gone("bob", late(6_000)));
+    // That somebody has no keys is news once, too.
+    let keys = [100, 200].map(|time| facts.learn_keys("AIDAA", listed(&[]), at(time)));
+    assert_eq!(keys, [Some(true), Some(false)]);
+}
+
+// P9
+#[test]
+fn tags_that_were_asked_for_earlier_and_arrive_later_take_no_end_of_access_away() {
+    let tagged = |tags: &[(&str, &str)]| IamUser {
+        tags: Some(
+            tags.iter()
+                .map(|(tag, value)| (tag.to_string(), value.to_string()))
+                .collect(),
+        ),
+        ..user("alice", "AIDAA")
+    };
+    let mut facts = Facts::of_account("1".into());
+    facts.learn_answers(&tagged(&[("expires", "2026-01-01")]), &[], late(110));
+    facts.learn_answers(&tagged(&[]), &[], late(100));
+    assert_eq!(facts.users["AIDAA"].tag("expires"), Some("2026-01-01"));
+}
+
+// P9
+#[test]
+fn a_key_that_was_inactive_opens_five_seconds_after_that_answer_however_many_came_meanwhile() {
+    let mut facts = learned(&many(1));
+    for (asked_at, active, opens) in [(100, false, 0), (103, true, 0), (104, true, 0), (105, true, 1)] {
+        facts.learn_keys("AIDA0", listed(&[("APKA1", active)]), late(asked_at));
+        assert_eq!(usable(&facts, "AIDA0").len(), opens, "{asked_at}");
+    }
+}

@@ -9,6 +9,7 @@ use keymaker_core::name::NameError;
 use super::*;
 use crate::directory::ids::{IdClaim, IdRules, IdScheme, Wish};
 use crate::directory::neighbours::Neighbours;
+use crate::service_names::{ServiceFolders, ServiceNames};
 use crate::settings::KeptSettings;
 
 const PASSWD: &str =
@@ -437,6 +438,30 @@ fn a_dotted_name_is_refused_where_its_first_part_is_a_name_of_the_host() {
     let names = Host::new("dotted_names = false").accept(&["first.last", "alice"], &["keymaker_team.one"]);
     assert_eq!((names.logins(), names.groups.len()), (vec!["alice"], 0));
     assert_eq!(*names.reason("first.last"), Refusal::DottedName("first.last".into()));
+}
+
+// P1
+#[test]
+fn an_owner_before_the_dot_is_the_hosts_by_its_passwd_line_its_group_line_or_its_services_alone() {
+    let folder = std::env::temp_dir().join(format!("keymakerd-names-{}-{}", std::process::id(), fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("x.conf"), "u relay - -\n").unwrap();
+    let folders = ServiceFolders {
+        sysusers: vec![folder.clone()],
+        units: Vec::new(),
+    };
+    let mut host = Host::new("");
+    host.local = LocalAccounts::parse("frieda:x:1001:1001::/:/bin/sh\n", "crew:x:1002:\n", "");
+    host.local.services = ServiceNames::read(&folders);
+    std::fs::remove_dir_all(&folder).unwrap();
+    for owner in ["frieda", "crew", "relay"] {
+        let name = format!("{owner}.x");
+        let names = host.accept(&[&name], &[]);
+        let refused = Refusal::OwnerAndGroup(name.clone(), owner.to_owned());
+        assert_eq!(*names.reason(&name), refused);
+        // Nothing else refuses it.
+        assert_eq!(Host::new("").accept(&[&name], &[]).logins(), [&name]);
+    }
 }
 
 // P1

@@ -105,6 +105,29 @@ fn home_and_shell_are_the_files_unless_a_tag_may_decide_and_does() {
     });
 }
 
+#[test]
+fn a_key_in_a_tag_is_published_where_the_file_allows_it_and_is_as_old_as_the_users_facts_to_the_hour() {
+    on_one_thread(async {
+        let (hour, later) = (3600, 1_000);
+        for (settings, published) in [("", None), ("tags = [\"keys\"]", Some((1, 500_000 * hour)))] {
+            let host = host(settings);
+            host.service.clock.stop(500_000 * hour + later);
+            host.iam.add_user("bob", "AIDABOB", 1);
+            let tag = ("keymaker:ssh-key-1".to_owned(), KEY.to_owned());
+            host.iam.change_user("alice", |alice| alice.tags = Some(vec![tag]));
+            host.service.pass().await;
+            let keys = KeysFile::open(&host.folder.join("public/keys")).unwrap();
+            let of = |login| keys.user(name(login)).unwrap();
+            assert_eq!(
+                of("alice").map(|user| (user.keys.len(), user.answered_at)),
+                published,
+                "{settings}"
+            );
+            assert_eq!(of("bob"), None);
+        }
+    });
+}
+
 // P9
 #[test]
 fn facts_are_asked_for_again_once_they_are_older_than_authz_ttl() {

@@ -1,0 +1,230 @@
+//! When one question asks IAM, how often, and what is said of half an answer. The clock of these tests stands still unless they move it.
+
+use super::super::composition::KEYS_TIME_STEP;
+use super::*;
+
+/// After a first pass.
+async fn at_rest(settings: &str) -> Host {
+    let host = host(settings);
+    host.service.clock.stop(host.service.clock.unix());
+    host.service.pass().await;
+    host
+}
+
+impl Host {
+    /// Since when the file says that the user's facts lag behind the contact; 0: they do not.
+    fn lags_since(&self, login: &str) -> u64 {
+        let mut buffer = [0; MAX_USER_RECORD];
+        let directory = self.directory();
+        let user = directory.user_by_name(name(login), &mut buffer).unwrap().unwrap();
+        user.answered_at
+    }
+
+    /// When IAM last answered about the user's keys, as the file says it.
+    fn keys_answered_at(&self, login: &str) -> u64 {
+        let keys = KeysFile::open(&self.folder.join("public/keys")).unwrap();
+        keys.user(name(login)).unwrap().unwrap().answered_at
+    }
+
+    fn last_login(&self, user_id: &str) -> Option<u64> {
+        self.service.state().facts.users[user_id].last_login
+    }
+}
+
+// P9
+#[test]
+fn at_the_age_of_authz_ttl_what_is_known_is_asked_for_again_and_before_it_is_not() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        let calls =
+            || [Action::LIST_GROUPS_FOR_USER, Action::LIST_SSH_PUBLIC_KEYS].map(|action| host.iam.calls(action));
+        assert_eq!(calls(), [0, 1]);
+        let before = host.iam.all_calls();
+        host.pass_time(59);
+        assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Answer::Fresh);
+        assert_eq!(host.iam.all_calls(), before);
+        host.pass_time(1);
+        host.service.refresh_account(name("alice"), SSHD).await;
+        assert_eq!(calls(), [1, 1]);
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        assert_eq!(calls(), [1, 2]);
+    });
+}
+
+// P9
+#[test]
+fn half_an_answer_is_not_called_fresh_while_iam_is_known_to_be_silent_about_the_rest() {
+    for silent in [Action::LIST_SSH_PUBLIC_KEYS, Action::LIST_GROUPS_FOR_USER] {
+        on_one_thread(async {
+            let host = at_rest("").await;
+            host.service.refresh_keys(name("alice"), SSHD).await;
+            let calls = host.iam.calls(silent);
+            host.iam.time_out(silent);
+            for _ in 0..3 {
+                host.pass_time(61);
+                let answer = host.service.refresh_keys(name("alice"), SSHD).await;
+                assert_eq!(answer, Answer::CannotTell, "{silent:?}");
+            }
+            assert_eq!(host.iam.calls(silent), calls + 1, "{silent:?}");
+        });
+    }
+}
+
+// P9
+#[test]
+fn what_an_offered_key_costs_is_charged_in_full() {
+    on_one_thread(async {
+        // Sixty calls: three or four for each user, two of them GetUser.
+        for (groups, keys, users) in [(true, true, 15), (false, true, 20), (true, false, 20)] {
+            let host = at_rest("").await;
+            for number in 0..30 {
+                host.iam
+                    .add_user(&format!("user{number}"), &format!("AIDA{number}"), number);
+            }
+            host.service.pass().await;
+            host.service.state_mut().halted = true;
+            if groups {
+                host.pass_time(61);
+            }
+            for number in 0..30 {
+                let name = name(&format!("user{number}"));
+                match keys {
+                    true => host.service.refresh_keys(name, SSHD).await,
+                    false => host.service.refresh_account(name, SSHD).await,
+                };
+            }
+            assert_eq!(host.iam.calls(Action::GET_USER), 2 * users, "{groups} {keys}");
+        }
+    });
+}
+
+// P9
+#[test]
+fn that_there_is_nobody_of_a_name_is_remembered_for_five_seconds_beside_other_such_names() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        let ask = async |login: &str| {
+            let answer = host.service.refresh_account(name(login), Cause::Login).await;
+            (answer, host.iam.calls(Action::GET_USER))
+        };
+        assert_eq!(ask("dave").await, (Answer::NoSuchUser, 1));
+        host.pass_time(2);
+        assert_eq!(ask("erin").await, (Answer::NoSuchUser, 2));
+        host.pass_time(2);
+        assert_eq!(ask("dave").await, (Answer::NoSuchUser, 2));
+        host.pass_time(1);
+        assert_eq!(ask("dave").await, (Answer::NoSuchUser, 3));
+        assert_eq!(ask("erin").await, (Answer::NoSuchUser, 3));
+    });
+}
+
+// P2
+#[test]
+fn where_the_name_moves_meanwhile_iam_is_asked_once_more_and_where_it_is_silent_it_is_not() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        host.iam.add_user("bob", "AIDABOB", 200);
+        host.pass_time(61);
+        let mut moved = false;
+        host.iam.between_calls(move |iam, action| {
+            if action == Action::LIST_GROUPS_FOR_USER && !std::mem::replace(&mut moved, true) {
+                iam.swap_users("alice", "bob");
+            }
+        });
+        let answer = host.service.refresh_account(name("alice"), Cause::Login).await;
+        assert_eq!((answer, host.iam.calls(Action::GET_USER)), (Answer::Fresh, 4));
+        let asked = host.iam.calls(Action::LIST_GROUPS_FOR_USER);
+        host.iam.time_out(Action::LIST_GROUPS_FOR_USER);
+        host.pass_time(61);
+        let answer = host.service.refresh_account(name("alice"), Cause::Login).await;
+        assert_eq!(answer, Answer::CannotTell);
+        assert_eq!(host.iam.calls(Action::LIST_GROUPS_FOR_USER), asked + 1);
+    });
+}
+
+// P5
+#[test]
+fn a_call_that_hangs_leaves_time_to_ask_whose_the_other_answers_are() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        host.pass_time(61);
+        host.iam.leave("alice", "keymaker_devs");
+        host.iam.hang(Action::LIST_SSH_PUBLIC_KEYS);
+        host.service.state_mut().halted = true;
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        let whole = Duration::from_millis(900)..Duration::from_millis(1400);
+        assert!(whole.contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!(host.service.state().facts.users["AIDAALICE"].groups.is_empty());
+    });
+}
+
+#[test]
+fn who_finds_no_token_is_answered_by_a_listing_or_not_at_all() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        let ask = async |login: &str| {
+            host.pass_time(60);
+            let now = host.service.clock.instant();
+            while host.service.state_mut().unknown_names.may_ask(1001, now) {}
+            let cause = Cause::Lookup { uid: 1001 };
+            host.service.refresh_account(name(login), cause).await
+        };
+        host.iam.add_user("dave", "AIDADAVE", 200);
+        assert_eq!(ask("dave").await, Answer::Fresh);
+        assert_eq!(ask("erin").await, Answer::NoSuchUser);
+        host.iam.time_out(Action::LIST_USERS);
+        assert_eq!(ask("frank").await, Answer::CannotTell);
+        assert_eq!(host.iam.calls(Action::GET_USER), 0);
+    });
+}
+
+#[test]
+fn that_somebody_logged_in_is_written_down_once_a_day() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        let began = host.service.clock.unix();
+        for (later, noted) in [(0, 0), (100, 0), (86_300, 0), (1, 86_401), (86_400, 86_401)] {
+            host.pass_time(later);
+            host.service.refresh_account(name("alice"), Cause::Login).await;
+            assert_eq!(host.last_login("AIDAALICE"), Some(began + noted), "{later}");
+        }
+    });
+}
+
+// P6
+#[test]
+fn an_answer_about_somebody_whose_facts_lag_is_published_although_it_is_no_news() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        host.pass_time(61);
+        // Tells her tags, which a listing does not.
+        host.service.refresh_account(name("alice"), SSHD).await;
+        let asked_at = host.service.clock.unix();
+        host.iam.deny(Action::GET_GROUP);
+        host.pass_time(300);
+        host.service.pass().await;
+        assert_eq!(host.lags_since("alice"), asked_at);
+        host.pass_time(61);
+        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Answer::Fresh);
+        assert_eq!(host.lags_since("alice"), 0);
+    });
+}
+
+// P6
+#[test]
+fn an_answer_about_keys_is_published_after_an_hour_although_it_is_no_news() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        let began = host.service.clock.unix();
+        for (later, answered_at) in [(0, 0), (KEYS_TIME_STEP - 61, 0), (61, KEYS_TIME_STEP)] {
+            host.pass_time(later);
+            // Within the hour other news is written, and the keys' file rests.
+            host.service.state_mut().unpublished |= answered_at == 0;
+            host.service.refresh_keys(name("alice"), SSHD).await;
+            assert_eq!(host.keys_answered_at("alice"), began + answered_at, "{later}");
+        }
+    });
+}
