@@ -296,6 +296,37 @@ mod tests {
 
     // P13
     #[test]
+    fn a_file_that_changes_in_one_thing_only_is_read_again() {
+        use std::time::{Duration, SystemTime};
+        let (accounts, passwd) = accounts("stamps");
+        let (next, group) = (passwd.with_file_name("next"), passwd.with_file_name("group"));
+        let first = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let later = first + Duration::from_millis(1);
+        let write = |path: &Path, name: &str, time: SystemTime| {
+            fs::write(path, format!("{name}:x:33:33::/:/bin/sh\n")).unwrap();
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        };
+        let is_user = |name: &str| assert_eq!(accounts.account(33).user.as_deref(), Some(name));
+        write(&passwd, "ann", first);
+        is_user("ann");
+        write(&passwd, "bob", later);
+        is_user("bob");
+        write(&passwd, "bobby", later);
+        is_user("bobby");
+        write(&next, "carol", later);
+        fs::rename(&next, &passwd).unwrap();
+        is_user("carol");
+        fs::write(&group, "staff:x:33:\n").unwrap();
+        assert_eq!(accounts.account(33).groups, ["staff"]);
+    }
+
+    // P13
+    #[test]
     fn a_name_that_glibc_reads_is_read_here() {
         let (accounts, passwd) = accounts("glibc");
         fs::write(
@@ -322,6 +353,7 @@ mod tests {
             ("passwd: files\ngroup: files sss\n", true),
             (" passwd : files [SUCCESS=merge]ldap\n", true),
             ("initgroups: files sss\n", true),
+            ("passwd: files sss ldap\n", true),
             ("shadow: files sss\n#passwd: sss\n", false),
         ] {
             fs::write(&nsswitch, text).unwrap();

@@ -13,7 +13,7 @@ mod tests {
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
 
-    use credd::imds::caller::{Arrival, CallerError, IdentifyCaller, KernelCallers, SocketOwner};
+    use credd::imds::caller::{Arrival, CallerError, IdentifyCaller, KernelCallers, METADATA_ADDRESSES, SocketOwner};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
     use rustix::process::getuid;
@@ -253,22 +253,75 @@ mod tests {
             return;
         }
         let elsewhere = thread::spawn(move || {
-            use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-            let mut holder = Command::new("unshare").args(["--net", "sleep", "60"]).spawn().unwrap();
-            let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-            let path = format!("/proc/{}/ns/net", holder.id());
-            while std::fs::read_link(&path).unwrap() == own {
-                thread::yield_now();
-            }
-            let namespace = std::fs::File::open(path).unwrap();
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            let found = KernelCallers::new(Arrival::Transparent).owner(accepted.as_fd());
-            holder.kill().unwrap();
-            holder.wait().unwrap();
-            found
+            enter_another_network();
+            KernelCallers::new(Arrival::Transparent).owner(accepted.as_fd())
         });
         let found = elsewhere.join().unwrap();
         assert!(matches!(found, Err(CallerError::Unowned(_))), "{found:?}");
+    }
+
+    // P14 H10
+    #[test]
+    fn by_a_redirect_comes_only_who_dialled_the_metadata_address() {
+        if !is_root() {
+            return;
+        }
+        let whole = thread::spawn(|| {
+            enter_another_network();
+            done("ip", &["link", "set", "lo", "up"]);
+            for (address, loopback) in METADATA_ADDRESSES.into_iter().zip(["127.0.0.1:0", "[::1]:0"]) {
+                let (keyword, bits) = if address.is_ipv4() { ("ip", 32) } else { ("ip6", 128) };
+                done(
+                    "ip",
+                    &["addr", "add", &format!("{address}/{bits}"), "dev", "lo", "nodad"],
+                );
+                let listener = TcpListener::bind(loopback).unwrap();
+                let direct = listener.local_addr().unwrap();
+                let redirect = format!(
+                    "add table {keyword} test; add chain {keyword} test output {{ type nat hook output priority -100; }}; \
+                     add rule {keyword} test output {keyword} daddr {address} tcp dport 80 redirect to :{}",
+                    direct.port()
+                );
+                if !Command::new("nft")
+                    .arg(redirect)
+                    .status()
+                    .is_ok_and(|nft| nft.success())
+                {
+                    println!("not run: nftables cannot be used here");
+                    return;
+                }
+                let owner = |to: SocketAddr| {
+                    let _client = TcpStream::connect(to).unwrap();
+                    let (accepted, _) = listener.accept().unwrap();
+                    KernelCallers::new(Arrival::Redirected).owner(accepted.as_fd())
+                };
+                assert_eq!(owner(SocketAddr::new(address, 80)).unwrap().uid, 0);
+                // The kernel remembers this connection too, and that it was not made to the metadata address.
+                let refused = owner(direct);
+                assert!(matches!(refused, Err(CallerError::NotCaptured(_))), "{refused:?}");
+            }
+        });
+        whole.join().unwrap();
+    }
+
+    /// This thread alone.
+    fn enter_another_network() {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        let mut holder = Command::new("unshare").args(["--net", "sleep", "60"]).spawn().unwrap();
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let path = format!("/proc/{}/ns/net", holder.id());
+        while std::fs::read_link(&path).unwrap() == own {
+            thread::yield_now();
+        }
+        let namespace = std::fs::File::open(path).unwrap();
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    }
+
+    fn done(program: &str, words: &[&str]) {
+        let output = Command::new(program).args(words).output().unwrap();
+        assert!(output.status.success(), "{program} {words:?}: {output:?}");
     }
 
     /// Of this thread alone.

@@ -228,6 +228,52 @@ mod tests {
 
     // P14
     #[test]
+    fn whoever_else_is_let_through_is_drift_and_whoever_was_seen_is_not() {
+        let listed = |exempt: &[u32], seen: &[u32]| {
+            let mut value = serde_json::json!({"nftables": [
+                {"set": {"name": "exempt", "elem": exempt}},
+                {"set": {"name": "seen", "elem": seen}},
+            ]});
+            strip(&mut value);
+            value
+        };
+        assert_ne!(listed(&[0], &[]), listed(&[0, 1000], &[]));
+        assert_eq!(listed(&[0], &[]), listed(&[0], &[1000]));
+    }
+
+    // P14
+    #[test]
+    fn a_table_with_a_rule_too_few_or_too_many_is_not_whole() {
+        use crate::accounts::LocalAccounts;
+        use crate::config::Config;
+        let accounts = LocalAccounts::new("/dev/null", "/dev/null");
+        for (text, rules) in [("", 16), ("capture = \"nft\"", 20), ("mode = \"observe\"", 2)] {
+            let config = Config::parse(text, "credd.toml".as_ref()).unwrap();
+            let plan = Plan::new(&config, &accounts).unwrap();
+            let listed = |rules: usize| format!("[{}{{\"set\":{{}}}}]", "{\"rule\":{}},".repeat(rules));
+            let whole: Vec<usize> = (0..40).filter(|rules| is_whole(&plan, &listed(*rules))).collect();
+            assert_eq!(whole, [rules], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_notes_every_uid_that_is_not_exempt_in_both_families() {
+        use crate::accounts::LocalAccounts;
+        use crate::config::Config;
+        let config = Config::parse("mode = \"observe\"", "credd.toml".as_ref()).unwrap();
+        let mut plan = Plan::new(&config, &LocalAccounts::new("/dev/null", "/dev/null")).unwrap();
+        plan.exempt = [0].into();
+        let expected = "table inet keymaker_credd\ndelete table inet keymaker_credd\ntable inet keymaker_credd {\n  \
+             set exempt { type uid; elements = { 0 }; }\n  \
+             set seen { type uid; size 65535; flags dynamic,timeout; timeout 1d; }\n  \
+             chain output {\n    type filter hook output priority 0; policy accept;\n    \
+             ip daddr 169.254.169.254 meta skuid != @exempt update @seen { meta skuid }\n    \
+             ip6 daddr fd00:ec2::254 meta skuid != @exempt update @seen { meta skuid }\n  }\n}\n";
+        assert_eq!(ruleset(&plan, Mark(7)), expected);
+    }
+
+    // P14
+    #[test]
     fn the_guard_stops_every_protocol_and_every_way_around_it_and_nothing_else() {
         use crate::accounts::LocalAccounts;
         use crate::config::Config;

@@ -279,3 +279,58 @@ fn no_directory(error: ReadError) -> Refusal {
 /// Of the 800 ms that an answer may take.
 const NUDGE_BUDGET: Duration = Duration::from_millis(500);
 const AFTER_SILENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::LocalAccounts;
+    use std::time::SystemTime;
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn since_boot(&self) -> Duration {
+            Duration::from_secs(100)
+        }
+    }
+
+    // P20
+    #[test]
+    fn of_nudges_only_those_are_forgotten_that_are_past_and_said_nothing_against_anybody() {
+        let accounts = HostAccounts::new(LocalAccounts::new("/dev/null", "/dev/null"), None);
+        let keymakerd = Keymakerd {
+            contact: "/dev/null".into(),
+            login_socket: "/dev/null".into(),
+            authz_ttl: Duration::from_secs(60),
+        };
+        let people = People::new(accounts, keymakerd, Rc::new(Stopped));
+        let nudge = |uid, next, against: Option<Refusal>| {
+            let nudged = Rc::new(Nudged {
+                next: Cell::new(Duration::from_secs(next)),
+                against: RefCell::new(against),
+                ..Nudged::default()
+            });
+            people.nudged.borrow_mut().insert(uid, Rc::clone(&nudged));
+            nudged
+        };
+        let kept = || {
+            people.tidy();
+            let mut uids: Vec<u32> = people.nudged.borrow().keys().copied().collect();
+            uids.sort_unstable();
+            uids
+        };
+        nudge(1, 99, None);
+        nudge(2, 100, None);
+        nudge(3, 101, None);
+        nudge(4, 99, Some(Refusal::denied("IAM no longer has the user")));
+        // What keymakerd will say to it must not be lost.
+        let under_way = nudge(5, 99, None);
+        assert_eq!(kept(), [3, 4, 5]);
+        drop(under_way);
+        assert_eq!(kept(), [3, 4]);
+    }
+}

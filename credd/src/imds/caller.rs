@@ -396,6 +396,46 @@ mod tests {
         assert_ne!(callers.owner(again.as_fd()).unwrap().cookie, owner.cookie);
     }
 
+    // P13
+    #[test]
+    fn whoever_was_identified_is_looked_up_again_where_capture_spares_some_uids_too() {
+        let listener = listener();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let callers = Captured {
+            callers: KernelCallers::new(Arrival::Transparent),
+            is_exempt: |_| Ok(false),
+        };
+        let owner = callers.owner(accepted.as_fd()).unwrap();
+        callers.still(accepted.as_fd(), owner).unwrap();
+        let former = SocketOwner {
+            cookie: owner.cookie.wrapping_add(1),
+            ..owner
+        };
+        let refused = callers.still(accepted.as_fd(), former);
+        assert!(matches!(refused, Err(CallerError::Changed)), "{refused:?}");
+        accepted.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(callers.still(accepted.as_fd(), owner).is_err());
+        drop(client);
+    }
+
+    #[test]
+    fn after_an_answer_that_broke_off_the_kernel_is_asked_through_a_new_socket() {
+        let callers = KernelCallers::new(Arrival::Transparent);
+        let interrupted = || SockDiagError::Netlink(io::ErrorKind::Interrupted.into());
+        for (answer, is_kept) in [
+            (Ok(()), true),
+            (Err(SockDiagError::NoSuchSocket), true),
+            (Err(SockDiagError::AnotherSocket), false),
+            (Err(SockDiagError::Malformed), false),
+            (Err(interrupted()), false),
+        ] {
+            let what = format!("{answer:?}");
+            let _ = callers.ask(|_| answer);
+            assert_eq!(callers.sock_diag.borrow().is_some(), is_kept, "{what}");
+        }
+    }
+
     // P14 H10
     #[test]
     fn whoever_dials_the_redirects_port_directly_is_refused() {

@@ -333,6 +333,60 @@ mod tests {
         }
     }
 
+    // P13
+    #[test]
+    fn all_sockets_of_a_pair_are_found_in_both_families_and_none_of_another_pair_with_its_ports() {
+        for (address, other) in [("127.0.0.1:0", Some("127.0.0.2")), ("[::1]:0", None)] {
+            let (client, _server, _listener) = pair(address);
+            let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+            // Whoever holds these ports at other addresses could have everybody else refused.
+            let _others = other.map(|other| twin(other.parse().unwrap(), local.port(), remote.port()));
+            let mut kernel = SockDiag::open().unwrap();
+            let found = kernel.exact(local, remote).unwrap();
+            assert_eq!(kernel.all(local, remote, &[1]).unwrap(), [found], "{address}");
+            assert_eq!(kernel.all(local, remote, &[8]).unwrap(), [], "{address}");
+        }
+    }
+
+    /// A connection from `address` to itself, by these ports.
+    fn twin(address: IpAddr, from: u16, to: u16) -> (OwnedFd, TcpListener) {
+        use rustix::net::{bind, socket};
+        let listener = TcpListener::bind((address, to)).unwrap();
+        let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&client, &SocketAddr::new(address, from)).unwrap();
+        connect(&client, &SocketAddr::new(address, to)).unwrap();
+        (client, listener)
+    }
+
+    // P13
+    #[test]
+    fn sockets_whose_cookies_differ_in_one_half_are_two() {
+        let (local, remote) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        let cookie = |low: u32, high: u32| {
+            let mut message = [0_u8; 88];
+            message[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+            message[16] = AF_INET;
+            message[20..22].copy_from_slice(&1_u16.to_be_bytes());
+            message[22..24].copy_from_slice(&2_u16.to_be_bytes());
+            message[24..28].copy_from_slice(&[127, 0, 0, 1]);
+            message[40..44].copy_from_slice(&[127, 0, 0, 1]);
+            message[60..64].copy_from_slice(&low.to_ne_bytes());
+            message[64..68].copy_from_slice(&high.to_ne_bytes());
+            decode(&message, local, remote).unwrap().cookie
+        };
+        assert_eq!(cookie(3, 0), 3);
+        assert_eq!(cookie(3, 5), 5 << 32 | 3);
+    }
+
+    #[test]
+    fn the_socket_to_the_kernel_never_waits_and_goes_to_no_other_program() {
+        let kernel = SockDiag::open().unwrap();
+        let flags = rustix::fs::fcntl_getfl(&kernel.netlink).unwrap();
+        assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
+        let flags = rustix::io::fcntl_getfd(&kernel.netlink).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
     #[test]
     fn a_listener_on_the_same_port_is_not_taken_for_the_client() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

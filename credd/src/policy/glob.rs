@@ -260,6 +260,23 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_takes_in_text_without_colons_and_wildcards_of_the_same_kind_of_place() {
+        for (outer, inner, covers) in [
+            ("arn:aws:s3:::a*c", "arn:aws:s3:::abc", true),
+            ("arn:aws:s3:::a*c", "arn:aws:s3:::a:c", false),
+            ("arn:aws:s3:::a?c", "arn:aws:s3:::abc", true),
+            ("arn:aws:s3:::a?c", "arn:aws:s3:::a:c", false),
+            ("arn:aws:s3:::a*c", "arn:aws:s3:::a*b?c", true),
+            ("arn:aws:s3:::a*", "arn:aws:s3:::a*b:c", true),
+            ("arn:aws:logs:*:g", "arn:aws:logs:*:g", true),
+            ("arn:aws:logs:*:g", "arn:aws:logs:*b:g", false),
+            ("arn:aws:logs:?*:g", "arn:aws:logs:?:g", false),
+        ] {
+            assert_eq!(resource(outer).covers(&resource(inner)), covers, "{outer} and {inner}");
+        }
+    }
+
+    #[test]
     fn a_variable_may_be_anything_and_covers_nothing() {
         let home = resource("arn:aws:s3:::home/${s3:prefix}/x");
         assert!(home.intersects(&resource("arn:aws:s3:::home/alice/x")));

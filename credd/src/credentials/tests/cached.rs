@@ -104,7 +104,8 @@ fn alice() -> Question {
     question(1000, local("alice"))
 }
 
-async fn settle() {
+/// Lets everything that is under way go on as far as it can.
+pub async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }

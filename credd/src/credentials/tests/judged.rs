@@ -69,6 +69,19 @@ async fn whoever_the_directory_refuses_gets_nothing_at_the_very_next_request() {
 
 // P20
 #[tokio::test]
+async fn whoever_is_gone_is_refused_and_keymakerd_is_not_asked_who_has_the_name_now() {
+    let host = Host::new("gone");
+    host.publish(Verdict::Allowed, true);
+    for answer in ["fresh", "cannot-tell", "not-published"] {
+        *host.answer.lock().unwrap() = answer;
+        let refused = ask(&host.people(), ALICE).await;
+        assert!(matches!(refused, Err(Refusal::Denied(_))), "{answer}");
+    }
+    assert_eq!(host.questions(), 0);
+}
+
+// P20
+#[tokio::test]
 async fn keymakerd_is_asked_again_before_what_it_said_is_older_than_authz_ttl() {
     let host = Host::new("again");
     let people = host.people();

@@ -9,6 +9,7 @@ mod served;
 mod settings;
 mod told;
 mod tried;
+mod unasked;
 mod whose;
 mod world;
 

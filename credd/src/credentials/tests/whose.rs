@@ -183,12 +183,17 @@ async fn users_of_the_account_that_credd_toml_names_are_read_there_by_every_meth
 #[tokio::test]
 async fn a_session_of_the_shared_role_keeps_its_tags_whatever_role_it_assumes_next() {
     let world = World::new().await;
-    let config = Config {
-        shared_role: Some("arn:aws:iam::123456789012:role/everybody".into()),
-        session_tags: true,
-        ..Config::default()
-    };
-    for (method, for_ever) in [(Method::SharedRole, true), (Method::UserRole, false)] {
+    // Whoever shares a role is told from the others by the tags alone: they are not optional there.
+    for (method, session_tags, for_ever) in [
+        (Method::SharedRole, true, true),
+        (Method::SharedRole, false, true),
+        (Method::UserRole, true, false),
+    ] {
+        let config = Config {
+            shared_role: Some("arn:aws:iam::123456789012:role/everybody".into()),
+            session_tags,
+            ..Config::default()
+        };
         world.begin(None);
         let asked = Question {
             chain: vec![method],

@@ -74,6 +74,18 @@ fn a_key_that_stands_twice_is_refused() {
 }
 
 #[test]
+fn a_number_or_a_boolean_means_the_same_without_quotation_marks() {
+    let document_with = |value: &str| {
+        let condition = format!(r#","Condition":{{"Bool":{{"aws:SecureTransport":{value}}}}}}}"#);
+        document(&policy(&ALLOW.replace('}', &condition)))
+    };
+    for value in ["true", "false", "5", "-3", "0.5"] {
+        assert_eq!(document_with(value), document_with(&format!("{value:?}")), "{value}");
+    }
+    assert_ne!(document_with("true"), document_with("false"));
+}
+
+#[test]
 fn a_statement_that_lacks_or_doubles_an_element_is_refused() {
     for text in [
         r#"{"Effect":"Allow","Action":"s3:*"}"#,

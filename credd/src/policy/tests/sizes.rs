@@ -67,6 +67,26 @@ fn what_another_statement_says_already_is_left_out() {
     assert_eq!(policies.policy().unwrap().as_str(), expected);
 }
 
+// P18
+#[test]
+fn a_deny_is_left_out_for_a_wider_one_only_if_that_has_the_same_condition() {
+    let deny = |action: &str, resource: &str, address: &str| {
+        policy(&format!(
+            r#"{{"Effect":"Deny","Action":"{action}","Resource":"{resource}",
+                "Condition":{{"IpAddress":{{"aws:SourceIp":"{address}"}}}}}}"#
+        ))
+    };
+    let everything = allow("*", "*");
+    let wide = deny("s3:Get*", "*", "10.0.0.0/8");
+    for (address, is_kept) in [("10.0.0.0/8", false), ("192.168.0.0/16", true)] {
+        let narrow = deny("s3:GetObject", "arn:aws:s3:::a/*", address);
+        let policies = for_inline(&[&everything, &wide, &narrow]).unwrap();
+        let text = policies.policy().unwrap().as_str();
+        assert!(text.contains("s3:Get*"), "{text}");
+        assert_eq!(text.contains("s3:GetObject"), is_kept, "{text}");
+    }
+}
+
 #[test]
 fn the_order_of_policies_does_not_change_the_text() {
     let (one, two) = (allow("s3:*", "arn:aws:s3:::a/*"), allow("iam:GetUser", "*"));
@@ -110,6 +130,18 @@ fn an_endless_policy_is_refused_without_comparing_everything_with_everything() {
     let statements: Vec<String> = (0..20_000).map(statement).collect();
     let refusal = for_inline(&[&policy(&statements.join(","))]).unwrap_err();
     assert!(matches!(refusal, PolicyRefusal::TooLong { characters } if characters > 1_000_000));
+}
+
+#[test]
+fn a_policy_that_is_too_long_only_as_it_was_written_is_passed() {
+    let actions: Vec<String> = (0..300).map(|number| format!("s3:GetObject{number}")).collect();
+    let long = policy(&format!(
+        r#"{{"Effect":"Allow","Action":["{}"],"Resource":"*"}}"#,
+        actions.join("\",\"")
+    ));
+    let policies = for_inline(&[&long, &allow("s3:Get*", "*")]).unwrap();
+    let expected = document_of(&[r#"{"Action":"s3:Get*","Effect":"Allow","Resource":"*"}"#]);
+    assert_eq!(policies.policy().unwrap().as_str(), expected);
 }
 
 #[test]
