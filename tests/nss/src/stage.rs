@@ -23,6 +23,8 @@ pub fn is_entered() -> bool {
 /// Makes the host and starts this program anew in it; does not come back.
 pub fn enter(module: &str, arguments: &[String]) -> ! {
     let module = fs::read(module).expect("the built module");
+    // In a chroot it has this name only in the mount namespace in which it was started.
+    let program = std::env::current_exe().unwrap();
     unshare();
     mount(None, "/", None, libc::MS_REC | libc::MS_PRIVATE);
     for place in ["/var/lib", "/run"] {
@@ -41,7 +43,6 @@ pub fn enter(module: &str, arguments: &[String]) -> ! {
         mount(Some(&own), &format!("/etc/{name}"), None, libc::MS_BIND);
     }
     published::publish(0);
-    let program = std::env::current_exe().unwrap();
     let mut command = match std::env::var(UNDER) {
         Ok(under) => {
             let mut words = under.split_whitespace();

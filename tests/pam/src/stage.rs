@@ -35,6 +35,8 @@ pub fn is_entered() -> bool {
 /// Makes the host and starts this program anew in it; does not come back.
 pub fn enter(pam_module: &str, nss_module: &str, arguments: &[String]) -> ! {
     let modules = [pam_module, nss_module].map(|module| fs::read(module).expect("the built module"));
+    // In a chroot it has this name only in the mount namespace in which it was started.
+    let program = std::env::current_exe().unwrap();
     // SAFETY: takes a number; this process has one thread.
     check(
         unsafe { libc::unshare(libc::CLONE_NEWNS) },
@@ -50,7 +52,7 @@ pub fn enter(pam_module: &str, nss_module: &str, arguments: &[String]) -> ! {
     fs::write(PAM_MODULE, pam_module).unwrap();
     fs::write(format!("{MODULES}/libnss_keymaker.so.2"), nss_module).unwrap();
     make_files();
-    let error = Command::new(std::env::current_exe().unwrap())
+    let error = Command::new(program)
         .args(arguments)
         .env(ENTERED, "1")
         .env("LD_LIBRARY_PATH", MODULES)
