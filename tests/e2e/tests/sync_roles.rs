@@ -262,7 +262,7 @@ fn an_interrupted_run_gives_nobody_what_the_rest_of_it_would_have_denied() {
     let command = "keymaker sync-roles --instance-iam-role sandbox-instance --user alice";
     for (fault, how) in [
         ("hang:AttachRolePolicy", "timeout -s KILL 12"),
-        ("cut:AttachRolePolicy", "timeout 50"),
+        ("down:AttachRolePolicy", "timeout 50"),
         ("throttle:AttachRolePolicy", "timeout 50"),
     ] {
         let _host = fresh();
