@@ -16,7 +16,12 @@ pub fn look(found: &mut Findings) {
     if credd::UNITS.iter().all(|unit| *unit == credd::SERVICE || off(unit)) {
         return found.note("credd is installed and not turned on: everybody gets what the metadata service gives (keymaker capture up)");
     }
+    let capture = run(credd::CAPTURE, &["check"]);
     if let Err(why) = run(credd::PROGRAM, &["--check"]) {
+        // Where the guard is gone, AWS cannot be reached either.
+        if let Err(why) = capture {
+            capture_is_not_as_planned(&why, found);
+        }
         let why_it_matters =
             "it goes on with the settings from before, or does not start: then nobody gets credentials";
         let remedy = format!("editor {}; systemctl restart credd", credd::SETTINGS);
@@ -52,12 +57,8 @@ pub fn look(found: &mut Findings) {
         let remedy = format!("systemctl reset-failed {unit}; systemctl restart {unit}");
         found.fault(format!("{unit} does not run ({now})"), why, remedy);
     }
-    if let Err(why) = run(credd::CAPTURE, &["check"]) {
-        found.fault(
-            format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
-            "users may reach the instance's own credentials, or none",
-            "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
-        );
+    if let Err(why) = capture {
+        capture_is_not_as_planned(&why, found);
     }
     if state("is-active", credd::SERVICE) == "active"
         && let Err(why) = credd::ask("/health")
@@ -69,4 +70,12 @@ pub fn look(found: &mut Findings) {
             remedy,
         );
     }
+}
+
+fn capture_is_not_as_planned(why: &str, found: &mut Findings) {
+    found.fault(
+        format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
+        "users may reach the instance's own credentials, or none",
+        "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
+    );
 }
