@@ -226,11 +226,11 @@ impl<S: CredentialSource + 'static> Server<S> {
             .half_close(true)
             .max_headers(MOST_HEADERS)
             .title_case_headers(true);
-        if let Ok(done) = http.serve_connection(io, answer).without_shutdown().await {
-            if !self.linger(done.io.into_inner()).await {
-                // Or the port stays taken for as long as the client likes, and there are 28,000 towards this address.
-                let _ = set_socket_linger(&client.socket, Some(Duration::ZERO));
-            }
+        if let Ok(done) = http.serve_connection(io, answer).without_shutdown().await
+            && !self.linger(done.io.into_inner()).await
+        {
+            // Or the port stays taken for as long as the client likes, and there are 28,000 towards this address.
+            let _ = set_socket_linger(&client.socket, Some(Duration::ZERO));
         }
     }
 
