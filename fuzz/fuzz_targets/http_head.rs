@@ -13,15 +13,15 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (step, bytes) = input;
-    let whole = verdict(bytes, bytes.len().max(1));
-    let in_pieces = verdict(bytes, usize::from(step).max(1));
+    let (whole, left) = verdict(bytes, bytes.len().max(1));
+    let (in_pieces, _) = verdict(bytes, usize::from(step).max(1));
     assert_eq!(name(&whole), name(&in_pieces));
     let Ok(received) = whole else { return };
-    assert_eq!(received, bytes);
+    assert_eq!([&received, left].concat(), bytes);
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
-    if let Ok(httparse::Status::Complete(end)) = request.parse(bytes) {
-        let head = bytes.get(..end).expect("the head lies in the bytes");
+    if let Ok(httparse::Status::Complete(end)) = request.parse(&received) {
+        let head = received.get(..end).expect("the head lies in the bytes");
         assert!(head.ends_with(b"\r\n\r\n"));
         let lines = head.split(|byte| *byte == b'\n').count() - 2;
         assert_eq!(lines, 1 + request.headers.len());
@@ -34,10 +34,12 @@ fuzz_target!(|input: (u8, &[u8])| {
     }
 });
 
-fn verdict(bytes: &[u8], step: usize) -> Result<Vec<u8>, HeadError> {
+/// And the bytes that the connection still has.
+fn verdict(bytes: &[u8], step: usize) -> (Result<Vec<u8>, HeadError>, &[u8]) {
     let mut stream = Pieces { bytes, step };
-    match pin!(read_head(&mut stream)).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(verdict) => verdict,
+    let verdict = pin!(read_head(&mut stream)).poll(&mut Context::from_waker(Waker::noop()));
+    match verdict {
+        Poll::Ready(verdict) => (verdict, stream.bytes),
         Poll::Pending => panic!("all bytes are there"),
     }
 }
