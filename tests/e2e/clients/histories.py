@@ -469,6 +469,9 @@ def beside(*orders):
 def sync(histories, changing):
     """A pass, while some histories change, or none does."""
     changes = []
+    if not changing:
+        # Who was seen just before a pass is nobody whom its listing lacks.
+        time.sleep(TOGETHER)
     for history in changing:
         history.begin()
         changes += [[*change, history] for change in history.plan([history.dice.randint(1, CALLS_OF_A_PASS)])]
@@ -486,7 +489,6 @@ def settle(histories):
     """Once nothing changes, everybody has what IAM gives them, unless their name was somebody else's here."""
     deadline = time.monotonic() + SETTLED_WITHIN
     while True:
-        time.sleep(TOGETHER)
         sync(histories, [])
         different = [found for history in histories for user in history.now.users if (found := difference(history, user))]
         if not different:

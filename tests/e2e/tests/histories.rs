@@ -48,10 +48,5 @@ fn whatever_changes_between_two_calls_nobody_gets_what_is_another_ids_or_was_tak
 // P2 P3 P9
 #[test]
 fn nor_where_a_group_is_required_and_one_call_tells_everything() {
-    // Seed 198 once showed a deleted user after a pass that the client took for whole, on a machine where a pass ran out of its minute.
-    if !is_long() {
-        println!("left to ./check --long");
-        return;
-    }
     try_histories("grade = 1\nrequire_iam_group = \"required\"", "1", 101, &["required"]);
 }
