@@ -24,7 +24,7 @@ fn no_random_request_of_a_user_reaches_the_real_service_outside_the_allow_list()
     put_everything_up();
     sh("sandbox-imds set http-tokens optional; systemctl restart credd");
     forget();
-    let usual = if e2e::is_long() { 1_000_000 } else { 250_000 };
+    let usual = if e2e::is_long() { 1_000_000 } else { 100_000 };
     let number: u32 = std::env::var(REQUESTS).map_or(usual, |text| text.parse().expect("a number"));
     let this = std::env::current_exe().expect("this program has a path");
     let path = client("fuzz", "");
