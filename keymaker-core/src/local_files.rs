@@ -1,113 +1,101 @@
-//! Questions to /etc/passwd and /etc/group that must not go through NSS: they are asked from inside NSS and PAM, and at boot.
+//! The one reader of /etc/passwd and /etc/group: its lines say what glibc's `files` service says (tests/local_lines.rs compares them).
 //!
-//! A scan reads 1 KiB at a time from the stack; no allocation, no limit on the length of a line. Whoever holds a whole file reads
-//! its lines by [`PasswdLine`] and [`GroupLine`], which say what glibc's `files` service says (tests/local_lines.rs compares them).
+//! The modules and the keys command ask [`names`], [`gid_of`] and [`has_id`], which must not go through NSS: they are asked from inside
+//! NSS and PAM, and at boot. They read 1 KiB at a time from the stack and allocate nothing. The daemons hold the whole files and read
+//! their [`lines`].
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Whether the passwd(5) or group(5) file at `path` has a line for `name`.
+/// Name, password and number of a line take no more bytes than this, nor do they anywhere.
+const LONGEST_HEAD: usize = 1024;
+
+/// Whether the passwd(5) or group(5) file at `path` has a line for `name`, be it one that glibc passes over.
 pub fn names(path: &Path, name: &str) -> io::Result<bool> {
-    Ok(third_field(path, Some(name), |_| true)?.is_some())
+    let found = find(path, |line| (line.name == name.as_bytes()).then_some(()))?;
+    Ok(found.is_some())
 }
 
-/// The gid that the group(5) file at `path` gives `name`.
+/// The gid that the first line for `name` in the group(5) file at `path` gives it.
 pub fn gid_of(path: &Path, name: &str) -> io::Result<Option<u32>> {
-    Ok(third_field(path, Some(name), |_| true)?.flatten())
+    let found = find(path, |line| (line.name == name.as_bytes()).then(|| line.id()))?;
+    Ok(found.transpose()?.flatten())
 }
 
 /// Whether a line of the passwd(5) or group(5) file at `path` has this uid or gid.
 pub fn has_id(path: &Path, id: u32) -> io::Result<bool> {
-    Ok(third_field(path, None, |field| field == Some(id))?.is_some())
+    let mut doubt = Ok(false);
+    let found = find(path, |line| match line.id() {
+        Ok(found) => (found == Some(id)).then_some(()),
+        Err(error) => {
+            doubt = Err(error);
+            None
+        }
+    })?;
+    found.map_or(doubt, |()| Ok(true))
 }
 
-/// The number in the third field of the first line that begins with `name:`, or of any line without a name, and is wanted; `Some(None)`
-/// where that is not a number.
-fn third_field(
-    path: &Path,
-    name: Option<&str>,
-    wanted: impl Fn(Option<u32>) -> bool,
-) -> io::Result<Option<Option<u32>>> {
-    let mut scan = Scan {
-        name: name.map(str::as_bytes),
-        state: State::Name { matched: 0 },
-    };
+/// What `wanted` makes of the first line of which it makes something.
+fn find<T>(path: &Path, mut wanted: impl FnMut(&Head<'_>) -> Option<T>) -> io::Result<Option<T>> {
     let mut file = File::open(path)?;
-    let mut chunk = [0; 1024];
+    let (mut chunk, mut head, mut len) = ([0; 1024], [0; LONGEST_HEAD], 0_usize);
+    let mut ask = |head: &[u8; LONGEST_HEAD], len: usize| {
+        let line = Head::parse(head.get(..len).unwrap_or(head), len > LONGEST_HEAD)?;
+        wanted(&line)
+    };
     loop {
-        let len = match file.read(&mut chunk) {
-            Ok(0) => return Ok(scan.found(b'\n').filter(|field| wanted(*field))),
-            Ok(len) => len,
+        let read = match file.read(&mut chunk) {
+            Ok(0) => return Ok(ask(&head, len)),
+            Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        for byte in chunk.get(..len).unwrap_or_default() {
-            if let Some(field) = scan.found(*byte).filter(|field| wanted(*field)) {
-                return Ok(Some(field));
+        for piece in chunk
+            .get(..read)
+            .unwrap_or_default()
+            .split_inclusive(|byte| *byte == b'\n')
+        {
+            let (text, ends) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            let free = head.get_mut(len..).unwrap_or_default();
+            free.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+            len = len.saturating_add(text.len());
+            if ends {
+                if let Some(found) = ask(&head, len) {
+                    return Ok(Some(found));
+                }
+                len = 0;
             }
         }
     }
 }
 
-struct Scan<'a> {
-    /// `None`: every line's.
-    name: Option<&'a [u8]>,
-    state: State,
+/// The beginning of a line, and whether the rest of it lies elsewhere.
+struct Head<'a> {
+    name: &'a [u8],
+    id: Option<u32>,
+    id_is_cut: bool,
 }
 
-#[derive(Clone, Copy)]
-enum State {
-    /// In the first field, of which this many bytes are those of the name.
-    Name { matched: usize },
-    /// In a line of somebody else.
-    Other,
-    /// In the second field of the line of the name.
-    Password,
-    /// In the third field, which has read so far as this number.
-    Number { value: Option<u32>, digits: bool },
-}
+impl<'a> Head<'a> {
+    fn parse(head: &'a [u8], is_cut: bool) -> Option<Self> {
+        let line = NamedLine::parse(head)?;
+        let id_is_cut = is_cut && head.iter().filter(|byte| **byte == b':').count() < 3;
+        let NamedLine { name, id, .. } = line;
+        Some(Self { name, id, id_is_cut })
+    }
 
-impl Scan<'_> {
-    /// Takes the next byte; the third field, once it has ended.
-    fn found(&mut self, byte: u8) -> Option<Option<u32>> {
-        let (before, line_ends) = (self.state, byte == b'\n');
-        self.state = match (before, byte) {
-            (_, b'\n') => State::Name { matched: 0 },
-            (State::Number { .. }, b':') => State::Other,
-            // glibc's strtoul skips blanks before the number, and a sign.
-            (State::Number { digits: false, .. }, blank) if is_blank(blank) || blank == b'+' => before,
-            (State::Number { value, .. }, digit) => State::Number {
-                value: append(value, digit),
-                digits: true,
-            },
-            (State::Password, b':') => State::Number {
-                value: Some(0),
-                digits: false,
-            },
-            (State::Password, _) => State::Password,
-            // glibc's `files` skips blanks before a line, and comments.
-            (State::Name { matched: 0 }, blank) if is_blank(blank) => before,
-            (State::Name { matched: 0 }, b'#') => State::Other,
-            (State::Name { matched }, b':') if self.is_whole(matched) => State::Password,
-            (State::Name { matched }, byte) if self.goes_on(matched, byte) => State::Name { matched: matched + 1 },
-            _ => State::Other,
-        };
-        match before {
-            State::Number { value, digits } if line_ends || byte == b':' => Some(value.filter(|_| digits)),
-            // The line ends early: it names the name all the same.
-            State::Password if line_ends => Some(None),
-            State::Name { matched } if line_ends && matched > 0 && self.is_whole(matched) => Some(None),
-            _ => None,
+    fn id(&self) -> io::Result<Option<u32>> {
+        match self.id_is_cut {
+            true => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a line has more than 1,024 bytes before its third field ends",
+            )),
+            false => Ok(self.id),
         }
-    }
-
-    fn is_whole(&self, matched: usize) -> bool {
-        self.name.is_none_or(|name| matched == name.len())
-    }
-
-    fn goes_on(&self, matched: usize, byte: u8) -> bool {
-        self.name.is_none_or(|name| name.get(matched) == Some(&byte))
     }
 }
 
@@ -115,9 +103,28 @@ fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
-fn append(value: Option<u32>, digit: u8) -> Option<u32> {
-    let digit = digit.is_ascii_digit().then(|| u32::from(digit - b'0'))?;
-    value?.checked_mul(10)?.checked_add(digit)
+/// A line of passwd(5) or group(5) that takes its name and its numbers from everybody else, be it one that glibc passes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedLine<'a> {
+    /// The name, in whatever bytes.
+    pub name: &'a [u8],
+    /// The third field, a uid or a gid; `None` where glibc reads no number there.
+    pub id: Option<u32>,
+    /// The fourth field of a passwd(5) line, likewise; without a meaning in group(5).
+    pub gid: Option<u32>,
+}
+
+impl<'a> NamedLine<'a> {
+    /// None for an empty line and a comment.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let (name, rest) = field(entry(line)?);
+        let (_password, rest) = field(rest);
+        let (id_text, rest) = field(rest);
+        let (gid_text, _) = field(rest);
+        let number_in = |text| number(text).map(|(number, _)| number);
+        let (id, gid) = (number_in(id_text), number_in(gid_text));
+        Some(Self { name, id, gid })
+    }
 }
 
 /// A line of passwd(5) that names a user.
@@ -177,9 +184,21 @@ impl<'a> GroupLine<'a> {
 
     /// The members' names. Blanks before a name are no part of it; what follows a colon is.
     pub fn members(&self) -> impl Iterator<Item = &'a [u8]> {
-        let members = self.members.split(|byte| *byte == b',').map(without_blanks);
-        members.filter(|member| !member.is_empty())
+        members(self.members)
     }
+}
+
+/// The name and the members of a line of group(5), be it a comment, which getgrouplist(3) reads, or one without a number, which it passes over.
+pub fn members_named_by(line: &[u8]) -> (&[u8], impl Iterator<Item = &[u8]>) {
+    let (name, rest) = field(without_blanks(until_nul(line)));
+    let (_password, rest) = field(rest);
+    let (_gid, rest) = field(rest);
+    (name, members(rest))
+}
+
+fn members(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let members = text.split(|byte| *byte == b',').map(without_blanks);
+    members.filter(|member| !member.is_empty())
 }
 
 /// The lines of a whole file.
@@ -245,9 +264,7 @@ mod tests {
             "l".repeat(3000)
         );
         let path = folder.file("passwd", text.as_bytes());
-        assert!(
-            names(&path, "root").unwrap() && names(&path, "last").unwrap() && names(&path, &"l".repeat(3000)).unwrap()
-        );
+        assert!(names(&path, "root").unwrap() && names(&path, "last").unwrap());
         assert!(!names(&path, "dave").unwrap() && !names(&path, "roo").unwrap() && !names(&path, "oot").unwrap());
         assert!(names(&folder.path().join("none"), "root").is_err());
     }
@@ -295,5 +312,21 @@ mod tests {
             (None, None, None, None, None)
         );
         assert!(names(&path, "short").unwrap() && names(&path, "bad").unwrap());
+    }
+
+    // P1
+    #[test]
+    fn a_number_behind_a_kibibyte_is_a_doubt_about_it_and_about_no_other() {
+        let folder = Folder::new();
+        let text = format!(
+            "root:x:0:\nlong:{}:7:\nwide:x:8:{}\nlast:x:9:",
+            "x".repeat(1020),
+            "m,".repeat(2000)
+        );
+        let path = folder.file("group", text.as_bytes());
+        assert!(names(&path, "long").unwrap() && names(&path, "last").unwrap());
+        assert!(has_id(&path, 0).unwrap() && has_id(&path, 8).unwrap() && has_id(&path, 9).unwrap());
+        assert!(has_id(&path, 7).is_err() && has_id(&path, 10).is_err() && gid_of(&path, "long").is_err());
+        assert_eq!(gid_of(&path, "wide").unwrap(), Some(8));
     }
 }

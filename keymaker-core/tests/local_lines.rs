@@ -7,7 +7,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    use keymaker_core::local_files::{GroupLine, PasswdLine, lines};
+    use keymaker_core::local_files::{GroupLine, NamedLine, PasswdLine, gid_of, has_id, lines, names};
 
     // P3
     #[test]
@@ -39,6 +39,34 @@ mod tests {
                 (mine.name, mine.gid, members.join(&b','.to_owned())),
                 (glibcs.0.as_slice(), glibcs.1, glibcs.2.clone())
             );
+        }
+    }
+
+    // P1
+    #[test]
+    fn whatever_glibc_finds_is_taken_and_a_scan_of_the_file_says_the_same() {
+        let folder = Folder::new("scan");
+        let mut dice = Dice(0xacc);
+        let text = text(&mut dice, 1_000, 7, false);
+        let path = folder.0.join("passwd");
+        std::fs::write(&path, &text).unwrap();
+        let taken: Vec<_> = lines(&text).filter_map(NamedLine::parse).collect();
+        for line in lines(&text) {
+            if let Some(PasswdLine { name, uid, gid }) = PasswdLine::parse(line) {
+                let (id, gid) = (Some(uid), Some(gid));
+                assert_eq!(NamedLine::parse(line), Some(NamedLine { name, id, gid }));
+            }
+        }
+        for name in USERS.iter().chain(&["+", "-bob", "#al", "b b", "nobody", "al"]) {
+            let is_taken = taken.iter().any(|line| line.name == name.as_bytes());
+            assert_eq!(names(&path, name).unwrap(), is_taken, "{name}");
+            let first = taken.iter().find(|line| line.name == name.as_bytes());
+            assert_eq!(gid_of(&path, name).unwrap(), first.and_then(|line| line.id), "{name}");
+        }
+        let ids = taken.iter().filter_map(|line| line.id).take(300);
+        for id in ids.chain(0..50).chain([4_294_967_294, u32::MAX]) {
+            let is_taken = taken.iter().any(|line| line.id == Some(id));
+            assert_eq!(has_id(&path, id).unwrap(), is_taken, "{id}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use keymaker_core::directory_file::FileStamp;
+use keymaker_core::local_files::{NamedLine, lines, members_named_by};
 
 use crate::service_names::{ServiceFolders, ServiceNames};
 
@@ -90,34 +91,31 @@ impl LocalAccounts {
     /// What the texts of the three files say; the stamps are zero.
     pub fn parse(passwd: &str, group: &str, shells: &str) -> Self {
         let mut accounts = Self::default();
-        for (_, line) in lines(passwd) {
-            let mut fields = line.split(':');
-            let name = fields.next().unwrap_or_default();
-            let mut number = || fields.next().and_then(number);
-            let _password: Option<u32> = number();
-            let user = LocalUser {
-                uid: number(),
-                gid: number(),
-            };
-            accounts.ids.extend(user.uid.iter().chain(&user.gid));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for line in lines(passwd.as_bytes()).filter_map(NamedLine::parse) {
+            accounts.ids.extend(line.id.iter().chain(&line.gid));
             // As glibc's `files`: the first line of a name counts.
-            accounts.users.entry(name.to_owned()).or_insert(user);
+            let user = LocalUser {
+                uid: line.id,
+                gid: line.gid,
+            };
+            accounts.users.entry(text(line.name)).or_insert(user);
         }
-        for (number_of_line, line) in lines(group) {
-            let mut fields = line.split(':');
-            let name = fields.next().unwrap_or_default();
-            let gid = fields.nth(1).and_then(number);
-            let members = fields.next().unwrap_or_default();
-            let members = members.split(',').map(str::trim).filter(|member| !member.is_empty());
-            for member in members {
-                let of = || (name.to_owned(), number_of_line);
-                accounts.members.entry(member.to_owned()).or_insert_with(of);
+        for (line, number) in lines(group.as_bytes()).zip(1..) {
+            if let Some(line) = NamedLine::parse(line) {
+                accounts.ids.extend(line.id);
+                let group = LocalGroup { gid: line.id };
+                accounts.groups.entry(text(line.name)).or_insert(group);
             }
-            let group = LocalGroup { gid };
-            accounts.ids.extend(gid);
-            accounts.groups.entry(name.to_owned()).or_insert(group);
+            let (name, members) = members_named_by(line);
+            for member in members {
+                let of = || (text(name), number);
+                accounts.members.entry(text(member)).or_insert_with(of);
+            }
         }
-        accounts.shells = lines(shells).map(|(_, line)| line.trim_end().to_owned()).collect();
+        let shells = shells.lines().map(str::trim);
+        let shells = shells.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        accounts.shells = shells.map(str::to_owned).collect();
         accounts
     }
 
@@ -193,18 +191,6 @@ fn read_stamped(path: &Path) -> Result<(String, FileStamp), LocalAccountsError> 
     Err(LocalAccountsError::Restless(path.to_owned()))
 }
 
-/// Lines that say something, with their numbers from 1: glibc's `files` skips leading blanks, empty lines and comments.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let numbered = text.split('\n').map(str::trim_start).zip(1..);
-    let telling = numbered.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-    telling.map(|(line, number)| (number, line))
-}
-
-/// As glibc reads it: strtoul skips blanks before the number, and a sign.
-fn number(text: &str) -> Option<u32> {
-    text.trim_start().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +225,7 @@ mod tests {
     fn every_name_and_number_of_the_local_files_is_known() {
         let accounts = LocalAccounts::parse(
             "root:x:0:0:root:/root:/bin/bash\n# comment:x:5:5\n\n  dave:x:1001:1002::/:/bin/sh\ndave:x:7:7\nbad:x:y:\nshort\nb\u{fffd}d:x:8:8",
-            "root:x:0:\nsudo:x:27:alice, bob,\nodd:x:z:carol\nend:x:99999999999:",
+            "root:x:0:\nsudo:x:27:alice, bob,\nodd:x:z:carol\nend:x:99999999999:\n#off:x:28:erin",
             "# shells\n/bin/sh\n /bin/bash \n",
         );
         assert_eq!(
@@ -260,6 +246,11 @@ mod tests {
         );
         assert_eq!(accounts.membership("bob"), Some(("sudo", 2)));
         assert_eq!(accounts.membership("carol"), Some(("odd", 3)));
+        assert_eq!(
+            accounts.membership("erin"),
+            Some(("#off", 5)),
+            "as getgrouplist(3) has it"
+        );
         assert_eq!(accounts.membership("sudo"), None);
         assert_eq!(
             (accounts.group("odd").unwrap().gid, accounts.group("end").unwrap().gid),
