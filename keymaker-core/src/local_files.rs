@@ -1,6 +1,6 @@
 //! The one reader of /etc/passwd and /etc/group: its lines say what glibc's `files` service says (tests/local_lines.rs compares them).
 //!
-//! The modules and the keys command ask [`names`], [`gid_of`] and [`has_id`], which must not go through NSS: they are asked from inside
+//! The modules and the keys command ask [`names`], [`number_of`] and [`has_id`], which must not go through NSS: they are asked from inside
 //! NSS and PAM, and at boot. They read 1 KiB at a time from the stack and allocate nothing. The daemons hold the whole files and read
 //! their [`lines`].
 
@@ -17,8 +17,8 @@ pub fn names(path: &Path, name: &str) -> io::Result<bool> {
     Ok(found.is_some())
 }
 
-/// The gid that the first line for `name` in the group(5) file at `path` gives it.
-pub fn gid_of(path: &Path, name: &str) -> io::Result<Option<u32>> {
+/// The uid or gid that the first line for `name` in the passwd(5) or group(5) file at `path` gives it.
+pub fn number_of(path: &Path, name: &str) -> io::Result<Option<u32>> {
     let found = find(path, |line| (line.name == name.as_bytes()).then(|| line.id()))?;
     Ok(found.transpose()?.flatten())
 }
@@ -136,6 +136,8 @@ pub struct PasswdLine<'a> {
     pub uid: u32,
     /// The primary group.
     pub gid: u32,
+    /// The home, in whatever bytes.
+    pub home: &'a [u8],
 }
 
 impl<'a> PasswdLine<'a> {
@@ -145,8 +147,10 @@ impl<'a> PasswdLine<'a> {
         let (name, rest) = field(entry(line)?);
         let (_password, rest) = field(rest);
         let (uid, rest) = number(rest)?;
-        let (gid, _) = number(rest)?;
-        Some(Self { name, uid, gid }).filter(|line| !is_compat(line.name))
+        let (gid, rest) = number(rest)?;
+        let (_full_name, rest) = field(rest);
+        let (home, _) = field(rest);
+        Some(Self { name, uid, gid, home }).filter(|line| !is_compat(line.name))
     }
 }
 
@@ -278,7 +282,7 @@ mod tests {
             b"root:x:0:0\n \t dave:x:1001:1001\n\x0b\rerin:x:7:7\nb ob:x:1:1\n",
         );
         assert!(names(&path, "dave").unwrap() && names(&path, "erin").unwrap());
-        assert_eq!(gid_of(&path, "dave").unwrap(), Some(1001));
+        assert_eq!(number_of(&path, "dave").unwrap(), Some(1001));
         assert!(!names(&path, "bob").unwrap() && !names(&path, "ob").unwrap());
     }
 
@@ -305,7 +309,7 @@ mod tests {
             "group",
             b"root:x:0:\nsudo:x:27:alice,bob\nbad:x:12y:\nlarge:x:99999999999:\nnone:x::\nshort:x\nend:x:5",
         );
-        let gid = |name| gid_of(&path, name).unwrap();
+        let gid = |name| number_of(&path, name).unwrap();
         assert_eq!((gid("root"), gid("sudo"), gid("end")), (Some(0), Some(27), Some(5)));
         assert_eq!(
             (gid("bad"), gid("large"), gid("none"), gid("short"), gid("alice")),
@@ -326,7 +330,7 @@ mod tests {
         let path = folder.file("group", text.as_bytes());
         assert!(names(&path, "long").unwrap() && names(&path, "last").unwrap());
         assert!(has_id(&path, 0).unwrap() && has_id(&path, 8).unwrap() && has_id(&path, 9).unwrap());
-        assert!(has_id(&path, 7).is_err() && has_id(&path, 10).is_err() && gid_of(&path, "long").is_err());
-        assert_eq!(gid_of(&path, "wide").unwrap(), Some(8));
+        assert!(has_id(&path, 7).is_err() && has_id(&path, 10).is_err() && number_of(&path, "long").is_err());
+        assert_eq!(number_of(&path, "wide").unwrap(), Some(8));
     }
 }

@@ -7,7 +7,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    use keymaker_core::local_files::{GroupLine, NamedLine, PasswdLine, gid_of, has_id, lines, names};
+    use keymaker_core::local_files::{GroupLine, NamedLine, PasswdLine, has_id, lines, names, number_of};
 
     // P3
     #[test]
@@ -52,7 +52,7 @@ mod tests {
         std::fs::write(&path, &text).unwrap();
         let taken: Vec<_> = lines(&text).filter_map(NamedLine::parse).collect();
         for line in lines(&text) {
-            if let Some(PasswdLine { name, uid, gid }) = PasswdLine::parse(line) {
+            if let Some(PasswdLine { name, uid, gid, .. }) = PasswdLine::parse(line) {
                 let (id, gid) = (Some(uid), Some(gid));
                 assert_eq!(NamedLine::parse(line), Some(NamedLine { name, id, gid }));
             }
@@ -61,7 +61,11 @@ mod tests {
             let is_taken = taken.iter().any(|line| line.name == name.as_bytes());
             assert_eq!(names(&path, name).unwrap(), is_taken, "{name}");
             let first = taken.iter().find(|line| line.name == name.as_bytes());
-            assert_eq!(gid_of(&path, name).unwrap(), first.and_then(|line| line.id), "{name}");
+            assert_eq!(
+                number_of(&path, name).unwrap(),
+                first.and_then(|line| line.id),
+                "{name}"
+            );
         }
         let ids = taken.iter().filter_map(|line| line.id).take(300);
         for id in ids.chain(0..50).chain([4_294_967_294, u32::MAX]) {

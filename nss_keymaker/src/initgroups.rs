@@ -47,7 +47,7 @@ pub(crate) fn of_user(host: &Host<'_>, name: &[u8], primary: u32) -> Result<Memb
 fn memberships(host: &Host<'_>, header: &Header<'_>, user: &User<'_>) -> io::Result<Memberships> {
     let changed = local::has_changed(host.group, header.group)?;
     let keymaker_users = if changed {
-        local_files::gid_of(host.group, paths::KEYMAKER_USERS)?.unwrap_or_default()
+        local_files::number_of(host.group, paths::KEYMAKER_USERS)?.unwrap_or_default()
     } else {
         header.keymaker_users_gid
     };

@@ -187,7 +187,7 @@ fn is_a_local_id(user: &User<'_>, host: &Host<'_>) -> bool {
 
 /// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open (P8).
 fn in_keymaker_users(user: &User<'_>, host: &Host<'_>) -> bool {
-    let gid = local_files::gid_of(host.group, paths::KEYMAKER_USERS).ok().flatten();
+    let gid = local_files::number_of(host.group, paths::KEYMAKER_USERS).ok().flatten();
     let groups = (host.group_list)(user.name.as_str(), user.uid.get()).unwrap_or_default();
     gid.is_some_and(|gid| gid != 0 && groups.contains(&gid))
 }

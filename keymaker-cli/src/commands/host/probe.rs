@@ -6,6 +6,8 @@ pub mod sshd;
 
 use std::process::Command;
 
+use keymaker_core::local_files::NamedLine;
+
 /// How long a program may run, in seconds: systemctl waits for a unit that is slow to stop. (timeout(1), which coreutils has.)
 const LONGEST: &str = "60";
 /// What timeout(1) ends with where it had to end the program, by SIGTERM and by SIGKILL.
@@ -45,11 +47,11 @@ pub fn text_of(path: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
 }
 
-/// The line of passwd(5) or group(5) that begins with this name.
+/// The first line for this name in a passwd(5) or group(5).
 pub fn local_line(path: &str, name: &str) -> Option<String> {
     let text = text_of(path).ok()?;
     let mut lines = text.lines();
     lines
-        .find(|line| line.split(':').next() == Some(name))
+        .find(|line| NamedLine::parse(line.as_bytes()).is_some_and(|line| line.name == name.as_bytes()))
         .map(str::to_owned)
 }

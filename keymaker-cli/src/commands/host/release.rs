@@ -2,11 +2,14 @@
 //!
 //! keymakerd knows who holds the name; only root may move homes, so this command does, and changes nothing else about them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::id::Uid;
+use keymaker_core::local_files::{PasswdLine, lines};
 use keymaker_core::name::UserName;
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
@@ -124,13 +127,12 @@ fn present_holder(
 
 /// The same among the lines of a passwd(5).
 fn local_holder(passwd: &str, folder: &Path, owner: u32) -> Option<String> {
-    let mut lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let holder = lines.find(|fields| {
-        let uid = fields.get(2).and_then(|uid| uid.trim().parse().ok());
-        let home = fields.get(5).map(Path::new);
-        uid == Some(owner) || home.is_some_and(|home| home.starts_with(folder))
+    let mut accounts = lines(passwd.as_bytes()).filter_map(PasswdLine::parse);
+    let holder = accounts.find(|account| {
+        let home = Path::new(OsStr::from_bytes(account.home));
+        account.uid == owner || home.starts_with(folder)
     })?;
-    holder.first().map(|name| (*name).to_owned())
+    Some(String::from_utf8_lossy(holder.name).into_owned())
 }
 
 #[cfg(test)]

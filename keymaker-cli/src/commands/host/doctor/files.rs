@@ -5,6 +5,7 @@ use std::path::Path;
 
 use keymaker_core::directory_file::Directory;
 use keymaker_core::keys_file::KeysFile;
+use keymaker_core::local_files::number_of;
 use keymaker_core::paths;
 
 use super::super::probe::{credd, local_line, run};
@@ -42,7 +43,7 @@ pub fn look(found: &mut Findings) {
 }
 
 fn uid_of(user: &str) -> Option<u32> {
-    local_line(paths::PASSWD, user)?.split(':').nth(2)?.parse().ok()
+    number_of(Path::new(paths::PASSWD), user).ok().flatten()
 }
 
 fn system_accounts(found: &mut Findings) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use keymaker_core::local_files::members_named_by;
 use keymaker_core::paths;
 
 use super::super::probe::{local_line, pam, run, sshd};
@@ -230,8 +231,7 @@ fn predecessor(found: &mut Findings) {
         }
     }
     if let Some(line) = local_line(paths::GROUP, paths::KEYMAKER_USERS) {
-        let members = line.rsplit(':').next().unwrap_or_default();
-        for member in members.split(',').filter(|member| !member.is_empty()) {
+        for member in members_named_by(line.as_bytes()).1.map(String::from_utf8_lossy) {
             found.fault(
                 format!("{member} is in keymaker-users by /etc/group"),
                 "sshd takes this local user for one from IAM, and their own keys open nothing",

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::local_files::number_of;
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::super::get::MAX_GROUP_RECORD;
 use super::super::install::files::{remove, write};
 use super::super::order;
-use super::super::probe::{local_line, run};
+use super::super::probe::run;
 use super::{Step, accepts};
 
 /// `id = 2000 + (u16 // 2)`, u16 being the last two bytes of the id's SHA-256, little-endian.
@@ -58,15 +59,11 @@ pub fn found() -> Result<Accounts, String> {
             "user" => (paths::PASSWD, &mut accounts.users),
             _ => (paths::GROUP, &mut accounts.groups),
         };
-        if number_of(file, name) == Some(number) {
+        if number_of(Path::new(file), name).ok().flatten() == Some(number) {
             made.push((name.to_owned(), number));
         }
     }
     Ok(accounts)
-}
-
-fn number_of(file: &str, name: &str) -> Option<u32> {
-    local_line(file, name)?.split(':').nth(2)?.parse().ok()
 }
 
 impl Accounts {
@@ -126,10 +123,11 @@ fn give_up_user(name: String, uid: u32) -> Step {
 
 fn give_up_group(name: String, gid: u32) -> Step {
     let what = format!("give up the local group {name}, whose gid {gid} the IAM group keeps");
-    Step::new(what, move || match number_of(paths::GROUP, &name) {
+    Step::new(what, move || match number_of(Path::new(paths::GROUP), &name) {
         // userdel has taken it along: it was its user's own.
-        None => Ok(()),
-        Some(_) => run("groupdel", &[&name]).map(|_| ()),
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => run("groupdel", &[&name]).map(|_| ()),
+        Err(error) => Err(format!("{}: {error}", paths::GROUP)),
     })
 }
 
