@@ -10,6 +10,8 @@ mod binding;
 mod call_error;
 #[cfg(test)]
 mod canned;
+#[cfg(test)]
+mod canned_tls;
 mod credentials;
 mod hears_date;
 mod instance_role;

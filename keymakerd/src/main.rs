@@ -18,6 +18,9 @@ mod watch;
 #[allow(dead_code, reason = "the other crate's tests use the rest")]
 #[path = "../../keymaker-aws/src/canned.rs"]
 mod canned;
+#[cfg(test)]
+#[path = "../../keymaker-aws/src/canned_tls.rs"]
+mod canned_tls;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use keymaker_aws::Patience;
 
 use super::world::World;
 use super::world::canned::{Canned, Reply};
+use super::world::canned_tls::{ANOTHER_AUTHORITY, AUTHORITY, Bundle, in_front_of};
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
 use crate::config::{Config, Method};
@@ -95,4 +96,31 @@ async fn aws_is_asked_where_and_through_what_the_file_says() {
             .to_string()
             .contains("ca_bundle: /nonexistent/ca.pem")
     );
+}
+
+#[tokio::test]
+async fn aws_is_whoever_the_authority_that_the_file_names_has_signed_and_nobody_else() {
+    let (metadata, aws) = (World::new().await, World::new().await);
+    let url = in_front_of(&aws.url).await;
+    let here = format!(
+        "region = \"eu-north-1\"\nmetadata_endpoint = \"{}\"\niam_endpoint = \"{url}\"\nsts_endpoint = \"{url}\"\nuser_role_tag = true\n",
+        metadata.url
+    );
+    let clock: Rc<dyn Clock> = Rc::new(HostClock);
+    let ask = async |text: String| {
+        let chain = daemon::chain(&config(&text), &clock).unwrap();
+        chain.issue(&by(Method::UserRole)).await.map(|issuance| issuance.method)
+    };
+    assert!(ask(here.clone()).await.is_err());
+    let other = Bundle::new("credd-other", ANOTHER_AUTHORITY);
+    assert!(ask(format!("{here}ca_bundle = {:?}\n", other.0)).await.is_err());
+    assert!(aws.steps().is_empty(), "{:?}", aws.steps());
+    let right = Bundle::new("credd", AUTHORITY);
+    assert_eq!(
+        ask(format!("{here}ca_bundle = {:?}\n", right.0)).await,
+        Ok(Method::UserRole)
+    );
+    // Both of them, at their URLs.
+    let is_asked = |action: &str| aws.steps().iter().any(|step| step.starts_with(action));
+    assert!(is_asked("AssumeRole ") && is_asked("GetRole "), "{:?}", aws.steps());
 }

@@ -176,6 +176,8 @@ async fn users_of_the_account_that_credd_toml_names_are_read_there_by_every_meth
             about_users.iter().all(|(_, asker)| asker == "ASIARESOLVER"),
             "{method}: {askers:?}"
         );
+        let resolver = "AssumeRole arn%3Aaws%3Aiam%3A%3A210987654321%3Arole%2Fp%2FResolver ";
+        assert!(askers.iter().any(|(step, _)| step == resolver), "{method}: {askers:?}");
     }
 }
 

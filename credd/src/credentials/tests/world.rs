@@ -16,6 +16,8 @@ use canned::{Canned, Reply};
 #[allow(dead_code, reason = "the other crate's tests use the rest")]
 #[path = "../../../../keymaker-aws/src/canned.rs"]
 pub mod canned;
+#[path = "../../../../keymaker-aws/src/canned_tls.rs"]
+pub mod canned_tls;
 
 /// One wrong answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
