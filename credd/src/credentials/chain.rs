@@ -7,6 +7,7 @@ use keymaker_aws::{Ask, Replaced, RoleArn};
 
 use super::aws::Aws;
 use super::cache::{Issuance, Issue};
+use super::iam::Role;
 use super::question::Question;
 use super::refusal::Refusal;
 use super::session::{role_session_name, session_tags, source_identity_of};
@@ -80,10 +81,11 @@ impl Chain {
     pub(super) async fn session(
         &self,
         method: Method,
-        role: RoleArn,
+        role: impl Into<Wanted>,
         question: &Question,
         policies: Option<&SessionPolicies>,
     ) -> Result<Issuance, SessionError> {
+        let Wanted { role, id } = role.into();
         let sts = self.aws.sts().await?;
         let tagged = self.settings.session_tags || method == Method::SharedRole;
         let tags = match tagged {
@@ -92,6 +94,7 @@ impl Chain {
         };
         let session = Session {
             role: &role,
+            role_id: id.as_deref(),
             role_session_name: role_session_name(question),
             policies,
             tags,
@@ -134,6 +137,29 @@ impl Issue for Chain {
             self.aws.own_role().await?;
         }
         Ok(())
+    }
+}
+
+/// Which role is to be assumed.
+pub(super) struct Wanted {
+    role: RoleArn,
+    id: Option<String>,
+}
+
+/// Whichever role has that ARN.
+impl From<RoleArn> for Wanted {
+    fn from(role: RoleArn) -> Self {
+        Self { role, id: None }
+    }
+}
+
+/// The very one that was looked at: one that got its ARN since may be anybody's (P2).
+impl From<Role> for Wanted {
+    fn from(role: Role) -> Self {
+        Self {
+            role: role.arn,
+            id: Some(role.id),
+        }
     }
 }
 

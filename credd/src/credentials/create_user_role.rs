@@ -44,7 +44,7 @@ impl Chain {
                 "the role {role} does not trust {own}, or its account, and nobody else"
             )));
         }
-        Ok(self.session(Method::CreateUserRole, role, question, None).await?)
+        Ok(self.session(Method::CreateUserRole, found, question, None).await?)
     }
 }
 

@@ -10,6 +10,8 @@ use keymaker_aws::{Action, AwsCallError, RoleArn, USER_ID_TAG};
 pub struct Role {
     /// Its ARN, with the path.
     pub arn: RoleArn,
+    /// `AROA…`: of this role, and of none that gets its name later.
+    pub id: String,
     /// What an administrator wrote about it.
     pub description: String,
     /// Who may assume it: a document as IAM encodes it.
@@ -37,6 +39,7 @@ fn read_role(answer: GetRoleOutput, name: &str) -> Result<Role, String> {
     let mut tags = role.tags.unwrap_or_default().into_iter();
     Ok(Role {
         arn,
+        id: role.role_id,
         made_for: tags.find(|tag| tag.key == USER_ID_TAG).map(|tag| tag.value),
         description: role.description.unwrap_or_default(),
         trust: role.assume_role_policy_document.unwrap_or_default(),

@@ -12,6 +12,8 @@ use crate::policy::SessionPolicies;
 pub struct Session<'a> {
     /// Of this role.
     pub role: &'a RoleArn,
+    /// Which has this id; None: whatever id it has.
+    pub role_id: Option<&'a str>,
     /// By this name.
     pub role_session_name: String,
     /// Cut to these policies; None: all that the role has.
@@ -56,6 +58,15 @@ pub async fn assume(
     }
     let answer = request.send().await;
     let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
+    // STS API Reference, AssumedRoleUser: "contains the role ID and the role session name of the role that is being assumed".
+    let assumed = answer.assumed_role_user.as_ref().map(|user| user.assumed_role_id());
+    let assumed = assumed.and_then(|id| id.split(':').next()).unwrap_or_default();
+    if let Some(wanted) = session.role_id.filter(|wanted| *wanted != assumed) {
+        let what = format!(
+            "it is a session of {assumed}, and the role that was looked at is {wanted}: it was made again meanwhile"
+        );
+        return Err(unreadable(what));
+    }
     let lacking = || unreadable("it lacks key, secret, token or expiration".to_owned());
     let given = answer.credentials.ok_or_else(lacking)?;
     let expiration = SystemTime::try_from(given.expiration).map_err(|_| lacking())?;

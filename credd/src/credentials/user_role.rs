@@ -8,9 +8,9 @@
 use keymaker_aws::{AwsCallError, Principal, RoleArn};
 
 use super::cache::Issuance;
-use super::chain::{Chain, SessionError};
+use super::chain::{Chain, SessionError, Wanted};
 use super::create_user_role::made_for;
-use super::iam;
+use super::iam::{self, Role};
 use super::question::Question;
 use super::refusal::Refusal;
 use crate::config::Method;
@@ -18,17 +18,19 @@ use crate::config::Method;
 impl Chain {
     pub(super) async fn user_role(&self, question: &Question) -> Result<Issuance, Refusal> {
         let role = self.role_of(question).await?;
-        if self.settings.user_role_tag {
-            self.check_tag(&role, question).await?;
-        }
-        match self.session(Method::UserRole, role.clone(), question, None).await {
+        let wanted = match self.settings.user_role_tag {
+            true => Wanted::from(self.tagged(&role, question).await?),
+            false => Wanted::from(role.clone()),
+        };
+        match self.session(Method::UserRole, wanted, question, None).await {
             Ok(issuance) => Ok(issuance),
             Err(SessionError::AccessDenied(reason)) => Err(self.missing_or_denied(&role, reason).await),
             Err(SessionError::Other(refusal)) => Err(refusal),
         }
     }
 
-    async fn check_tag(&self, role: &RoleArn, question: &Question) -> Result<(), Refusal> {
+    /// The role, if it was made for the person.
+    async fn tagged(&self, role: &RoleArn, question: &Question) -> Result<Role, Refusal> {
         let found = match iam::role(&self.aws.iam().await?, role.name()).await {
             Err(AwsCallError::NoSuchEntity { .. }) => return Err(Refusal::NotApplicable),
             answer => answer?,
@@ -37,15 +39,16 @@ impl Chain {
             return Err(other_path(&found.arn, role));
         }
         match &question.person.iam {
-            Some(known) => made_for(&found, &known.user_id),
+            Some(known) => made_for(&found, &known.user_id)?,
             None => match self.iam_user(question).await {
                 // The role is there: no other method of the chain is for them.
                 Err(Refusal::NotApplicable) => {
-                    Err(Refusal::denied(format!("IAM has no user whose role {role} would be")))
+                    return Err(Refusal::denied(format!("IAM has no user whose role {role} would be")));
                 }
-                user => made_for(&found, &user?.user_id),
+                user => made_for(&found, &user?.user_id)?,
             },
         }
+        Ok(found)
     }
 
     /// The role of the caller by the settings' pattern. Whoever may name IAM users chooses among roles, and gets none of the host's own by it.

@@ -93,6 +93,56 @@ async fn a_role_made_for_a_person_is_given_to_nobody_else_of_that_name() {
     }
 }
 
+// P2
+#[tokio::test]
+async fn a_role_that_was_made_again_after_it_was_looked_at_is_given_to_nobody() {
+    let world = World::new().await;
+    let step = "AssumeRole arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fuser-alice ";
+    let whole = "<AssumedRoleUser><AssumedRoleId>AROA:alice</AssumedRoleId><Arn>arn:aws:sts::123456789012:assumed-role/r/alice</Arn>\
+                 </AssumedRoleUser>";
+    for edit in [
+        (step, "AROA:alice", "AROANEW:alice"),
+        (step, "AROA:alice", "AROAlice"),
+        (step, "AROA:alice", ""),
+        (step, whole, ""),
+    ] {
+        for (method, tag) in [(Method::CreateUserRole, false), (Method::UserRole, true)] {
+            let answer = made_again(&world, method, tag, edit).await;
+            // The next question is about the role that there is then.
+            assert!(
+                matches!(&answer, Err(Refusal::Transient(reason)) if reason.text.contains("looked at is AROA")),
+                "{method} {edit:?}: {answer:?}"
+            );
+        }
+        // By its name alone it is whoever's has the name.
+        assert_eq!(
+            made_again(&world, Method::UserRole, false, edit).await,
+            Ok(Method::UserRole)
+        );
+    }
+}
+
+/// What alice gets by this method where AssumeRole answers so.
+async fn made_again(
+    world: &World,
+    method: Method,
+    tag: bool,
+    edit: (&'static str, &'static str, &'static str),
+) -> Result<Method, Refusal> {
+    world.begin(None);
+    world.state.lock().unwrap().edits = vec![edit];
+    let config = Config {
+        user_role_tag: tag,
+        ..Config::default()
+    };
+    let asked = Question {
+        chain: vec![method, Method::InstanceRole],
+        ..question(1000, local("alice"))
+    };
+    let issued = world.chain(&config, Patience::NUDGE).issue(&asked).await;
+    issued.map(|issuance| issuance.method)
+}
+
 // P18
 #[tokio::test]
 async fn a_role_that_is_not_as_sync_roles_left_it_is_refused() {

@@ -224,7 +224,8 @@ impl State {
                  <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
                 .to_owned(),
             "AssumeRole" => format!(
-                "<Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+                "<AssumedRoleUser><AssumedRoleId>AROA:alice</AssumedRoleId><Arn>arn:aws:sts::123456789012:assumed-role/r/alice</Arn>\
+                 </AssumedRoleUser><Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
                  <SessionToken>t</SessionToken><Expiration>{}</Expiration></Credentials>",
                 self.expiration.as_deref().unwrap_or("2099-01-01T00:00:00Z")
             ),
