@@ -72,8 +72,8 @@ impl Issue for Scripted {
         })
     }
 
-    fn asks_aws(&self, _: &Question) -> bool {
-        true
+    fn asks_aws(&self, question: &Question) -> bool {
+        !question.chain.is_empty()
     }
 
     async fn warm(&self) -> Result<(), Refusal> {
@@ -152,6 +152,30 @@ async fn after_a_restart_everybody_who_was_here_is_served_at_the_first_try() {
             while let Some(answer) = waiting.join_next().await {
                 answer.unwrap().unwrap();
             }
+        })
+        .await;
+    assert_eq!(source.calls(), 200);
+}
+
+// P13
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_what_no_call_would_answer_takes_nobodys_turn() {
+    let (cache, source) = stage(1000);
+    LocalSet::new()
+        .run_until(async {
+            for uid in 100_000..101_000 {
+                let asked = Question {
+                    chain: vec![],
+                    ..question(uid, local("nobody"))
+                };
+                assert!(matches!(get(&cache, &asked).await, Err(Refusal::NotApplicable)));
+            }
+            assert!(cache.is_empty());
+            let began = Instant::now();
+            for uid in 1000..1200 {
+                assert!(get(&cache, &question(uid, local("somebody"))).await.is_ok());
+            }
+            assert!(began.elapsed().is_zero(), "{:?}", began.elapsed());
         })
         .await;
     assert_eq!(source.calls(), 200);
