@@ -206,33 +206,28 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = server.local_addr().unwrap().port();
         let dial = format!("test $(id -u) = 0 || exit 3; exec 3<>/dev/tcp/127.0.0.1/{port}; read -r -t 20 <&3; true");
-        let words = [
-            "--reuid=2002",
-            "--regid=2002",
-            "--clear-groups",
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "bash",
-            "-c",
-            &dial,
-        ];
-        let mut client = Command::new("setpriv")
-            .args(words)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let in_a_namespace = |words: &[&str]| {
+            let mut client = Command::new("setpriv");
+            let user = ["--reuid=2002", "--regid=2002", "--clear-groups"];
+            let namespace = ["unshare", "--user", "--map-root-user"];
+            client.args(user).args(namespace).args(words).stdin(Stdio::null());
+            client
+        };
+        let permitted = in_a_namespace(&["true"]).output().unwrap();
+        if !permitted.status.success() {
+            let said = String::from_utf8_lossy(&permitted.stderr).into_owned();
+            assert!(said.contains("Operation not permitted"), "{said}");
+            println!("not run: user namespaces are not permitted here");
+            return;
+        }
+        let mut client = in_a_namespace(&["bash", "-c", &dial]).spawn().unwrap();
         server.set_nonblocking(true).unwrap();
         let accepted = loop {
             match server.accept() {
                 Ok((accepted, _)) => break accepted,
-                Err(_) if client.try_wait().unwrap().is_some() => {
-                    println!("not run: user namespaces are not permitted here");
-                    return;
-                }
-                Err(_) => thread::yield_now(),
+                Err(_) => assert!(client.try_wait().unwrap().is_none(), "the client ended and never came"),
             }
+            thread::yield_now();
         };
         let owner = KernelCallers::new(Arrival::Transparent)
             .owner(accepted.as_fd())
