@@ -1,6 +1,7 @@
 //! What a flood costs, of the metadata address, of refused logins, of the journal itself: whoever makes it, and nobody else. A quarter
 //! of a minute here, a minute with `./check --long`.
 
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -120,6 +121,64 @@ fn while_journald_hangs_credentials_wait_and_are_refused_and_everything_else_goe
     until("alice is served again", Duration::from_secs(20), || {
         printed(start(&["ask".to_owned(), "1".to_owned(), alice.clone()]))[1] == "0"
     });
+}
+
+/// credd's own journal, as SECURITY.md says, until this is dropped.
+struct OwnJournal;
+
+impl OwnJournal {
+    fn begin() -> Self {
+        for (unit, text) in [
+            ("credd.service", "[Service]\nLogNamespace=credd\n"),
+            (
+                "systemd-journald@credd.socket",
+                "[Socket]\nSocketUser=credd\nSocketMode=0600\n",
+            ),
+        ] {
+            let folder = format!("/run/systemd/system/{unit}.d");
+            fs::create_dir_all(&folder).expect("root may make it");
+            fs::write(format!("{folder}/50-own-journal.conf"), text).expect("root may write it");
+        }
+        sh("systemctl daemon-reload; systemctl restart credd");
+        Self
+    }
+}
+
+impl Drop for OwnJournal {
+    fn drop(&mut self) {
+        run("rm /run/systemd/system/{credd.service,systemd-journald@credd.socket}.d/50-own-journal.conf; systemctl daemon-reload
+             systemctl restart credd; systemctl stop 'systemd-journald@credd*'");
+    }
+}
+
+// P13
+#[test]
+fn with_a_journal_of_its_own_credd_gives_credentials_whatever_users_do_to_the_common_one() {
+    let _host = Host::fresh();
+    put_everything_up();
+    let own = OwnJournal::begin();
+    for socket in ["socket", "stdout", "dev-log"] {
+        run(&format!(
+            "runuser -u bob -- test -w /run/systemd/journal.credd/{socket}"
+        ))
+        .refused();
+    }
+    let alice = uid("alice").to_string();
+    let hung = Hung::begin();
+    let filled = printed(start(&["fill".to_owned(), uid("nobody").to_string()]));
+    let asked = printed(start(&["ask".to_owned(), "2".to_owned(), alice]));
+    drop(hung);
+    println!(
+        "after {} lines that nobody reads: {} conversations, {} failed",
+        filled[0], asked[0], asked[1]
+    );
+    assert_eq!(asked[1], "0");
+    let lines = || journal("--namespace=credd").matches(r#""outcome":"issued""#).count();
+    let wanted = 2 * asked[0].parse::<usize>().expect("a count");
+    until("its journal has every line", Duration::from_secs(20), || {
+        lines() == wanted
+    });
+    drop(own);
 }
 
 // tracing-journald waits until its line is taken, on the only thread of a daemon.
