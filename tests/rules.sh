@@ -47,12 +47,17 @@ promises_without_tests() {
   done
 }
 
-# The last column of docs/past-vulnerabilities.md names tests.
+# The columns "test" of these two tables.
 tests_that_are_not_there() {
-  local test
-  for test in $(cut -d'|' -f4 docs/past-vulnerabilities.md | grep -oE '`[a-z0-9_]+`' | tr -d '`' | sort -u); do
-    git ls-files -co --exclude-standard -- '*.rs' '*.sh' '*.py' | xargs grep -qE "(fn|def) $test\b|^$test\(\)" || echo "$test is in docs/past-vulnerabilities.md and nowhere else"
-  done
+  local table column test
+  while read -r table column; do
+    for test in $(cut -d'|' -f"$column" "$table" | grep -oE '`[a-z0-9_]+`' | tr -d '`' | sort -u); do
+      git ls-files -co --exclude-standard -- '*.rs' '*.sh' '*.py' | xargs grep -qE "(fn|def) $test\b|^$test\(\)" || echo "$test is in $table and nowhere else"
+    done
+  done <<'END'
+docs/past-vulnerabilities.md 4
+docs/attacks/broken-on-purpose.md 5
+END
 }
 
 # tests/settings.md has a table for each settings file, «| key | … | `test`, … |»: its keys are the fields of that daemon's Config, and each
@@ -85,7 +90,7 @@ rule "no program starts a shell" starts_a_shell
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
 rule "every promise has a test that carries its number" promises_without_tests
-rule "what docs/past-vulnerabilities.md names as a test is one" tests_that_are_not_there
+rule "what docs/past-vulnerabilities.md and docs/attacks/broken-on-purpose.md name as a test is one" tests_that_are_not_there
 rule "every key of both settings files has a test of what it does" settings_without_tests
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
