@@ -35,7 +35,7 @@ pub struct AwsSettings {
 /// Why a setting cannot be used.
 #[derive(Debug)]
 pub enum AwsSettingsError {
-    /// "{key}: … is not a URL of the form https://host[:port]."
+    /// "{key}: … is not a URL of the form `https://host[:port]`."
     Endpoint {
         /// The key in the configuration file.
         key: &'static str,
@@ -44,7 +44,7 @@ pub enum AwsSettingsError {
     },
     /// "region: … is not a region; write one such as eu-central-1."
     Region(String),
-    /// "https_proxy is not a URL of the form http://[user:password@]host:port." (Not quoted: it may hold a password.)
+    /// "https_proxy is not a URL of the form `http://[user:password@]host:port`." (Not quoted: it may hold a password.)
     Proxy,
     /// "ca_bundle: FILE cannot be read: …"
     CaUnreadable(PathBuf, io::Error),

@@ -4,8 +4,8 @@
 //! next year must find its name free. Sources: Debian's base-passwd 3.6 and the daemons of its archive, Ubuntu's and Amazon Linux's
 //! image users, Fedora's `setup` uidgid list, systemd's sysusers.d. `reserved_names` in keymakerd.toml adds to it.
 //!
-//! Two lists, because a list grows and people stay. What stands in [`NAMES`] has been refused by every version, so the modules refuse it
-//! again whatever the directory says. What a later version adds goes into [`SOFTWARE`]: keymakerd gives those names to nobody new, and whoever
+//! Two lists, because a list grows and people stay. What stands in `NAMES` has been refused by every version, so the modules refuse it
+//! again whatever the directory says. What a later version adds goes into `SOFTWARE`: keymakerd gives those names to nobody new, and whoever
 //! was published under one before goes on logging in. The second was collected by hand from what common server
 //! software calls its accounts (Debian, Ubuntu, Fedora, Raspberry Pi OS, snapd, vendors' packages); it is no copy of any one archive.
 

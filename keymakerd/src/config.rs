@@ -21,7 +21,7 @@ pub use error::ConfigError;
 #[cfg(test)]
 pub use keys::KEYS;
 
-/// What stands in the file, with the defaults for what does not. [`KEYS`] says what each value may be.
+/// What stands in the file, with the defaults for what does not. `keys::KEYS` says what each value may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

@@ -1,6 +1,6 @@
 //! The settings that stand in the description of the instance's role: read exactly as the Python keymaker reads them, kept when
 //! they cannot be read, and held back where a change could let other people in. Pure: the sync passes descriptions in and
-//! writes [`KeptSettings`] to disk; a failed GetRole is no description and never comes here (P3). [`file`] does the same for keymakerd.toml.
+//! writes [`KeptSettings`] to disk; a failed GetRole is no description and never comes here (P3). `file.rs` does the same for keymakerd.toml.
 //!
 //! ```text
 //! a change in the description        of an id resolver, suffix or prefix: waits, whatever it was before

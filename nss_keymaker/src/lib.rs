@@ -1,6 +1,6 @@
 //! Answers glibc's passwd, group and initgroups questions from Keymaker's directory; loaded into every process that asks one.
 //!
-//! [`abi`] speaks glibc's language and holds all the unsafe code; the other modules are ordinary functions of a [`Host`] and the
+//! `abi` speaks glibc's language and holds all the unsafe code; the other modules are ordinary functions of a `Host` and the
 //! caller's buffer. A lookup opens the directory, reads what it needs and closes it: nothing is kept between calls, nothing is
 //! locked, and nothing is allocated on a hit (P4). The one state is how far an enumeration has come.
 
