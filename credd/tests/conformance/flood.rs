@@ -3,11 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use credd::imds::server::Limits;
 use credd::share::Rate;
 
+use crate::stage::Gate;
 use crate::stand::{ALICE, BOB, Options, Reply, Stand, with_options};
 
 const SUBORDINATE: u32 = 100_000;
@@ -73,6 +76,43 @@ fn whoever_keeps_to_their_places_is_never_closed_however_fast_they_come_back() {
         for client in crowd {
             assert_eq!(client.join().unwrap(), 400);
         }
+    });
+}
+
+// P13: where new connections come first under a flood, those that have ended keep their places.
+#[test]
+fn whoever_comes_when_their_last_connection_has_ended_has_its_place() {
+    let limits = Limits {
+        connections_of_one_uid: 1,
+        linger: Duration::from_secs(20),
+        ..Limits::default()
+    };
+    with_limits(limits, |stand| {
+        let request = b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n";
+        let ask = |uid| {
+            stand.become_uid(uid);
+            let mut stream = stand.connect();
+            stream.write_all(request).unwrap();
+            stream
+        };
+        let mut first = ask(ALICE);
+        let mut reply = String::new();
+        first.read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 401"), "{reply}");
+        // While the server stands still, in bob's audit line, one of hers ends and the next one comes.
+        let (written, is_written) = channel();
+        let (go_on, may_go_on) = channel();
+        stand.shared().gate = Some(Gate {
+            written,
+            go_on: Arc::new(Mutex::new(may_go_on)),
+        });
+        let bobs = ask(BOB);
+        is_written.recv_timeout(Duration::from_secs(20)).expect("an audit line");
+        stand.shared().gate = None;
+        drop(first);
+        let next = ask(ALICE);
+        go_on.send(()).unwrap();
+        assert_eq!((Reply::read(bobs).status, Reply::read(next).status), (401, 401));
     });
 }
 

@@ -156,7 +156,9 @@ impl Stand {
             local.block_on(&runtime, async {
                 let server = Server::new(service(real, address, &shared, &key, options), options.limits);
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                server.run(listener, async { drop(stopped.await) }).await;
+                // A task of its own, as in the daemon.
+                let serving = tokio::task::spawn_local(server.run(listener, async { drop(stopped.await) }));
+                serving.await.unwrap();
             });
         });
         self.running = Some((stop, thread));
