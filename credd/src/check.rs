@@ -17,7 +17,7 @@ use crate::daemon::DaemonError;
 /// The table, and whether nothing is missing.
 pub async fn run(file: &Path, config: &Config, capture_state: &Path) -> (String, bool) {
     let mut tried = vec![Tried {
-        what: format!("{} is right", file.display()),
+        what: format!("{} is valid", file.display()),
         missing: None,
     }];
     tried.extend(directory(config));

@@ -167,7 +167,7 @@ impl fmt::Display for Sentence<'_> {
             LoginDecision::CannotTell(doubt) => {
                 return write!(
                     f,
-                    "keymaker: this host cannot tell now whether {name} may log in ({doubt}); please ask its administrator."
+                    "keymaker: this host cannot verify whether {name} may log in ({doubt}); please ask its administrator."
                 );
             }
         };

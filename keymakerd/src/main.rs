@@ -44,7 +44,7 @@ struct Arguments {
     /// The settings file.
     #[arg(long, value_name = "FILE", default_value = paths::KEYMAKERD_TOML)]
     config: PathBuf,
-    /// Check the settings file and exit: 0 if it is right.
+    /// Check the settings file and exit: 0 if it is valid.
     #[arg(long)]
     check: bool,
     /// Print what the settings file says, defaults included, and exit.
@@ -104,7 +104,7 @@ fn look_at_the_file(arguments: &Arguments) -> ExitCode {
             .map_or_else(|error| complain(&error), |text| print(&text));
     }
     match daemon::check_aws_settings(&config) {
-        Ok(()) => print(&format!("{}: right\n", arguments.config.display())),
+        Ok(()) => print(&format!("{}: OK\n", arguments.config.display())),
         Err(error) => {
             let line = config::line_of_key(&arguments.config, error.key());
             complain(&format!("{}:{line}: {error}", arguments.config.display()))

@@ -33,7 +33,7 @@ static GROUPS_SHOWN: AtomicU32 = AtomicU32::new(0);
 ///
 /// # Safety
 /// As glibc calls it: `name` is a string, `entry` may be written, `buffer` has `len` bytes which are ours during the call, and
-/// `errnop` is the place of the caller's errno. The same holds for the functions below. Null pointers are borne.
+/// `errnop` is the place of the caller's errno. The same holds for the functions below. Null pointers are tolerated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _nss_keymaker_getpwnam_r(
     name: *const c_char,

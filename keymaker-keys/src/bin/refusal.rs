@@ -20,9 +20,7 @@ fn main() -> ExitCode {
         Ok(Some(sentence)) => sentence,
         Ok(None) => "keymaker: this account is not an IAM user's on this host.".to_owned(),
         Err(error) => {
-            format!(
-                "keymaker: this host cannot tell now why you may not log in ({error}); please ask its administrator."
-            )
+            format!("keymaker: this host cannot tell why you may not log in ({error}); please ask its administrator.")
         }
     };
     // To stderr, which scp and sftp show, and do not take for their protocol. If nobody reads, nobody is told.

@@ -28,7 +28,7 @@ impl<I: Iam + 'static> Service<I> {
             Answer::Fresh => {
                 let (users, groups) = (state.published.users, state.published.groups);
                 done(format_args!(
-                    "{users} users and {groups} groups are published (grade {})",
+                    "published: users {users}, groups {groups}, by grade {}",
                     state.grade.number()
                 ))
             }

@@ -277,7 +277,7 @@ fn the_files_of_another_instance_give_ids_and_no_login_before_the_first_sync() {
     let login = ssh("alice", "echo I am in").refused();
     assert!(!login.stdout.contains("I am in"), "{login}");
     assert!(
-        login.reads().contains("cannot tell now whether alice may log in"),
+        login.reads().contains("cannot verify whether alice may log in"),
         "{login}"
     );
     sh("sandbox-fault none");

@@ -215,9 +215,9 @@ fn with_getgroup_failing_for_a_day_and_an_hour_nobody_gets_in_and_everybody_read
         let login = ssh(user, "echo I am in").refused();
         assert!(!login.stdout.contains("I am in"), "{login}");
         assert!(
-            login.reads().contains(&format!(
-                "keymaker: this host cannot tell now whether {user} may log in"
-            )),
+            login
+                .reads()
+                .contains(&format!("keymaker: this host cannot verify whether {user} may log in")),
             "{login}"
         );
     }

@@ -50,7 +50,7 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
     line(
         "published",
         format!(
-            "{} users, {} groups (generation {})",
+            "users: {}, groups: {} (generation {})",
             number("users"),
             number("groups"),
             number("generation")

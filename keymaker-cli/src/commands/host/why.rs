@@ -210,7 +210,7 @@ fn nudge(name: UserName) -> (Result<String, String>, bool) {
     let files_stand = !matches!(answer, Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)));
     let said = match answer {
         Ok(Answer::NoSuchUser) => Ok("IAM says that there is no such user".to_owned()),
-        Ok(Answer::CannotTell) => Err("keymakerd cannot tell now whether IAM has the user".to_owned()),
+        Ok(Answer::CannotTell) => Err("keymakerd cannot verify whether IAM has the user".to_owned()),
         Ok(_) => Ok("keymakerd does not publish the user".to_owned()),
         Err(error) => Err(format!("keymakerd does not answer: {error}")),
     };
@@ -247,7 +247,7 @@ fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, St
         Ok(said) => walk.closed(
             "directory",
             format!("not among the published users; {said}"),
-            "make the user in IAM, or see 'keymaker status' for the account and the settings that decide who is published",
+            "create the user in IAM, or see 'keymaker status' for the account and the settings that decide who is published",
         ),
         Err(why) => walk.closed("directory", format!("not among the published users; {why}"), "keymaker doctor"),
     }

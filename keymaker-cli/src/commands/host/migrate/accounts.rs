@@ -189,7 +189,7 @@ pub fn anybody_seen_here() -> bool {
     false
 }
 
-/// Starts keymakerd anew and waits until it has read IAM: right after its start it knows no way there.
+/// Restarts keymakerd and waits until it has read IAM: right after its start it knows no way there.
 pub fn publish() -> Result<(), String> {
     run("systemctl", &["restart", "keymakerd"])?;
     let began = Instant::now();

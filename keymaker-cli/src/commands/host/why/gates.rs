@@ -24,7 +24,10 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
         let LoginDecision::CannotTell(doubt) = decision else {
             return sentence.trim_start_matches("keymaker: ").to_owned();
         };
-        format!("this host cannot tell now whether {} still may: {doubt}", user.name)
+        format!(
+            "this host cannot verify whether {} may still log in: {doubt}",
+            user.name
+        )
     };
     let remedy = match decision {
         LoginDecision::Allowed => {
@@ -49,7 +52,7 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
             format!("keymaker release {}", user.name)
         }
         LoginDecision::Refused(Refusal::Expired) => "change the tag keymaker:expires of the IAM user".to_owned(),
-        LoginDecision::Refused(_) => "make the user again in IAM, if that is meant".to_owned(),
+        LoginDecision::Refused(_) => "create the user in IAM again, if that is what you want".to_owned(),
         LoginDecision::CannotTell(Doubt::SettingsUnread) => {
             "allow iam:GetRole to this host's role, or set role_settings = false in keymakerd.toml; then: keymaker sync"
                 .to_owned()
