@@ -1,5 +1,6 @@
 //! What each kind of answer changes in the facts, and what no answer may change.
 
+use super::super::ssh_keys::CleanKey;
 use super::*;
 
 fn user(name: &str, id: &str) -> IamUser {

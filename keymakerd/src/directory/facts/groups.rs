@@ -1,0 +1,230 @@
+//! Groups and who is in them: what IAM last said, and what a new answer changes. A membership is kept with the user.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::iam::IamGroup;
+use super::super::order::{Asked, Turn};
+use super::{Facts, Listing, UserFacts};
+
+/// AWS's time is known to two seconds here, and IAM tells a CreateDate in whole ones.
+const CREATED_SINCE: u64 = 2;
+
+/// One IAM group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// The full IAM group name.
+    pub name: String,
+    /// CreateDate, unix time.
+    pub created: u64,
+    /// When IAM last said that it is there and under which name, as [`UserFacts::answered_at`].
+    #[serde(default)]
+    pub answered_at: u64,
+    /// When IAM last told all its members, likewise.
+    #[serde(default)]
+    pub members_at: u64,
+    /// When IAM was asked that first told this name of a group known under another, or under two at once, unix time; else 0.
+    #[serde(default)]
+    named_at: u64,
+    /// Whether IAM gave this group two names, or its name to another one, so that it means nothing until IAM has said more.
+    #[serde(default)]
+    pub disputed: bool,
+}
+
+/// What GetGroup said.
+pub struct Members {
+    /// When it was asked, unix time.
+    pub asked_at: u64,
+    /// The group as this answer names it.
+    pub group: IamGroup,
+    /// UserIds.
+    pub users: BTreeSet<String>,
+}
+
+/// What ListGroupsForUser said.
+pub struct Memberships {
+    /// When it was asked, unix time.
+    pub asked_at: u64,
+    /// GroupIds.
+    pub groups: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Whether the user is in the group that has this full IAM name now.
+    pub fn is_member(&self, user: &UserFacts, group_name: &str) -> bool {
+        self.groups_of(user).any(|group| group.name == group_name)
+    }
+
+    /// The user's groups, without those whose names are disputed.
+    pub fn groups_of<'a>(&'a self, user: &'a UserFacts) -> impl Iterator<Item = &'a GroupFacts> {
+        let groups = user.groups.iter().filter_map(|id| self.groups.get(id));
+        groups.filter(|group| group.counts_for(user))
+    }
+
+    /// Whether the user has what the group of this GroupId gives.
+    pub fn is_in(&self, user: &UserFacts, group_id: &str) -> bool {
+        let group = self.groups.get(group_id);
+        user.groups.contains(group_id) && group.is_some_and(|group| group.counts_for(user))
+    }
+
+    /// The groups known but not in the listing, which may be gone, or the listing cut short.
+    pub fn groups_missing_from(&self, listed: &[IamGroup]) -> Vec<IamGroup> {
+        let listed: BTreeSet<&str> = listed.iter().map(|group| group.id.as_str()).collect();
+        let missing = self.groups.iter().filter(|(id, _)| !listed.contains(id.as_str()));
+        let as_known = |(id, group): (&String, &GroupFacts)| IamGroup {
+            id: id.clone(),
+            name: group.name.clone(),
+            path: String::new(),
+            created: group.created,
+        };
+        missing.map(as_known).collect()
+    }
+
+    /// Who was in one of these groups and is not among its members: (UserId, IAM name as last known).
+    pub fn members_missing_from(&self, members: &BTreeMap<String, Members>) -> Vec<(String, String)> {
+        let missing = |(id, user): &(&String, &UserFacts)| {
+            let left = |group| members.get(group).is_some_and(|members| !members.users.contains(*id));
+            user.groups.iter().any(left)
+        };
+        let users = self.users.iter().filter(missing);
+        users.map(|(id, user)| (id.clone(), user.name.clone())).collect()
+    }
+
+    /// Existence and name of a group. Returns whether anything but the time of the answer is new.
+    pub(super) fn learn_group(&mut self, group: &IamGroup, asked: Asked) -> bool {
+        let known = self.groups.get(&group.id);
+        let before = known.map(|known| (known.name.clone(), known.disputed));
+        let mut disputed = false;
+        match known.map(|known| (asked.turn(known.answered_at), known.name == group.name)) {
+            Some((Turn::Earlier, _)) => return false,
+            Some((Turn::Together, same)) => disputed = !same || known.is_some_and(|known| known.disputed),
+            Some((Turn::Later, _)) | None => {}
+        }
+        let mut changed = false;
+        for (_, rival) in self
+            .groups
+            .iter_mut()
+            .filter(|(id, rival)| **id != group.id && rival.name == group.name)
+        {
+            match (asked.turn(rival.answered_at), rival.disputed) {
+                (Turn::Together, true) => {}
+                (Turn::Earlier, _) => disputed = true,
+                (turn, _) => {
+                    disputed |= turn == Turn::Together;
+                    changed |= !rival.disputed;
+                    rival.disputed = true;
+                    rival.answered_at = asked.or_later(rival.answered_at);
+                }
+            }
+        }
+        let facts = self
+            .groups
+            .entry(group.id.clone())
+            .or_insert_with(|| GroupFacts::new(group));
+        // Nobody could tell which of two names counted for whom.
+        let was_disputed = before.as_ref().is_some_and(|(_, was)| *was);
+        let renamed = facts.name != group.name || was_disputed && !disputed;
+        facts.named_at = match renamed {
+            true => asked.at(),
+            false => facts.named_at.min(asked.at()),
+        };
+        facts.name.clone_from(&group.name);
+        facts.created = group.created;
+        facts.disputed = disputed;
+        // A dispute is over five seconds after it began.
+        if !disputed || !was_disputed {
+            facts.answered_at = asked.or_later(facts.answered_at);
+        }
+        if renamed {
+            self.forget_members(&group.id);
+        }
+        changed | (before != Some((group.name.clone(), disputed)))
+    }
+
+    /// Who was in a group before it had its name was never in one of that name, and may have left.
+    fn forget_members(&mut self, group_id: &str) {
+        for user in self.users.values_mut() {
+            user.ask_again |= user.groups.remove(group_id);
+        }
+    }
+
+    pub(super) fn forget_groups_missing_from(&mut self, listing: &Listing, began: Asked) {
+        let listed: BTreeSet<&str> = listing.groups.iter().map(|group| group.id.as_str()).collect();
+        self.groups
+            .retain(|id, group| listed.contains(id.as_str()) || began.turn(group.answered_at) != Turn::Later);
+        let groups = &self.groups;
+        for user in self.users.values_mut() {
+            user.groups.retain(|id| groups.contains_key(id));
+        }
+    }
+
+    /// All groups of one user, as IAM told them about this UserId.
+    pub(super) fn learn_memberships(&mut self, user_id: &str, groups: &BTreeSet<String>, asked: Asked) {
+        let Some(user) = self.users.get_mut(user_id) else {
+            return;
+        };
+        let mut taken_in_whole = asked.turn(user.answered_at) != Turn::Earlier;
+        let differing: Vec<String> = user.groups.symmetric_difference(groups).cloned().collect();
+        for id in differing {
+            let members_at = self.groups.get(&id).map_or(0, |group| group.members_at);
+            // Whoever was created since then could not be among them: their first login works at once (P6).
+            let members_at = match user.answered_at == 0 && user.created + CREATED_SINCE >= members_at {
+                true => 0,
+                false => members_at,
+            };
+            let joins = groups.contains(&id);
+            match asked.turn(asked.latest(user.answered_at, members_at)) {
+                Turn::Later if joins => drop(user.groups.insert(id)),
+                Turn::Later => drop(user.groups.remove(&id)),
+                Turn::Together => {
+                    user.groups.remove(&id);
+                    user.ask_again = true;
+                    taken_in_whole &= !joins;
+                }
+                Turn::Earlier => {}
+            }
+        }
+        // A refusal is over five seconds after it, however many answers came within them.
+        if taken_in_whole {
+            user.answered_at = asked.or_later(user.answered_at);
+        }
+    }
+
+    /// All members of one group. Whoever is no longer among them stays until IAM says so about that user (P3).
+    pub(super) fn learn_members(&mut self, members: &Members, asked: Asked) {
+        let Some(group) = self.groups.get_mut(&members.group.id) else {
+            return;
+        };
+        for (_, user) in self
+            .users
+            .iter_mut()
+            .filter(|(id, user)| members.users.contains(*id) && !user.groups.contains(&members.group.id))
+        {
+            match asked.turn(asked.latest(user.answered_at, group.members_at)) {
+                Turn::Later => drop(user.groups.insert(members.group.id.clone())),
+                Turn::Together => user.ask_again = true,
+                Turn::Earlier => {}
+            }
+        }
+        group.members_at = asked.or_later(group.members_at);
+    }
+}
+
+impl GroupFacts {
+    fn new(group: &IamGroup) -> Self {
+        Self {
+            name: group.name.clone(),
+            created: group.created,
+            answered_at: 0,
+            members_at: 0,
+            named_at: 0,
+            disputed: false,
+        }
+    }
+
+    /// An answer about the user from before the group had its name says nothing of a group of that name, also where it arrives later.
+    fn counts_for(&self, user: &UserFacts) -> bool {
+        !self.disputed && user.answered_at >= self.named_at
+    }
+}
