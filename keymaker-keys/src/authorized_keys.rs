@@ -108,7 +108,16 @@ pub fn uid(argument: &[u8]) -> Result<u32, NoKeys> {
 /// Has keymakerd look whether anything changed. What it published stands if it cannot tell; not if it says so (P9).
 pub fn nudge(name: UserName, host: &Host<'_>) -> Result<Published, AskError> {
     let mut buffer = [0; MAX_ANSWER];
-    match client::ask(host.login_socket, &Question::Keys(name), KEYS_BUDGET, &mut buffer) {
+    worth(client::ask(
+        host.login_socket,
+        &Question::Keys(name),
+        KEYS_BUDGET,
+        &mut buffer,
+    ))
+}
+
+fn worth(asked: Result<Answer<'_>, AskError>) -> Result<Published, AskError> {
+    match asked {
         Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)) => Ok(Published::DoesNotStand),
         answer => answer.map(|_| Published::Stands),
     }

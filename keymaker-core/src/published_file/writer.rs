@@ -417,6 +417,20 @@ mod tests {
         assert_all_found(&builder_of(&names).build(1).unwrap(), &names);
     }
 
+    // P2
+    #[test]
+    fn nobody_knows_beforehand_under_which_key_a_file_is_published() {
+        let builder = builder_of(&["alice"]);
+        let mut bytes = builder.build(1).unwrap().bytes;
+        let mut keys = std::collections::BTreeSet::from([HashKey::of(&bytes).unwrap().0]);
+        for count in 2..6 {
+            let names: Vec<String> = (0..count).map(|number| format!("user{number}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            bytes = builder_of(&names).build_after(&bytes).unwrap().unwrap().bytes;
+            assert!(keys.insert(HashKey::of(&bytes).unwrap().0), "of publication {count}");
+        }
+    }
+
     #[test]
     fn two_names_that_share_a_hash_are_both_found() {
         let key = HashKey([1; 16]);

@@ -342,3 +342,16 @@ fn files_that_keymakerd_says_do_not_stand_show_nothing() {
         });
     }
 }
+
+// P9
+#[test]
+fn where_this_host_cannot_ask_what_was_known_opens_nothing() {
+    let lacking = || io::Error::from(io::ErrorKind::Other);
+    assert_eq!(
+        worth(Err(AskError::ThisHost(lacking()))).unwrap(),
+        Published::DoesNotStand
+    );
+    assert_eq!(worth(Ok(Answer::NotPublished)).unwrap(), Published::DoesNotStand);
+    assert_eq!(worth(Ok(Answer::CannotTell)).unwrap(), Published::Stands);
+    assert!(worth(Err(AskError::NotListening(lacking()))).is_err());
+}

@@ -93,7 +93,8 @@ fn names_beside_nobody(state: &State, settings: &EffectiveSettings) -> AcceptedN
     .accept(&users, &groups)
 }
 
-/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo.
+/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo. A group counts by its name in IAM, also
+/// where it gets no entry here: whoever filled it put these people there, and a user's entry must not hang on a group's name.
 fn is_wanted(state: &State, settings: &EffectiveSettings, user: &UserFacts) -> bool {
     let named = [
         settings.require_iam_group.as_ref(),

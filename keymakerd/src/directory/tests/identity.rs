@@ -373,6 +373,27 @@ fn with_only_group_members_whoever_is_in_none_of_our_groups_is_not_published() {
     });
 }
 
+/// By who was put there, whatever became of the group here: otherwise its members would go when a package brings a group of its name.
+#[test]
+fn with_only_group_members_a_group_counts_that_has_no_entry_here_itself() {
+    on_one_thread(async {
+        let host = host("only_group_members = true");
+        for (group, user) in [
+            ("keymaker_docker", "bob"),
+            ("keymaker_Bad+name", "carol"),
+            ("billing", "dave"),
+        ] {
+            host.iam.add_group(group, &format!("AGPA{user}"), 1);
+            host.iam.add_user(user, &format!("AIDA{user}"), 200);
+            host.iam.join(user, group);
+        }
+        host.service.pass().await;
+        let published = ["bob", "carol", "dave"].map(|user| host.uid(user).is_some());
+        assert_eq!(published, [true, true, false]);
+        assert_eq!((host.groups("bob"), host.groups("carol")), (vec![], vec![]));
+    });
+}
+
 // P2
 #[test]
 fn no_tag_makes_a_folder_of_the_systems_or_of_somebody_elses_a_home() {

@@ -222,6 +222,32 @@ fn a_name_that_is_anothers_for_one_call_and_comes_back_brings_none_of_the_others
     });
 }
 
+// P2 P3
+#[test]
+fn what_iam_says_of_who_has_a_members_name_by_now_takes_no_group_from_the_member() {
+    on_one_thread(async {
+        let host = host_of_two("");
+        host.service.pass().await;
+        host.iam.leave("alice", "keymaker_sudo");
+        host.pass_time(400);
+        // The pass asks about her by the name that the listing told, which is bob's when it does; bob is in no group.
+        let mut moved = false;
+        host.iam.between_calls(move |iam, action| {
+            if action == Action::GET_USER && !moved {
+                iam.swap_users("alice", "bob");
+                moved = true;
+            }
+        });
+        host.service.pass().await;
+        host.iam.stand_still();
+        let of_alice = || host.service.state().facts.users["AIDAALICE"].groups.clone();
+        assert!(of_alice().contains("AGPADEVS"), "{:?}", of_alice());
+        host.pass_time(300);
+        host.service.pass().await;
+        assert_eq!(of_alice().into_iter().collect::<Vec<_>>(), ["AGPADEVS"]);
+    });
+}
+
 // P2
 #[test]
 fn two_groups_that_swap_names_swap_no_members() {
