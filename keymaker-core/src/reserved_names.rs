@@ -346,6 +346,8 @@ static NAMES: &[&str] = &[
 ];
 
 /// Sorted, for the binary search. Names that people have (or would choose) are left out: the folders of a host say which of them it wants.
+/// cloud-user is whom cloud-init makes, with sudo, on RHEL and CentOS Stream; dockremap whom dockerd makes for `userns-remap`, and the
+/// sysusers.d file of openSUSE's package docker.
 static SOFTWARE: &[&str] = &[
     "airflow",
     "akmods",
@@ -386,6 +388,7 @@ static SOFTWARE: &[&str] = &[
     "clevis",
     "clickhouse",
     "clickhouse-bridge",
+    "cloud-user",
     "cloudflared",
     "cockpit-session",
     "cockpit-wsinstance-socket",
@@ -420,6 +423,7 @@ static SOFTWARE: &[&str] = &[
     "dnscrypt-proxy",
     "dnsdist",
     "dnssec-trigger",
+    "dockremap",
     "dokku",
     "dspam",
     "ejabberd",
@@ -791,6 +795,8 @@ mod tests {
         for name in [
             "airflow",
             "barman",
+            "cloud-user",
+            "dockremap",
             "gpio",
             "i2c",
             "munge",
