@@ -110,30 +110,50 @@ pub struct ResolvedUser {
 /// Asks getpwnam_r(3); `None` where no service knows the name. Allocates: not for use inside NSS.
 pub fn resolve_user(name: &str) -> io::Result<Option<ResolvedUser>> {
     let name = CString::new(name)?;
+    let ids = |entry: &libc::passwd| ResolvedUser {
+        uid: entry.pw_uid,
+        gid: entry.pw_gid,
+    };
+    // SAFETY: name is a terminated string; passwd_entry gives what getpwnam_r wants of the other four.
+    passwd_entry(ids, |entry, buffer, len, found| unsafe {
+        libc::getpwnam_r(name.as_ptr(), entry, buffer, len, found)
+    })
+}
+
+/// The name that getpwuid_r(3) finds for this number, which is that of the first service to know it; `None` where none does. Allocates: not
+/// for use inside NSS.
+pub fn name_of_uid(uid: u32) -> io::Result<Option<Vec<u8>>> {
+    // SAFETY: passwd_entry shows an entry that getpwuid_r has filled, whose name is a terminated string in the buffer.
+    let name = |entry: &libc::passwd| unsafe { CStr::from_ptr(entry.pw_name) }.to_bytes().to_vec();
+    // SAFETY: passwd_entry gives what getpwuid_r wants.
+    passwd_entry(name, |entry, buffer, len, found| unsafe {
+        libc::getpwuid_r(uid, entry, buffer, len, found)
+    })
+}
+
+/// What `read` makes of the entry that `ask` finds. `ask` is given a place for an entry, a buffer with its length, and a place for the
+/// result, all live and its own while it is called; `read` a filled entry, while the buffer lives.
+fn passwd_entry<T>(
+    read: impl Fn(&libc::passwd) -> T,
+    ask: impl Fn(*mut libc::passwd, *mut libc::c_char, usize, *mut *mut libc::passwd) -> libc::c_int,
+) -> io::Result<Option<T>> {
     let mut buffer = vec![0u8; 1024];
     loop {
         let mut entry = MaybeUninit::<libc::passwd>::uninit();
         let mut found = std::ptr::null_mut();
-        // SAFETY: name is a terminated string; entry, buffer (with its length) and found are live and exclusively ours.
-        let code = unsafe {
-            libc::getpwnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                &raw mut found,
-            )
-        };
+        let code = ask(
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            &raw mut found,
+        );
         match code {
             libc::ERANGE if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 2, 0),
             0 if found.is_null() => return Ok(None),
             0 => {
-                // SAFETY: on success with a non-null result getpwnam_r has filled the entry.
-                let entry = unsafe { entry.assume_init() };
-                return Ok(Some(ResolvedUser {
-                    uid: entry.pw_uid,
-                    gid: entry.pw_gid,
-                }));
+                // SAFETY: on success with a non-null result getpwnam_r and getpwuid_r have filled the entry.
+                let entry = unsafe { entry.assume_init_ref() };
+                return Ok(Some(read(entry)));
             }
             // What services say when they do not know a name (getpwnam(3), "ERRORS").
             libc::ENOENT | libc::ESRCH => return Ok(None),
@@ -260,6 +280,8 @@ mod tests {
     fn glibc_is_asked_for_users_and_groups() {
         assert_eq!(resolve_user("root").unwrap(), Some(ResolvedUser { uid: 0, gid: 0 }));
         assert_eq!(resolve_user("no-such-user-here").unwrap(), None);
+        assert_eq!(name_of_uid(0).unwrap().as_deref(), Some(&b"root"[..]));
+        assert_eq!(name_of_uid(u32::MAX - 1).unwrap(), None);
         assert!(group_list("root", 0).unwrap().contains(&0));
     }
 

@@ -165,7 +165,10 @@ fn decide(
     let decision = LoginDecision::about(user, header, contact, now).and_home(user);
     if decision != LoginDecision::Allowed {
         decision
-    } else if !account.is_of(user) && !resolves_now(account, user, host) || is_a_local_id(user, host) {
+    } else if !account.is_of(user) && !resolves_now(account, user, host)
+        || is_a_local_id(user, host)
+        || is_anothers_number(user, host)
+    {
         LoginDecision::Refused(Refusal::EntryOfAnother)
     } else if !in_keymaker_users(user, host) {
         LoginDecision::Refused(Refusal::NotInKeymakerUsers)
@@ -183,6 +186,13 @@ fn resolves_now(account: &Account<'_>, user: &User<'_>, host: &Host<'_>) -> bool
 fn is_a_local_id(user: &User<'_>, host: &Host<'_>) -> bool {
     let has = |path| local_files::has_id(path, user.uid.get()).unwrap_or(true);
     has(host.passwd) || has(host.group)
+}
+
+/// Whether another service, which stands before ours, gives somebody the user's number, perhaps since keymakerd last asked it (P1): sudo and
+/// others that ask by number would take the user for that person. One that cannot tell keeps nobody out who was here.
+fn is_anothers_number(user: &User<'_>, host: &Host<'_>) -> bool {
+    let name = (host.name_of)(user.uid.get()).ok().flatten();
+    name.is_some_and(|name| name != user.name.as_str().as_bytes())
 }
 
 /// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open (P8).

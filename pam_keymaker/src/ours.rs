@@ -32,6 +32,8 @@ pub struct Host<'a> {
     pub login_socket: &'a Path,
     /// getpwnam(3)
     pub resolve: &'a dyn Fn(&str) -> io::Result<Option<ResolvedUser>>,
+    /// the name that getpwuid(3) finds
+    pub name_of: &'a dyn Fn(u32) -> io::Result<Option<Vec<u8>>>,
     /// getgrouplist(3)
     pub group_list: &'a dyn Fn(&str, u32) -> io::Result<Vec<u32>>,
 }
@@ -47,6 +49,7 @@ impl Host<'static> {
             contact: Path::new(paths::CONTACT),
             login_socket: Path::new(paths::LOGIN_SOCKET),
             resolve: &sys::resolve_user,
+            name_of: &sys::name_of_uid,
             group_list: &sys::group_list,
         }
     }

@@ -46,6 +46,8 @@ pub struct TestHost {
     pub keys: UserKeys,
     /// what getpwnam(3) finds for any name
     pub resolved: Option<u32>,
+    /// what getpwuid(3) finds for any number
+    pub name_of_number: Option<&'static str>,
     /// what getgrouplist(3) finds
     pub groups: Vec<u32>,
     /// the directory's
@@ -107,6 +109,7 @@ impl TestHost {
                 }],
             },
             resolved: Some(UID),
+            name_of_number: Some("alice"),
             groups: vec![UID, KEYMAKER_USERS],
             generation: 7,
             now,
@@ -144,6 +147,7 @@ impl TestHost {
             contact,
             login_socket,
             resolve: &|_| Ok(self.resolved.map(|uid| ResolvedUser { uid, gid: uid })),
+            name_of: &|_| Ok(self.name_of_number.map(|name| name.as_bytes().to_vec())),
             group_list: &|_, _| Ok(self.groups.clone()),
         })
     }

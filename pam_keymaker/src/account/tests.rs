@@ -232,6 +232,28 @@ fn a_user_whose_home_is_anothers_is_denied() {
 
 // P1
 #[test]
+fn a_number_that_another_service_gives_to_somebody_else_is_denied() {
+    let denied = Some(Refused(Refusal::EntryOfAnother));
+    assert_eq!(alice_after(|host| host.name_of_number = Some("zed")), denied);
+    assert_eq!(alice_after(|host| host.name_of_number = None), Some(Allowed));
+    // A service that cannot tell is no claim.
+    let host = TestHost::new();
+    host.publish();
+    let judgement = host.asked(|asked| {
+        let asked = Host {
+            name_of: &|_| Err(std::io::ErrorKind::TimedOut.into()),
+            ..*asked
+        };
+        judge(b"alice", b"sudo", &asked, host.now)
+    });
+    assert!(
+        matches!(judgement, Judgement::Ours(Decided { decision: Allowed, .. })),
+        "{judgement:?}"
+    );
+}
+
+// P1
+#[test]
 fn a_number_that_a_local_account_or_group_has_been_given_since_is_denied() {
     for (file, line) in [
         ("passwd", format!("zed:x: {UID}:100::/:/bin/sh\n")),

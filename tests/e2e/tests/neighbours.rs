@@ -212,6 +212,13 @@ fn situation(service: Service, place: Place, dead: bool) {
             "{why}"
         );
     }
+    if !known {
+        // carol's name still leads to her number, which is zed's by now, to whoever asks by number too: sudo, say.
+        assert_eq!(sh(&format!("getent passwd {carol} | cut -d: -f1")), "zed");
+        ssh("carol", "true").refused();
+        let why = run("keymaker why carol").reads();
+        assert!(why.contains(&format!("gives {carol} to \"zed\"")), "{why}");
+    }
     if !dead {
         what_it_had_stays_its_own(&host, service);
     }

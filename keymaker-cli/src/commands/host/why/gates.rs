@@ -74,6 +74,16 @@ fn home_is_an_accounts(user: &User<'_>) -> bool {
 
 pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Result<(), Shut> {
     let uid = user.uid.get();
+    if let Ok(Some(other)) = sys::name_of_uid(uid)
+        && other != name.as_str().as_bytes()
+    {
+        let other = String::from_utf8_lossy(&other).into_owned();
+        return walk.closed(
+            "uid",
+            format!("another service of nsswitch.conf gives {uid} to {other:?}, whose it is"),
+            format!("getent passwd {uid}  # says what stands there"),
+        );
+    }
     match sys::resolve_user(name.as_str()) {
         Ok(Some(entry)) if entry.uid == uid => {
             walk.open(
