@@ -36,7 +36,8 @@ pub struct SyncRolesOptions {
     /// The name of a user's role, as in credd.toml.
     #[arg(long, value_name = "PATTERN", default_value = "user-{username}")]
     role_name_pattern: Pattern,
-    /// The path of the users' roles, as in credd.toml. One that nothing else has lets a policy name these roles and no others.
+    /// The path of the users' roles, as in credd.toml. One that nothing else has lets a policy name these roles and no others. Give each of
+    /// several runs with different patterns its own.
     #[arg(long, value_name = "PATH", default_value = "/")]
     role_path: String,
     /// The IAM name of a user, as in credd.toml; who has another one gets no role.
@@ -123,8 +124,8 @@ struct Done {
     in_step: usize,
     changes: Vec<Change>,
     refused: Vec<Refused>,
-    /// Roles that are nobody's by their present name.
-    gone: Vec<RoleArn>,
+    /// Roles that are nobody's by their present name, and what of it the administrator reads.
+    gone: Vec<(RoleArn, &'static str)>,
 }
 
 impl Done {
@@ -202,7 +203,20 @@ impl Done {
                 None => false,
             };
             if !confirmed || !options.prune {
-                self.gone.push(role.arn.clone());
+                let why = match (&former.asked, &role.made_for) {
+                    (Some(_), _) => {
+                        "was made for a user whom IAM no longer has, or has under another name; --prune deletes it"
+                    }
+                    (None, Some(_)) => {
+                        "was made for a user whom IAM no longer has, under another path or by other patterns; --prune with those \
+                         deletes it"
+                    }
+                    (None, None) => {
+                        "does not say for whom it was made (tag keymaker:user-id), so --prune leaves it: delete it, and the next run \
+                         makes it for whoever has the name"
+                    }
+                };
+                self.gone.push((role.arn.clone(), why));
                 continue;
             }
             for step in steps::deletion(role) {
@@ -221,11 +235,8 @@ impl Done {
         let (mut text, mut value) = changes::shown(&self.changes, dry_run, output);
         let are = if dry_run { "would be" } else { "are" };
         text += &format!("\nUsers whose roles {are} in step: {}.", self.in_step);
-        for role in &self.gone {
-            text += &format!(
-                "\n{} {role} was made for a user whom IAM no longer has, or has under another name; --prune deletes it.",
-                output.paint(Paint::Doubtful, "gone")
-            );
+        for (role, why) in &self.gone {
+            text += &format!("\n{} {role} {why}.", output.paint(Paint::Doubtful, "gone"));
         }
         for Refused { user, why } in &self.refused {
             text += &format!("\n{} {user}: {why}", output.paint(Paint::Bad, "refused"));
@@ -235,7 +246,10 @@ impl Done {
             let refused = refused.map(|Refused { user, why }| json!({ "user": user, "why": why }));
             fields.insert("in_step".to_owned(), json!(self.in_step));
             fields.insert("refused".to_owned(), refused.collect());
-            fields.insert("gone".to_owned(), self.gone.iter().map(RoleArn::to_string).collect());
+            fields.insert(
+                "gone".to_owned(),
+                self.gone.iter().map(|(role, _)| role.to_string()).collect(),
+            );
         }
         output.print(&text, &value);
     }

@@ -15,6 +15,8 @@ use crate::aws::AwsError;
 pub const MADE_BY: &str = "keymaker:made-by";
 /// The UserId of the user for whom.
 pub const MADE_FOR: &str = USER_ID_TAG;
+/// The patterns by which it was made: of two runs whose patterns overlap, each keeps to its own roles.
+pub const MADE_AS: &str = "keymaker:made-as";
 /// What stands in [`MADE_BY`].
 pub const THIS: &str = "sync-roles";
 
@@ -68,6 +70,8 @@ pub struct Role {
     pub made_here: bool,
     /// The UserId of the user for whom.
     pub made_for: Option<String>,
+    /// By which patterns; `None`: by an earlier version, or the tag is gone.
+    pub made_as: Option<String>,
 }
 
 const DETAILS: Action = Action::named("iam:GetAccountAuthorizationDetails");
@@ -132,6 +136,7 @@ fn role(role: &RoleDetail) -> Result<Role, String> {
             .map(|boundary| text(boundary.permissions_boundary_arn())),
         made_here: tag(MADE_BY).as_deref() == Some(THIS),
         made_for: tag(MADE_FOR),
+        made_as: tag(MADE_AS),
     })
 }
 

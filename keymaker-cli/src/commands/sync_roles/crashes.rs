@@ -19,6 +19,7 @@ mod evaluator;
 use evaluator::{ACTIONS, CONTEXTS, Evaluator, RESOURCES, Reading, Requests, Verdict, granted};
 
 const SITUATIONS: u64 = 50;
+const MADE_AS: &str = "user-/ /";
 const MOST_ATTACHED: usize = 10;
 const MOST_CHARACTERS: usize = 10_240;
 
@@ -104,6 +105,8 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
         listed: &'static [(&'static str, &'static str)],
         now: &'static [(&'static str, &'static str)],
         arguments: &'static [&'static str],
+        made_for: Option<&'static str>,
+        made_as: Option<&'static str>,
         named: bool,
         deleted: bool,
     }
@@ -113,6 +116,8 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
         listed: &[("boss", "AIDABOSS")],
         now: &[("boss", "AIDABOSS")],
         arguments: &["--prune"],
+        made_for: Some("AIDABOSS"),
+        made_as: Some("user-/ /"),
         named: false,
         deleted: false,
     };
@@ -184,6 +189,42 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
             ..base
         },
         Case {
+            what: "another fleet's pattern, which overlaps",
+            role: "role/user-dev-boss",
+            made_as: Some("user-dev-/ /"),
+            ..base
+        },
+        Case {
+            what: "another fleet's users, whose names overlap",
+            listed: &[("boss-dev", "AIDABOSS")],
+            now: &[("boss-dev", "AIDABOSS")],
+            made_as: Some("user-/ /-dev"),
+            ..base
+        },
+        Case {
+            what: "another fleet's, and its owner is gone",
+            role: "role/user-dev-boss",
+            made_as: Some("user-dev-/ /"),
+            listed: &[],
+            now: &[],
+            named: true,
+            ..base
+        },
+        Case {
+            what: "renamed, made by an earlier version",
+            made_as: None,
+            listed: &[("boss2", "AIDABOSS")],
+            now: &[("boss2", "AIDABOSS")],
+            deleted: true,
+            ..base
+        },
+        Case {
+            what: "it does not say for whom it was made",
+            made_for: None,
+            named: true,
+            ..base
+        },
+        Case {
             what: "another fleet's path",
             role: "role/dev/user-boss",
             listed: &[("boss2", "AIDABOSS")],
@@ -194,7 +235,8 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
     for case in cases {
         let mut role = Situation::draw(&mut Random(3)).done();
         role.arn = format!("arn:aws:iam::123456789012:{}", case.role).parse().unwrap();
-        role.made_for = Some("AIDABOSS".to_owned());
+        role.made_for = case.made_for.map(str::to_owned);
+        role.made_as = case.made_as.map(str::to_owned);
         let iam = Fake::new(&Some(copy(&role)), None);
         let named = |users: &[(&str, &str)]| -> BTreeMap<String, String> {
             users
@@ -230,9 +272,9 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
 }
 
 #[derive(Parser)]
-struct Options {
+pub struct Options {
     #[command(flatten)]
-    options: SyncRolesOptions,
+    pub options: SyncRolesOptions,
 }
 
 /// What a role gives to the instances, and what to the rest of their account.
@@ -309,6 +351,7 @@ impl Situation {
             user: "a".to_owned(),
             user_id: "AIDAA".to_owned(),
             role: role.clone(),
+            made_as: MADE_AS.to_owned(),
             trust: random.trust(),
             policies: if refused { wanted::nothing() } else { new },
             boundary: random.boundary(&managed),
@@ -321,6 +364,7 @@ impl Situation {
             boundary: random.boundary(&managed),
             made_here: true,
             made_for: Some("AIDAA".to_owned()),
+            made_as: (random.below(2) > 0).then(|| MADE_AS.to_owned()),
         };
         Self {
             present: (random.below(4) > 0).then_some(present),
@@ -342,6 +386,7 @@ impl Situation {
             user: self.wanted.user.clone(),
             user_id: self.wanted.user_id.clone(),
             role: self.wanted.role.clone(),
+            made_as: self.wanted.made_as.clone(),
             trust: self.wanted.trust.clone(),
             policies: self.wanted.policies.clone(),
             boundary: self.wanted.boundary.clone(),
@@ -368,6 +413,7 @@ impl Situation {
             boundary: self.wanted.boundary.clone(),
             made_here: true,
             made_for: Some(self.wanted.user_id.clone()),
+            made_as: Some(self.wanted.made_as.clone()),
         }
     }
 
@@ -400,6 +446,7 @@ fn copy(role: &Role) -> Role {
         boundary: role.boundary.clone(),
         made_here: role.made_here,
         made_for: role.made_for.clone(),
+        made_as: role.made_as.clone(),
     }
 }
 
@@ -448,6 +495,7 @@ impl Fake {
                 boundary: wanted.boundary.clone(),
                 made_here: true,
                 made_for: Some(wanted.user_id.clone()),
+                made_as: Some(wanted.made_as.clone()),
             });
             return Ok(());
         }
@@ -455,6 +503,7 @@ impl Fake {
         let policies = &mut role.policies;
         match step {
             Step::Create => {}
+            Step::Tag => role.made_as = Some(wanted.made_as.clone()),
             Step::Trust => role.trust = wanted.trust.clone(),
             Step::PutBoundary(arn) => role.boundary = Some(arn.clone()),
             Step::DeleteBoundary => role.boundary = None,

@@ -12,7 +12,7 @@ use keymaker_aws::{Action, AwsCallError};
 use serde_json::Value;
 
 use super::super::changes::Change;
-use super::account::{MADE_BY, MADE_FOR, Policies, Role, THIS};
+use super::account::{MADE_AS, MADE_BY, MADE_FOR, Policies, Role, THIS};
 use super::wanted::{REFUSED, Wanted, denial};
 use crate::aws::call;
 
@@ -21,6 +21,8 @@ use crate::aws::call;
 pub enum Step {
     /// Makes the role, with its boundary.
     Create,
+    /// Has its tag say by which patterns it was made.
+    Tag,
     /// Replaces the trust policy.
     Trust,
     /// Sets the boundary.
@@ -87,8 +89,15 @@ pub fn begin_by_denial(steps: &[Step]) -> bool {
     matches!(steps.first(), Some(Step::Put(_, document)) if *document == denial())
 }
 
-/// What is to be done. `managed` has the documents of the managed policies that are known; any other may deny something.
+/// What is to be done. The tag comes last: it gives no right. `managed` has the documents of the managed policies that are known; any other may deny something.
 pub fn between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<String, Value>) -> Vec<Step> {
+    let mut steps = rights_between(present, wanted, managed);
+    let is_tagged = present.is_none_or(|role| role.made_as.as_ref() == Some(&wanted.made_as));
+    steps.extend((!is_tagged).then_some(Step::Tag));
+    steps
+}
+
+fn rights_between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<String, Value>) -> Vec<Step> {
     let none = Policies::default();
     let exchange = Exchange {
         old: present.map_or(&none, |role| &role.policies),
@@ -253,6 +262,10 @@ impl Step {
                 let before = present.map(|role| format!("{:#}", role.trust)).unwrap_or_default();
                 change(format!("trust policy of role {name}"), before, trust)
             }
+            Self::Tag => {
+                let before = present.and_then(|role| role.made_as.clone()).unwrap_or_default();
+                change(format!("tag {MADE_AS} of role {name}"), before, wanted.made_as.clone())
+            }
             Self::PutBoundary(arn) => change(format!("permissions boundary of role {name}"), boundary, arn.clone()),
             Self::DeleteBoundary => change(format!("permissions boundary of role {name}"), boundary, String::new()),
             _ => self.change_of_policy(name, present.map(|role| &role.policies)),
@@ -288,13 +301,18 @@ impl Step {
                 let request = iam.create_role().role_name(name).path(wanted.role.path());
                 let request = request.set_permissions_boundary(wanted.boundary.clone());
                 let request = request.assume_role_policy_document(wanted.trust.to_string());
-                let request = request.set_tags(Some(tags(&wanted.user_id)?));
+                let request = request.set_tags(Some(tags(wanted)?));
                 call!("iam:CreateRole", request).map(drop)
             }
             Self::Trust => {
                 let request = iam.update_assume_role_policy().role_name(name);
                 let request = request.policy_document(wanted.trust.to_string());
                 call!("iam:UpdateAssumeRolePolicy", request).map(drop)
+            }
+            Self::Tag => {
+                let request = iam.tag_role().role_name(name);
+                let request = request.tags(tag("iam:TagRole", MADE_AS, &wanted.made_as)?);
+                call!("iam:TagRole", request).map(drop)
             }
             _ => self.make_on(iam, name).await,
         }
@@ -303,7 +321,7 @@ impl Step {
     /// The same where nothing but the role's name is needed.
     pub async fn make_on(&self, iam: &Client, role: &str) -> Result<(), AwsCallError> {
         match self {
-            Self::Create | Self::Trust => Ok(()),
+            Self::Create | Self::Trust | Self::Tag => Ok(()),
             Self::PutBoundary(arn) => {
                 let request = iam.put_role_permissions_boundary().role_name(role);
                 call!("iam:PutRolePermissionsBoundary", request.permissions_boundary(arn)).map(drop)
@@ -333,10 +351,16 @@ impl Step {
     }
 }
 
-fn tags(user_id: &str) -> Result<Vec<Tag>, AwsCallError> {
-    let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
-    let tags: Result<Vec<Tag>, _> = [tag(MADE_BY, THIS), tag(MADE_FOR, user_id)].into_iter().collect();
-    tags.map_err(|error| AwsCallError::unreadable(Action::named("iam:CreateRole"), error.to_string()))
+fn tags(wanted: &Wanted) -> Result<Vec<Tag>, AwsCallError> {
+    let tags = [(MADE_BY, THIS), (MADE_FOR, &wanted.user_id), (MADE_AS, &wanted.made_as)];
+    tags.into_iter()
+        .map(|(key, value)| tag("iam:CreateRole", key, value))
+        .collect()
+}
+
+fn tag(action: &'static str, key: &str, value: &str) -> Result<Tag, AwsCallError> {
+    let tag = Tag::builder().key(key).value(value).build();
+    tag.map_err(|error| AwsCallError::unreadable(Action::named(action), error.to_string()))
 }
 
 #[cfg(test)]
@@ -363,11 +387,13 @@ mod tests {
             boundary: old_boundary.map(str::to_owned),
             made_here: true,
             made_for: None,
+            made_as: Some(String::new()),
         };
         let wanted = Wanted {
             user: "a".to_owned(),
             user_id: String::new(),
             role,
+            made_as: String::new(),
             trust: json!(1),
             policies: new,
             boundary: boundary.map(str::to_owned),

@@ -19,6 +19,8 @@ pub struct Wanted {
     pub user_id: String,
     /// The role.
     pub role: RoleArn,
+    /// What its tag says of how it was made.
+    pub made_as: String,
     /// Who may assume it.
     pub trust: Value,
     /// What it may do.
@@ -51,9 +53,14 @@ pub fn of(
     let mut policies = Policies::default();
     merge(&mut policies, "user", &user.name, &user.policies);
     for group in &user.groups {
-        if let Some(found) = account.groups.get(group) {
-            merge(&mut policies, "group", group, found);
-        }
+        let found = account
+            .groups
+            .get(group)
+            .ok_or_else(|| missing(&format!("the group {group}")))?;
+        merge(&mut policies, "group", group, found);
+    }
+    if let Some(unread) = unread(&policies, user.boundary.as_deref(), account) {
+        return Err(missing(unread));
     }
     let boundary = user.boundary.as_ref().and_then(|arn| account.managed.get(arn));
     let managed = policies.attached.iter().filter_map(|arn| account.managed.get(arn));
@@ -68,11 +75,38 @@ pub fn of(
         user: user.name.clone(),
         user_id: user.id.clone(),
         role,
+        made_as: made_as(options),
         trust: trust(options.trust, instances),
         policies,
         boundary: user.boundary.clone(),
         refused,
     })
+}
+
+/// What a role lacks that is made without it may be a Deny, so it is not made.
+fn missing(what: &str) -> String {
+    format!("IAM's listing lacks {what}, which the user has; the role stays as it is: run this again")
+}
+
+/// A policy of which nobody can tell what it says: one of the account's own that is not in the listing, or a document that is none. AWS's own
+/// policies are in no listing.
+fn unread<'a>(policies: &'a Policies, boundary: Option<&'a str>, account: &Account) -> Option<&'a str> {
+    let is_aws_own = |arn: &str| arn.contains(":iam::aws:policy/");
+    let is_read = |arn: &str| account.managed.get(arn).is_some_and(Value::is_object);
+    let managed = policies.attached.iter().map(String::as_str).chain(boundary);
+    let mut unread = managed.filter(|arn| !is_aws_own(arn) && !is_read(arn));
+    let mut inline = policies.inline.iter().filter(|(_, document)| !document.is_object());
+    unread.next().or_else(|| inline.next().map(|(name, _)| name.as_str()))
+}
+
+/// The patterns as a tag can say them: IAM takes no braces and no comma there, and a name has neither slash nor colon.
+pub fn made_as(options: &SyncRolesOptions) -> String {
+    format!(
+        "{} {}",
+        options.role_name_pattern.with("/"),
+        options.iam_name_pattern.with("/")
+    )
+    .replace(',', ":")
 }
 
 impl Wanted {
@@ -109,7 +143,7 @@ impl Wanted {
 
 /// A role of ours that is nobody's by its name.
 pub struct Former {
-    /// The IAM user who is to be asked for once more; `None`: the role has a name by another pattern.
+    /// The IAM user who is to be asked for once more; `None`: it stays, since it was made by other patterns or does not say for whom.
     pub asked: Option<String>,
     owner: String,
     /// Whether IAM has the owner, under this very name.
@@ -119,9 +153,16 @@ pub struct Former {
 /// Whether the role was made for somebody whom IAM no longer has, or has under another name. One by another pattern or path may be another
 /// fleet's, and is named only where its owner is gone.
 pub fn former(role: &Role, account: &Account, options: &SyncRolesOptions) -> Option<Former> {
-    let owner = role.made_for.clone().unwrap_or_default();
+    let Some(owner) = role.made_for.clone() else {
+        return Some(Former {
+            asked: None,
+            owner: String::new(),
+            is_there: false,
+        });
+    };
     let username = options.role_name_pattern.username_in(role.arn.name());
-    let username = username.filter(|_| role.arn.path() == options.role_path);
+    let by_others = role.made_as.as_ref().is_some_and(|made| *made != made_as(options));
+    let username = username.filter(|_| role.arn.path() == options.role_path && !by_others);
     let name = username.map(|username| options.iam_name_pattern.with(username));
     match account.users.iter().find(|user| user.id == owner) {
         None => Some(Former {
@@ -226,6 +267,8 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -241,6 +284,60 @@ mod tests {
         assert_eq!(merged.inline.len(), 4);
         assert!(inline_name("group", &"g".repeat(128), &"p".repeat(128)).len() <= 128);
         assert_ne!(inline_name("group", "a", "b.c"), inline_name("group", "a.b", "c"));
+    }
+
+    // P18
+    #[test]
+    fn no_role_is_made_without_a_policy_of_the_users_that_the_listing_lacks() {
+        let allow = || json!({ "Statement": [] });
+        let local = "arn:aws:iam::123456789012:policy/p";
+        let boss = || User {
+            name: "boss".to_owned(),
+            id: "AIDABOSS".to_owned(),
+            groups: vec!["ops".to_owned()],
+            policies: Policies {
+                inline: [("i".to_owned(), allow())].into(),
+                attached: [local, "arn:aws:iam::aws:policy/ReadOnlyAccess"]
+                    .map(str::to_owned)
+                    .into(),
+            },
+            boundary: Some("arn:aws:iam::123456789012:policy/b".to_owned()),
+        };
+        let whole = || Account {
+            groups: [("ops".to_owned(), Policies::default())].into(),
+            managed: [local, "arn:aws:iam::123456789012:policy/b"]
+                .map(|arn| (arn.to_owned(), allow()))
+                .into(),
+            ..Account::default()
+        };
+        let role = |user: User, account: Account| {
+            let arguments = ["sync-roles", "--instance-iam-role", "instances"];
+            let options = super::super::crashes::Options::try_parse_from(arguments)
+                .unwrap()
+                .options;
+            let instances = "arn:aws:iam::123456789012:role/instances".parse().unwrap();
+            of(&user, &user.name, &account, &options, &instances)
+        };
+        assert!(role(boss(), whole()).unwrap().refused.is_none());
+        for lack in [
+            |account: &mut Account| drop(account.groups.remove("ops")),
+            |account: &mut Account| drop(account.managed.remove("arn:aws:iam::123456789012:policy/p")),
+            |account: &mut Account| drop(account.managed.remove("arn:aws:iam::123456789012:policy/b")),
+            |account: &mut Account| {
+                drop(
+                    account
+                        .managed
+                        .insert("arn:aws:iam::123456789012:policy/p".to_owned(), Value::Null),
+                )
+            },
+        ] {
+            let mut account = whole();
+            lack(&mut account);
+            assert!(role(boss(), account).unwrap_err().contains("listing lacks"));
+        }
+        let mut user = boss();
+        user.policies.inline.insert("i".to_owned(), Value::Null);
+        assert!(role(user, whole()).unwrap_err().contains("listing lacks user.boss.i"));
     }
 
     #[test]
