@@ -81,7 +81,13 @@ fn check_says_what_is_missing_and_what_to_do() {
     );
     sh("sandbox-fault deny:GetRole");
     let bad = run("credd --check").refused().reads();
+    let doctor = run("keymaker doctor").reads();
     sh("sandbox-fault none");
+    assert!(
+        doctor.contains("credd lacks something: MISSING  iam:GetRole")
+            && !doctor.contains("credd does not accept its settings"),
+        "{doctor}"
+    );
     assert!(
         bad.contains("MISSING  iam:GetRole") && bad.contains("-> allow iam:GetRole"),
         "{bad}"

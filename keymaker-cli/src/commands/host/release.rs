@@ -11,13 +11,13 @@ use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::id::Uid;
 use keymaker_core::local_files::{PasswdLine, lines};
 use keymaker_core::name::UserName;
-use keymaker_core::paths;
 use keymaker_core::protocol::Question;
+use keymaker_core::{paths, sys};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::probe::{run as command, text_of};
+use super::probe::text_of;
 use super::{HostError, order};
 use crate::output::Output;
 
@@ -117,12 +117,14 @@ fn present_holder(
         return Ok(None);
     }
     // SSSD's accounts and others stand in no file.
-    let entry = command("getent", &["passwd", &owner.to_string()]).unwrap_or_default();
-    Ok(entry
-        .split(':')
-        .next()
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned))
+    let other = sys::name_of_uid(owner).map_err(|error| {
+        let why = format!(
+            "whose uid {owner} is cannot be told now ({error}), so {} stays: try again",
+            folder.display()
+        );
+        HostError::Refused(why)
+    })?;
+    Ok(other.map(|name| String::from_utf8_lossy(&name).into_owned()))
 }
 
 /// The same among the lines of a passwd(5).

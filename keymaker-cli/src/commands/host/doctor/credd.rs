@@ -16,22 +16,17 @@ pub fn look(found: &mut Findings) {
     if credd::UNITS.iter().all(|unit| *unit == credd::SERVICE || off(unit)) {
         return found.note("credd is installed and not turned on: everybody gets what the metadata service gives (keymaker capture up)");
     }
-    let capture = run(credd::CAPTURE, &["check"]);
-    if let Err(why) = run(credd::PROGRAM, &["--check"]) {
-        // Where the guard is gone, AWS cannot be reached either.
-        if let Err(why) = capture {
-            capture_is_not_as_planned(&why, found);
+    let config = match run(credd::PROGRAM, &["--print-config"]) {
+        Ok(config) => config,
+        Err(why) => {
+            return found.fault(
+                format!("credd does not accept its settings: {why}"),
+                "it goes on with the settings from before, or does not start: then nobody gets credentials",
+                format!("editor {}; systemctl restart credd", credd::SETTINGS),
+            );
         }
-        let why_it_matters =
-            "it goes on with the settings from before, or does not start: then nobody gets credentials";
-        let remedy = format!("editor {}; systemctl restart credd", credd::SETTINGS);
-        return found.fault(
-            format!("credd does not accept its settings: {why}"),
-            why_it_matters,
-            remedy,
-        );
-    }
-    if run(credd::PROGRAM, &["--print-config"]).is_ok_and(|config| config.contains("\"create_user_role\"")) {
+    };
+    if config.contains("\"create_user_role\"") {
         found.note(
             "create_user_role gives out a role only with the tag keymaker:user-id; run 'keymaker sync-roles', also before an upgrade from \
              a version that did not ask for it",
@@ -57,8 +52,22 @@ pub fn look(found: &mut Findings) {
         let remedy = format!("systemctl reset-failed {unit}; systemctl restart {unit}");
         found.fault(format!("{unit} does not run ({now})"), why, remedy);
     }
-    if let Err(why) = capture {
-        capture_is_not_as_planned(&why, found);
+    match run(credd::CAPTURE, &["check"]) {
+        Err(why) => found.fault(
+            format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
+            "users may reach the instance's own credentials, or none",
+            "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
+        ),
+        // Where the guard is gone, AWS cannot be reached either.
+        Ok(_) => {
+            if let Err(lacking) = run(credd::PROGRAM, &["--check"]) {
+                found.fault(
+                    format!("credd lacks something: {}", missing(&lacking)),
+                    "whoever would get credentials by it gets none",
+                    "credd --check  # says what to allow the role, or what to take out of credd.toml",
+                );
+            }
+        }
     }
     if state("is-active", credd::SERVICE) == "active"
         && let Err(why) = credd::ask("/health")
@@ -72,10 +81,26 @@ pub fn look(found: &mut Findings) {
     }
 }
 
-fn capture_is_not_as_planned(why: &str, found: &mut Findings) {
-    found.fault(
-        format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
-        "users may reach the instance's own credentials, or none",
-        "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
-    );
+/// Of the table that credd prints, what is not there.
+fn missing(table: &str) -> String {
+    let lines: Vec<&str> = table
+        .split("; ")
+        .filter(|line| !line.starts_with("ok "))
+        .map(str::trim)
+        .collect();
+    lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_credds_table_what_is_missing_is_told() {
+        let table = "ok       credd.toml is right; ok       capture; MISSING  user_role: iam:GetRole;          it was denied;          -> allow it";
+        assert_eq!(
+            missing(table),
+            "MISSING  user_role: iam:GetRole; it was denied; -> allow it"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use keymaker_core::paths;
@@ -23,11 +23,16 @@ type Holders = Vec<(usize, u32)>;
 
 /// Looks whether there is a port.
 pub fn look(found: &mut Findings) {
-    let Some(lacking) = [SocketType::STREAM, SocketType::DGRAM]
+    let lacking = [SocketType::STREAM, SocketType::DGRAM]
         .into_iter()
-        .find_map(lack_of_ports)
-    else {
-        return;
+        .try_for_each(take_a_port);
+    let lacking = match lacking {
+        Ok(()) => return,
+        Err(Errno::ADDRINUSE) => io::Error::from(Errno::ADDRINUSE),
+        Err(why) => {
+            let why = io::Error::from(why);
+            return found.note(format!("whether this host has free ports could not be told: {why}"));
+        }
     };
     let passwd = text_of(paths::PASSWD).unwrap_or_default();
     let (who, remedy) = match most_of_them(sockets(Path::new("/proc"))) {
@@ -44,11 +49,18 @@ pub fn look(found: &mut Findings) {
     );
 }
 
-/// Asked as connect(2) asks. (The standard library's listener shares addresses, which finds ports where connect finds none.)
-fn lack_of_ports(kind: SocketType) -> Option<io::Error> {
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-    let bound = socket(AddressFamily::INET6, kind, None).and_then(|socket| bind(&socket, &any));
-    bound.err().filter(|why| *why == Errno::ADDRINUSE).map(io::Error::from)
+/// Asked as connect(2) asks: by IPv6 for both families, or by IPv4 on a host without the other. (The standard library's listener shares
+/// addresses, which finds ports where connect finds none.)
+fn take_a_port(kind: SocketType) -> Result<(), Errno> {
+    let any = |ip: IpAddr| SocketAddr::new(ip, 0);
+    match socket(AddressFamily::INET6, kind, None) {
+        Ok(socket) => bind(&socket, &any(Ipv6Addr::UNSPECIFIED.into())),
+        Err(Errno::AFNOSUPPORT) => bind(
+            socket(AddressFamily::INET, kind, None)?,
+            &any(Ipv4Addr::UNSPECIFIED.into()),
+        ),
+        Err(why) => Err(why),
+    }
 }
 
 /// Who holds sockets, by uid. Counted by descriptors: no list in /proc/net has a TCP socket that is bound and nothing more.
@@ -152,7 +164,7 @@ mod tests {
 
     #[test]
     fn where_there_are_ports_none_is_lacking() {
-        assert!(lack_of_ports(SocketType::STREAM).is_none());
-        assert!(lack_of_ports(SocketType::DGRAM).is_none());
+        assert_eq!(take_a_port(SocketType::STREAM), Ok(()));
+        assert_eq!(take_a_port(SocketType::DGRAM), Ok(()));
     }
 }
