@@ -3,6 +3,7 @@
 //! Every file in `tests/` is a program that runs as root in one sandbox (`./check` does that), one test after the other. Whatever a
 //! test did to the host, the next one's [`Host::fresh`] undoes. No test sleeps: [`until`] waits for a condition with a deadline.
 
+pub mod attempts;
 pub mod metadata;
 
 use std::fmt;

@@ -6,10 +6,9 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use e2e::metadata::{again_and_again, client, forget, heard_of_users, put_everything_up, take_capture_down};
+use e2e::attempts::{Cell, cells, client, show};
+use e2e::metadata::{again_and_again, forget, heard_of_users, put_everything_up, take_capture_down};
 use e2e::{Host, run, sh};
-
-const ATTEMPTS: &str = include_str!("../clients/attempts.py");
 
 /// What is done to the host, once or all the time, and whether capture is there to put it right.
 struct State {
@@ -96,64 +95,10 @@ const DELETE_RULES: &str =
     "for f in -4 -6; do for p in {97..101}; do while ip $f rule del pref $p 2>&1; do :; done; done; done";
 const DELETE_ROUTES: &str = "for f in -4 -6; do ip $f route flush table 169; done";
 
-/// What one way came to in one state.
-struct Cell {
-    way: String,
-    tries: u32,
-    answered: u32,
-    reached: u32,
-    recorded: usize,
-    error: String,
-}
-
-impl Cell {
-    fn is_leak(&self) -> bool {
-        self.reached > 0 || self.recorded > 0
-    }
-
-    fn words(&self) -> String {
-        match (self.is_leak(), self.answered) {
-            (true, _) => format!("REACHED {} of {}, {} recorded", self.reached, self.tries, self.recorded),
-            (false, 0) => format!("nothing, {} tries: {}", self.tries, self.error),
-            (false, answered) => format!("credd, {answered} of {} tries", self.tries),
-        }
-    }
-}
-
-/// Reads what the client printed, and what the stand-in says of it.
-fn cells(printed: &str) -> Vec<Cell> {
-    let recorded = heard_of_users();
-    let cells = printed.lines().map(|line| {
-        let [way, tries, answered, reached, error] = line.split('\t').collect::<Vec<_>>()[..] else {
-            panic!("not a line of the client: {line}");
-        };
-        let number = |text: &str| text.parse().expect("a count");
-        Cell {
-            recorded: recorded
-                .iter()
-                .filter(|line| line.ends_with(&format!("/{way}")))
-                .count(),
-            way: way.to_owned(),
-            tries: number(tries),
-            answered: number(answered),
-            reached: number(reached),
-            error: error.to_owned(),
-        }
-    });
-    cells.collect()
-}
-
 fn attempts_of(user: &str, name: &str) -> Vec<Cell> {
-    let attempts = client("attempts.py", ATTEMPTS);
+    let attempts = client();
     forget();
     cells(&sh(&format!("runuser -u {user} -- {attempts} '{name}' 2.5")))
-}
-
-fn show(name: &str, cells: &[Cell]) {
-    println!("{name}");
-    for cell in cells {
-        println!("    {:24} {}", cell.way, cell.words());
-    }
 }
 
 /// A host whose real service gives everything to whoever asks, with or without a token.
@@ -219,7 +164,7 @@ fn a_connection_from_before_capture_is_dead_when_capture_is_up() {
         take_capture_down();
         forget();
         let mut child = Command::new("runuser")
-            .args(["-u", "alice", "--", &client("attempts.py", ATTEMPTS), name, "hold"])
+            .args(["-u", "alice", "--", &client(), name, "hold"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -315,7 +260,7 @@ fn a_bridged_container_reaches_nothing_as_root_or_as_anybody() {
     sh(CONTAINER);
     sh(MASQUERADE);
     take_capture_down();
-    let attempts = client("attempts.py", ATTEMPTS);
+    let attempts = client();
     let in_container = |name: &str, user: &str| {
         forget();
         let printed = sh(&format!(
