@@ -492,14 +492,14 @@ def enter(pid):
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def link(name, v4, v6, pid, other_v4, other_v6):
-    run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+def link(name, v4, v6, pid, other_v4, other_v6, other="eth0"):
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", other, "netns", str(pid))
     run("ip", "addr", "add", v4, "dev", name)
     run("ip", "addr", "add", v6, "dev", name, "nodad")
     run("ip", "link", "set", name, "up")
-    inside(pid, "ip", "addr", "add", other_v4, "dev", "eth0")
-    inside(pid, "ip", "addr", "add", other_v6, "dev", "eth0", "nodad")
-    inside(pid, "ip", "link", "set", "eth0", "up")
+    inside(pid, "ip", "addr", "add", other_v4, "dev", other)
+    inside(pid, "ip", "addr", "add", other_v6, "dev", other, "nodad")
+    inside(pid, "ip", "link", "set", other, "up")
 
 
 def inside(pid, *command):

@@ -44,7 +44,10 @@ def main(credd, capture, what):
 # Faults
 
 # Who has a link of their own, and which.
-BY_LINK = {"macvlan": "mac0", "bridge over the device": "inner"}
+BY_LINK = {"macvlan": "mac0", "bridge over the device": "inner", "bridge elsewhere over a macvlan": "inner",
+           "ipvlan l2": "ipv0", "ipvlan l3": "ipv0", "ipvlan l3s": "ipv0", "VLAN": "vlan0", "VLAN with tags of its own": "vlan0"}
+# Nothing answers there, or the device takes no frames.
+ONLY_FRAMES, NO_FRAMES = ("bridge elsewhere over a macvlan",), ("ipvlan l3", "ipvlan l3s")
 
 
 def fault(*commands):
@@ -150,8 +153,13 @@ def ways_of_neighbours(neighbours):
         for family, address in (("IPv4", V4), ("IPv6", V6))
         for what, option in (("", None), ("a mark, ", (socket.SOL_SOCKET, SO_MARK, 1)))
     }
-    frames = {f"{name}, frames": (neighbours[name], lambda device=device: Frames(device)) for name, device in BY_LINK.items()}
-    return ways | frames
+    tags = {"frames": b"", "frames of priority 0": TAG, "frames with two tags": OUTER_TAG + TAG, "frames with four tags": OUTER_TAG + 3 * TAG}
+    frames = {
+        f"{name}, {what}": (neighbours[name], lambda device=device, tag=tag: Frames(device, tag))
+        for name, device in BY_LINK.items() if name in neighbours and name not in NO_FRAMES
+        for what, tag in tags.items()
+    }
+    return {way: how for way, how in ways.items() if not way.startswith(ONLY_FRAMES)} | frames
 
 
 # They need a privilege that alice lacks, or a network that her own namespace lacks, or they do not lead to the service.
@@ -179,11 +187,16 @@ def datagrams(address, option):
     return stream
 
 
+# VLAN 0 is no VLAN: whoever gets such frames takes them for untagged ones, however many tags they have.
+TAG, OUTER_TAG = b"\x81\x00\x00\x00", b"\x88\xa8\x00\x00"
+
+
 class Frames:
     """A datagram in a frame of one's own, of which the kernel is told that it is something else."""
     type = socket.SOCK_RAW
 
-    def __init__(self, device):
+    def __init__(self, device, tags):
+        self.tags = tags
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.bind((device, 0))
         self.own = self.socket.getsockname()[4]
@@ -193,7 +206,7 @@ class Frames:
         head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0, bytes((10, 77, 0, 9)), socket.inet_aton(V4))
         words = sum(struct.unpack("!10H", head))
         head = head[:10] + struct.pack("!H", ~((words & 0xFFFF) + (words >> 16)) & 0xFFFF) + head[12:]
-        frame = b"\xff" * 6 + self.own + b"\x08\x00" + head + datagram
+        frame = b"\xff" * 6 + self.own + self.tags + b"\x08\x00" + head + datagram
         self.socket.sendto(frame, (self.socket.getsockname()[0], 0x1234))
 
     def settimeout(self, _):
@@ -338,26 +351,89 @@ def devices():
 
 def neighbours():
     """Root elsewhere: behind routing, and on links of their own to the network, with no routing in between. The pids."""
-    by_macvlan, by_bridge = other_namespace(), other_namespace()
+    found = {"routed": stand.CONTAINER, "macvlan": other_namespace(), "bridge over the device": other_namespace(),
+             "bridge elsewhere over a macvlan": other_namespace()}
     run("ip", "link", "add", "link", "veth0", "name", "mac0", "type", "macvlan", "mode", "bridge")
-    move("mac0", by_macvlan, "10.77.0.9/24", "fd77::9/64", "10.77.0.1", "fd77::1")
+    move("mac0", found["macvlan"], 9)
     run("ip", "link", "add", "br0", "type", "bridge")
     run("ip", "link", "add", "veth2", "type", "veth", "peer", "name", "eth1", "netns", str(stand.SERVICE))
-    run("ip", "link", "add", "veth3", "type", "veth", "peer", "name", "inner", "netns", str(by_bridge))
-    for command in (("address", "add", "10.79.0.1/24", "dev", "eth1"), ("address", "add", "fd79::1/64", "dev", "eth1", "nodad"), ("link", "set", "eth1", "up")):
-        inside(stand.SERVICE, "ip", *command)
+    run("ip", "link", "add", "veth3", "type", "veth", "peer", "name", "inner", "netns", str(found["bridge over the device"]))
+    answer_at("eth1", 79)
     for device in ("veth2", "veth3"):
         run("ip", "link", "set", device, "master", "br0")
     for device in ("br0", "veth2", "veth3"):
         run("ip", "link", "set", device, "up")
-    move("inner", by_bridge, "10.79.0.9/24", "fd79::9/64", "10.79.0.1", "fd79::1")
-    return {"routed": stand.CONTAINER, "macvlan": by_macvlan, "bridge over the device": by_bridge}
+    move("inner", found["bridge over the device"], 9, network=79)
+    bridge_elsewhere(found["bridge elsewhere over a macvlan"])
+    return found | by_ipvlan() | by_vlan()
 
 
-def move(device, pid, v4, v6, gateway_v4, gateway_v6):
+def bridge_elsewhere(behind):
+    """A namespace has a macvlan, a bridge over it, and behind that another namespace."""
+    between = other_namespace()
+    run("ip", "link", "add", "link", "veth0", "name", "mac1", "type", "macvlan", "mode", "bridge")
+    run("ip", "link", "set", "mac1", "netns", str(between))
+    inside(between, "ip", "link", "add", "br1", "type", "bridge")
+    inside(between, "ip", "link", "add", "outer", "type", "veth", "peer", "name", "inner", "netns", str(behind))
+    for device in ("mac1", "outer"):
+        inside(between, "ip", "link", "set", device, "master", "br1")
+    for device in ("mac1", "outer", "br1"):
+        inside(between, "ip", "link", "set", device, "up")
+    move("inner", behind, 11)
+
+
+def by_ipvlan():
+    """One namespace for each mode, each over a device of its own, since a device has one mode."""
+    found = {}
+    for number, mode in enumerate(("l2", "l3", "l3s")):
+        parent, network = f"veth{number + 4}", 80 + number
+        link(parent, f"10.{network}.0.2/24", f"fd{network}::2/64", stand.SERVICE, f"10.{network}.0.1/24", f"fd{network}::1/64", f"eth{number + 2}")
+        if not can("link", "add", "link", parent, "name", "ipv0", "type", "ipvlan", "mode", mode):
+            print("not tried: ipvlan, which this kernel does not have")
+            run("ip", "link", "del", parent)
+            return {}
+        pid = found[f"ipvlan {mode}"] = other_namespace()
+        move("ipv0", pid, 9, network)
+        if mode != "l2":
+            # No neighbours there: what leaves is routed here, by the parent, and what comes is sent here.
+            for family, far, near in (("-4", f"10.{network}.0.1", f"10.{network}.0.2"), ("-6", f"fd{network}::1", f"fd{network}::2")):
+                run("ip", family, "route", "add", "default", "via", far, "dev", parent, "metric", str(2000 + number))
+                inside(stand.SERVICE, "ip", family, "route", "add", near[:-1] + "9", "via", near)
+    return found
+
+
+def by_vlan():
+    """The device of a VLAN in another namespace, which tags by the card, or writes the tag into the frame."""
+    found = {}
+    for name, number, options in (("VLAN", 5, ()), ("VLAN with tags of its own", 6, ("reorder_hdr", "off"))):
+        of_vlan = ("type", "vlan", "id", str(number))
+        if not can("link", "add", "link", "veth0", "name", "vlan0", *of_vlan, *options):
+            print("not tried: VLANs, which this kernel does not have")
+            return {}
+        inside(stand.SERVICE, "ip", "link", "add", "link", "eth0", "name", f"eth0.{number}", *of_vlan)
+        answer_at(f"eth0.{number}", 85 + number)
+        pid = found[name] = other_namespace()
+        move("vlan0", pid, 9, 85 + number)
+    return found
+
+
+def can(*words):
+    return run("ip", *words, check=False).returncode == 0
+
+
+def answer_at(device, network):
+    """The service's end of a link."""
+    for command in (("address", "add", f"10.{network}.0.1/24", "dev", device), ("address", "add", f"fd{network}::1/64", "dev", device, "nodad"),
+                    ("link", "set", device, "up")):
+        inside(stand.SERVICE, "ip", *command)
+
+
+def move(device, pid, host, network=77):
+    """Puts a link into a namespace, with an address there and its way by the service's end."""
     run("ip", "link", "set", device, "netns", str(pid), check=False)
-    for command in (("address", "add", v4, "dev", device), ("address", "add", v6, "dev", device, "nodad"), ("link", "set", device, "up"),
-                    ("route", "add", "default", "via", gateway_v4), ("-6", "route", "add", "default", "via", gateway_v6)):
+    for command in (("address", "add", f"10.{network}.0.{host}/24", "dev", device), ("address", "add", f"fd{network}::{host}/64", "dev", device, "nodad"),
+                    ("link", "set", device, "up"),
+                    ("route", "add", "default", "via", f"10.{network}.0.1"), ("-6", "route", "add", "default", "via", f"fd{network}::1")):
         inside(pid, "ip", *command)
 
 

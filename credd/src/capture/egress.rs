@@ -180,14 +180,25 @@ fn bytecode(mark: Mark) -> String {
 }
 
 /// What is to be done with a packet, `linux/filter.h`'s way: code, instructions to skip if so, if not, value. It reads the frame itself,
-/// since what the kernel takes its protocol to be a raw socket says.
-fn program(mark: Mark) -> [[u64; 4]; 25] {
+/// since what the kernel takes its protocol to be a raw socket says, and looks behind the tags of VLANs: one of VLAN 0 is none to
+/// whoever gets the frame. Linux goes on behind any number of them; what has three goes nowhere, whatever it is.
+fn program(mark: Mark) -> [[u64; 4]; 35] {
     [
-        // Ethernet? Its header is 14 bytes long.
+        // Ethernet? Its header is 14 bytes long, and each tag another 4.
         [LOAD_HALF, 0, 0, HARDWARE_TYPE],
-        [IF_EQUAL, 0, 4, 1],
+        [IF_EQUAL, 0, 14, 1],
         [LOAD_X, 0, 0, 14],
         [LOAD_HALF, 0, 0, 12],
+        [IF_EQUAL, 1, 0, TAG],
+        [IF_EQUAL, 0, 8, OUTER_TAG],
+        [LOAD_X, 0, 0, 18],
+        [LOAD_HALF, 0, 0, 16],
+        [IF_EQUAL, 1, 0, TAG],
+        [IF_EQUAL, 0, 4, OUTER_TAG],
+        [LOAD_X, 0, 0, 22],
+        [LOAD_HALF, 0, 0, 20],
+        [IF_EQUAL, 18, 0, TAG],
+        [IF_EQUAL, 17, 0, OUTER_TAG],
         [IF_EQUAL, 6, 0, 0x0800],
         [IF_EQUAL, 7, 18, 0x86dd],
         // A device without such a header (a tunnel): its packets say what they are.
@@ -229,6 +240,9 @@ const RETURN: u64 = 0x06;
 /// `linux/filter.h`: SKF_AD_OFF with SKF_AD_MARK and SKF_AD_HATYPE.
 const MARK: u64 = 0xffff_f000 + 20;
 const HARDWARE_TYPE: u64 = 0xffff_f000 + 28;
+/// `linux/if_ether.h`: ETH_P_8021Q and ETH_P_8021AD.
+const TAG: u64 = 0x8100;
+const OUTER_TAG: u64 = 0x88a8;
 /// `linux/pkt_cls.h`: TC_ACT_SHOT and TC_ACT_UNSPEC.
 const DROP: u64 = 2;
 const NO_VERDICT: u64 = 0xffff_ffff;
@@ -314,6 +328,37 @@ mod tests {
         assert_eq!(verdict(&arp, ETHERNET, 0), NO_VERDICT);
     }
 
+    // P14
+    #[test]
+    fn behind_the_tags_of_vlans_it_sees_the_same() {
+        let (inner, outer) = ([0x81, 0x00, 0x00, 0x05], [0x88, 0xa8, 0x00, 0x00]);
+        let arp = (vec![0; 28], [0x08, 0x06], false);
+        for (packet, kind, is_to_service) in packets().into_iter().chain([arp]) {
+            for tags in [
+                &[inner][..],
+                &[outer],
+                &[inner, inner],
+                &[outer, inner],
+                &[outer, outer],
+                &[inner, outer],
+            ] {
+                let frame = [&[2; 12][..], &tags.concat(), &kind, &packet].concat();
+                let wanted = if is_to_service { DROP } else { NO_VERDICT };
+                assert_eq!(verdict(&frame, ETHERNET, 0), wanted, "{packet:?} {tags:?}");
+                assert_eq!(verdict(&frame, ETHERNET, 7), NO_VERDICT, "{packet:?} {tags:?}");
+                for third in [inner, outer] {
+                    let frame = [&[2; 12][..], &tags.concat(), &third, &kind, &packet].concat();
+                    let wanted = if tags.len() == 2 || is_to_service {
+                        DROP
+                    } else {
+                        NO_VERDICT
+                    };
+                    assert_eq!(verdict(&frame, ETHERNET, 0), wanted, "{packet:?} {tags:?} {third:?}");
+                }
+            }
+        }
+    }
+
     /// As tc 6.1 prints it.
     fn printed(program: &[[u64; 4]], verdict: bool) -> Value {
         let instructions: Vec<Value> = program
@@ -347,7 +392,7 @@ mod tests {
             for field in 0..4 {
                 let mut other = whole;
                 other[index][field] += 1;
-                let is_another_mark = (index, field) == (22, 3);
+                let is_another_mark = (index, field) == (32, 3);
                 assert_eq!(ours(&printed(&other, true)).len(), usize::from(is_another_mark));
             }
         }
