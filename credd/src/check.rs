@@ -8,6 +8,8 @@ use std::rc::Rc;
 use keymaker_core::directory_file::Directory;
 use keymaker_core::paths;
 
+use crate::accounts::LocalAccounts;
+use crate::capture::plan::Plan;
 use crate::capture::state;
 use crate::clock::{Clock, HostClock};
 use crate::config::{Config, KEYMAKERD_TRACES};
@@ -27,7 +29,7 @@ pub async fn run(file: &Path, config: &Config, capture_state: &Path) -> (String,
         Err(error) => tried.push(unusable(&error)),
     }
     let all = tried.iter().all(|tried| tried.missing.is_none());
-    (table(&tried), all)
+    (format!("{}{}", table(&tried), notes(config)), all)
 }
 
 /// Whether the users of keymakerd can be read, where they are wanted.
@@ -40,6 +42,13 @@ fn directory(config: &Config) -> Option<Tried> {
             remedy: "systemctl enable --now keymakerd, or directory = \"none\"".to_owned(),
         }),
     })
+}
+
+/// What is no fault, since settings may be meant for many hosts.
+fn notes(config: &Config) -> String {
+    let plan = Plan::new(config, &LocalAccounts::host());
+    let sentences = plan.iter().flat_map(Plan::unknown);
+    sentences.map(|sentence| format!("note     {sentence}\n")).collect()
 }
 
 fn capture(state: &Path) -> Tried {

@@ -41,7 +41,7 @@ def main(credd, capture):
     keeper = start_capture(capture, config)
     eventually("capture goes up with no capability but CAP_NET_ADMIN", lambda: is_up(capture, config), 20)
     with serving(credd, config, transparent=True):
-        under_capture(capture, config, old, keeper)
+        keeper = under_capture(capture, config, old, keeper)
     RECORD.write_text("")
     promise("with credd stopped a user reaches nothing", lambda: not reaches_anything(ALICE))
     keeper.kill()
@@ -78,13 +78,16 @@ def under_capture(capture, config, old, keeper):
         print(f"      after {time.monotonic() - start:.2f} s")
         promise("and credd answers", lambda: "EC2ws" in ask(ALICE, V4) and "EC2ws" in ask(ALICE, V6))
     told(capture, config)
-    without_filters(capture, config)
+    keeper = without_filters(keeper, capture, config)
     half_broken(keeper, capture, config)
     ipv6_off(capture, config)
     promise("the real service heard of none of the user's requests but what credd passed on", lambda: heard_of_users() == [])
+    config.write_text(f'exempt_uids = ["root", {CREDD}, "a-user-of-iam"]\n')
+    eventually("whom no account exempts is named, with the remedy", lambda: "a-user-of-iam, which exempts nobody" in (WORK / "capture.log").read_text(), 20)
     config.write_text(f'exempt_uids = ["root", {CREDD}]\ncontainers = ["172.17.0.0/16"]\n')
     eventually("a container network that is named may ask, once the settings say so", lambda: SECRET in ask_in_container(), 20)
     promise("and users still may not", lambda: SECRET not in ask(ALICE, V4))
+    return keeper
 
 
 def told(capture, config):
@@ -103,17 +106,27 @@ def told(capture, config):
     eventually("until it is put right", lambda: STATE.read_text() == "planned\n" and is_up(capture, config), 20)
 
 
-def without_filters(capture, config):
-    """Where the third part cannot be had, the two before it are no worse."""
+def without_filters(keeper, capture, config):
+    """Where the third part cannot be had, the two before it are no worse. Returns the keeper that runs then."""
     path = os.path.realpath("/usr/sbin/tc")
     run("mount", "--bind", "/bin/false", path)
     run("nft", "flush", "ruleset")
     guard = lambda: run("nft", "list", "table", "inet", "keymaker_credd", check=False).returncode == 0
-    eventually("without tc the guard comes back", lambda: guard() and STATE.read_text() == "planned\n", 20)
-    promise("and check says what is missing", lambda: "tc -json qdisc show failed" in run(capture, "--config", str(config), "check", check=False).stderr)
+    eventually("without tc the guard comes back, and the state says that a part is missing", lambda: guard() and STATE.read_text() == "degraded\n", 20)
+    said = run(capture, "--config", str(config), "check", check=False).stderr
+    promise("and check says what is missing, and what to do", lambda: "tc -json qdisc show failed" in said and "iproute-tc" in said or print(said))
+    promise("and credd answers", lambda: "EC2ws" in ask(ALICE, V4))
+    keeper.kill()
+    keeper.wait()
+    STATE.unlink()
+    keeper = start_capture(capture, config)
+    eventually("a new keeper that cannot read the filters says so, too", lambda: STATE.exists() and STATE.read_text() == "degraded\n", 20)
+    promise("and writes it down", lambda: "third part of capture is missing" in (WORK / "capture.log").read_text())
+    eventually("and leaves root its way, which the filters still know", lambda: all(SECRET in ask(0, address, ROOTS) for address in (V4, V6)), 20)
     run("umount", path)
     run("tc", "qdisc", "del", "dev", "veth0", "clsact")
-    eventually("with tc the filter comes back", lambda: is_up(capture, config), 20)
+    eventually("with tc the filter comes back", lambda: is_up(capture, config) and STATE.read_text() == "planned\n", 20)
+    return keeper
 
 
 def half_broken(keeper, capture, config):

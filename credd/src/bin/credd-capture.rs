@@ -2,7 +2,7 @@
 //! users; `capture/` does the work, this file reads the command line.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use credd::capture::last_plan::LAST_PLAN;
 use credd::capture::plan::{Family, Plan};
 use credd::capture::repair::Repair;
 use credd::capture::state::{STATE, StateFile};
-use credd::capture::{guard, observed, routing};
+use credd::capture::{guard, observed, routing, state};
 use credd::notify;
 use keymaker_daemon::log;
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,12 +61,10 @@ fn main() -> ExitCode {
     if let (Command::Plan | Command::Check | Command::Try, Some(why)) = (&arguments.command, keeper.no_good_plan()) {
         return complain(why);
     }
-    for name in &keeper.plan().unknown_names {
-        tracing::warn!("exempt_uids names {name}, but no local account has that name");
-    }
+    keeper.tell_of_unknown_names();
     match arguments.command {
         Command::Plan => say(&shown(keeper.plan())),
-        Command::Check => check(keeper.plan()),
+        Command::Check => check(keeper.plan(), &arguments.state),
         Command::Up => end(&keeper.settle()),
         Command::Down => end(&take_down(keeper.plan().clone())),
         Command::Run => match keeper
@@ -127,7 +125,7 @@ fn shown(plan: &Plan) -> String {
     format!("{text}# uids that use the metadata service now and are not exempt: {affected}\n")
 }
 
-fn check(plan: &Plan) -> ExitCode {
+fn check(plan: &Plan, state: &Path) -> ExitCode {
     let mut missing = vec![];
     let mut differing = |found: Result<Vec<Repair>, CommandError>| match found {
         Ok(repairs) => missing.extend(repairs.iter().map(|repair| format!("missing: {}", repair.line()))),
@@ -136,7 +134,13 @@ fn check(plan: &Plan) -> ExitCode {
     for family in Family::here() {
         differing(routing::drift(plan, family));
     }
-    differing(egress::drift(plan, Mark::in_force()));
+    let filters = egress::drift(plan, Mark::in_force());
+    let cannot_be_put_up = state::is_degraded(state) && filters.as_ref().is_ok_and(|repairs| !repairs.is_empty());
+    let has_no_filters = filters.is_err() || cannot_be_put_up;
+    differing(filters);
+    if has_no_filters {
+        missing.push(egress::MISSING.to_owned());
+    }
     match guard::fingerprint() {
         Ok(Some(present)) if guard::is_whole(plan, &present) => {}
         Ok(_) => missing.push("missing: rules of the nft table keymaker_credd".to_owned()),

@@ -23,21 +23,30 @@ use std::hash::{BuildHasher, RandomState};
 use serde_json::{Deserializer, Value};
 
 use super::commands::{CommandError, json, run};
+use super::guard;
 use super::plan::Plan;
 use super::repair::Repair;
 use crate::config::CaptureMode;
+
+/// What it means where the filters cannot be put up, and what to do.
+pub const MISSING: &str = "the third part of capture is missing, the filter at the way out of each device: routing and the guard keep \
+     users from the real service, but whatever has a link of its own at a device (macvlan, ipvlan, a bridge over it) reaches it. \
+     tc(8) must run (the package iproute2, or iproute-tc), the kernel needs cls_bpf, and no device may have a qdisc of the kind ingress \
+     (use clsact in its place): then systemctl restart credd-capture";
 
 /// What a packet carries that the guard has judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(pub u32);
 
 impl Mark {
-    /// The one that the filters go by now, so that a new keeper changes nothing. Else a random one: in a network namespace of their own
-    /// people choose marks, and a macvlan carries them here.
+    /// The one that the filters go by now, so that a new keeper changes nothing; where they cannot be read, the guard's, or whoever is
+    /// exempt would lose their way. Else a random one: in a network namespace of their own people choose marks, and a macvlan carries
+    /// them here.
     pub fn in_force() -> Self {
         let filters = filters(&with_filters().unwrap_or_default());
         let marks = filters.iter().flat_map(|(_, found)| found).map(|filter| filter.mark);
-        marks.min_by_key(|mark| mark.0).unwrap_or_else(Self::random)
+        let first = marks.min_by_key(|mark| mark.0);
+        first.or_else(guard::mark).unwrap_or_else(Self::random)
     }
 
     fn random() -> Self {

@@ -58,6 +58,25 @@ pub fn fingerprint() -> Result<Option<String>, CommandError> {
     }
 }
 
+/// The mark that the table in the kernel gives to what it lets through; None where there is none, or it cannot be read.
+pub fn mark() -> Option<Mark> {
+    let listed = json("nft", &["-j", "list", "table", "inet", TABLE]).ok()?;
+    mark_in(&listed)
+}
+
+fn mark_in(listed: &Value) -> Option<Mark> {
+    let objects = listed.get("nftables")?.as_array()?.iter();
+    let mut expressions = objects
+        .filter_map(|object| object.pointer("/rule/expr")?.as_array())
+        .flatten();
+    let marks = expressions.find_map(|expression| {
+        let mangle = expression.get("mangle")?;
+        let is_mark = mangle.pointer("/key/meta/key")?.as_str()? == "mark";
+        mangle.get("value")?.as_u64().filter(|_| is_mark)
+    });
+    marks.and_then(|mark| u32::try_from(mark).ok()).map(Mark)
+}
+
 /// Whether the table with this fingerprint has as many rules as `plan` wants: what can be told without having loaded it.
 pub fn is_whole(plan: &Plan, fingerprint: &str) -> bool {
     let rules = ruleset(plan, Mark(1));
@@ -336,6 +355,20 @@ mod tests {
         }
         // What only looks stops nobody.
         assert!(guard("").contains("reject") && !guard("mode = \"observe\"").contains("reject"));
+    }
+
+    #[test]
+    fn the_mark_that_the_guard_gives_is_read_from_it() {
+        let rule = |key: &str| {
+            serde_json::json!({"rule": {"chain": "leave", "expr": [
+                {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": "@exempt"}},
+                {"mangle": {"key": {"meta": {"key": key}}, "value": 843_659_202}}]}})
+        };
+        let listed =
+            |key: &str| serde_json::json!({"nftables": [{"metainfo": {}}, {"chain": {"name": "leave"}}, rule(key)]});
+        assert_eq!(mark_in(&listed("mark")), Some(Mark(843_659_202)));
+        assert_eq!(mark_in(&listed("priority")), None);
+        assert_eq!(mark_in(&serde_json::json!({"nftables": []})), None);
     }
 
     #[test]

@@ -131,16 +131,21 @@ impl Keeper {
             }
         }
         report.failed.extend(self.no_good_plan.clone());
-        let state = match report.failed.is_empty() {
-            true => CaptureState::Planned,
-            false => CaptureState::Broken,
-        };
-        // Where this part cannot be had, the two before it are no worse.
+        let before = report.failed.len();
         match egress::drift(&self.plan, self.mark) {
             Ok(repairs) => apply(&repairs, &mut report),
             Err(error) => report.failed.push(error.to_string()),
         }
-        self.say(state);
+        let has_filters = report.failed.len() == before;
+        if !has_filters {
+            report.failed.push(egress::MISSING.to_owned());
+        }
+        self.say(match (before, has_filters) {
+            (0, true) => CaptureState::Planned,
+            // Where this part cannot be had, the two before it are no worse.
+            (0, false) => CaptureState::Degraded,
+            _ => CaptureState::Broken,
+        });
         report
     }
 
@@ -174,6 +179,13 @@ impl Keeper {
         Ok(self.plan)
     }
 
+    /// A name of `exempt_uids` that exempts nobody is a line in the journal.
+    pub fn tell_of_unknown_names(&self) {
+        for sentence in self.plan.unknown() {
+            tracing::warn!("{sentence}");
+        }
+    }
+
     /// Reads settings and accounts again; whether the plan is another one now. What cannot be read changes nothing.
     fn plan_again(&mut self) -> bool {
         match read_plan(&self.config, &self.accounts) {
@@ -183,6 +195,7 @@ impl Keeper {
                 if is_another {
                     self.plan = plan;
                     self.loaded = None;
+                    self.tell_of_unknown_names();
                 }
                 self.keep_plan();
                 is_another

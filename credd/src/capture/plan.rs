@@ -113,6 +113,16 @@ impl Plan {
         })
     }
 
+    /// A sentence, with the remedy, for each name in `exempt_uids` that exempts nobody.
+    pub fn unknown(&self) -> impl Iterator<Item = String> {
+        self.unknown_names.iter().map(|name| {
+            format!(
+                "exempt_uids in credd.toml names {name}, which exempts nobody: /etc/passwd has no such account, and users of IAM or of another \
+                 service cannot be exempt; take the name out, or give a chain with instance_role to whoever needs that role"
+            )
+        })
+    }
+
     /// The uids of our daemons that ask the real service.
     pub fn daemons(accounts: &LocalAccounts) -> Result<BTreeSet<u32>, AccountsError> {
         let mut daemons = BTreeSet::new();
@@ -223,6 +233,11 @@ mod tests {
     #[test]
     fn a_name_without_an_account_exempts_nobody() {
         assert_eq!(plan(&[]).unknown_names, ["root"]);
+        let said: Vec<String> = plan(&[]).unknown().collect();
+        assert!(
+            said.len() == 1 && said[0].contains("names root") && said[0].contains("take the name out"),
+            "{said:?}"
+        );
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub const STATE: &str = "/run/keymaker-credd-capture/state";
 pub enum CaptureState {
     /// All is as planned.
     Planned,
+    /// The filters at the devices are missing and cannot be put up; routing and the guard are as planned.
+    Degraded,
     /// Something is not, and is being put right.
     Drifted,
     /// Something is not, and cannot be put right.
@@ -46,10 +48,11 @@ impl StateFile {
     }
 }
 
-/// What the keeper has said against capture; None where all is as planned, or nobody knows.
+/// What the keeper has said against capture; None where all is as planned, or nobody knows. That the filters are missing is no reason
+/// to give no credentials: it would keep nobody from the real service, and two parts keep users from it. `check` and doctor say it.
 pub fn problem(path: &Path) -> Option<&'static str> {
     match fs::read(path) {
-        Ok(word) if word == CaptureState::Planned.word() => None,
+        Ok(word) if [CaptureState::Planned.word(), CaptureState::Degraded.word()].contains(&&*word) => None,
         Ok(word) if word == CaptureState::Drifted.word() => Some("capture is being put right"),
         Ok(_) => Some("capture cannot be put right; see journalctl -u credd-capture"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -57,10 +60,16 @@ pub fn problem(path: &Path) -> Option<&'static str> {
     }
 }
 
+/// Whether the keeper has said that it cannot put the filters up.
+pub fn is_degraded(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|word| word == CaptureState::Degraded.word())
+}
+
 impl CaptureState {
     fn word(self) -> &'static [u8] {
         match self {
             Self::Planned => b"planned\n",
+            Self::Degraded => b"degraded\n",
             Self::Drifted => b"drifted\n",
             Self::Broken => b"broken\n",
         }
@@ -79,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_keeper_that_finds_all_as_planned_or_no_keeper_lets_credd_issue() {
+    fn only_a_keeper_that_finds_routing_and_guard_as_planned_or_no_keeper_lets_credd_issue() {
         let path = std::env::temp_dir().join(format!("credd-capture-state-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         assert_eq!(problem(&path), None);
@@ -88,12 +97,13 @@ mod tests {
             (CaptureState::Drifted, false),
             (CaptureState::Planned, true),
             (CaptureState::Broken, false),
-            (CaptureState::Planned, true),
+            (CaptureState::Degraded, true),
         ] {
             file.say(state);
             assert_eq!(problem(&path).is_none(), is_fine, "{state:?}");
+            assert_eq!(is_degraded(&path), state == CaptureState::Degraded);
         }
-        for word in ["", "plan", "planned", "planned\nx"] {
+        for word in ["", "plan", "planned", "planned\nx", "degraded"] {
             fs::write(&path, word).unwrap();
             assert!(problem(&path).is_some(), "{word:?}");
         }

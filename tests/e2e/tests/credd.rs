@@ -73,8 +73,22 @@ fn a_reload_keeps_what_was_issued_and_a_bad_file_changes_nothing() {
 
 #[test]
 fn check_says_what_is_missing_and_what_to_do() {
-    let (_host, _settings) = fresh("");
+    let (_host, settings) = fresh("");
     let good = run("credd --check").ok();
+    assert!(!good.contains("exempts nobody"), "{good}");
+    // A user of IAM's; it is no fault, since the file may be meant for other hosts as well.
+    settings.write("exempt_uids = [\"root\", \"alice\", \"sshd\"]");
+    let noted = run("credd --check").ok();
+    assert!(
+        noted.matches("exempts nobody").count() == 1
+            && noted.contains("names alice")
+            && noted.contains("take the name out"),
+        "{noted}"
+    );
+    until("the journal says it, too", Duration::from_secs(10), || {
+        journal("-u credd-capture").contains("names alice, which exempts nobody")
+    });
+    settings.write("");
     assert!(
         good.contains("ok       user_role: iam:GetRole") && !good.contains("MISSING"),
         "{good}"
