@@ -79,8 +79,11 @@ fn name_of(uid: u32) -> String {
 fn up(output: &Output) -> Result<(), HostError> {
     command(credd::PROGRAM, &["--check"]).map_err(HostError::Refused)?;
     let _progress = Progress::begin("starting credd");
-    // credd.service brings the others with it (Also=), rules before the listener, the listener before credd.
-    command("systemctl", &["enable", "--now", credd::SERVICE]).map_err(|why| HostError::NotRun("systemctl", why))?;
+    // Their order is systemd's: rules before the listener, the listener before credd. All are named, since one that runs brings none
+    // of the others with it.
+    let mut arguments = vec!["enable", "--now"];
+    arguments.extend(credd::UNITS);
+    command("systemctl", &arguments).map_err(|why| HostError::NotRun("systemctl", why))?;
     command(credd::CAPTURE, &["check"]).map_err(HostError::Refused)?;
     order::done(
         "Metadata requests reach credd, now and after each boot; 'keymaker why USER' says what somebody gets.",
