@@ -82,7 +82,7 @@ fn check_says_what_is_missing_and_what_to_do() {
     assert!(
         noted.matches("exempts nobody").count() == 1
             && noted.contains("names alice")
-            && noted.contains("take the name out"),
+            && noted.contains("Take the name out"),
         "{noted}"
     );
     until("the journal says it, too", Duration::from_secs(10), || {

@@ -192,7 +192,7 @@ const DAEMON_AND_IAM: [Fault; 15] = [
     ),
 ];
 
-const CREDENTIALS: [Fault; 9] = [
+const CREDENTIALS: [Fault; 11] = [
     fault("systemctl stop credd-capture", "credd-capture.service does not run"),
     fault(
         "systemctl stop credd-capture; ip rule del pref 100; nft delete table inet keymaker_credd",
@@ -218,6 +218,18 @@ const CREDENTIALS: [Fault; 9] = [
         "/etc/keymaker/credd.toml has mode 0666",
     ),
     fault("chmod 755 /run/keymaker-credd", "/run/keymaker-credd has mode 0755"),
+    // A qdisc in the filter's place.
+    by_hand(
+        "tc qdisc del dev host0 clsact; tc qdisc add dev host0 ingress; systemctl restart credd-capture
+         timeout 30 bash -c 'until grep -q degraded /run/keymaker-credd-capture/state; do sleep 0.1; done'",
+        "the third part of capture is missing",
+        "tc qdisc del dev host0 ingress; systemctl restart credd-capture
+         timeout 30 bash -c 'until grep -q planned /run/keymaker-credd-capture/state; do sleep 0.1; done'",
+    ),
+    fault(
+        "sysctl -q net.ipv4.ip_unprivileged_port_start=80",
+        "any user may listen at port 80, where credd does",
+    ),
 ];
 
 const FILES: [Fault; 11] = [
@@ -342,6 +354,8 @@ fn a_healthy_host_has_no_finding() {
     let seen = doctor();
     assert_eq!((seen.status, findings(&seen).len()), (0, 0), "{seen}");
     sh("systemctl is-active keymakerd.service credd.service credd.socket credd-capture.service");
+    // What stopped alone is started, too.
+    sh("systemctl stop credd-capture; keymaker capture up; systemctl is-active credd-capture credd.socket credd");
     // Without credd, that is worth a note.
     sh("keymaker capture down");
     let seen = doctor();
@@ -354,8 +368,6 @@ fn a_healthy_host_has_no_finding() {
 
 #[test]
 fn a_users_process_that_calls_itself_sshd_holds_up_neither_doctor_nor_why() {
-    // What stopped alone is started, too.
-    sh("systemctl stop credd-capture; keymaker capture up; systemctl is-active credd-capture credd.socket credd");
     let _host = Host::fresh();
     sh("mkfifo -m 666 /tmp/fifo; useradd eve
         systemd-run -q --collect --unit=e2e-scan --uid=eve bash -c \

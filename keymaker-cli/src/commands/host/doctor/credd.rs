@@ -1,5 +1,6 @@
 //! credd, where it is turned on: its settings, its units, the rules that bring requests to it, its answers.
 
+use std::fs;
 use std::path::Path;
 
 use super::super::probe::{credd, run};
@@ -32,6 +33,7 @@ pub fn look(found: &mut Findings) {
              a version that did not ask for it",
         );
     }
+    ports_that_anybody_may_take(&config, found);
     for unit in credd::UNITS.into_iter().filter(|unit| off(unit)) {
         found.fault(
             format!("{unit} is not enabled ({})", state("is-enabled", unit)),
@@ -53,11 +55,7 @@ pub fn look(found: &mut Findings) {
         found.fault(format!("{unit} does not run ({now})"), why, remedy);
     }
     match run(credd::CAPTURE, &["check"]) {
-        Err(why) => found.fault(
-            format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
-            "users may reach the instance's own credentials, or none",
-            "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
-        ),
+        Err(why) => capture_is_not_as_planned(&why, found),
         // Where the guard is gone, AWS cannot be reached either.
         Ok(_) => {
             if let Err(lacking) = run(credd::PROGRAM, &["--check"]) {
@@ -85,10 +83,66 @@ pub fn look(found: &mut Findings) {
 fn missing(table: &str) -> String {
     let lines: Vec<&str> = table
         .split("; ")
-        .filter(|line| !line.starts_with("ok "))
+        .filter(|line| !line.starts_with("ok ") && !line.starts_with("note "))
         .map(str::trim)
         .collect();
     lines.join("; ")
+}
+
+/// While credd.socket is down for a moment, as in an upgrade, whoever may listen there answers other people's requests.
+fn ports_that_anybody_may_take(config: &str, found: &mut Findings) {
+    let Some(first) = fs::read_to_string(FIRST_FREE_PORT)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+    else {
+        return;
+    };
+    let taken: Vec<String> = ports(config)
+        .into_iter()
+        .filter(|port| *port >= first)
+        .map(|port| port.to_string())
+        .collect();
+    if !taken.is_empty() {
+        found.fault(
+            format!(
+                "any user may listen at port {}, where credd does: net.ipv4.ip_unprivileged_port_start is {first}",
+                taken.join(" and ")
+            ),
+            "while credd.socket is down for a moment they can answer other users' requests in its place",
+            "echo net.ipv4.ip_unprivileged_port_start=1024 > /etc/sysctl.d/99-keymaker-credd.conf; \
+             sysctl -p /etc/sysctl.d/99-keymaker-credd.conf",
+        );
+    }
+}
+
+/// Where credd listens by the settings that it printed.
+fn ports(config: &str) -> Vec<u32> {
+    let value = |key: &str| {
+        let mut lines = config.lines().filter_map(|line| line.split_once(" = "));
+        lines.find(|(name, _)| *name == key).map(|(_, value)| value)
+    };
+    let metadata = match value("capture") {
+        Some("\"nft\"") => value("nft_port").and_then(|port| port.parse().ok()),
+        _ => Some(80),
+    };
+    let container = (value("container_endpoint") == Some("true")).then_some(989);
+    metadata.into_iter().chain(container).collect()
+}
+
+const FIRST_FREE_PORT: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+fn capture_is_not_as_planned(why: &str, found: &mut Findings) {
+    let is_degraded = fs::read_to_string(credd::CAPTURE_STATE).is_ok_and(|word| word == "degraded\n");
+    found.fault(
+        format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
+        match is_degraded {
+            true => {
+                "users get their credentials, but one part fewer keeps them, and containers, from the instance's own"
+            }
+            false => "users may reach the instance's own credentials, or none",
+        },
+        "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
+    );
 }
 
 #[cfg(test)]
@@ -97,10 +151,21 @@ mod tests {
 
     #[test]
     fn of_credds_table_what_is_missing_is_told() {
-        let table = "ok       credd.toml is right; ok       capture; MISSING  user_role: iam:GetRole;          it was denied;          -> allow it";
+        let table = "ok       credd.toml is right; ok       capture; MISSING  user_role: iam:GetRole;          it was denied;          -> allow it; note     a name";
         assert_eq!(
             missing(table),
             "MISSING  user_role: iam:GetRole; it was denied; -> allow it"
         );
+    }
+
+    #[test]
+    fn credds_ports_are_those_of_its_settings() {
+        let config = |capture: &str, container: bool| {
+            format!("capture = \"{capture}\"\nnft_port = 77\ncontainer_endpoint = {container}\n[chains]\n")
+        };
+        assert_eq!(ports(&config("route", false)), [80]);
+        assert_eq!(ports(&config("nft", false)), [77]);
+        assert_eq!(ports(&config("route", true)), [80, 989]);
+        assert_eq!(ports(""), [80]);
     }
 }

@@ -14,6 +14,8 @@ pub const SETTINGS: &str = "/etc/keymaker/credd.toml";
 pub const SERVICE: &str = "credd.service";
 /// All of its units.
 pub const UNITS: [&str; 3] = [SERVICE, "credd.socket", "credd-capture.service"];
+/// Where credd-capture says in one word how capture stands.
+pub const CAPTURE_STATE: &str = "/run/keymaker-credd-capture/state";
 const STATUS_SOCKET: &str = "/run/keymaker-credd/status.sock";
 /// credd answers within a second, STS included.
 const PATIENCE: Duration = Duration::from_secs(3);
