@@ -3,6 +3,7 @@
 
 attempts.py NAME SECONDS [DEVICE]   one line a way: WAY, tries, answered, reached, the last error; separated by tabs
 attempts.py NAME hold               connects, says "open", waits for a line, and only then asks on the old connections
+attempts.py NAME meanwhile          says "open" once each way was tried, goes on until it reads a line, and tries each once more after it
 
 Each request says `X-Attempt: NAME/WAY`, which credd passes on to nobody: what the stand-in records with it, it got from here.
 Answered is what anybody sent back; reached is what has the name of the instance's own role in it.
@@ -100,6 +101,30 @@ def repeat(name, seconds, device):
     report(tallies)
 
 
+def meanwhile(name):
+    tallies, told = {way: Tally() for way in ways("host0")}, threading.Event()
+    def go(way, connect, tried):
+        last = False
+        while not last:
+            last = told.is_set()
+            tallies[way].count(lambda: ask(connect, f"{name}/{way}"))
+            tried.set()
+            time.sleep(0.01)
+    threads, firsts = [], []
+    for way, connect in ways("host0").items():
+        firsts.append(threading.Event())
+        threads.append(threading.Thread(target=go, args=(way, connect, firsts[-1])))
+        threads[-1].start()
+    for first in firsts:
+        first.wait()
+    print("open", flush=True)
+    sys.stdin.readline()
+    told.set()
+    for thread in threads:
+        thread.join()
+    report(tallies)
+
+
 def hold(name):
     held = {f"kept, {family}": dial(address) for family, address in (("IPv4", V4), ("IPv6", V6))}
     print("open", flush=True)
@@ -118,5 +143,9 @@ def report(tallies):
 if __name__ == "__main__":
     if sys.argv[2] == "hold":
         hold(sys.argv[1])
+    elif sys.argv[2] == "meanwhile":
+        # What leaves is at the service at once, or never.
+        PATIENCE = 0.4
+        meanwhile(sys.argv[1])
     else:
         repeat(sys.argv[1], float(sys.argv[2]), *(sys.argv[3:] or ["host0"]))

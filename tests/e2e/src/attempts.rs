@@ -1,13 +1,49 @@
 //! What `attempts.py`, run by a user, tried at the real metadata service, and what came of it: each cell from two counts that know
 //! nothing of each other, the client's own and the stand-in's record.
 
-use crate::metadata::{self, heard_of_users};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use crate::metadata::{self, forget, heard_of_users};
 
 const ATTEMPTS: &str = include_str!("../clients/attempts.py");
 
 /// Where everybody may run the client.
 pub fn client() -> String {
     metadata::client("attempts.py", ATTEMPTS)
+}
+
+/// A client that waits to be told to go on: what it does, `hold` or `meanwhile`, attempts.py says.
+pub struct Running {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// Starts it as `user`, and returns once it says that it has begun. The stand-in's record begins anew.
+    #[track_caller]
+    pub fn begin(user: &str, name: &str, what: &str) -> Self {
+        forget();
+        let mut child = Command::new("runuser")
+            .args(["-u", user, "--", &client(), name, what])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("runuser(1) runs");
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let line = said.next().expect("the client speaks").expect("it is text");
+        assert_eq!(line, "open");
+        Self { child, said }
+    }
+
+    /// Tells it to go on, and returns what it came to.
+    #[track_caller]
+    pub fn end(mut self) -> Vec<Cell> {
+        writeln!(self.child.stdin.take().expect("it is piped")).expect("the client listens");
+        let printed: Vec<String> = self.said.map(|line| line.expect("it is text")).collect();
+        self.child.wait().expect("it ends");
+        cells(&printed.join("\n"))
+    }
 }
 
 /// What one way came to in one state.

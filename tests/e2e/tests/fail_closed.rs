@@ -3,10 +3,7 @@
 //! Every cell of the matrix comes from two counts that know nothing of each other: what the user's client got, and what the
 //! stand-in recorded. The row without capture shows that each way would lead there.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
-
-use e2e::attempts::{Cell, cells, client, show};
+use e2e::attempts::{Cell, Running, cells, client, show};
 use e2e::metadata::{again_and_again, forget, heard_of_users, put_everything_up, take_capture_down};
 use e2e::{Host, run, sh};
 
@@ -76,7 +73,7 @@ const STATES: &[State] = &[
     State {
         name: "networkd reloaded",
         once: "printf '[Match]\\nName=host0\\n[Network]\\nAddress=10.77.0.2/30\\nAddress=fd00:77::2/64\\nGateway=10.77.0.1\\n\
-               Gateway=fd00:77::1\\n' > /etc/systemd/network/10-host0.network; systemctl start systemd-networkd",
+               Gateway=fd00:77::1\\nIPv6AcceptRA=no\\n' > /etc/systemd/network/10-host0.network; systemctl start systemd-networkd",
         again: "networkctl reload; networkctl reconfigure host0; systemctl restart systemd-networkd; sleep 0.3",
         stopped: false,
     },
@@ -162,24 +159,11 @@ fn a_connection_from_before_capture_is_dead_when_capture_is_up() {
     let _host = tempting();
     for (name, up) in [("without capture", false), ("with capture", true)] {
         take_capture_down();
-        forget();
-        let mut child = Command::new("runuser")
-            .args(["-u", "alice", "--", &client(), name, "hold"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("runuser(1) runs");
-        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        said.read_line(&mut line).expect("the client speaks");
-        assert_eq!(line, "open\n");
+        let kept = Running::begin("alice", name, "hold");
         if up {
             sh("systemctl start credd-capture");
         }
-        writeln!(child.stdin.take().expect("it is piped")).expect("the client listens");
-        let printed: Vec<String> = said.lines().map(|line| line.expect("it is text")).collect();
-        child.wait().expect("it ends");
-        let cells = cells(&printed.join("\n"));
+        let cells = kept.end();
         show(name, &cells);
         assert_eq!(cells.len(), 2);
         for cell in &cells {
