@@ -18,13 +18,11 @@ fuzz_target!(|path: &str| {
         assert_eq!(again.as_ref(), Ok(&segments));
         if let Route::Upstream(path) | Route::MetaDataListing(path) = route(&segments) {
             let sent = path.as_str();
-            // An instance's tag may have any name: what it holds is the tag's value.
-            let tag = sent.strip_prefix("/latest/meta-data/tags/instance/");
-            let folders = if tag.is_some_and(|key| !key.contains('/')) {
-                ""
-            } else {
-                sent
-            };
+            // An instance's tag may have any name, and so may a user with a key of EC2 Instance Connect.
+            let named = |folder| sent.strip_prefix(folder).is_some_and(|name| !name.contains('/'));
+            let has_free_name =
+                named("/latest/meta-data/tags/instance/") || named("/latest/meta-data/managed-ssh-keys/active-keys/");
+            let folders = if has_free_name { "" } else { sent };
             assert!(!folders.contains("credentials") && !folders.contains("/iam"));
             assert!(sent.bytes().all(|byte| plain(byte) || byte == b'/'));
             assert!(credd::imds::path::segments(sent).is_ok());
