@@ -275,10 +275,11 @@ OTHERS = {"routing": ("nft", "devices"), "guard": ("rules", "devices"), "filter"
 BACKED = r"100: .*|local \S+ dev lo .*"
 # Lines whose loss opens nothing to these ways: they let through, are about others (uids below alice's, devices that lead nowhere), hold
 # what another line holds as well, or close what has a test of its own (source routes, the redirect's port). Tried in the long form.
+# nft(8) knows the word tcp where there is an /etc/protocols.
 SPARE = "|".join((
     r"10[01]: .* uidrange 1-997 .*", rf"98: from all to {V6} iif lo goto 100", rf"101: from all to {V4} .*", r"local \S+ dev (br0|veth[123]) .*",
     r"br0|veth[13]", r'oifname "lo" accept', "meta skuid @exempt (accept|return)", ".* meta skuid @exempt meta mark set ours",
-    "meta l4proto tcp counter reject with tcp reset", "(exthdr rt|ip option [ls]srr) exists (jump guard|counter drop)",
+    "meta l4proto (tcp|6) counter reject with tcp reset", "(exthdr rt|ip option [ls]srr) exists (jump guard|counter drop)",
     "tcp dport 988 ct status dnat accept", "fib daddr type local tcp dport 988 .*", r"ip6? daddr \S+ tcp dport 80 redirect to :988",
 ))
 
