@@ -18,14 +18,24 @@ fuzz_target!(|path: &str| {
         assert_eq!(again.as_ref(), Ok(&segments));
         if let Route::Upstream(path) | Route::MetaDataListing(path) = route(&segments) {
             let sent = path.as_str();
-            // An instance's tag may have any name, and so may a user with a key of EC2 Instance Connect.
-            let named = |folder| sent.strip_prefix(folder).is_some_and(|name| !name.contains('/'));
-            let has_free_name =
-                named("/latest/meta-data/tags/instance/") || named("/latest/meta-data/managed-ssh-keys/active-keys/");
-            let folders = if has_free_name { "" } else { sent };
+            let named = |folder: &&str| {
+                let name = sent
+                    .strip_prefix("/latest/meta-data/")
+                    .and_then(|path| path.strip_prefix(*folder));
+                name.is_some_and(|name| !name.trim_end_matches('/').contains('/'))
+            };
+            let folders = if FREE_NAMES.iter().any(named) { "" } else { sent };
             assert!(!folders.contains("credentials") && !folders.contains("/iam"));
             assert!(sent.bytes().all(|byte| plain(byte) || byte == b'/'));
             assert!(credd::imds::path::segments(sent).is_ok());
         }
     }
 });
+
+/// What stands there may have any name, iam or credentials too: a tag, a user with a key of EC2 Instance Connect, a device.
+const FREE_NAMES: [&str; 4] = [
+    "tags/instance/",
+    "managed-ssh-keys/active-keys/",
+    "managed-ssh-keys/signer-ocsp/",
+    "block-device-mapping/",
+];
