@@ -53,7 +53,7 @@ fn anybody_may_read_the_status_and_only_root_may_give_orders() {
     }
     assert_eq!(uid("alice"), alice);
     make_user("dave", &[]);
-    assert!(sh("keymaker sync").contains("users and"));
+    assert!(sh("keymaker sync").contains("published: users"));
     assert!(sh("getent passwd dave").starts_with("dave:"));
     sh("systemctl stop keymakerd");
     let stopped = as_nobody("keymaker status");
