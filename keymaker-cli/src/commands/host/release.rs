@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::id::Uid;
-use keymaker_core::local_files::{PasswdLine, lines};
+use keymaker_core::local_files::{NamedLine, PasswdLine, lines};
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::Question;
 use keymaker_core::{paths, sys};
@@ -129,11 +129,13 @@ fn present_holder(
 
 /// The same among the lines of a passwd(5).
 fn local_holder(passwd: &str, folder: &Path, owner: u32) -> Option<String> {
-    let mut accounts = lines(passwd.as_bytes()).filter_map(PasswdLine::parse);
-    let holder = accounts.find(|account| {
-        let home = Path::new(OsStr::from_bytes(account.home));
-        account.uid == owner || home.starts_with(folder)
-    })?;
+    // A line that glibc passes over may be put right: what it names stays where it is.
+    let lives_there = |line| {
+        let account = PasswdLine::parse(line);
+        account.is_some_and(|account| Path::new(OsStr::from_bytes(account.home)).starts_with(folder))
+    };
+    let mut named = lines(passwd.as_bytes()).filter_map(|line| Some((line, NamedLine::parse(line)?)));
+    let (_, holder) = named.find(|(line, named)| named.id == Some(owner) || lives_there(line))?;
     Some(String::from_utf8_lossy(holder.name).into_owned())
 }
 
@@ -156,11 +158,12 @@ mod tests {
 
     #[test]
     fn a_folder_that_a_local_account_owns_or_lives_in_is_its_own() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/home/alice:/bin/sh\ndata:x:1001:1001::/home/bob/data/:/bin/sh\n";
+        let passwd = "root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/home/alice:/bin/sh\ndata:x:1001:1001::/home/bob/data/:/bin/sh\nbad:x:1002:y::/:\n";
         let holder = |folder: &str, owner| local_holder(passwd, Path::new(folder), owner);
         assert_eq!(holder("/home/alice", 5000).as_deref(), Some("ubuntu"));
         assert_eq!(holder("/home/bob", 5000).as_deref(), Some("data"));
         assert_eq!(holder("/home/carol", 1001).as_deref(), Some("data"));
+        assert_eq!(holder("/home/carol", 1002).as_deref(), Some("bad"));
         assert_eq!(holder("/home/ali", 5000), None);
         assert_eq!(holder("/home/carol", 5000), None);
     }
