@@ -51,13 +51,14 @@ impl std::fmt::Display for AskError {
             Self::TimedOut => f.write_str("keymakerd did not answer in time; journalctl -u keymakerd says why"),
             Self::ThisHost(error) => write!(
                 f,
-                "keymakerd could not be asked, since this process or host has run out of something ({error}); 'ulimit -a' shows \
+                "keymakerd could not be asked: this process or host has run out of a resource ({error}); 'ulimit -a' shows \
                  the limits, 'free' memory"
             ),
             Self::HungUp => f.write_str("keymakerd hung up before it answered; journalctl -u keymakerd says why"),
-            Self::Unintelligible => {
-                f.write_str("keymakerd gave an answer that this program does not know; are both of one version?")
-            }
+            Self::Unintelligible => f.write_str(
+                "keymakerd gave an answer that this program does not know; check that both are of the \
+                    same version",
+            ),
             Self::Socket(error) => write!(f, "the connection to keymakerd failed: {error}"),
         }
     }

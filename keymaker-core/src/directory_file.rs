@@ -195,7 +195,7 @@ impl DirectoryBuilder {
 /// Why a user or group does not fit its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// a text is too long, or holds a colon or a control character
+    /// a text is too long, or contains a colon or a control character
     BadText,
     /// the user has more groups or keys than a record holds
     TooMany,
@@ -212,7 +212,7 @@ impl From<KeyTaken> for RecordError {
 impl std::fmt::Display for RecordError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::BadText => "a text is too long, or holds a colon or a control character",
+            Self::BadText => "a text is too long, or contains a colon or a control character",
             Self::TooMany => "the user has more groups or keys than a record holds",
             Self::KeyTaken => "another entry has the same name or number",
         })

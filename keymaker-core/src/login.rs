@@ -181,7 +181,8 @@ impl fmt::Display for Sentence<'_> {
             }
             Refusal::NoEntry => write!(
                 f,
-                "keymaker: this host has no account for {name}; an administrator finds the reason with: keymaker why {name}"
+                "keymaker: this host has no account for {name}; an administrator can find the reason with: keymaker \
+                why {name}"
             ),
             Refusal::Deleted => write!(f, "keymaker: {name} is no longer a user in IAM."),
             Refusal::NameHeldByAnother => write!(
@@ -195,11 +196,13 @@ impl fmt::Display for Sentence<'_> {
             ),
             Refusal::EntryOfAnother => write!(
                 f,
-                "keymaker: {name} is another account on this host than the IAM user; an administrator finds it with: getent passwd {name}"
+                "keymaker: on this host {name} is another account, not the IAM user; an administrator can find it \
+                with: getent passwd {name}"
             ),
             Refusal::NotInKeymakerUsers => write!(
                 f,
-                "keymaker: this host does not see {name} in the group keymaker-users; an administrator finds the cause with: keymaker doctor"
+                "keymaker: this host does not see {name} in the group keymaker-users; an administrator can find the \
+                cause with: keymaker doctor"
             ),
             Refusal::ForeignKey => write!(
                 f,

@@ -55,7 +55,7 @@ pub enum NameError {
     TooLong,
     /// the name does not begin with a lower-case letter or an underscore
     BadStart,
-    /// the name holds a character other than a-z, 0-9, dot, underscore and hyphen
+    /// the name contains a character other than a-z, 0-9, dot, underscore and hyphen
     BadCharacter,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for NameError {
             Self::Empty => "the name is empty",
             Self::TooLong => "the name is longer than 32 characters",
             Self::BadStart => "the name does not begin with a lower-case letter or an underscore",
-            Self::BadCharacter => "the name holds a character other than a-z, 0-9, '.', '_' and '-'",
+            Self::BadCharacter => "the name contains a character other than a-z, 0-9, '.', '_' and '-'",
         })
     }
 }

@@ -177,7 +177,8 @@ impl fmt::Display for NoKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no key: ")?;
         match self {
-            Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U (dpkg-reconfigure keymaker puts it right)"),
+            Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U (dpkg-reconfigure keymaker \
+                corrects it)"),
             Self::NotAName => f.write_str("no IAM user can have this name here"),
             Self::LocalAccount => f.write_str("the name is a local account's (/etc/passwd)"),
             Self::Unreadable(file, error) => write!(f, "{file}: {error}"),
@@ -188,7 +189,7 @@ impl fmt::Display for NoKeys {
             Self::NotResolved(error) => write!(f, "the name could not be resolved: {error}"),
             Self::NeverFetched => f.write_str("this host has never fetched the user's keys from IAM"),
             Self::KeysOfAnother => {
-                f.write_str("the published keys are those of another IAM user; keymaker sync mends it")
+                f.write_str("the published keys are those of another IAM user; keymaker sync corrects that")
             }
             Self::NotPublished => f.write_str(
                 "this host lacks the ports, memory or disk space to ask IAM about the user, or to write down the answer; keymaker doctor says which",

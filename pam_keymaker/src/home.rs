@@ -53,7 +53,7 @@ pub enum Home {
 /// Why a user has no home.
 #[derive(Debug)]
 pub enum HomeError {
-    /// what is there is not a folder of the user's
+    /// the path exists already and is not a folder that the user owns
     NotTheirs,
     /// the path is not absolute, or ends in nothing
     NotAPath,
@@ -216,7 +216,7 @@ fn is_there(home: &NewHome<'_>) -> Result<bool, HomeError> {
 impl fmt::Display for HomeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTheirs => f.write_str("what is there is not a folder of the user's"),
+            Self::NotTheirs => f.write_str("the path exists already and is not a folder that the user owns"),
             Self::NotAPath => f.write_str("the path must be absolute and name a folder"),
             Self::NotOnlyRoots(folder) => write!(
                 f,

@@ -93,7 +93,7 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: &Welcome) {
     for unknown in &options.unknown {
         handle.log(
             Priority::Warning,
-            &format!("unknown argument {unknown:?} on the PAM line is left out"),
+            &format!("unknown argument {unknown:?} on the PAM line is ignored"),
         );
     }
     if !options.make_home {

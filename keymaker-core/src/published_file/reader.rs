@@ -41,7 +41,7 @@ impl std::fmt::Display for ReadError {
             Self::Untrusted => f.write_str(
                 "the file or its folder has the wrong owner or mode (systemd-tmpfiles --create keymaker.conf)",
             ),
-            Self::Damaged => f.write_str("the file is damaged; keymakerd writes it anew when restarted"),
+            Self::Damaged => f.write_str("the file is damaged; keymakerd writes a new one when it is restarted"),
             Self::BufferTooSmall => f.write_str("the record is larger than the buffer for it"),
         }
     }

@@ -87,7 +87,7 @@ fn end(refused: &[Refused]) -> bool {
         say(&match &failure {
             None => format!("ended the sessions of {who}"),
             Some(failure) => {
-                format!("could not end the sessions of {who}, and tries again in ten seconds: {failure}")
+                format!("could not end the sessions of {who}; the next try is in ten seconds: {failure}")
             }
         });
     }

@@ -61,7 +61,7 @@ impl Copy<'_> {
                 synced => synced,
             }
         };
-        finish().map_err(|error| HomeError::Io("give away the folder", path.to_owned(), error))
+        finish().map_err(|error| HomeError::Io("change the owner of the folder", path.to_owned(), error))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
