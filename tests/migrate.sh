@@ -45,7 +45,7 @@ printf '[general]\ncredential_methods = UserRole, InstanceRole\nper_user_credent
 check "our packages are installed beside it" install_packages
 check "the doctor names the predecessor" contains "Python keymaker" "$($ours doctor)"
 plan=$($ours migrate --dry-run)
-check "what would be done is said beforehand" contains "give up the local account alice, whose uid $uid" "$plan"
+check "what would be done is said beforehand" contains "remove the local account alice, whose uid $uid" "$plan"
 check "and nothing is done" grep -q ^alice: /etc/passwd
 # What must be as before after a migration that failed; and keymakerd runs, and alice logs in with her local account.
 state() {
@@ -68,7 +68,7 @@ check "and everything is put back" is_as_before
 mkdir /tmp/broken; printf '#!/bin/sh\nexit 10\n' > /tmp/broken/groupdel; chmod +x /tmp/broken/groupdel
 check "a step that fails after the local account is gone is an error" refuses env PATH=/tmp/broken:$PATH $ours migrate
 cp /tmp/check.log /tmp/said
-check "which names the step" grep -q 'could not give up the local group' /tmp/said
+check "which names the step" grep -q 'could not remove the local group' /tmp/said
 check "and everything is put back then, too" is_as_before
 mkdir -p /var/lib/keymaker-migrate/before
 check "what an earlier migration that was cut off has left is not built upon" refuses $ours migrate

@@ -66,13 +66,13 @@ pub enum Command {
     },
     /// Let the instances of a role read IAM, and set how their users log in. (an account's administrator)
     ///
-    /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes nothing. What
-    /// is left out of the options is taken out of the role.
+    /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes nothing. A
+    /// setting that the options leave out is removed from the role.
     Configure(ConfigureOptions),
     /// Make and refresh a role for each IAM user, with the policies of the user and the user's groups. (an account's administrator)
     ///
-    /// For credd's method create_user_role. A policy that is attached to the user or a group, or taken away, is so in the role after
-    /// one run; the permissions boundary is copied. A role that was not made here, or that others may assume, is refused. Exit
+    /// For credd's method create_user_role. One run brings to the role whatever policy was attached to, or removed
+    /// from, the user or a group; the permissions boundary is copied. A role that was not made here, or that others may assume, is refused. Exit
     /// status: 0 if every role is in step, 1 if one is not. Run it by a timer on one host or in a pipeline, with rights of its own.
     SyncRoles(SyncRolesOptions),
     #[cfg(all(target_os = "linux", feature = "host"))]

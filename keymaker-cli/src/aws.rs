@@ -209,7 +209,8 @@ impl fmt::Display for AwsError {
             Self::Call(error) => describe(error, f),
             Self::NotAUser(who) => write!(
                 f,
-                "these AWS credentials are those of {who}, not of an IAM user: say whose keys are meant with --user NAME, or use \
+                "these AWS credentials are those of {who}, not of an IAM user: say whose keys you mean with --user \
+                NAME, or use \
                  the user's own credentials (--profile)"
             ),
             Self::NoSuchUser(user) => write!(
@@ -238,7 +239,7 @@ impl fmt::Display for AwsError {
             ),
             Self::KeyNotTaken(why) => write!(
                 f,
-                "IAM does not take this key ({why}): it takes RSA of 2048 to 16384 bits; make one: ssh-keygen -t rsa -b 4096"
+                "IAM does not accept this key ({why}): it accepts RSA keys of 2048 to 16384 bits; make one: ssh-keygen -t rsa -b 4096"
             ),
         }
     }
@@ -254,7 +255,7 @@ fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         AwsCallError::Throttled { action } => {
             write!(
                 f,
-                "{action}: too many calls in this account just now; try again in a minute"
+                "{action}: there are too many calls in this account at the moment; try again in a minute"
             )
         }
         AwsCallError::NoSuchEntity { action } => write!(f, "{action}: AWS has no such entity"),

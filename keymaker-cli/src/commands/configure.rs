@@ -22,7 +22,7 @@ use wanted::Request;
 /// What the account is configured for.
 #[derive(Args, Debug)]
 pub struct ConfigureOptions {
-    /// The role of the instances, by name or ARN. It is made where it is not there.
+    /// The role of the instances, by name or ARN. It is created if it does not exist.
     #[arg(long, value_name = "NAME_OR_ARN", required_unless_present = "guard_policy")]
     instance_iam_role: Option<String>,
     /// How much of IAM the hosts may read: 3 members of groups, 2 everyone, 1 everyone in one call, policies included.
@@ -40,7 +40,7 @@ pub struct ConfigureOptions {
     /// Only members of this IAM group may log in.
     #[arg(long, value_name = "GROUP")]
     require_iam_group: Option<String>,
-    /// What every IAM user name ends in and the Unix name does not.
+    /// The ending that every IAM user name has and the Unix name does not.
     #[arg(long, value_name = "SUFFIX")]
     username_suffix: Option<String>,
     /// The profile for the instances' account, where the users live in another one (the one of these credentials).
@@ -60,7 +60,7 @@ pub struct ConfigureOptions {
     /// Print every change as a diff, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Take back what configure made.
+    /// Undo what configure did.
     #[arg(long)]
     undo: bool,
     /// Print the same as a template instead of making it.
@@ -145,8 +145,8 @@ fn hosts_that_wait(changes: &[changes::Change]) -> Option<&'static str> {
         role.is_some_and(|role| !is_new(role)) && texts::settings_wait(&change.before, &change.after)
     };
     changes.iter().any(waits).then_some(
-        "Each host that has read the former description goes on with its settings. On each of them: keymaker accept-settings. Or write the \
-         new ones into its keymakerd.toml: then nothing waits.",
+        "Each host that has read the former description goes on with its settings. On each of them: keymaker accept-settings. Or \
+         write the new ones into its keymakerd.toml: then they apply without it.",
     )
 }
 

@@ -40,7 +40,7 @@ pub struct SyncRolesOptions {
     /// several runs with different patterns its own.
     #[arg(long, value_name = "PATH", default_value = "/")]
     role_path: String,
-    /// The IAM name of a user, as in credd.toml; who has another one gets no role.
+    /// The IAM name of a user, as in credd.toml; a user whose name does not match gets no role.
     #[arg(long, value_name = "PATTERN", default_value = "{username}")]
     iam_name_pattern: Pattern,
     /// Only this IAM user; may be repeated. Without it, all.
@@ -52,7 +52,7 @@ pub struct SyncRolesOptions {
     /// Print every change as a diff, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Print the policy that whoever runs this needs, for a role of its own. The instances' role must not have it.
+    /// Print the policy that this command needs, for a role of its own. The instances' role must not have it.
     #[arg(long, conflicts_with_all = ["user", "prune", "dry_run"])]
     print_policy: bool,
 }
@@ -62,7 +62,7 @@ pub struct SyncRolesOptions {
 pub enum Trust {
     /// The instances' role alone.
     InstanceRole,
-    /// Whoever in its account is allowed to by a policy of their own.
+    /// Anybody in its account whose own policy allows it.
     Account,
 }
 

@@ -52,7 +52,7 @@ const NAMES: [Fault; 8] = [
     fault("echo 'initgroups: files' >> /etc/nsswitch.conf", "the line initgroups"),
     fault(
         "mkdir -p /run/nscd; touch /run/nscd/socket",
-        "nscd answers in our place",
+        "nscd answers in Keymaker's place",
     ),
     fault(
         "rm /usr/lib/*/libnss_keymaker.so.2",
@@ -251,9 +251,9 @@ const FILES: [Fault; 11] = [
     ),
     fault(
         "truncate -s 100 /var/lib/keymaker/public/directory",
-        "public/directory is not to be used",
+        "public/directory cannot be used",
     ),
-    fault("rm /var/lib/keymaker/public/keys", "public/keys is not to be used"),
+    fault("rm /var/lib/keymaker/public/keys", "public/keys cannot be used"),
     fault(
         "chmod 775 /usr/libexec/keymaker/keymaker-keys",
         "keymaker-keys has mode 0775",
@@ -361,7 +361,7 @@ fn a_healthy_host_has_no_finding() {
     let seen = doctor();
     sh("keymaker capture up");
     assert!(
-        seen.status == 0 && seen.stdout.contains("credd is installed and not turned on"),
+        seen.status == 0 && seen.stdout.contains("credd is installed but not turned on"),
         "{seen}"
     );
 }

@@ -20,7 +20,7 @@ fn on_a_first_boot_on_which_getrole_fails_nobody_of_ours_gets_in_until_it_answer
         assert_eq!(run("test -e /var/lib/keymaker/public/contact").status, 1, "{mode}");
         let status = sh("keymaker status");
         assert!(
-            status.contains("never read yet, so nobody from IAM may log in"),
+            status.contains("not read yet, so nobody from IAM may log in"),
             "{mode}: {status}"
         );
         sh("sandbox-fault none");

@@ -48,7 +48,7 @@ fn anybody_may_read_the_status_and_only_root_may_give_orders() {
         "reset",
     ] {
         let refused = as_nobody(&format!("keymaker {order}")).refused();
-        assert!(refused.stderr.contains("only root may order this"), "{refused}");
+        assert!(refused.stderr.contains("only root may do this"), "{refused}");
         assert_eq!((refused.status, refused.stdout.as_str()), (1, ""), "{refused}");
     }
     assert_eq!(uid("alice"), alice);

@@ -171,7 +171,7 @@ fn the_first_closed_gate_to_credentials_is_named() {
     });
     sh("sandbox-fault down:AssumeRole");
     assert!(
-        closed_credential_gate("bob").starts_with("method: not now: "),
+        closed_credential_gate("bob").starts_with("method: not at the moment: "),
         "{}",
         closed_credential_gate("bob")
     );

@@ -16,9 +16,9 @@ use crate::output::{Output, Paint, Progress};
 /// What is to be done about metadata requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum CaptureCommand {
-    /// Show the rules that 'up' would put up, and who uses the metadata service now. (root)
+    /// Show the rules that 'up' would put up, and who is using the metadata service. (root)
     Plan,
-    /// Bring metadata requests to credd, now and at each boot. (root)
+    /// Bring metadata requests to credd, at once and at each boot. (root)
     Up,
     /// Give the metadata service back: from then on every user reaches the instance's own credentials. (root)
     Down,
@@ -52,9 +52,10 @@ fn plan(output: &Output) -> Result<(), HostError> {
     let uids = last.rsplit(' ').map_while(|word| word.parse::<u32>().ok());
     let users: BTreeMap<u32, String> = uids.map(|uid| (uid, name_of(uid))).collect();
     let said = match users.is_empty() {
-        true => "Nobody who would be captured uses the metadata service now.".to_owned(),
+        true => "Nobody who would be captured is using the metadata service at the moment.".to_owned(),
         false => format!(
-            "These use the metadata service now and would get their own credentials from credd, or none:\n{}",
+            "These are using the metadata service at the moment and would get their own credentials from credd, or \
+            none:\n{}",
             users
                 .iter()
                 .map(|(uid, name)| format!("  {name} ({uid})"))
@@ -86,7 +87,7 @@ fn up(output: &Output) -> Result<(), HostError> {
     command("systemctl", &arguments).map_err(|why| HostError::NotRun("systemctl", why))?;
     command(credd::CAPTURE, &["check"]).map_err(HostError::Refused)?;
     order::done(
-        "Metadata requests reach credd, now and after each boot; 'keymaker why USER' says what somebody gets.",
+        "Metadata requests reach credd from now on, also after a reboot; 'keymaker why USER' says what somebody gets.",
         output,
     );
     Ok(())
@@ -99,7 +100,7 @@ fn down(output: &Output) -> Result<(), HostError> {
     command("systemctl", &arguments).map_err(|why| HostError::NotRun("systemctl", why))?;
     command(credd::CAPTURE, &["down"]).map_err(HostError::Refused)?;
     order::done(
-        "The metadata service is everybody's again: each user reaches the instance's own credentials.",
+        "Everybody reaches the metadata service again, and with it the instance's own credentials.",
         output,
     );
     Ok(())
@@ -140,7 +141,7 @@ fn status(output: &Output) -> bool {
     good &= rules.is_ok() && health.is_ok();
     text += match good {
         true => "Each captured user gets what credd gives them.",
-        false => "Not all is up: 'keymaker capture up' starts it; 'keymaker doctor' says what is wrong.",
+        false => "Not everything is up: 'keymaker capture up' starts it; 'keymaker doctor' says what is wrong.",
     };
     let units: serde_json::Map<String, Value> = units
         .into_iter()

@@ -75,7 +75,7 @@ fn print(found: &Findings, output: &Output) {
     let mut text = String::new();
     for finding in &found.findings {
         text += &format!(
-            "{} {}\n        why it matters: {}\n        what mends it:  {}\n",
+            "{} {}\n        why it matters: {}\n        what to do:     {}\n",
             output.paint(Paint::Bad, "FINDING"),
             finding.what,
             finding.why,

@@ -26,7 +26,8 @@ pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
         return Err(HostError::NotRoot);
     }
     if packaged() {
-        let text = "The package keymaker is installed, and has enabled everything: nothing is left to do. 'keymaker doctor' looks at it.";
+        let text = "The package keymaker is installed and has enabled everything: nothing is left to do. 'keymaker \
+            doctor' checks the host.";
         output.print(text, &json!({ "done": text }));
         return Ok(());
     }
@@ -41,7 +42,7 @@ pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
     let mine = listed();
     if let Some(file) = wanted.iter().find(|file| file.to.exists() && !mine.contains(&file.to)) {
         return Err(not_done(format!(
-            "{} is there already, and not from here: take it away first",
+            "{} exists already, and this command did not put it there: remove it first",
             file.to.display()
         )));
     }
@@ -53,7 +54,7 @@ pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
     }
     joints::join().map_err(not_done)?;
     let text = format!(
-        "{} files are in place; 'keymaker uninstall' takes them back. 'keymaker doctor' looks at the host.",
+        "{} files are in place; 'keymaker uninstall' removes them. 'keymaker doctor' checks the host.",
         wanted.len()
     );
     output.print(
@@ -109,12 +110,12 @@ pub fn uninstall(output: &Output) -> Result<(), HostError> {
     }
     match left.is_empty() {
         true => {
-            let text = "Everything that 'keymaker install' put here is gone; homes stay.";
+            let text = "Everything that 'keymaker install' put here has been removed; homes stay.";
             output.print(text, &json!({ "done": text }));
             Ok(())
         }
         false => Err(not_done(format!(
-            "all is taken back, but for:\n  {}\nMend that and run 'keymaker uninstall' again.",
+            "everything is removed, except:\n  {}\nCorrect that and run 'keymaker uninstall' again.",
             left.join("\n  ")
         ))),
     }

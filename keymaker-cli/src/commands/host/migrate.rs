@@ -61,7 +61,7 @@ pub fn run(dry_run: bool, output: &Output) -> Result<(), HostError> {
     text += match (words.is_empty(), dry_run) {
         (true, _) => "Neither the Python keymaker nor ec2userkeyd left anything here: nothing to do.",
         (false, true) => "Nothing was changed (--dry-run).",
-        (false, false) => "Done; 'keymaker doctor' looks at the host.",
+        (false, false) => "Done; 'keymaker doctor' checks the host.",
     };
     if !dry_run && !steps.is_empty() {
         let before = Before::keep().map_err(HostError::Refused)?;
@@ -86,7 +86,10 @@ fn put_back(before: Before, why: &str) -> String {
     match before.put_back() {
         Ok(()) => format!("{why}\nEverything is as it was before."),
         Err(left) => {
-            format!("{why}\nNot all could be put back: {left}. Another 'keymaker migrate' says how to do that by hand.")
+            format!(
+                "{why}\nNot everything could be put back: {left}. Run 'keymaker migrate' again: it says how to do \
+                that by hand."
+            )
         }
     }
 }
@@ -126,7 +129,7 @@ fn accepts(program: &str, check: &str, path: &str, settings: &str) -> Result<(),
     let _ = fs::remove_file(TRIED);
     checked.map(|_| ()).map_err(|why| {
         format!(
-            "the settings that {path} would have are not right: {}",
+            "the settings that {path} would have are not valid: {}",
             why.replace(TRIED, path)
         )
     })

@@ -30,7 +30,7 @@ use crate::output::Output;
 pub enum HostCommand {
     /// Show what this host knows of IAM, and what keeps it from knowing more.
     Status,
-    /// Ask IAM about everybody, now. (root)
+    /// Ask IAM about everybody at once. (root)
     #[command(alias = "sync_groups")]
     Sync,
     /// Let the next login of USER, or of everybody, ask IAM, however fresh the facts are. (root)
@@ -39,15 +39,16 @@ pub enum HostCommand {
         #[arg(add = ArgValueCompleter::new(completion::users))]
         user: Option<String>,
     },
-    /// Let changes of settings apply that are held back: in the role's description, and lines gone from keymakerd.toml. (root)
+    /// Accept changes of settings that are held back: in the role's description, and lines removed from
+    /// keymakerd.toml. (root)
     AcceptSettings,
-    /// Hand a name over to the IAM user who has it now, and move the former one's home to NAME.OLDUID. (root)
+    /// Hand a name over to the IAM user who currently has it, and move the former user's home to NAME.OLDUID. (root)
     Release {
         /// A login name.
         #[arg(add = ArgValueCompleter::new(completion::users))]
         name: String,
     },
-    /// Say whose a user id is or was on this host; of users who were never here only root is told.
+    /// Say whose a user id is or was on this host; only root is told of users who were never here.
     WhoWas {
         /// A user id, such as `ls -n` shows it.
         uid: u32,
@@ -60,9 +61,10 @@ pub enum HostCommand {
         #[arg(add = ArgValueCompleter::new(completion::users))]
         user: String,
     },
-    /// Look for whatever keeps IAM users from logging in, or lets in whom it should not, and say what mends it. (root)
+    /// Look for anything that keeps IAM users from logging in, or lets in somebody whom it should not, and say what
+    /// to do about it. (root)
     ///
-    /// Exit status: 0 if there is no finding, 1 if there is one. Notes are no findings.
+    /// Exit status: 0 if there is no finding, 1 if there is one. Notes do not count as findings.
     Doctor,
     /// Enable Keymaker on this host: what the packages do by themselves, or a build without packages. (root)
     Install {
@@ -70,19 +72,19 @@ pub enum HostCommand {
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         from: Option<PathBuf>,
     },
-    /// Take back what 'keymaker install --from' put in place. Homes stay. (root)
+    /// Remove what 'keymaker install --from' put in place. Homes stay. (root)
     Uninstall,
-    /// Take over from the Python keymaker and from ec2userkeyd: what they changed is taken back, uids and homes stay; if a step
-    /// fails, everything is put back. (root)
+    /// Take over from the Python keymaker and from ec2userkeyd: what they changed is undone, uids and homes stay; if
+    /// a step fails, everything is put back. (root)
     Migrate {
         /// Print what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Turn each user's own AWS credentials on or off, or show how that stands.
+    /// Turn each user's own AWS credentials on or off, or show their state.
     #[command(subcommand)]
     Capture(capture::CaptureCommand),
-    /// Forget users, ids and settings, and rest: the last step before this host becomes an image. (root)
+    /// Forget users, ids and settings, and stay idle: the last step before this host becomes an image. (root)
     Reset,
     /// Print the lines that sshd is shown for USER. (root)
     #[command(alias = "get_authorized_keys")]
@@ -162,7 +164,7 @@ pub enum HostError {
     NotAName(String, NameError),
     /// keymakerd gave no answer
     NoAnswer(AskError),
-    /// only root may order this
+    /// only root may do this
     NotRoot,
     /// keymakerd would not do it
     Refused(String),
@@ -185,16 +187,16 @@ impl std::fmt::Display for HostError {
         match self {
             Self::NotAName(name, why) => write!(f, "{name:?} cannot be a user here: {why}"),
             Self::NoAnswer(error) => write!(f, "{error}"),
-            Self::NotRoot => f.write_str("only root may order this; try again with sudo"),
+            Self::NotRoot => f.write_str("only root may do this; try again with sudo"),
             Self::Refused(why) => f.write_str(why),
             Self::Unreadable(path, why) => write!(f, "{}: {why}", path.display()),
             Self::NobodyHad(uid) => write!(
                 f,
-                "nobody from IAM ever had uid {uid} on this host; 'getent passwd {uid}' asks everybody else"
+                "nobody from IAM ever had uid {uid} on this host; 'getent passwd {uid}' asks every other service"
             ),
             Self::NoSuchUser(name) => write!(
                 f,
-                "this host has no user {name} from IAM: 'keymaker why {name}' says at which gate the name ends"
+                "this host has no user {name} from IAM: 'keymaker why {name}' says which gate stops it"
             ),
             Self::NotRun(program, why) => write!(f, "{program}: {why}"),
             Self::HomeInUse(home, whose) => write!(

@@ -119,7 +119,7 @@ fn present_holder(
     // SSSD's accounts and others stand in no file.
     let other = sys::name_of_uid(owner).map_err(|error| {
         let why = format!(
-            "whose uid {owner} is cannot be told now ({error}), so {} stays: try again",
+            "the owner of uid {owner} cannot be determined at the moment ({error}), so {} stays: try again",
             folder.display()
         );
         HostError::Refused(why)

@@ -67,13 +67,13 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
     if status.get("settings_known") == Some(&Value::Bool(false)) {
         line(
             "settings",
-            "never read yet, so nobody from IAM may log in; the role needs iam:GetRole on itself".to_owned(),
+            "not read yet, so nobody from IAM may log in; the role needs iam:GetRole on itself".to_owned(),
         );
     }
     if let Some(problem) = status.get("settings_file_problem").and_then(Value::as_str) {
         line(
             "settings file",
-            format!("not used, what it said before holds: {problem}"),
+            format!("not used; what it said before still holds: {problem}"),
         );
     }
     if let Some(group) = status.get("required_group").and_then(Value::as_str) {
@@ -102,7 +102,7 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
     if status.get("halted") == Some(&Value::Bool(true)) {
         line(
             "resting",
-            "everything was forgotten by 'keymaker reset'; systemctl restart keymakerd begins anew".to_owned(),
+            "everything was forgotten by 'keymaker reset'; systemctl restart keymakerd starts afresh".to_owned(),
         );
     }
     text

@@ -154,7 +154,8 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
         ),
     );
     if !files_stand {
-        let why = "this host cannot ask IAM, or not write down what IAM said, so what was published before counts for no login";
+        let why = "this host cannot ask IAM, or cannot write down what IAM said, so no login may rely on what was \
+            published before";
         return walk.closed("freshness", why, "keymaker doctor");
     }
     gates::decision(walk, &directory, &user)?;
@@ -186,7 +187,7 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
             "rename the user in IAM",
         );
     }
-    walk.open("name", "a legal name, and no local account's");
+    walk.open("name", "a legal name that no local account has");
     Ok(name)
 }
 

@@ -115,8 +115,8 @@ impl Wanted {
         let role = &present.arn;
         if !trusts_only(&present.trust.to_string(), instances) {
             return Some(format!(
-                "{role} is there already and may be assumed by others than {instances} or its account: delete it, or mend its trust \
-                 policy"
+                "{role} is there already and may be assumed by others than {instances} or its account: delete it, or \
+                 correct its trust policy"
             ));
         }
         if *role != self.role {

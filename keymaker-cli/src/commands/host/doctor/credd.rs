@@ -15,7 +15,10 @@ pub fn look(found: &mut Findings) {
     // credd.service is started by its socket; systemd calls that indirect.
     let off = |unit: &str| !["enabled", "indirect"].contains(&state("is-enabled", unit).as_str());
     if credd::UNITS.iter().all(|unit| *unit == credd::SERVICE || off(unit)) {
-        return found.note("credd is installed and not turned on: everybody gets what the metadata service gives (keymaker capture up)");
+        return found.note(
+            "credd is installed but not turned on: everybody gets what the metadata service gives \
+            ('keymaker capture up' turns it on)",
+        );
     }
     let config = match run(credd::PROGRAM, &["--print-config"]) {
         Ok(config) => config,
@@ -48,7 +51,7 @@ pub fn look(found: &mut Findings) {
             continue;
         }
         let why = match unit {
-            "credd-capture.service" => "nobody puts the rules up again that others take down",
+            "credd-capture.service" => "nothing restores the rules that others remove",
             _ => "no user gets credentials",
         };
         let remedy = format!("systemctl reset-failed {unit}; systemctl restart {unit}");
@@ -61,7 +64,7 @@ pub fn look(found: &mut Findings) {
             if let Err(lacking) = run(credd::PROGRAM, &["--check"]) {
                 found.fault(
                     format!("credd lacks something: {}", missing(&lacking)),
-                    "whoever would get credentials by it gets none",
+                    "users who depend on it get no credentials",
                     "credd --check  # says what to allow the role, or what to take out of credd.toml",
                 );
             }
@@ -137,7 +140,7 @@ fn capture_is_not_as_planned(why: &str, found: &mut Findings) {
         format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
         match is_degraded {
             true => {
-                "users get their credentials, but one part fewer keeps them, and containers, from the instance's own"
+                "users get their credentials, but one part less keeps them, and containers, from the instance's own"
             }
             false => "users may reach the instance's own credentials, or none",
         },

@@ -8,7 +8,8 @@ use keymaker_core::{client, paths};
 use super::super::probe::run;
 use super::Findings;
 
-const NO_NEWS: &str = "without keymakerd nothing new of IAM is known, and after max_stale nobody from IAM may log in";
+const NO_NEWS: &str = "without keymakerd this host learns nothing new from IAM, and after max_stale nobody from IAM \
+    may log in";
 
 /// Looks at the daemon.
 pub fn look(found: &mut Findings) {
@@ -53,7 +54,7 @@ pub fn look(found: &mut Findings) {
     }
     for socket in [paths::LOOKUP_SOCKET, paths::LOGIN_SOCKET] {
         if let Err(error) = LocalStream::connect(Path::new(socket)) {
-            let why = "a user whom this host does not know yet cannot log in, and a revocation comes late";
+            let why = "a user whom this host does not know yet cannot log in, and revocations take effect late";
             found.fault(
                 format!("nobody answers at {socket}: {error}"),
                 why,

@@ -47,7 +47,7 @@ fn uid_of(user: &str) -> Option<u32> {
 }
 
 fn system_accounts(found: &mut Findings) {
-    let why = "keymakerd, the keys command or sshd's Match block goes by it";
+    let why = "keymakerd, the keys command or sshd's Match block depends on it";
     for (file, name) in [
         (paths::PASSWD, KEYMAKERD),
         (paths::PASSWD, paths::KEYMAKER_KEYS),
@@ -84,14 +84,14 @@ fn owner_and_mode(found: &mut Findings, path: &str, owner: &str, mode: u32) {
         let what = format!("{path} belongs to uid {}, not to {owner}", metadata.uid());
         found.fault(
             what,
-            "whoever owns it decides who logs in, so nobody believes it",
+            "its owner would decide who logs in, so no part of Keymaker trusts it",
             format!("chown {owner} {path}"),
         );
     }
     if open & !mode != 0 {
         let what = format!("{path} has mode {open:04o}, not {mode:04o}");
         let why =
-            "others than its owner may write or read it, so sshd and the modules do not believe it, or secrets leak";
+            "users other than its owner may write or read it, so sshd and the modules do not trust it, or secrets leak";
         found.fault(what, why, format!("chmod {mode:04o} {path}"));
     } else if mode & !open & 0o555 != 0 {
         let what = format!("{path} has mode {open:04o}, not {mode:04o}");
@@ -104,12 +104,12 @@ fn published(found: &mut Findings) {
     let remedy = "systemctl stop keymakerd; rm -f /var/lib/keymaker/public/directory /var/lib/keymaker/public/keys; systemctl start \
                   keymakerd; keymaker sync";
     if let Err(error) = Directory::open(Path::new(paths::DIRECTORY)) {
-        let what = format!("{} is not to be used: {error}", paths::DIRECTORY);
+        let what = format!("{} cannot be used: {error}", paths::DIRECTORY);
         found.fault(what, "no user from IAM exists on this host", remedy);
     }
     if let Err(error) = KeysFile::open(Path::new(paths::KEYS)) {
-        let what = format!("{} is not to be used: {error}", paths::KEYS);
-        found.fault(what, "no key from IAM opens a login", remedy);
+        let what = format!("{} cannot be used: {error}", paths::KEYS);
+        found.fault(what, "no key from IAM lets anybody log in", remedy);
     }
 }
 
@@ -118,12 +118,12 @@ fn sudo_rule_mode(found: &mut Findings) {
     let Ok(metadata) = std::fs::metadata(rule) else { return };
     if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
         let what = format!(
-            "{rule} can be written by others than root (mode {:04o})",
+            "{rule} can be written by users other than root (mode {:04o})",
             metadata.mode() & 0o7777
         );
         found.fault(
             what,
-            "sudo ignores it, or somebody becomes root by it",
+            "sudo ignores it, or it lets somebody become root",
             format!("chown root:root {rule}; chmod 0440 {rule}"),
         );
     }
@@ -146,7 +146,7 @@ fn room(found: &mut Findings) {
                     format!("mount -o remount,rw {path}"),
                 );
             } else if room.f_bavail.saturating_mul(room.f_frsize) < 1 << 20 {
-                found.fault(format!("{path} has no room left"), why, format!("df -h {path}"));
+                found.fault(format!("{path} is full"), why, format!("df -h {path}"));
             }
         }
     }

@@ -22,7 +22,7 @@ pub fn look(found: &mut Findings) {
     contact(found);
     let status = std::fs::read_to_string(paths::STATUS).ok();
     let Some(status) = status.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
-        let why = "'keymaker status' and monitoring know nothing";
+        let why = "'keymaker status' and monitoring have nothing to show";
         found.fault(
             format!("{} cannot be read", paths::STATUS),
             why,
@@ -79,7 +79,7 @@ fn outages(found: &mut Findings, status: &Value) {
         let what = format!("{} does not answer: {why}", word(outage, "action"));
         found.fault(
             what,
-            "what it would say is not known here; after max_stale, logins stop",
+            "this host cannot learn what it would say; after max_stale, logins stop",
             remedy,
         );
     }
@@ -108,13 +108,14 @@ fn settings(found: &mut Findings, status: &Value) {
             "a change of settings is held back: {}",
             pending.as_str().unwrap_or_default()
         );
-        let why = "whoever may write the role's description, or a file that was cut, would decide who logs in here";
+        let why = "otherwise anybody who may write the role's description, or a file that was cut off, would decide \
+            who logs in here";
         found.fault(what, why, "keymaker accept-settings");
     }
     if let Some(problem) = status.get("settings_file_problem").and_then(Value::as_str) {
         found.fault(
             format!("keymakerd.toml cannot be used, and what it said before holds: {problem}"),
-            "what was written there since does not count",
+            "what was written there since then has no effect",
             "keymakerd --check; systemctl reload keymakerd  # after the line that it names is right",
         );
     }
@@ -138,7 +139,7 @@ fn ids(found: &mut Findings, status: &Value) {
     let (used, range) = (number("ids_used"), number("ids_in_range"));
     if range > 0 && used.saturating_mul(MOST_USED) >= range {
         found.fault(
-            format!("{used} of the {range} ids of this host's range have been given, none of which is given again"),
+            format!("{used} of the {range} ids of this host's range have been given out, and none is given out twice"),
             "a newcomer whose id falls on one of them is refused",
             "editor /etc/keymaker/keymakerd.toml; systemctl reload keymakerd  # a wider id_range; whoever has an id keeps it",
         );
@@ -170,7 +171,8 @@ fn refused(found: &mut Findings, status: &Value) {
         } else if why.contains("and /etc/passwd has no ") {
             found.fault(
                 what,
-                "the line would give the group to whoever comes by the name; if nobody is meant, take it out",
+                "the line would give the group to anybody who gets the name; if it means nobody, remove the name from \
+                it",
                 word(entry, "remedy"),
             );
         } else {
@@ -188,8 +190,8 @@ fn refused(found: &mut Findings, status: &Value) {
     ids(found, status);
     if status.get("fenced") == Some(&Value::Bool(false)) {
         found.note(
-            "whoever may make or rename IAM users chooses names on this host; user_path_prefix or only_group_members in keymakerd.toml \
-             admits only those who are meant",
+            "anybody who may create or rename IAM users chooses names on this host; user_path_prefix or \
+             only_group_members in keymakerd.toml admits only the users that you mean",
         );
     }
     for key in list(status, "unusable_keys") {

@@ -26,15 +26,18 @@ fn pam_stacks(found: &mut Findings) {
     let stacks = [
         (
             "account",
-            "whoever may not log in (required group, deleted, stale) is let in by PAM",
+            "PAM lets in users who may not log in (required group, deleted, stale)",
         ),
-        ("session", "IAM users get no home, and a foreign key is not noticed"),
+        (
+            "session",
+            "IAM users get no home, and a key that is not the user's goes unnoticed",
+        ),
     ];
     for (kind, why) in stacks {
         if let Some(defeat) = pam::what_defeats_us(&pam::stack(Path::new("/etc/pam.d"), "sshd", kind)) {
             found.fault(
                 format!(
-                    "the {kind} stack of sshd does not go by pam_keymaker.so: {}",
+                    "the {kind} stack of sshd does not obey pam_keymaker.so: {}",
                     defeat.said()
                 ),
                 why,
@@ -61,7 +64,7 @@ fn pam_stacks(found: &mut Findings) {
     {
         found.fault(
             "pam_keymaker.so is in no folder where libpam looks",
-            "the PAM stacks skip it: nobody is refused by them, and nobody gets a home",
+            "the PAM stacks skip it: they refuse nobody, and nobody gets a home",
             "apt-get install -y --reinstall libpam-keymaker",
         );
     }
@@ -85,7 +88,7 @@ fn sshd_settings(found: &mut Findings) {
         Err(why) => {
             return found.fault(
                 format!("sshd -T fails: {why}"),
-                "its settings cannot be told",
+                "its settings cannot be determined",
                 "sshd -T",
             );
         }
@@ -107,12 +110,16 @@ fn sshd_settings(found: &mut Findings) {
             format!("sshd has {keyword} {is} for IAM users, not {right}"),
             match keyword {
                 "usepam" if keyless => {
-                    "IAM users get no keys and cannot log in: without PAM nothing refuses whoever may not, or makes a home"
+                    "IAM users get no keys and cannot log in: without PAM nothing refuses users who may not log in, \
+                    or makes a home"
                 }
-                "usepam" => "PAM refuses nobody, and nobody gets a home: a refused user's key runs what lies in their home",
-                "pubkeyauthentication" => "no key opens a login",
-                "authorizedkeyscommand" => "keys in IAM open no login, and keys in a home do",
-                _ => "something else than a key from IAM opens a login of theirs",
+                "usepam" => {
+                    "PAM refuses nobody, and nobody gets a home: a refused user's key runs what is in their \
+                    home"
+                }
+                "pubkeyauthentication" => "no key lets anybody log in",
+                "authorizedkeyscommand" => "keys in IAM let nobody log in, but keys in a home do",
+                _ => "something other than a key from IAM lets them log in",
             },
             remedy_for(keyword),
         );
@@ -203,7 +210,7 @@ fn sudo(found: &mut Findings) {
     let rule = "/etc/sudoers.d/keymaker";
     let remedy = "install -m 0440 /usr/share/keymaker/sudoers /etc/sudoers.d/keymaker";
     if !Path::new(rule).exists() {
-        let why = "sudo_iam_group has no effect: its members have no password to give";
+        let why = "sudo_iam_group has no effect: its members have no password to enter";
         found.fault(format!("{rule} is not there"), why, remedy);
     } else if let Err(why) = run("/usr/sbin/visudo", &["-c", "-q", "-f", rule]) {
         found.fault(
@@ -234,7 +241,7 @@ fn predecessor(found: &mut Findings) {
         for member in members_named_by(line.as_bytes()).1.map(String::from_utf8_lossy) {
             found.fault(
                 format!("{member} is in keymaker-users by /etc/group"),
-                "sshd takes this local user for one from IAM, and their own keys open nothing",
+                "sshd takes this local user for one from IAM, and does not accept their own keys",
                 format!("gpasswd -d {member} {}", paths::KEYMAKER_USERS),
             );
         }

@@ -20,8 +20,8 @@ pub fn look(found: &mut Findings) {
     for (socket, unit) in [("/run/nscd/socket", "nscd"), ("/run/unscd/socket", "unscd")] {
         if Path::new(socket).exists() {
             found.fault(
-                format!("{unit} answers in our place ({socket})"),
-                "it keeps groups that were taken away up to an hour, and users who are gone",
+                format!("{unit} answers in Keymaker's place ({socket})"),
+                "it goes on showing removed groups and deleted users for up to an hour",
                 format!("systemctl disable --now {unit}; rm -f {socket}"),
             );
         }
@@ -50,8 +50,8 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
     let remedy = format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}");
     match (named, database) {
         (false, "initgroups") => found.fault(
-            format!("the line initgroups of {NSSWITCH} does not go on to keymaker"),
-            "it alone decides about groups, so IAM users lack keymaker-users, and sshd does not know them as ours",
+            format!("the line initgroups of {NSSWITCH} does not continue to keymaker"),
+            "it alone decides about groups, so IAM users lack keymaker-users, and sshd does not recognise them",
             remedy,
         ),
         (false, _) => found.fault(
@@ -98,7 +98,7 @@ fn resolving(found: &mut Findings) {
     if marker == 0 || !groups.contains(&marker) {
         found.fault(
             "keymakerd knows no local group keymaker-users",
-            "sshd's Match block does not hold for IAM users, so PAM refuses them",
+            "sshd's Match block does not apply to IAM users, so PAM refuses them",
             "systemd-sysusers; keymaker sync",
         );
     }

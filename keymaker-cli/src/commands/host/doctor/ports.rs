@@ -31,7 +31,7 @@ pub fn look(found: &mut Findings) {
         Err(Errno::ADDRINUSE) => io::Error::from(Errno::ADDRINUSE),
         Err(why) => {
             let why = io::Error::from(why);
-            return found.note(format!("whether this host has free ports could not be told: {why}"));
+            return found.note(format!("could not find out whether this host has free ports: {why}"));
         }
     };
     let passwd = text_of(paths::PASSWD).unwrap_or_default();
@@ -40,7 +40,7 @@ pub fn look(found: &mut Findings) {
             format!("{} holds {} sockets", account(&passwd, uid), total(&holders)),
             remedy(&holders),
         ),
-        None => ("nobody is seen to hold them".to_owned(), "ss -tuanp".to_owned()),
+        None => ("their holder cannot be seen".to_owned(), "ss -tuanp".to_owned()),
     };
     found.fault(
         format!("this host has no free ports: {who} ({lacking})"),

@@ -20,7 +20,7 @@ pub fn is_here() -> bool {
 /// Selects a copy of the present profile that has our lines. `nsswitch` puts us into a nsswitch.conf.
 pub fn join(nsswitch: fn(&str) -> String) -> Result<(), String> {
     let present = run("authselect", &["current", "--raw"]).map_err(|why| {
-        format!("authselect has no profile selected ({why}): authselect select minimal, and then again")
+        format!("authselect has no profile selected ({why}): run 'authselect select minimal', then try again")
     })?;
     let mut words = present.split_whitespace();
     let profile = words.next().unwrap_or_default();

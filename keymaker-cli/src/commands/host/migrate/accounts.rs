@@ -114,7 +114,7 @@ impl Accounts {
 }
 
 fn give_up_user(name: String, uid: u32) -> Step {
-    let what = format!("give up the local account {name}, whose uid {uid} and home the IAM user keeps");
+    let what = format!("remove the local account {name}, whose uid {uid} and home the IAM user keeps");
     Step::new(what, move || {
         // --force: also while the user is logged in. Without --remove the home stays.
         run("userdel", &["--force", &name]).map(|_| ())
@@ -122,7 +122,7 @@ fn give_up_user(name: String, uid: u32) -> Step {
 }
 
 fn give_up_group(name: String, gid: u32) -> Step {
-    let what = format!("give up the local group {name}, whose gid {gid} the IAM group keeps");
+    let what = format!("remove the local group {name}, whose gid {gid} the IAM group keeps");
     Step::new(what, move || match number_of(Path::new(paths::GROUP), &name) {
         // userdel has taken it along: it was its user's own.
         Ok(None) => Ok(()),
@@ -142,7 +142,7 @@ pub fn new_scheme() -> Result<Vec<Step>, String> {
     )];
     if !anybody_seen_here() {
         steps.push(Step::new(
-            "have keymakerd forget the uids that it gave so far, with which nobody has logged in",
+            "have keymakerd forget the uids that it has given so far, since nobody has logged in with them",
             forget_ids,
         ));
     }

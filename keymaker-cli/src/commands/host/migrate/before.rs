@@ -29,7 +29,7 @@ impl Before {
     pub fn keep() -> Result<Self, String> {
         if Path::new(FOLDER).exists() {
             return Err(format!(
-                "an earlier migration was cut off; put back what it changed, and run this again: systemctl stop {KEYMAKERD}; \
+                "an earlier migration was interrupted; put back what it changed, and run this again: systemctl stop {KEYMAKERD}; \
                  cp -a {FOLDER}/before/. / && rm -r {FOLDER}; systemctl restart {KEYMAKERD} ssh"
             ));
         }

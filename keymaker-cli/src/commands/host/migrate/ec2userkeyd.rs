@@ -31,7 +31,7 @@ pub fn steps() -> Result<Vec<Step>, String> {
     }
     if !Path::new(credd::PROGRAM).exists() {
         return Err(format!(
-            "{OLD} is there, and credd, which takes its place, is not: apt-get install ./keymaker-credd_*.deb"
+            "{OLD} exists, but credd, which takes its place, is not installed: apt-get install ./keymaker-credd_*.deb"
         ));
     }
     let imported = run(credd::PROGRAM, &["--import", OLD])?;

@@ -36,7 +36,7 @@ pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
     }
     walk.open("credd", "credd's socket listens, and its capture runs");
     if !probe::is_root() {
-        walk.untold("chain", "only root is told by credd: sudo keymaker why");
+        walk.untold("chain", "credd tells only root; run: sudo keymaker why");
         return Ok(());
     }
     match probe::run(credd::CAPTURE, &["check"]) {
@@ -81,11 +81,30 @@ fn answered(walk: &mut Walk, user: &str, answer: &Value) -> Result<(), Shut> {
         }
         "not_applicable" => walk.closed(
             "method",
-            format!("no method of the chain applies to {user}; IAM has no role by the name that the user's would have"),
-            format!("make the role, as by 'keymaker sync-roles --user {user}' for create_user_role, or name another method in {}", credd::SETTINGS),
+            format!(
+                "no method of the chain applies to {user}; IAM has no role of the name that the user's role would \
+                have"
+            ),
+            format!(
+                "create the role, for create_user_role by 'keymaker sync-roles --user {user}', or name another \
+                method in {}",
+                credd::SETTINGS
+            ),
         ),
-        "denied" if chain.is_empty() => walk.closed("chain", word("reason"), format!("see the chains in {}", credd::SETTINGS)),
-        "denied" => walk.closed("method", word("reason"), "change what the reason names in IAM; journalctl -u credd has each refusal"),
-        _ => walk.closed("method", format!("not now: {}", word("reason")), "keymaker doctor"),
+        "denied" if chain.is_empty() => walk.closed(
+            "chain",
+            word("reason"),
+            format!("see the chains in {}", credd::SETTINGS),
+        ),
+        "denied" => walk.closed(
+            "method",
+            word("reason"),
+            "change what the reason names in IAM; journalctl -u credd has each refusal",
+        ),
+        _ => walk.closed(
+            "method",
+            format!("not at the moment: {}", word("reason")),
+            "keymaker doctor",
+        ),
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Resu
         let other = String::from_utf8_lossy(&other).into_owned();
         return walk.closed(
             "uid",
-            format!("another service of nsswitch.conf gives {uid} to {other:?}, whose it is"),
+            format!("another service of nsswitch.conf gives {uid} to {other:?}, and that service wins"),
             format!("getent passwd {uid}  # says what stands there"),
         );
     }
@@ -143,12 +143,12 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
         Ok(None) if !probe::is_root() => {
             walk.untold(
                 "keys",
-                "this host has not fetched them yet; it does at the login, and root's 'keymaker why' does",
+                "this host has not fetched them yet; it does so at a login, or when root runs 'keymaker why'",
             );
             return Ok(());
         }
         Ok(None) => {
-            let why = "this host never fetched the user's keys, and could not just now";
+            let why = "this host has never fetched the user's keys, and could not do so just now";
             return walk.closed("keys", why, "keymaker doctor");
         }
         Err(error) => return walk.closed("keys", format!("{}: {error}", paths::KEYS), "keymaker doctor"),
@@ -158,7 +158,7 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
         return walk.closed("keys", doubt.to_string(), "keymaker doctor");
     }
     if keys.keys.is_empty() {
-        let why = format!("IAM has no active SSH key of {iam_name}");
+        let why = format!("IAM has no active SSH key for {iam_name}");
         return walk.closed(
             "keys",
             why,
@@ -210,20 +210,20 @@ pub(super) fn pam_lets(walk: &mut Walk) -> Result<(), Shut> {
         let defeat = pam::what_defeats_us(&pam::stack(Path::new("/etc/pam.d"), "sshd", kind));
         if let Some(defeat) = defeat {
             let why = format!(
-                "the {kind} stack of sshd does not go by pam_keymaker.so: {}",
+                "the {kind} stack of sshd does not obey pam_keymaker.so: {}",
                 defeat.said()
             );
             return walk.closed("pam", why, "keymaker doctor");
         }
     }
-    walk.open("pam", "account and session of sshd go by pam_keymaker.so");
+    walk.open("pam", "account and session of sshd obey pam_keymaker.so");
     Ok(())
 }
 
 pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
     match std::fs::symlink_metadata(user.home) {
-        Ok(_) => walk.open("home", format!("{} is there and the user's", user.home)),
-        Err(_) => walk.open("home", format!("{} is made at the first login", user.home)),
+        Ok(_) => walk.open("home", format!("{} exists and belongs to the user", user.home)),
+        Err(_) => walk.open("home", format!("{} will be made at the first login", user.home)),
     }
 }
 
@@ -235,7 +235,7 @@ pub(super) fn shell(walk: &mut Walk, user: &User<'_>) -> Result<(), Shut> {
     if Path::new("/etc/nologin").exists() || Path::new("/run/nologin").exists() {
         return walk.closed(
             "shell",
-            "pam_nologin lets nobody but root in now",
+            "pam_nologin lets in nobody but root at the moment",
             "rm -f /etc/nologin /run/nologin",
         );
     }
