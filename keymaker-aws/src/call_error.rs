@@ -109,15 +109,15 @@ impl fmt::Display for AwsCallError {
             ),
             Self::Throttled { action } => write!(
                 f,
-                "{action} was throttled: the account makes more calls than AWS allows; it is tried again later, and a longer \
-                 sync_interval on all hosts of the account lowers the rate"
+                "{action} was throttled: the account makes more calls than AWS allows; Keymaker tries again later, \
+                 and a longer sync_interval on all hosts of the account lowers the rate"
             ),
             Self::ThisHost { action, why } => write!(
                 f,
-                "{action} could not be asked, since this host has run out of something ({why}); find out who holds it: \
+                "{action} could not be asked: this host has run out of a resource ({why}); find out what is using it: \
                  'ss -tuanp' shows ports, 'lsof' descriptors, 'free' memory"
             ),
-            Self::Outage { action, cause } => write!(f, "{action} got no answer that counts: {cause}"),
+            Self::Outage { action, cause } => write!(f, "{action} got no usable answer: {cause}"),
         }
     }
 }
@@ -128,7 +128,7 @@ impl fmt::Display for OutageCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => {
-                f.write_str("nothing came before the deadline; check the route, firewall and proxy to AWS")
+                f.write_str("no answer came before the deadline; check the route, firewall and proxy to AWS")
             }
             Self::Unreachable(why) => {
                 write!(
@@ -136,16 +136,20 @@ impl fmt::Display for OutageCause {
                     "no connection ({why}); check name resolution, route, https_proxy and ca_bundle"
                 )
             }
-            Self::ServerError(status) => write!(f, "AWS failed with HTTP {status}; nothing to do here but wait"),
+            Self::ServerError(status) => write!(
+                f,
+                "AWS failed with HTTP {status}; there is nothing to do here but \
+                wait"
+            ),
             Self::Unreadable(why) => {
                 write!(
                     f,
-                    "the answer is not one of AWS's ({why}); check the endpoint and proxy settings"
+                    "the answer does not come from AWS ({why}); check the endpoint and proxy settings"
                 )
             }
             Self::Credentials(why) => write!(
                 f,
-                "the credentials of this host's role were not to be had or not accepted ({why}); check the instance profile, \
+                "the credentials of this host's role could not be obtained, or AWS did not accept them ({why}); check the instance profile, \
                  the metadata service and the clock"
             ),
             Self::Refused { code, message } => {

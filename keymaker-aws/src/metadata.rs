@@ -64,7 +64,7 @@ impl MetadataService {
     pub async fn region(&self) -> Result<String, MetadataError> {
         let metadata_token = self.metadata_token().await?;
         let text = self.get("/latest/meta-data/placement/region", &metadata_token).await?;
-        region_name(text.trim_end()).ok_or(MetadataError::Unreadable("the region is not a region's name"))
+        region_name(text.trim_end()).ok_or(MetadataError::Unreadable("the region is not the name of a region"))
     }
 
     /// Instance id, account and region.
@@ -110,7 +110,7 @@ impl MetadataService {
             return Err(MetadataError::NoRole);
         }
         check_role_name(role_name).ok_or(MetadataError::Unreadable(
-            "the role's name holds characters that none may",
+            "the role's name contains characters that no role name may",
         ))?;
         Ok(role_name.to_owned())
     }
@@ -125,7 +125,7 @@ impl MetadataService {
         let legal = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
         legal
             .then_some(token)
-            .ok_or(MetadataError::Unreadable("the metadata token is not one"))
+            .ok_or(MetadataError::Unreadable("the metadata token is not valid"))
     }
 
     async fn get(&self, path: &str, metadata_token: &str) -> Result<Zeroizing<String>, MetadataError> {
@@ -141,7 +141,7 @@ impl MetadataService {
         let request = request
             .header("host", host)
             .body(Empty::<Bytes>::new())
-            .map_err(|_| MetadataError::Unreadable("it named something that fits no URL"))?;
+            .map_err(|_| MetadataError::Unreadable("it named something that cannot be part of a URL"))?;
         timeout(self.within, answer_of(stream, request))
             .await
             .map_err(|_| MetadataError::Timeout)?
@@ -234,8 +234,8 @@ impl fmt::Display for MetadataError {
             ),
             Self::ThisHost(why) => write!(
                 f,
-                "the metadata service could not be asked, since this host has run out of something ({why}); find out who holds \
-                 it: 'ss -tuanp' shows ports, 'lsof' descriptors, 'free' memory"
+                "the metadata service could not be asked: this host has run out of a resource ({why}); find out what \
+                 is using it: 'ss -tuanp' shows ports, 'lsof' descriptors, 'free' memory"
             ),
             Self::Unreachable(why) => write!(
                 f,
@@ -255,7 +255,8 @@ impl fmt::Display for MetadataError {
             ),
             Self::AnotherRole { former, present } => write!(
                 f,
-                "this instance now has the role {present}, and no longer {former}; its credentials are taken up within a minute"
+                "this instance now has the role {present}, and no longer {former}; its credentials are used within a \
+                minute"
             ),
             Self::Expired => {
                 f.write_str("the metadata service handed out credentials that have expired; check this host's clock")

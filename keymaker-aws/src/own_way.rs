@@ -125,7 +125,7 @@ impl Service<Uri> for Way {
         };
         // The tunnel would tell it the password in the clear.
         if via.uri().scheme() != Some(&Scheme::HTTP) {
-            return Box::pin(async { Err("a proxy over TLS is not asked from an own port".into()) });
+            return Box::pin(async { Err("a proxy over TLS cannot be asked from a port of our own".into()) });
         }
         let mut tunnel = Tunnel::new(via.uri().clone(), direct);
         if let Some(auth) = via.basic_auth() {

@@ -22,7 +22,7 @@ pub enum Replaced {
         /// Which the instance has; `None`: none.
         present: Option<String>,
     },
-    /// "AWS refused a call of the role …, and the metadata service has other credentials of it."
+    /// "AWS refused a call of the role …, and the metadata service has other credentials for it."
     BySession {
         /// The role.
         role: String,
@@ -41,7 +41,7 @@ impl fmt::Display for Replaced {
             }
             Self::BySession { role } => write!(
                 f,
-                "AWS refused a call of the role {role}, and the metadata service has other credentials of it"
+                "AWS refused a call of the role {role}, and the metadata service has other credentials for it"
             ),
         }
     }

@@ -29,7 +29,7 @@ impl Intercept for WholeAnswer {
         let operation = settings.load::<Metadata>().map_or("", |metadata| metadata.name());
         let body = answer.body().bytes().unwrap_or_default().trim_ascii_end();
         if !body.ends_with(format!("</{operation}Response>").as_bytes()) {
-            return Err("it broke off, or is a page of somebody else's".into());
+            return Err("it broke off, or is somebody else's page".into());
         }
         if list_of(operation).is_some_and(|element| !holds(body, element)) {
             return Err("it is a listing without its list".into());
