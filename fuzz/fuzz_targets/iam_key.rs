@@ -3,7 +3,7 @@
 #![no_main]
 
 use keymaker_core::public_key::SshPublicKey;
-use keymakerd::directory::ssh_keys::clean;
+use keymakerd::directory::iam::ssh_keys::clean;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

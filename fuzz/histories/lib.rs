@@ -21,33 +21,21 @@ mod src {
 
     pub mod directory {
         //! All but what asks AWS.
-        mod by_name;
-        pub mod composition;
-        pub mod entitled;
+        pub mod asking;
+        pub mod entitlement;
         pub mod facts;
-        pub mod flights;
-        pub mod iam;
-        #[cfg(test)]
-        pub mod iam_fake;
-        pub mod ids;
-        pub mod limits;
-        pub mod names;
-        pub mod neighbours;
-        pub mod nudge;
-        pub mod order;
+        pub mod iam {
+            //! IAM, without the one that asks AWS.
+            #[cfg(test)]
+            pub mod fake;
+            mod questions;
+            pub mod ssh_keys;
+            pub use questions::{Iam, IamGroup, IamUser};
+        }
         pub mod orders;
-        pub mod passwd_fields;
-        pub mod publication;
-        pub mod refused;
+        pub mod publishing;
         pub mod service;
-        mod silence;
-        pub mod ssh_keys;
-        pub mod store;
-        pub mod sync;
         #[cfg(test)]
         mod tests;
-        pub mod traces;
-        mod unpublished;
-        pub mod verdict;
     }
 }

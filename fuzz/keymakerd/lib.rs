@@ -19,31 +19,39 @@ mod src {
     pub mod directory {
         //! What is made of IAM's answers about one user.
         pub mod facts;
-        pub mod iam;
-        pub mod ids;
-        pub mod order;
-        pub mod passwd_fields;
-        pub mod refused;
-        pub mod ssh_keys;
-        pub mod verdict;
 
-        pub mod neighbours {
-            //! The other services, of which there are none here.
-            use super::refused::Refusal;
+        pub mod iam {
+            //! IAM's answers, which nobody asks for here.
+            mod questions;
+            pub mod ssh_keys;
+            pub use questions::{Iam, IamGroup, IamUser};
+        }
 
-            /// What is asked for.
-            pub enum Key {
-                /// A number.
-                Id(u32),
-            }
+        pub mod entitlement {
+            //! What a passwd entry and a verdict take.
+            pub mod ids;
+            pub mod passwd_fields;
+            pub mod refused;
+            pub mod verdict;
 
-            /// Nobody.
-            pub struct Neighbours;
+            pub mod neighbours {
+                //! The other services, of which there are none here.
+                use super::refused::Refusal;
 
-            impl Neighbours {
-                /// Refuses nothing.
-                pub fn refusal(&self, _: &Key) -> Option<Refusal> {
-                    None
+                /// What is asked for.
+                pub enum Key {
+                    /// A number.
+                    Id(u32),
+                }
+
+                /// Nobody.
+                pub struct Neighbours;
+
+                impl Neighbours {
+                    /// Refuses nothing.
+                    pub fn refusal(&self, _: &Key) -> Option<Refusal> {
+                        None
+                    }
                 }
             }
         }

@@ -15,7 +15,7 @@ use keymaker_core::id::IdRange;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::directory::ids::IdScheme;
+use crate::directory::entitlement::ids::IdScheme;
 use crate::settings::IdResolver;
 pub use error::ConfigError;
 #[cfg(test)]

@@ -16,13 +16,13 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::directory::aws_iam::AwsIam;
+use crate::directory::asking::limits::{OfferedKeys, Outages, UnknownNames};
+use crate::directory::entitlement::neighbours::Neighbours;
 use crate::directory::facts::Facts;
-use crate::directory::limits::{OfferedKeys, Outages, UnknownNames};
-use crate::directory::neighbours::Neighbours;
-use crate::directory::publication::Published;
+use crate::directory::iam::aws::AwsIam;
+use crate::directory::publishing::publication::Published;
+use crate::directory::publishing::store::{Store, StoreError};
 use crate::directory::service::{Accounts, Service, State};
-use crate::directory::store::{Store, StoreError};
 use crate::local_accounts::{LocalAccounts, LocalFiles};
 use crate::other_services::Children;
 use crate::settings::KeptSettings;

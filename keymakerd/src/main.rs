@@ -32,7 +32,7 @@ use keymaker_daemon::log;
 
 use crate::config::Config;
 use crate::daemon::Host;
-use crate::directory::store::Store;
+use crate::directory::publishing::store::Store;
 use crate::local_accounts::LocalFiles;
 use crate::other_services::Children;
 use crate::service_names::ServiceFolders;

@@ -17,8 +17,8 @@ use keymaker_core::protocol::{Answer, Asker, MAX_ANSWER, MAX_QUESTION, Question}
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::directory::asking::nudge::Cause;
 use crate::directory::iam::Iam;
-use crate::directory::nudge::Cause;
 use crate::directory::service::Service;
 use crate::local_accounts::LocalAccounts;
 

@@ -5,8 +5,8 @@
 use keymaker_core::directory_file::Verdict;
 use serde::Serialize;
 
+use crate::directory::entitlement::refused::RefusedEntry;
 use crate::directory::iam::Iam;
-use crate::directory::refused::RefusedEntry;
 use crate::directory::service::{Grade, Service, State};
 
 #[derive(Serialize)]

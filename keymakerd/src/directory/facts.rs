@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use self::order::Asked;
 use super::iam::{IamGroup, IamUser};
-use super::order::Asked;
 
 mod groups;
 mod keys;
+pub mod order;
 mod users;
 pub use groups::{GroupFacts, Members, Memberships};
 pub use keys::{KeyFacts, ListedKeys};

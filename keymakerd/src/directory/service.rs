@@ -1,5 +1,5 @@
-//! The directory of one host: what is known, who is asked, what is published. [`super::sync`] brings it up to date as a whole,
-//! [`super::nudge`] one user at a time, [`super::publication`] writes it out; `daemon.rs` owns it.
+//! The directory of one host: what is known, who is asked, what is published. [`super::asking::sync`] brings it up to date as a whole,
+//! [`super::asking::nudge`] one user at a time, [`super::publishing::publication`] writes it out; `daemon.rs` owns it.
 //!
 //! Everything runs on one thread. State is borrowed between awaits only, never across one: no lock is held while AWS is asked.
 
@@ -13,15 +13,15 @@ use keymaker_core::protocol::Answer;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::asking::flights::Flights;
+use super::asking::limits::{OfferedKeys, Outages, UnknownNames};
+use super::entitlement::ids::IdMap;
+use super::entitlement::neighbours::Neighbours;
+use super::entitlement::refused::Kind;
 use super::facts::{Facts, UserFacts};
-use super::flights::Flights;
 use super::iam::Iam;
-use super::ids::IdMap;
-use super::limits::{OfferedKeys, Outages, UnknownNames};
-use super::neighbours::Neighbours;
-use super::publication::{Published, ToldContact, Turns};
-use super::refused::Kind;
-use super::store::Store;
+use super::publishing::publication::{Published, ToldContact, Turns};
+use super::publishing::store::Store;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;

@@ -11,11 +11,11 @@ use keymaker_core::login::{Doubt, LoginDecision, Refusal, last_contact};
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::protocol::Answer;
 
-use super::iam_fake::IamFake;
-use super::nudge::Cause;
-use super::publication::Published;
+use super::asking::nudge::Cause;
+use super::iam::fake::IamFake;
+use super::publishing::publication::Published;
+use super::publishing::store::Store;
 use super::service::{Accounts, Grade, Service, State};
-use super::store::Store;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
@@ -82,8 +82,8 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Cloc
         grade: Grade::default(),
         grade_until: None,
         outages: Default::default(),
-        unknown_names: super::limits::UnknownNames::new(),
-        offered_keys: super::limits::OfferedKeys::default(),
+        unknown_names: super::asking::limits::UnknownNames::new(),
+        offered_keys: super::asking::limits::OfferedKeys::default(),
         no_such_user: Default::default(),
         early_pass: None,
         last_failure: None,

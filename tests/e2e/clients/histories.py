@@ -38,7 +38,7 @@ METADATA = ("169.254.169.254", 80)
 ROLES = "/latest/meta-data/iam/security-credentials/"
 # Answers asked closer together have no order, and keymakerd believes a refusal for as long.
 TOGETHER = 6
-# A pass asks for no more than so many users one by one (keymakerd/src/directory/sync.rs); of the others it learns later.
+# A pass asks for no more than so many users one by one (keymakerd/src/directory/asking/sync.rs); of the others it learns later.
 MOST_SIGHTINGS = 50
 SETTLED_WITHIN = 120
 LOGS_IN = 25  # One history of so many has real keys, and ssh.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::iam::IamGroup;
-use super::super::order::{Asked, Turn};
+use super::order::{Asked, Turn};
 use super::{Facts, Listing, UserFacts};
+use crate::directory::iam::IamGroup;
 
 /// AWS's time is known to two seconds here, and IAM tells a CreateDate in whole ones.
 const CREATED_SINCE: u64 = 2;

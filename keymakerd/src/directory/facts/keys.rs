@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::order::{Asked, Turn};
-use super::super::ssh_keys::CleanKey;
 use super::Facts;
+use super::order::{Asked, Turn};
+use crate::directory::iam::ssh_keys::CleanKey;
 
 /// A user's SSH public keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

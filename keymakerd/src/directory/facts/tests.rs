@@ -1,7 +1,7 @@
 //! What each kind of answer changes in the facts, and what no answer may change.
 
-use super::super::ssh_keys::CleanKey;
 use super::*;
+use crate::directory::iam::ssh_keys::CleanKey;
 
 fn user(name: &str, id: &str) -> IamUser {
     IamUser {

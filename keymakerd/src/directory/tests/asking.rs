@@ -1,6 +1,6 @@
 //! When one question asks IAM, how often, and what is said of half an answer. The clock of these tests stands still unless they move it.
 
-use super::super::composition::KEYS_TIME_STEP;
+use super::super::publishing::composition::KEYS_TIME_STEP;
 use super::*;
 
 /// After a first pass.

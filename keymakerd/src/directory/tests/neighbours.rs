@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use keymaker_core::name::GroupName;
 
 use super::*;
-use crate::directory::neighbours::Neighbours;
+use crate::directory::entitlement::neighbours::Neighbours;
 use crate::other_services::{Ask, OtherServices, Question, Said};
 
 /// Services that answer from a table.

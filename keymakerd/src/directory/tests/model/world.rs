@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::directory::composition::supplementary_groups;
-use crate::directory::entitled::{accept_names, assign_ids};
-use crate::directory::ids::NameHeld;
-use crate::directory::names::UnixGroup;
-use crate::directory::verdict;
+use crate::directory::entitlement::entitled::{accept_names, assign_ids};
+use crate::directory::entitlement::ids::NameHeld;
+use crate::directory::entitlement::names::UnixGroup;
+use crate::directory::entitlement::verdict;
+use crate::directory::publishing::composition::supplementary_groups;
 
 /// What is true of IAM, and was.
 #[derive(Default)]

@@ -14,13 +14,13 @@ use keymaker_core::protocol::{Answer, FRESH_SHARE};
 use tokio::time::Instant;
 
 use super::by_name::{About, Deadlines, FetchedKeys, within};
-use super::composition::KEYS_TIME_STEP;
-use super::facts::UserFacts;
-use super::iam::{Iam, IamGroup, IamUser};
 use super::limits::Door;
-use super::order::Asked;
-use super::service::{Accounts, Grade, NEGATIVE_TTL, Service, State};
-use super::verdict;
+use crate::directory::entitlement::verdict;
+use crate::directory::facts::UserFacts;
+use crate::directory::facts::order::Asked;
+use crate::directory::iam::{Iam, IamGroup, IamUser};
+use crate::directory::publishing::composition::KEYS_TIME_STEP;
+use crate::directory::service::{Accounts, Grade, NEGATIVE_TTL, Service, State};
 
 /// How long the calls of one nudge may last together.
 const BUDGET: Duration = Duration::from_millis(1400);

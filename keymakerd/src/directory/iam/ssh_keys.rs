@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn short_rsa_keys_are_refused_with_their_length() {
         // 1024 bits, made by ssh-keygen for this test; its private half was never kept.
-        let short = include_str!("testdata/rsa1024.pub");
+        let short = include_str!("../testdata/rsa1024.pub");
         assert_eq!(clean(short), Err(KeyError::TooShort(1024)));
-        assert!(clean(include_str!("testdata/rsa2048.pub")).is_ok());
+        assert!(clean(include_str!("../testdata/rsa2048.pub")).is_ok());
     }
 }

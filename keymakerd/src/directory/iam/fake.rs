@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use keymaker_aws::{Action, Ask, AwsCallError, CallerIdentity, OutageCause, Replaced};
 
-use super::iam::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
+use super::questions::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
 /// The fake. A clone is a second handle on the same account.
 #[derive(Clone)]

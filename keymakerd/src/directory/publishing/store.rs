@@ -13,8 +13,8 @@ use keymaker_core::published_file::writer::{BuildError, replace_file};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ids::IdMap;
-use super::neighbours::Key;
+use crate::directory::entitlement::ids::IdMap;
+use crate::directory::entitlement::neighbours::Key;
 use crate::settings::KeptSettings;
 
 /// Room for a group of every user that one directory holds.

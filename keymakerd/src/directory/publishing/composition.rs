@@ -12,17 +12,18 @@ use keymaker_core::name::UserName;
 use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS, REFUSAL};
 use tracing::warn;
 
-use super::entitled::{accept_names, assign_ids, refused_ids};
-use super::facts::UserFacts;
-use super::ids::{AssignedIds, IdScheme, NameHeld};
-use super::names::{AcceptedNames, UnixGroup};
-use super::passwd_fields::{gecos, home, lag, shell};
-use super::refused::{Kind, Refusal, RefusedEntry};
-use super::service::State;
 use super::traces::{FormerName, Gone, Unsettled};
-use super::{ssh_keys, verdict};
 use crate::clock::Clock;
 use crate::config::{Config, Tag};
+use crate::directory::entitlement::entitled::{accept_names, assign_ids, refused_ids};
+use crate::directory::entitlement::ids::{AssignedIds, IdScheme, NameHeld};
+use crate::directory::entitlement::names::{AcceptedNames, UnixGroup};
+use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell};
+use crate::directory::entitlement::refused::{Kind, Refusal, RefusedEntry};
+use crate::directory::entitlement::verdict;
+use crate::directory::facts::UserFacts;
+use crate::directory::iam::ssh_keys;
+use crate::directory::service::State;
 use crate::settings::EffectiveSettings;
 
 /// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.
@@ -424,7 +425,7 @@ fn ranges(state: &State, ids: &AssignedIds) -> [IdRange; RANGES] {
 }
 
 /// Gids of our groups, and of local ones where the settings let IAM give membership; each once, keymaker-users left to NSS.
-pub(super) fn supplementary_groups(
+pub(crate) fn supplementary_groups(
     state: &State,
     user: &UserFacts,
     names: &AcceptedNames,

@@ -15,14 +15,15 @@ use keymaker_core::name::UserName;
 use keymaker_core::protocol::Answer;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::composition;
 use super::composition::Entitlements;
-use super::facts::UserFacts;
-use super::iam::Iam;
-use super::passwd_fields::lag;
-use super::service::{Service, State};
 use super::store::Store;
-use super::{composition, verdict};
 use crate::clock::Clock;
+use crate::directory::entitlement::passwd_fields::lag;
+use crate::directory::entitlement::verdict;
+use crate::directory::facts::UserFacts;
+use crate::directory::iam::Iam;
+use crate::directory::service::{Service, State};
 
 /// A disk that takes longer is slow: whoever finds in the files what is known of them does not wait for it. Tests do, whatever machine they
 /// run on, and move the clock where the disk is to be slow.
@@ -42,7 +43,7 @@ enum Standing {
 impl<I: Iam + 'static> Service<I> {
     /// The answer about `login`, once what is known is on disk; where it cannot be put there, or not before the deadline, what the files
     /// are worth.
-    pub(super) async fn as_published(
+    pub(crate) async fn as_published(
         self: &Rc<Self>,
         login: UserName,
         answer: Answer<'static>,

@@ -14,9 +14,9 @@ use std::rc::Rc;
 
 use tracing::{info, warn};
 
-use super::iam::Iam;
-use super::service::{Service, State};
 use crate::config::Tag;
+use crate::directory::iam::Iam;
+use crate::directory::service::{Service, State};
 
 /// What nobody knows yet to have left anything, or to have left nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

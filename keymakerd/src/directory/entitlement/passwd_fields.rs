@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use keymaker_core::name::UserName;
 
-use super::facts::UserFacts;
-use super::service::State;
 use crate::config::Tag;
+use crate::directory::facts::UserFacts;
+use crate::directory::service::State;
 
 /// No tag puts a home below these; `home_base` may.
 const SYSTEM_FOLDERS: [&str; 12] = [

@@ -6,11 +6,11 @@
 use keymaker_aws::{Action, AwsCallError, OutageCause};
 use tokio::time::Instant;
 
-use super::facts::{KeyFacts, ListedKeys};
-use super::iam::{Iam, IamUser};
-use super::order::Asked;
-use super::service::Service;
-use super::ssh_keys;
+use crate::directory::facts::order::Asked;
+use crate::directory::facts::{KeyFacts, ListedKeys};
+use crate::directory::iam::ssh_keys;
+use crate::directory::iam::{Iam, IamUser};
+use crate::directory::service::Service;
 
 /// What was answered about one person.
 pub(super) struct About<T> {

@@ -13,10 +13,10 @@ use keymaker_core::protocol::Answer;
 use tracing::{info, warn};
 
 use super::by_name::Deadlines;
-use super::facts::{Facts, Listing, Members, Memberships, Sighting, UserFacts};
-use super::iam::{Iam, IamGroup, IamUser};
-use super::service::{Accounts, Grade, Service, State};
 use crate::config::Prefetch;
+use crate::directory::facts::{Facts, Listing, Members, Memberships, Sighting, UserFacts};
+use crate::directory::iam::{Iam, IamGroup, IamUser};
+use crate::directory::service::{Accounts, Grade, Service, State};
 
 /// So many users whom a listing lacks are asked about at once.
 const AT_ONCE: usize = 10;

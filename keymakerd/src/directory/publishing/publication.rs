@@ -16,13 +16,13 @@ use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tracing::{error, warn};
 
 use super::composition::Composition;
-use super::facts::Facts;
-use super::iam::Iam;
-use super::refused::RefusedEntry;
-use super::service::{Service, State};
 use super::store::{Store, StoreError};
 use super::traces::Unsettled;
 use crate::clock::{Clock, DRIFT};
+use crate::directory::entitlement::refused::RefusedEntry;
+use crate::directory::facts::Facts;
+use crate::directory::iam::Iam;
+use crate::directory::service::{Service, State};
 
 /// What is on disk, and what was left out of it.
 #[derive(Debug, Default)]
@@ -127,7 +127,7 @@ impl<I: Iam + 'static> Service<I> {
 
     /// The same after a pass in which everything answered, and then the contact, by the host's clock. That IAM answered does not hang on
     /// the disk: where the files cannot be written there is contact all the same, unless they allow somebody more than IAM does.
-    pub(super) async fn publish_contact(self: &Rc<Self>, at: u64) -> Result<(), Rc<StoreError>> {
+    pub(crate) async fn publish_contact(self: &Rc<Self>, at: u64) -> Result<(), Rc<StoreError>> {
         let service = Rc::clone(self);
         let published = tokio::task::spawn_local(async move {
             let turn = service.turns.writing.lock().await;
@@ -191,7 +191,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Forgets everything that is kept; from then on nothing is written.
-    pub(super) async fn forget_everything(&self) -> Result<(), StoreError> {
+    pub(crate) async fn forget_everything(&self) -> Result<(), StoreError> {
         let _turn = self.turns.writing.lock().await;
         self.on_disk(Store::reset).await?;
         self.told_contact.set(None);

@@ -7,8 +7,8 @@ use keymaker_core::id::IdRange;
 use keymaker_core::name::NameError;
 
 use super::*;
-use crate::directory::ids::{IdClaim, IdRules, IdScheme, Wish};
-use crate::directory::neighbours::Neighbours;
+use crate::directory::entitlement::ids::{IdClaim, IdRules, IdScheme, Wish};
+use crate::directory::entitlement::neighbours::Neighbours;
 use crate::service_names::{ServiceFolders, ServiceNames};
 use crate::settings::KeptSettings;
 

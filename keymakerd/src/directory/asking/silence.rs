@@ -6,9 +6,9 @@ use std::rc::Rc;
 use keymaker_aws::{Action, AwsCallError};
 use tracing::{info, warn};
 
-use super::iam::Iam;
 use super::limits::Door;
-use super::service::Service;
+use crate::directory::iam::Iam;
+use crate::directory::service::Service;
 
 impl<I: Iam + 'static> Service<I> {
     /// Tries again what does not answer; called by the daemon's timer.

@@ -2,8 +2,8 @@
 
 use keymaker_core::directory_file::Verdict;
 
-use super::facts::{Facts, UserFacts};
 use crate::config::{Config, Tag};
+use crate::directory::facts::{Facts, UserFacts};
 use crate::settings::EffectiveSettings;
 
 /// The verdict at `now`, unix time.
@@ -31,7 +31,7 @@ pub fn by_facts(user: &UserFacts, facts: &Facts, config: &Config, settings: &Eff
 
 /// The first second after the day `YYYY-MM-DD` in UTC, as unix time; `None` where that is no date. Days from civil dates: Howard
 /// Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
-pub(super) fn day_after(date: &str) -> Option<u64> {
+pub(crate) fn day_after(date: &str) -> Option<u64> {
     let mut fields = date.split('-');
     let mut number = |len: usize| {
         let field = fields
@@ -64,9 +64,9 @@ pub(super) fn day_after(date: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::iam::IamUser;
-    use super::super::order::Asked;
     use super::*;
+    use crate::directory::facts::order::Asked;
+    use crate::directory::iam::IamUser;
     use crate::settings::KeptSettings;
 
     fn expiring(date: &str) -> UserFacts {

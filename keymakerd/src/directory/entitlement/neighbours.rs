@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::entitled::{Candidate, candidates};
-use super::facts::Facts;
-use super::iam::Iam;
 use super::names::{AcceptedNames, UnixGroup};
 use super::refused::{Kind, Refusal, RefusedEntry};
-use super::service::{Service, State};
-use super::store::Store;
+use crate::directory::facts::Facts;
+use crate::directory::iam::Iam;
+use crate::directory::publishing::store::Store;
+use crate::directory::service::{Service, State};
 use crate::other_services::{Ask, OtherServices, Question, Said};
 
 /// How long a pass waits for the other services in all; they are asked side by side.
@@ -275,7 +275,7 @@ struct Answers {
 
 impl<I: Iam + 'static> Service<I> {
     /// A pass's share of questions. Publishes nothing.
-    pub(super) async fn ask_neighbours(&self) {
+    pub(crate) async fn ask_neighbours(&self) {
         let due = {
             let mut state = self.state_mut();
             state.neighbours.learn_services(&self.store);
@@ -285,7 +285,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The name, and the number that its IAM user wants, are free once the other services have been asked again. Returns who had them.
-    pub(super) fn release_from_neighbours(&self, login: UserName) -> Option<String> {
+    pub(crate) fn release_from_neighbours(&self, login: UserName) -> Option<String> {
         let mut state = self.state_mut();
         let iam_name = state.iam_name(login.as_str());
         let user_id = state.facts.user_named(&iam_name).map(|(id, _)| id.clone());
@@ -298,7 +298,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Has the other services asked about the user of this name, whom IAM has and who may be new here.
-    pub(super) async fn beside_neighbours(
+    pub(crate) async fn beside_neighbours(
         self: &Rc<Self>,
         login: UserName,
         answer: Answer<'static>,

@@ -1,7 +1,7 @@
 //! The formulas against numbers worked out elsewhere, and who gets an id that two want.
 
 use super::*;
-use crate::directory::neighbours::Neighbours;
+use crate::directory::entitlement::neighbours::Neighbours;
 
 /// Worked out by Python, independently: for an id `i` and `h = hashlib.sha256(i.encode()).digest()`
 /// `2000 + int.from_bytes(h[-2:], "little") // 2` and `1879048192 + int.from_bytes(h[:8], "big") % 268304384`.

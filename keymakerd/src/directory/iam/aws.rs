@@ -10,7 +10,7 @@ use aws_sdk_iam::primitives::DateTime;
 use aws_sdk_iam::types::{EncodingType, EntityType, Group, GroupDetail, StatusType, Tag, User, UserDetail};
 use keymaker_aws::{Action, Ask, AwsCallError, AwsClients, CallerIdentity, Patience, Replaced};
 
-use super::iam::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
+use super::questions::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
 /// IAM of the account that the clients' credentials belong to.
 pub struct AwsIam {

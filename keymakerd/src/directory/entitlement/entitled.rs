@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::facts::UserFacts;
 use super::ids::{AssignedIds, IdClaim, IdMap, IdRules, Wish};
 use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
 use super::neighbours::{Key, Neighbours};
 use super::refused::{Kind, RefusedEntry};
-use super::service::State;
 use crate::config::Tag;
+use crate::directory::facts::UserFacts;
+use crate::directory::service::State;
 use crate::settings::EffectiveSettings;
 
 /// Somebody who gets a name and a number, unless another service of this host has one of them.

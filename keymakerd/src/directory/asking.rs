@@ -1,0 +1,8 @@
+//! How the directory learns: passes over everybody, nudges about one user, and what limits both.
+
+mod by_name;
+pub mod flights;
+pub mod limits;
+pub mod nudge;
+mod silence;
+pub mod sync;

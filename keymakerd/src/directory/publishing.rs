@@ -1,0 +1,7 @@
+//! What is known, put on disk for everybody to read, and what is left there of users who are gone.
+
+pub mod composition;
+pub mod publication;
+pub mod store;
+pub mod traces;
+mod unpublished;
