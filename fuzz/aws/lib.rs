@@ -2,28 +2,20 @@
 
 #![allow(dead_code, reason = "the rest of keymaker-aws, which is not here, uses it")]
 
-#[path = "../../keymaker-aws/src/arn.rs"]
-mod arn;
 #[path = "../../keymaker-aws/src/aws_time.rs"]
 mod aws_time;
 #[path = "../../keymaker-aws/src/binding.rs"]
 mod binding;
 #[path = "../../keymaker-aws/src/call_error.rs"]
 mod call_error;
-#[path = "../../keymaker-aws/src/proxy_url.rs"]
-mod proxy_url;
 #[path = "../../keymaker-aws/src/replaced.rs"]
 mod replaced;
-#[path = "../../keymaker-aws/src/service_url.rs"]
-mod service_url;
 #[path = "../../keymaker-aws/src/trust.rs"]
 mod trust;
 
-pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
 pub use aws_time::{AwsTime, since_boot};
 pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
-pub use proxy_url::ProxyUrl;
+pub use keymaker_syntax::{AccountId, ArnError, CallerIdentity, Partition, Principal, ProxyUrl, RoleArn, is_service_url};
 pub use replaced::{Ask, Replaced};
-pub use service_url::is_service_url;
 pub use trust::trusts_only;

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
+use keymaker_syntax::RoleArn;
 
-use crate::arn::RoleArn;
 use crate::call_error::{Action, AwsCallError};
 
 /// A role assumed with the credentials of the STS client given.

@@ -4,7 +4,6 @@
 //!
 //! Order: [`Route::new`] (settings) → [`Route::as_instance_role`] (region) → [`AwsClients::iam`], [`AwsClients::sts`].
 
-mod arn;
 mod aws_time;
 mod binding;
 mod call_error;
@@ -18,27 +17,25 @@ mod instance_role;
 mod metadata;
 mod own_ports;
 mod own_way;
-mod proxy_url;
 mod refreshed_ahead;
 mod replaced;
 mod route;
 mod sdk_error;
-mod service_url;
 mod settings;
 mod trust;
 mod whole_answer;
 
-pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn};
 pub use aws_time::AwsTime;
 #[cfg(feature = "host")]
 pub use aws_time::since_boot;
 pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
+pub use keymaker_syntax::{
+    AccountId, ArnError, CallerIdentity, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
+};
 pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
 pub use own_ports::OwnPorts;
-pub use proxy_url::ProxyUrl;
 pub use replaced::{Ask, Replaced};
 pub use route::{AwsClients, Patience, Route};
-pub use service_url::is_service_url;
 pub use settings::{AwsSettings, AwsSettingsError};
 pub use trust::{USER_ID_TAG, trusts_only, trusts_role_alone};

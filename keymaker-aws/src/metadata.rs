@@ -17,12 +17,12 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use keymaker_syntax::{AccountId, check_role_name};
 use serde::Deserialize;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::arn::{AccountId, check_role_name};
 use crate::own_ports::OwnPorts;
 use crate::sdk_error::is_of_this_host;
 use crate::settings::{AwsSettings, AwsSettingsError, region_name};

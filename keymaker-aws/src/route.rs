@@ -17,8 +17,8 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
+use keymaker_syntax::{CallerIdentity, RoleArn};
 
-use crate::arn::{CallerIdentity, RoleArn};
 use crate::aws_time::AwsTime;
 use crate::call_error::{Action, AwsCallError};
 use crate::credentials::AssumedRole;

@@ -12,8 +12,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::proxy_url::ProxyUrl;
-use crate::service_url::service_uri;
+use keymaker_syntax::{ProxyUrl, service_uri};
 
 /// The way to AWS. The default is right on an ordinary instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

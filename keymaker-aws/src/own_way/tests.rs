@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use keymaker_syntax::ProxyUrl;
 use rustix::io::Errno;
 
 use super::*;
 use crate::canned::{Canned, Reply};
 use crate::canned_tls::{ANOTHER_AUTHORITY, AUTHORITY, Bundle, in_front_of};
-use crate::proxy_url::ProxyUrl;
 use crate::settings::AwsSettings;
 
 #[derive(Debug)]

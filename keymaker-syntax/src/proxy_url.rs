@@ -1,4 +1,4 @@
-//! A proxy's URL, which may hold a password. The daemons' settings files hold it and [`crate::AwsSettings`] takes it; it is
+//! A proxy's URL, which may hold a password. The daemons' settings files hold it and keymaker-aws takes it; it is
 //! never shown whole, by nobody.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct ProxyUrl(String);
 
 impl ProxyUrl {
-    /// Takes the text as it is; [`crate::Route::new`] says whether it is a URL.
+    /// Takes the text as it is; keymaker-aws says whether it is a URL.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }

@@ -239,7 +239,7 @@ fn split(arn: &str) -> Result<(Partition, AccountId, &str), ArnError> {
 }
 
 /// IAM: 1 to 64 characters of `[\w+=,.@-]`.
-pub(crate) fn check_role_name(name: &str) -> Option<()> {
+pub fn check_role_name(name: &str) -> Option<()> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     ((1..=64).contains(&name.len()) && name.bytes().all(legal)).then_some(())
 }

@@ -1,7 +1,7 @@
-//! Which URLs an endpoint in a settings file may be. Called by [`crate::AwsSettings`] and by the daemons' checks of their files.
+//! Which URLs an endpoint in a settings file may be. Called by keymaker-aws and by the daemons' checks of their files.
 
-use hyper::Uri;
-use hyper::http::uri::Scheme;
+use http::Uri;
+use http::uri::Scheme;
 
 /// Whether an endpoint may be this: `http(s)://host[:port]` and nothing more.
 pub fn is_service_url(value: &str) -> bool {
@@ -9,7 +9,7 @@ pub fn is_service_url(value: &str) -> bool {
 }
 
 /// The URL of an endpoint; `None` where [`is_service_url`] says no.
-pub(crate) fn service_uri(value: &str) -> Option<Uri> {
+pub fn service_uri(value: &str) -> Option<Uri> {
     let uri: Uri = value.parse().ok()?;
     let http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
     let bare = uri.path() == "/" && uri.query().is_none() && !uri.authority()?.as_str().contains('@');

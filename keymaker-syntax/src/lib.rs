@@ -1,0 +1,12 @@
+//! How AWS and settings files write ARNs and URLs, read without asking anybody. keymaker-aws gives these types on; what must not
+//! link a client of AWS (session policies, credd's settings, credd-capture) uses them from here.
+
+#![forbid(unsafe_code)]
+
+mod arn;
+mod proxy_url;
+mod service_url;
+
+pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn, check_role_name};
+pub use proxy_url::ProxyUrl;
+pub use service_url::{is_service_url, service_uri};
