@@ -18,7 +18,6 @@ use crate::accounts::{Account, Doubt};
 use crate::credentials::IdResolver;
 use crate::imds::caller::METADATA_ADDRESSES;
 use crate::imds::rules::Rule;
-use crate::policy;
 pub use error::ConfigError;
 pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
 
@@ -332,7 +331,7 @@ impl Config {
         self.methods().find(|method| *method == Method::InstanceRole)?;
         let actions = self.deny_actions.iter().map(|action| action.parse());
         let actions: Result<Vec<_>, _> = actions.collect();
-        let made = actions.and_then(|actions| policy::instance_role(&actions));
+        let made = actions.and_then(|actions| session_policy::instance_role(&actions));
         made.err().map(|refusal| refusal.to_string())
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use keymaker_aws::{ArnError, AwsSettingsError};
 use keymaker_daemon::log::Log;
+use session_policy::PolicyRefusal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -26,7 +27,6 @@ use crate::credentials::metrics::Metrics;
 use crate::credentials::status_socket::{self, Status};
 use crate::imds::metadata_token::TokenKeyError;
 use crate::imds::server::{Limits, Server};
-use crate::policy::PolicyRefusal;
 pub use parts::chain;
 use parts::{HostIssuer, Parts};
 use reload::Running;

@@ -14,6 +14,5 @@ pub mod daemon;
 pub mod imds;
 pub mod import;
 pub mod notify;
-pub mod policy;
 pub mod share;
 pub mod time_text;

@@ -4,8 +4,6 @@
 
 #[path = "../../keymaker-aws/src/aws_time.rs"]
 mod aws_time;
-#[path = "../../keymaker-aws/src/binding.rs"]
-mod binding;
 #[path = "../../keymaker-aws/src/call_error.rs"]
 mod call_error;
 #[path = "../../keymaker-aws/src/replaced.rs"]
@@ -14,8 +12,9 @@ mod replaced;
 mod trust;
 
 pub use aws_time::{AwsTime, since_boot};
-pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
-pub use keymaker_syntax::{AccountId, ArnError, CallerIdentity, Partition, Principal, ProxyUrl, RoleArn, is_service_url};
+pub use keymaker_syntax::{
+    AccountId, ArnError, CallerIdentity, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
+};
 pub use replaced::{Ask, Replaced};
 pub use trust::trusts_only;

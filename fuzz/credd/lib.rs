@@ -2,14 +2,13 @@
 
 #![allow(dead_code, unused_imports, reason = "the rest of credd, which is not here, uses it")]
 
-pub use src::{accounts, config, credentials, imds, import, policy};
+pub use src::{accounts, config, credentials, imds, import};
 
 #[path = "../../credd/src"]
 mod src {
     pub mod accounts;
     pub mod config;
     pub mod import;
-    pub mod policy;
 
     pub mod imds {
         //! What a client or the kernel says to the metadata service.

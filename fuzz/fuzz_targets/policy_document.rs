@@ -3,9 +3,9 @@
 
 #![no_main]
 
-use credd::policy::{Compression, PolicyDocument, UserPolicies, restricted_instance_role};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
+use session_policy::{Compression, PolicyDocument, UserPolicies, restricted_instance_role};
 
 fuzz_target!(|text: &str| {
     let _ = PolicyDocument::from_iam("fuzzed", text);

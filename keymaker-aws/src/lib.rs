@@ -5,7 +5,6 @@
 //! Order: [`Route::new`] (settings) → [`Route::as_instance_role`] (region) → [`AwsClients::iam`], [`AwsClients::sts`].
 
 mod aws_time;
-mod binding;
 mod call_error;
 #[cfg(test)]
 mod canned;
@@ -28,7 +27,6 @@ mod whole_answer;
 pub use aws_time::AwsTime;
 #[cfg(feature = "host")]
 pub use aws_time::since_boot;
-pub use binding::Binding;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, Partition, Principal, ProxyUrl, RoleArn, is_service_url,

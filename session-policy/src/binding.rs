@@ -2,8 +2,7 @@
 //! has every document checked here before anything is made of it; one key is enough to refuse all of it, since a Deny
 //! that no longer matches is a permission gained. [`Binding`] is the table.
 
-use keymaker_aws::Binding;
-
+use super::condition_key::Binding;
 use super::document::PolicyDocument;
 use super::pattern::Pattern;
 use super::refusal::PolicyRefusal;

@@ -199,7 +199,7 @@ impl Reader<'_> {
 }
 
 /// RFC 3986: `%` and two hexadecimal digits stand for a byte; the bytes are UTF-8.
-pub(crate) fn percent_decoded(encoded: &str) -> Option<String> {
+pub fn percent_decoded(encoded: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

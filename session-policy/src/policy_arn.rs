@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use keymaker_aws::{AccountId, Partition, RoleArn};
+use keymaker_syntax::{AccountId, Partition, RoleArn};
 
 use super::refusal::PolicyRefusal;
 

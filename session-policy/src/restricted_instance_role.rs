@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymaker_aws::{AccountId, RoleArn};
+use keymaker_syntax::{AccountId, RoleArn};
 
 use super::binding::{self, Origin};
 use super::compaction::compacted;

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use keymaker_aws::{Ask, Replaced, RoleArn};
+use session_policy::{ActionPattern, PolicyRefusal, SessionPolicies};
 
 use super::aws::Aws;
 use super::cache::{Issuance, Issue};
@@ -14,7 +15,6 @@ use super::session::{role_session_name, session_tags, source_identity_of};
 use super::sts::{self, Session};
 use crate::clock::Clock;
 use crate::config::{Config, Method};
-use crate::policy::{ActionPattern, PolicyRefusal, SessionPolicies};
 
 /// What the methods need of credd.toml.
 pub struct MethodSettings {

@@ -3,6 +3,7 @@
 //! boundary, is not what sync-roles left there.
 
 use keymaker_aws::{AwsCallError, USER_ID_TAG, trusts_only};
+use session_policy::percent_decoded;
 
 use super::cache::Issuance;
 use super::chain::Chain;
@@ -11,7 +12,6 @@ use super::question::Question;
 use super::refusal::Refusal;
 use super::user_role::other_path;
 use crate::config::Method;
-use crate::policy::percent_decoded;
 
 impl Chain {
     pub(super) async fn create_user_role(&self, question: &Question) -> Result<Issuance, Refusal> {

@@ -6,11 +6,10 @@ use super::chain::Chain;
 use super::question::Question;
 use super::refusal::Refusal;
 use crate::config::Method;
-use crate::policy;
 
 impl Chain {
     pub(super) async fn instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {
-        let policies = policy::instance_role(&self.settings.deny_actions)?;
+        let policies = session_policy::instance_role(&self.settings.deny_actions)?;
         let role = self.aws.own_role().await?;
         Ok(self
             .session(Method::InstanceRole, role, question, Some(&policies))

@@ -2,10 +2,10 @@
 //! end the chain for good, which are worth another try, and that none of them leads on to the next method.
 
 use keymaker_aws::{ArnError, AwsCallError, MetadataError, OutageCause};
+use session_policy::PolicyRefusal;
 
 use crate::config::Method;
 use crate::imds::credential_source::{Outcome, Reason};
-use crate::policy::PolicyRefusal;
 
 /// Why a method issues nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! The method `restricted_instance_role`: the instance's own role, cut to what the IAM user may do. It does not apply to who
 //! has no IAM user; whoever has one and may do nothing gets a session that may do nothing (H11).
 
+use session_policy::Compression;
+
 use super::cache::Issuance;
 use super::chain::Chain;
 use super::question::Question;
 use super::refusal::Refusal;
 use super::user_policies;
 use crate::config::Method;
-use crate::policy::{self, Compression};
 
 impl Chain {
     pub(super) async fn restricted_instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {
@@ -20,7 +21,7 @@ impl Chain {
             false => None,
         };
         let compression = of_role.as_deref().map_or(Compression::Off, Compression::AgainstRole);
-        let policies = policy::restricted_instance_role(&user, &role, compression)?;
+        let policies = session_policy::restricted_instance_role(&user, &role, compression)?;
         Ok(self
             .session(Method::RestrictedInstanceRole, role, question, Some(&policies))
             .await?)

@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 use keymaker_aws::{Action, AwsCallError, RoleArn};
+use session_policy::SessionPolicies;
 
 use crate::imds::credential_source::{Credentials, Secret};
-use crate::policy::SessionPolicies;
 
 /// One session to be made.
 pub struct Session<'a> {

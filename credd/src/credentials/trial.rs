@@ -3,6 +3,7 @@
 
 use aws_sdk_iam::Client;
 use keymaker_aws::{AwsCallError, RoleArn, trusts_only, trusts_role_alone};
+use session_policy::{SessionPolicies, percent_decoded};
 
 use super::chain::Chain;
 use super::iam::{self, Holder};
@@ -10,7 +11,6 @@ use super::question::{Names, Person, Question};
 use super::refusal::Refusal;
 use crate::accounts::Account;
 use crate::config::{Config, Method};
-use crate::policy::{SessionPolicies, percent_decoded};
 use crate::share::Share;
 
 /// One thing that was tried.

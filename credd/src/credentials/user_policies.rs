@@ -5,10 +5,10 @@
 use aws_sdk_iam::Client;
 use futures_util::future::{try_join, try_join_all};
 use keymaker_aws::AccountId;
+use session_policy::{ManagedPolicy, PolicyArn, PolicyDocument, UserPolicies};
 
 use super::iam::{self, Holder};
 use super::refusal::Refusal;
-use crate::policy::{ManagedPolicy, PolicyArn, PolicyDocument, UserPolicies};
 
 /// All policies of the user. `permissions_boundary` is what GetUser showed.
 pub async fn of_user(

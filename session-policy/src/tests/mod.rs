@@ -14,7 +14,7 @@ const ACCOUNT: &str = "123456789012";
 /// The last statement of every session policy.
 const NO_OTHER_ROLE: &str = r#"{"Action":"sts:AssumeRole*","Effect":"Deny","Resource":"*"}"#;
 
-fn role() -> keymaker_aws::RoleArn {
+fn role() -> keymaker_syntax::RoleArn {
     format!("arn:aws:iam::{ACCOUNT}:role/web").parse().unwrap()
 }
 

@@ -4,8 +4,8 @@
 //! The user is taken to sign with an access key, which has no MFA. A session of a role has none either, and says so: aws:MultiFactorAuthPresent
 //! is false for it and absent for the key (IAM User Guide, "AWS global condition context keys"). [`Binding`] is the table of all keys.
 
-use keymaker_aws::Binding;
 use serde_json::{Map, Value};
+use session_policy::Binding;
 
 /// The first key of a policy that keeps it from being a role's; in lower case.
 pub fn first_key(document: &Value) -> Option<String> {

@@ -14,7 +14,7 @@ use super::steps::{self, Make, Step};
 use super::wanted::Wanted;
 use super::{Done, SyncRolesOptions, Trust, wanted};
 
-#[path = "../../../../credd/src/policy/tests/evaluator.rs"]
+#[path = "../../../../session-policy/src/tests/evaluator.rs"]
 mod evaluator;
 use evaluator::{ACTIONS, CONTEXTS, Evaluator, RESOURCES, Reading, Requests, Verdict, granted};
 

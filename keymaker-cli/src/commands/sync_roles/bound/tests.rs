@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-#[path = "../../../../../credd/src/policy/tests/who_asks.rs"]
+#[path = "../../../../../session-policy/src/tests/who_asks.rs"]
 mod who_asks;
 use who_asks::{statements, widens};
 
