@@ -68,7 +68,7 @@ impl fmt::Display for DaemonError {
                 "{} cannot hold token files: {why}; see RuntimeDirectory= of credd.service",
                 path.display()
             ),
-            Self::Signals(why) => write!(f, "signals cannot be received: {why}"),
+            Self::Signals(why) => write!(f, "cannot receive signals: {why}"),
             Self::Aws(why) => write!(f, "{why}; see credd.toml(5)"),
             Self::Policy(why) => write!(f, "deny_actions: {why}; see credd.toml(5)"),
             Self::IdResolver(why) => write!(f, "id_resolver_account, id_resolver_iam_role: {why}; see credd.toml(5)"),

@@ -70,7 +70,7 @@ impl std::fmt::Display for DaemonError {
             Self::Settings(error) => write!(f, "{error}"),
             Self::Socket(path, error) => write!(
                 f,
-                "{} cannot be listened on: {error}; does systemd-tmpfiles --create help?",
+                "cannot listen on {}: {error}; try systemd-tmpfiles --create",
                 path.display()
             ),
         }
@@ -85,13 +85,14 @@ pub async fn run(host: Host) -> Result<(), DaemonError> {
     let ports = OwnPorts::default();
     ports.hold();
     if let Err(error) = host.store.make_folders() {
-        warn!(%error, "what is learned cannot be kept: {error}");
+        warn!(%error, "what keymakerd learns cannot be saved: {error}");
     }
     let service = open(&host)?;
     match tokio::time::timeout(FIRST_PUBLICATION, service.publish()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, "could not publish at start; what is published stands: {error}"),
-        Err(_) => warn!("the disk is slow; what is published stands until it has answered"),
+        Ok(Err(error)) => warn!(%error, "could not publish at the start; the published files stay as they are: \
+            {error}"),
+        Err(_) => warn!("the disk is slow; until it answers, the published files stay as they are"),
     }
     // Before anybody can ask, or they would take the heartbeat of a former daemon for this one's.
     let heartbeat = host.run.join(paths::HEARTBEAT);
@@ -185,7 +186,7 @@ fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(Config, Opt
     };
     match settings.file.last() {
         Some(Ok(config)) => {
-            error!(%error, "the settings that were read last hold: {error}");
+            error!(%error, "the settings that were last read stay in force: {error}");
             Ok((config, Some(error.to_string())))
         }
         _ => Err(DaemonError::Settings(error)),
@@ -193,7 +194,7 @@ fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(Config, Opt
 }
 
 fn forgotten<T>(error: StoreError) -> Option<T> {
-    error!(%error, "a kept file cannot be used; IAM will be asked anew: {error}");
+    error!(%error, "a saved file cannot be used; IAM will be asked again: {error}");
     None
 }
 
@@ -430,7 +431,7 @@ async fn feed_watchdog() {
 
 fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd cannot be told: {error}");
+        warn!(%error, "systemd could not be notified: {error}");
     }
 }
 
@@ -438,7 +439,7 @@ fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
 async fn obey_signals(host: &Host, service: &Rc<Service<AwsIam>>) {
     let signals = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)] = signals else {
-        error!("signals cannot be received");
+        error!("cannot receive signals");
         return;
     };
     loop {
@@ -465,7 +466,7 @@ fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
             }
             drop(state);
             service.reconnect();
-            info!("the settings have been read anew");
+            info!("the settings have been reloaded");
         }
         Err(error) => {
             error!(%error, "the settings stay as they were: {error}");

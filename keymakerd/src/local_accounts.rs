@@ -161,10 +161,10 @@ impl fmt::Display for LocalAccountsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
-            Self::Restless(path) => write!(f, "{} changes while it is read, again and again", path.display()),
+            Self::Restless(path) => write!(f, "{} keeps changing while it is read", path.display()),
             Self::Cut(path) => write!(
                 f,
-                "{} has no entry with the number 0, so it is not whole; put it back, for instance from {}-",
+                "{} has no entry with the number 0, so it is not complete; restore it, for instance from {}-",
                 path.display(),
                 path.display()
             ),

@@ -410,7 +410,7 @@ impl fmt::Display for SettingProblem {
         match self {
             Self::Illegal { key, value } => write!(
                 f,
-                "the role's description says {key}={value:?}, which no name in IAM can be; correct it there"
+                "the role's description says {key}={value:?}, which cannot be a name in IAM; correct it there"
             ),
             Self::IdResolver(why) => write!(f, "the id resolver in the role's description: {why}"),
             Self::HalfAnIdResolver(missing) => {
@@ -421,7 +421,7 @@ impl fmt::Display for SettingProblem {
             }
             Self::UnknownKey(key) => write!(
                 f,
-                "the role's description has {key:?}, which is no setting; check its spelling there"
+                "the role's description has {key:?}, which is not a setting; check its spelling there"
             ),
         }
     }
@@ -437,7 +437,7 @@ impl fmt::Display for PendingSetting {
         match self {
             Self::IdResolver { now, then } => write!(
                 f,
-                "users come from {} and would come from {}; to allow it: keymaker accept-settings",
+                "users come from {}, and would then come from {}; to allow it: keymaker accept-settings",
                 name(now),
                 name(then)
             ),
@@ -451,7 +451,7 @@ impl fmt::Display for PendingSetting {
             }
             Self::NamePart { key, now, then } => write!(
                 f,
-                "{key} is {now:?} and would be {then:?}; to allow it: keymaker accept-settings"
+                "{key} is {now:?}, and would then be {then:?}; to allow it: keymaker accept-settings"
             ),
         }
     }

@@ -61,7 +61,7 @@ pub async fn serve<I: Iam + 'static>(door: Door, listener: UnixListener, service
             Ok((stream, _)) => stream,
             // Out of descriptors, or the client has gone: the next one may do better.
             Err(error) => {
-                tracing::warn!(%error, "could not take a connection: {error}");
+                tracing::warn!(%error, "could not accept a connection: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -158,7 +158,7 @@ fn may_not_log_in(state: &State) -> Vec<MayNotLogIn> {
             Verdict::NotInRequiredGroup => "not in the required IAM group",
             Verdict::NoEntry => "this host gives the user no entry",
             Verdict::Deleted => "IAM no longer has the user",
-            Verdict::NameHeldByAnother => "the name was another IAM user's here: keymaker release NAME",
+            Verdict::NameHeldByAnother => "the name belonged to another IAM user here: keymaker release NAME",
             Verdict::Expired => "the expires tag has passed or cannot be read",
         },
     };

@@ -25,7 +25,7 @@ const SETTLING: Duration = Duration::from_millis(500);
 pub async fn follow_local_accounts<I: Iam + 'static>(service: Rc<Service<I>>, files: LocalFiles) {
     loop {
         if let Err(error) = follow_events(&service, &files).await {
-            warn!(%error, "the local accounts cannot be watched; they are looked at every few seconds: {error}");
+            warn!(%error, "the local accounts cannot be watched; they are checked every few seconds: {error}");
             tokio::time::sleep(POLL).await;
             read_again(&service, &files).await;
         }
@@ -134,7 +134,7 @@ async fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFil
     let mut local = match LocalAccounts::read(files) {
         Ok(local) => local,
         Err(error) => {
-            warn!(%error, "the local accounts cannot be read; what was read last stands: {error}");
+            warn!(%error, "the local accounts cannot be read; what was last read stays in force: {error}");
             return;
         }
     };
@@ -146,7 +146,7 @@ async fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFil
         let unreadable = &local.services.unreadable;
         warn!(
             ?unreadable,
-            "the names that these want cannot be kept free, since they cannot be read: {unreadable:?}"
+            "these files cannot be read, so the names that they ask for cannot be kept free: {unreadable:?}"
         );
     }
     info!("the local accounts have changed");

@@ -94,7 +94,7 @@ fn try_out(keeper: Keeper) -> Result<Report, String> {
     let plan = keeping
         .join()
         .map_err(|_| "the keeper ended; see above, and run credd-capture down".to_owned())?;
-    asked_to_stop.map_err(|why| format!("signals cannot be received: {why}"))?;
+    asked_to_stop.map_err(|why| format!("cannot receive signals: {why}"))?;
     plan.map(take_down).map_err(|error| error.to_string())
 }
 

@@ -66,7 +66,7 @@ fn ids(config: &Config) -> Problem {
 fn tag_uids(config: &Config) -> Problem {
     let wrong = |problem: &str| Some(("tag_uid_range", problem.to_owned()));
     let Some(range) = config.tag_uid_range.map(id_range) else {
-        let missing = || ("tags", "\"uid\" needs tag_uid_range, which is not there".to_owned());
+        let missing = || ("tags", "\"uid\" needs tag_uid_range, which is not set".to_owned());
         return config.tags.contains(&Tag::Uid).then(missing);
     };
     if range.is_empty() {
@@ -91,7 +91,7 @@ fn group_ids(config: &Config) -> Problem {
             return wrong(format!("{gid} is reserved for the system"));
         }
         if config.group_ids.values().filter(|other| *other == gid).count() > 1 {
-            return wrong(format!("{gid} stands for two groups"));
+            return wrong(format!("two groups have the gid {gid}"));
         }
     }
     None
@@ -115,7 +115,7 @@ fn names(config: &Config) -> Problem {
     let wrong = |key, text: &str| {
         Some((
             key,
-            format!("{text:?} holds what no name in IAM can, or too much of it"),
+            format!("{text:?} is too long for a name in IAM, or contains a character that none may have"),
         ))
     };
     match config {
@@ -145,20 +145,20 @@ fn paths(config: &Config) -> Problem {
     };
     let shell = &config.default_shell;
     if !plain(shell) {
-        return Some(("default_shell", format!("{shell:?} cannot stand in a passwd entry")));
+        return Some(("default_shell", format!("{shell:?} is not valid in a passwd entry")));
     }
     let home = &config.home_base;
     if !plain(home) || home.ends_with('/') {
-        return Some(("home_base", format!("{home:?} cannot stand in a passwd entry")));
+        return Some(("home_base", format!("{home:?} is not valid in a passwd entry")));
     }
     let path = &config.user_path_prefix;
     let legal = path.starts_with('/') && path.ends_with('/') && path.bytes().all(|b| (0x21..=0x7f).contains(&b));
-    (!legal || path.len() > 512).then(|| ("user_path_prefix", format!("{path:?} is no path in IAM")))
+    (!legal || path.len() > 512).then(|| ("user_path_prefix", format!("{path:?} is not a path in IAM")))
 }
 
 fn sources(config: &Config) -> Problem {
     if let Some(grade) = config.grade.filter(|grade| *grade != 1) {
-        return Some(("grade", format!("{grade} is found by itself and cannot be set")));
+        return Some(("grade", format!("{grade} is found automatically and cannot be set")));
     }
     match (
         config.id_resolver_account.as_deref(),
@@ -174,4 +174,4 @@ fn sources(config: &Config) -> Problem {
     }
 }
 
-const RESERVED: &str = "it holds ids that are reserved for the system";
+const RESERVED: &str = "it contains ids that are reserved for the system";

@@ -68,7 +68,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "{}:{line}: there is no key {key}; ", file.display())?;
                 match nearest {
                     Some(nearest) => write!(f, "did you mean {nearest}?"),
-                    None => f.write_str("see keymakerd.toml(5), or take the line out"),
+                    None => f.write_str("see keymakerd.toml(5), or remove the line"),
                 }
             }
             Self::BadValue {
@@ -85,7 +85,7 @@ impl fmt::Display for ConfigError {
             }
             Self::Kept { key, problem } => write!(
                 f,
-                "keymakerd.toml: {key}: {problem}; a line that the file no longer has holds all the same: write it back"
+                "keymakerd.toml: {key}: {problem}; a line that was removed from the file still holds: write it back"
             ),
         }
     }

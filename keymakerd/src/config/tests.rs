@@ -140,10 +140,10 @@ fn a_sentence_about_a_bad_file_names_file_line_key_and_remedy() {
         ),
         ("keymaker_require_iam_group = \"\"", "did you mean require_iam_group?"),
         ("enumarate = true", "did you mean enumerate?"),
-        ("athuz_ttl = 1", "see keymakerd.toml(5), or take the line out"),
+        ("athuz_ttl = 1", "see keymakerd.toml(5), or remove the line"),
         ("auhtz_ttl = 1", "did you mean authz_ttl?"),
         ("gradee = 1", "did you mean grade?"),
-        ("what = 1", "see keymakerd.toml(5), or take the line out"),
+        ("what = 1", "see keymakerd.toml(5), or remove the line"),
         ("grade = 1\ngrade = 1", "keymakerd.toml:2: this is not TOML: "),
         ("grade 1", "keymakerd.toml:1: this is not TOML: "),
         (

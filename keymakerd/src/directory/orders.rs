@@ -80,7 +80,7 @@ impl<I: Iam + 'static> Service<I> {
             self.accounts_changed.notify_one();
             return match self.publish().await {
                 Ok(()) => done(format_args!(
-                    "{name} no longer belongs to {service}, which is asked once more now"
+                    "{name} no longer belongs to {service}, which is being asked once more"
                 )),
                 Err(error) => failed(&error.to_string()),
             };

@@ -84,7 +84,8 @@ impl fmt::Display for GoneLine {
         let Self { key, value } = self;
         write!(
             f,
-            "keymakerd.toml no longer says {key} = {value}, which holds all the same; write the line back, or to allow that it is gone: \
+            "keymakerd.toml no longer says {key} = {value}, which still holds; write the line back, or to accept that \
+            it is gone: \
              keymaker accept-settings"
         )
     }

@@ -206,7 +206,7 @@ fn a_line_of_etc_group_gives_its_group_to_no_newcomer_and_the_remedy_lets_the_pe
     assert!(ssh("bob", "id -Gn").ok().contains("secrets"));
     let remedy = sh("keymaker --json why harry | jq -r '.gates[-1].remedy'; true");
     let (condition, command) = remedy.split_once(": ").expect("a condition, then a command");
-    assert_eq!(condition, "if this person is meant");
+    assert_eq!(condition, "if the line means this person");
     sh(command);
     host.sync();
     assert!(ssh("harry", "id -Gn").ok().contains("secrets"), "{remedy}");
@@ -225,8 +225,8 @@ fn a_group_of_a_users_name_stops_nobody_who_was_here_and_ends_no_session() {
     iam("create-user --user-name devs");
     for _ in 0..2 {
         host.sync();
-        assert!(why_refused("keymaker_alice").contains("that of the IAM user \"alice\""));
-        assert!(why_refused("devs").contains("that of the IAM group \"keymaker_devs\""));
+        assert!(why_refused("keymaker_alice").contains("belongs to the IAM user \"alice\""));
+        assert!(why_refused("devs").contains("belongs to the IAM group \"keymaker_devs\""));
         assert_eq!((uid("alice"), resolves("devs")), (alice, false));
         // Her own group has no name meanwhile, which id(1) reports.
         let groups = run("id -Gn alice").stdout;

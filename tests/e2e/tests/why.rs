@@ -102,7 +102,7 @@ fn the_first_closed_gate_to_a_shell_is_named() {
     host.reload();
     let gate = closed_gate("alice2");
     assert!(
-        gate.starts_with("directory: ") && gate.contains("the name alice2 is that of the IAM group"),
+        gate.starts_with("directory: ") && gate.contains("the name alice2 belongs to the IAM group"),
         "{gate}"
     );
 

@@ -53,7 +53,7 @@ impl<I: Iam + 'static> Service<I> {
             self.write_status();
             return;
         }
-        warn!(%action, %error, name = iam_name, "IAM does not answer; what is published stands: {error}");
+        warn!(%action, %error, name = iam_name, "IAM does not answer; the published files stay as they are: {error}");
         let mut state = self.state_mut();
         match error.is_about_this_request() {
             true => state.outages.begin_of_one(door, action, iam_name, why, now),

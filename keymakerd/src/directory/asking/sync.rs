@@ -73,7 +73,7 @@ impl<I: Iam + 'static> Service<I> {
     async fn run_pass(self: &Rc<Self>) -> Answer<'static> {
         let Some(accounts) = self.accounts() else {
             self.fail_pass(
-                "there is no way to AWS yet: the metadata service has not said region and role".to_owned(),
+                "AWS cannot be asked yet: the metadata service has not named the region and the role".to_owned(),
                 false,
             );
             return Answer::CannotTell;
@@ -167,7 +167,7 @@ impl<I: Iam + 'static> Service<I> {
         let mut state = self.state_mut();
         if state.facts.account.as_ref() != Some(&account) {
             if state.facts.account.is_some() {
-                warn!(%account, "the users are now another account's; those of the former one are forgotten");
+                warn!(%account, "the users now come from another account; those of the former one are forgotten");
             }
             state.facts = Facts::of_account(account);
             state.outages.forget();
@@ -206,7 +206,10 @@ impl<I: Iam + 'static> Service<I> {
                     listing.members.insert(members.group.id.clone(), members);
                 }
                 Err(error) if error.is_about_this_request() => {
-                    let sentence = format!("the facts about the members of {} grow old: {error}", group.name);
+                    let sentence = format!(
+                        "the facts about the members of {} could not be refreshed: {error}",
+                        group.name
+                    );
                     warn!(group = %group.name, %error, "{sentence}");
                     untold.get_or_insert(sentence);
                 }
@@ -275,7 +278,7 @@ impl<I: Iam + 'static> Service<I> {
             };
             // Made again under the same name, it is listed already.
             if groups.iter().all(|listed| listed.id != group.id) {
-                warn!(group = %group.name, "the listing lacks a group that IAM has not given up; {} stays", group.name);
+                warn!(group = %group.name, "the listing lacks a group that IAM still has; {} stays", group.name);
                 groups.push(group);
             }
         }
@@ -504,7 +507,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     fn fail_pass(&self, why: String, throttled: bool) {
-        warn!(%why, "the pass failed; what is published stands: {why}");
+        warn!(%why, "the pass failed; the published files stay as they are: {why}");
         let mut state = self.state_mut();
         state.last_failure = Some(why);
         state.throttled = throttled;

@@ -193,7 +193,8 @@ impl Neighbours {
                 self.asked = store.published_keys().into_iter().map(|key| (key, 0)).collect();
                 self.silent.clear();
             }
-            Err(error) => warn!(%error, "nsswitch.conf cannot be read; the services it named before stand: {error}"),
+            Err(error) => warn!(%error, "nsswitch.conf cannot be read; the services that it named before are still \
+                asked: {error}"),
         }
     }
 
@@ -220,7 +221,7 @@ impl Neighbours {
                 Said::CannotTell(why) => Some(why),
                 _ => None,
             }) {
-                warn!(%why, "another service does not answer; whom it may have is not published anew: {why}");
+                warn!(%why, "another service does not answer; nobody new whom it may have is published: {why}");
                 self.silent.insert(answers.service.clone(), why.clone());
             }
         }
@@ -252,7 +253,7 @@ impl Neighbours {
             Key::Id(id) => self.held.ids.insert(*id, holder.clone()),
         };
         if before.is_none() {
-            info!(%service, "{key} is also in {service}, whose it is from now on");
+            info!(%service, "{key} is also in {service}, and belongs to it from now on");
         }
         before.as_ref() != Some(&holder)
     }

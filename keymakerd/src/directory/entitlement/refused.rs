@@ -133,21 +133,26 @@ impl RefusedEntry {
                 service,
                 ..
             } => format!(
-                "keymaker release NAME, if the account in {service} is gone for good and nothing on this host is still its own"
+                "keymaker release NAME, if the account in {service} is gone for good and nothing on this host still \
+                belongs to it"
             ),
             Refusal::HadByOtherKind { name, kind: had } => format!(
-                "keymaker release {name}, if nothing on this host (sudoers, sshd_config, files) means the former {had}; else rename the IAM {kind}"
+                "keymaker release {name}, if nothing on this host (sudoers, sshd_config, files) still refers to the \
+                former {had}; else rename the IAM {kind}"
             ),
             Refusal::NotYetAsked { why: Some(_), .. } => {
-                "see to that service, or take it out of /etc/nsswitch.conf; then: keymaker sync".to_owned()
+                "repair that service, or remove it from /etc/nsswitch.conf; then: keymaker sync".to_owned()
             }
             Refusal::NotYetAsked { why: None, .. } => "keymaker sync".to_owned(),
             Refusal::IdOwned { .. } => format!(
-                "make the IAM {kind} again, or give it another id (tag uid, or group_ids); where many are refused so, a wider id_range in \
-                 keymakerd.toml: whoever has an id here keeps it"
+                "delete the IAM {kind} and create it again, or give it another id (tag uid, or group_ids); if many \
+                 are refused for this reason, set a wider id_range in keymakerd.toml: everybody who has an id here \
+                 keeps it"
             ),
             Refusal::LocalMember { name, group, .. } => {
-                format!("if this person is meant: gpasswd -d {name} {group}; keymaker sync; gpasswd -a {name} {group}")
+                format!(
+                    "if the line means this person: gpasswd -d {name} {group}; keymaker sync; gpasswd -a {name} {group}"
+                )
             }
             _ => format!("rename the IAM {kind}, or the one that has the name here, then: keymaker sync"),
         }
@@ -208,22 +213,26 @@ impl fmt::Display for Refusal {
                 other,
             } => write!(
                 f,
-                "the name {name} is that of the IAM {other_kind} {other:?}, which had it here first or was made earlier; rename one of the two in IAM"
+                "the name {name} belongs to the IAM {other_kind} {other:?}, which had it here first or was created \
+                earlier; rename one of the two in IAM"
             ),
             Self::HadByOtherKind { name, kind } => write!(
                 f,
-                "the name {name} was that of an IAM {kind} on this host, and stays its own until root releases it"
+                "the name {name} belonged to an IAM {kind} on this host, and stays reserved for it until root \
+                releases it"
             ),
             Self::LocalId(id) => write!(f, "the id {id} belongs to a user or group of this host"),
             Self::ReservedId(id) => write!(f, "the id {id} is reserved for the system"),
             Self::IdOwned { id, owner } => write!(
                 f,
-                "the id {id} belongs to {owner}; make this one again in IAM, or give it another id (tag uid, or group_ids)"
+                "the id {id} belongs to {owner}; delete this one in IAM and create it again, or give it another id \
+                (tag uid, or group_ids)"
             ),
             Self::IdDisputed { id, other } => write!(
                 f,
-                "the id {id} is claimed by {other} too, and which was here first and which was made first differ, so both are \
-                 refused; give the one that IAM made first another id (tag uid, or group_ids)"
+                "the id {id} is claimed by {other} too, and the one that was here first is not the one that was \
+                 created first, so both are refused; give the one that was created first another id (tag uid, or \
+                 group_ids)"
             ),
             Self::OtherService {
                 what,
@@ -239,7 +248,8 @@ impl fmt::Display for Refusal {
                 present: false,
             } => write!(
                 f,
-                "{what} was in {service}, another service of this host, and stays its own until root releases it"
+                "{what} was in {service}, another service of this host, and stays reserved for it until root releases \
+                it"
             ),
             Self::NotYetAsked { what, why } => {
                 let why = why.as_deref().unwrap_or("it is being asked");

@@ -34,9 +34,10 @@ impl std::fmt::Display for KeyError {
             }
             Self::Type(key_type) => write!(
                 f,
-                "keys of type {key_type} are not used; upload one of RSA, or ed25519, ECDSA or FIDO in a tag"
+                "keys of type {key_type} are not accepted; upload an RSA key, or put an Ed25519, ECDSA or FIDO key \
+                into a tag"
             ),
-            Self::TooShort(bits) => write!(f, "an RSA key of {bits} bits is too short; 2048 is the least"),
+            Self::TooShort(bits) => write!(f, "an RSA key of {bits} bits is too short; it needs at least 2048"),
         }
     }
 }

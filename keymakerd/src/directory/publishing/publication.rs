@@ -158,7 +158,7 @@ impl<I: Iam + 'static> Service<I> {
         let at = (told.since_boot + self.clock.booted_at()).max(0).cast_unsigned();
         warn!(
             contact = at,
-            "this host's clock has been set; the last contact is told by the new one"
+            "this host's clock has been set; the time of the last contact is corrected by it"
         );
         let told = match self.tell_contact(at).await {
             Ok(()) => self.publish_in_turn(&turn).await,
@@ -186,7 +186,7 @@ impl<I: Iam + 'static> Service<I> {
         let _turn = self.turns.writing.lock().await;
         self.told_contact.set(None);
         if let Err(error) = self.on_disk(Store::forget_contact).await {
-            error!(%error, "the last contact cannot be forgotten: {error}");
+            error!(%error, "the time of the last contact could not be deleted: {error}");
         }
     }
 
@@ -313,7 +313,7 @@ impl Draft {
 impl Published {
     fn take(&mut self, name: &'static str, built: Built) {
         for left_out in &built.left_out {
-            error!(%left_out, "{left_out} has no place in the file {name}, and is left out of it");
+            error!(%left_out, "there is no room for {left_out} in the file {name}, which leaves it out");
         }
         match name {
             "directory" => (self.generation, self.directory) = (built.generation, built.bytes),

@@ -58,21 +58,24 @@ impl std::fmt::Display for StoreError {
             Self::Damaged(path, error) => {
                 write!(
                     f,
-                    "{} is damaged ({error}); put back a backup, or remove it and public/directory: then this host begins anew",
+                    "{} is damaged ({error}); restore a backup, or remove it and public/directory: this host then \
+                    starts afresh",
                     path.display()
                 )
             }
             Self::IdsLost(path) => {
                 write!(
                     f,
-                    "{} is missing or older than the users that are published by it; put back its last state, or remove public/directory too: then ids are drawn anew",
+                    "{} is missing or older than the users that are published by it; restore its last state, or also \
+                    remove public/directory: new ids are then drawn",
                     path.display()
                 )
             }
             Self::SettingsLost(path) => {
                 write!(
                     f,
-                    "{} is missing, so which settings held here is not known; put back its last state, or remove public/directory too: then the settings hold as they are now",
+                    "{} is missing, so it is not known which settings were in force here; restore its last state, or \
+                    also remove public/directory: the present settings then apply",
                     path.display()
                 )
             }
@@ -80,7 +83,10 @@ impl std::fmt::Display for StoreError {
                 write!(f, "{} cannot be written: {error}; is the disk full?", path.display())
             }
             Self::Unbuildable(error) => {
-                write!(f, "the directory cannot be laid out: {error}; what is published stands")
+                write!(
+                    f,
+                    "the directory cannot be laid out: {error}; the published files stay as they are"
+                )
             }
         }
     }

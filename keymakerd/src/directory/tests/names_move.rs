@@ -304,7 +304,7 @@ fn a_user_with_the_name_of_a_group_of_iam_has_no_group_of_that_name() {
         host.pass_time(300);
         host.service.pass().await;
         assert_eq!((host.uid("dba"), group("dba")), (Some(uid), None));
-        assert!(host.status().contains("that of the IAM user"), "{}", host.status());
+        assert!(host.status().contains("belongs to the IAM user"), "{}", host.status());
         // The group was first, and whoever may rename users or groups takes its name.
         host.iam.rename_user("dba", "nobody-s");
         host.pass_time(300);
@@ -319,7 +319,7 @@ fn a_user_with_the_name_of_a_group_of_iam_has_no_group_of_that_name() {
             assert_eq!((host.uid("dba"), group("dba")), (None, None));
         }
         assert!(
-            host.status().contains("stays its own until root releases it"),
+            host.status().contains("stays reserved for it until root releases it"),
             "{}",
             host.status()
         );

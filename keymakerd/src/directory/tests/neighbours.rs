@@ -160,7 +160,7 @@ fn what_another_service_ever_had_stays_its_own_until_root_releases_it() {
         host.pass().await;
         assert_eq!(host.uid("alice"), None);
         assert!(
-            host.shows("stays its own") && host.shows("keymaker release NAME"),
+            host.shows("stays reserved for it") && host.shows("keymaker release NAME"),
             "{}",
             host.status()
         );

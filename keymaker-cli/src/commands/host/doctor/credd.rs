@@ -65,7 +65,7 @@ pub fn look(found: &mut Findings) {
                 found.fault(
                     format!("credd lacks something: {}", missing(&lacking)),
                     "users who depend on it get no credentials",
-                    "credd --check  # says what to allow the role, or what to take out of credd.toml",
+                    "credd --check  # says what to allow the role, or what to remove from credd.toml",
                 );
             }
         }

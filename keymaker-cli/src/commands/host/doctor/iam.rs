@@ -116,7 +116,7 @@ fn settings(found: &mut Findings, status: &Value) {
         found.fault(
             format!("keymakerd.toml cannot be used, and what it said before holds: {problem}"),
             "what was written there since then has no effect",
-            "keymakerd --check; systemctl reload keymakerd  # after the line that it names is right",
+            "keymakerd --check; systemctl reload keymakerd  # after correcting the line that it names",
         );
     }
     for problem in list(status, "settings_problems") {
@@ -141,7 +141,8 @@ fn ids(found: &mut Findings, status: &Value) {
         found.fault(
             format!("{used} of the {range} ids of this host's range have been given out, and none is given out twice"),
             "a newcomer whose id falls on one of them is refused",
-            "editor /etc/keymaker/keymakerd.toml; systemctl reload keymakerd  # a wider id_range; whoever has an id keeps it",
+            "editor /etc/keymaker/keymakerd.toml; systemctl reload keymakerd# set a wider id_range; everybody who has \
+            an id keeps it",
         );
     }
 }

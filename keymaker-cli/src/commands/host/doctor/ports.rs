@@ -115,7 +115,7 @@ fn remedy(holders: &Holders) -> String {
         .map(|(_, pid)| pid.to_string())
         .collect();
     let more = if holders.len() > MOST_NAMED {
-        "  # and keymaker doctor again: there are more"
+        "  # then run keymaker doctor again: there are more"
     } else {
         ""
     };

@@ -81,7 +81,7 @@ pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Resu
         return walk.closed(
             "uid",
             format!("another service of nsswitch.conf gives {uid} to {other:?}, and that service wins"),
-            format!("getent passwd {uid}  # says what stands there"),
+            format!("getent passwd {uid}  # shows who has it"),
         );
     }
     match sys::resolve_user(name.as_str()) {
