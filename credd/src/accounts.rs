@@ -149,7 +149,8 @@ impl Accounts for LocalAccounts {
             .unwrap_or_else(|error| {
                 tracing::error!(
                     ?error,
-                    "the local accounts cannot be read; whoever a chain or rule could name is refused until they can"
+                    "the local accounts cannot be read; until they can, every caller whom a chain or rule might name \
+                    is refused"
                 );
                 Account::unknown()
             })

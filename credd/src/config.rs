@@ -246,7 +246,7 @@ impl Config {
         let bad_rule = self.rules.iter().find_map(|entry| entry.rules().err());
         let action = self.deny_actions.iter().find(|action| !values::is_action(action));
         let url = |value: &Option<String>| value.as_ref().is_some_and(|url| !is_service_url(url));
-        let not_url = || "this is no http:// or https:// URL".to_owned();
+        let not_url = || "this is not an http:// or https:// URL".to_owned();
         if !(1..=1023).contains(&self.nft_port) {
             Some((
                 "nft_port",
@@ -271,14 +271,14 @@ impl Config {
         {
             Some((
                 "shared_role",
-                "this is no role's ARN, such as arn:aws:iam::123456789012:role/everybody".into(),
+                "this is not the ARN of a role, such as arn:aws:iam::123456789012:role/everybody".into(),
             ))
         } else if let Some(problem) = bad_rule {
             Some(("rules", problem))
         } else if let Some(action) = action {
             Some((
                 "deny_actions",
-                format!("{action} is no action, such as iam:* or kms:Decrypt"),
+                format!("{action} is not an action, such as iam:* or kms:Decrypt"),
             ))
         } else if let Some(problem) = self.denial_problem() {
             Some(("deny_actions", problem))

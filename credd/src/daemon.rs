@@ -60,8 +60,8 @@ impl fmt::Display for DaemonError {
             Self::NoSocket => {
                 f.write_str("systemd passed no socket; start credd.socket, or name addresses with --listen")
             }
-            Self::Listen(address, why) => write!(f, "{address} cannot be listened on: {why}"),
-            Self::Socket(why) => write!(f, "a socket that systemd passed cannot be used: {why}"),
+            Self::Listen(address, why) => write!(f, "cannot listen on {address}: {why}"),
+            Self::Socket(why) => write!(f, "a socket passed by systemd cannot be used: {why}"),
             Self::TokenKey(error) => token_key_problem(error, f),
             Self::TokenFiles(path, why) => write!(
                 f,
@@ -91,7 +91,7 @@ fn token_key_problem(error: &TokenKeyError, f: &mut fmt::Formatter<'_>) -> fmt::
             let path = path.display();
             write!(
                 f,
-                "{path} is not a key that only this daemon's user may read; remove it and start again"
+                "{path} is not a key that only this daemon's user may read; remove the file and start again"
             )
         }
     }
@@ -145,7 +145,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
         ))),
         // Users are served all the same.
         Err(error) => {
-            tracing::warn!(%error, socket = %host.status_socket.display(), "the status socket cannot be listened on")
+            tracing::warn!(%error, socket = %host.status_socket.display(), "cannot listen on the status socket")
         }
     }
     issuer.warm(vec![]);

@@ -36,7 +36,7 @@ impl Import {
     }
 
     fn print(&self) -> String {
-        let head = "# Made from the settings of ec2userkeyd. Not carried over, or meant otherwise:\n";
+        let head = "# Made from the settings of ec2userkeyd. Not carried over, or with another meaning:\n";
         let notes: String = self.notes.iter().map(|note| format!("# - {note}\n")).collect();
         let lines: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
         format!("{head}{notes}\n{lines}")
@@ -46,7 +46,7 @@ impl Import {
         let default = settings.get("general.credential_methods").unwrap_or(DEFAULT_METHODS);
         let chain = self.methods(default);
         if chain.contains("\"instance_role\"") {
-            self.note("default_chain: instance_role is everybody's who has no role; credd always restricts it by deny_actions");
+            self.note("default_chain: instance_role applies to everybody who has no role; credd always restricts it by deny_actions");
         }
         self.note("an error ends a chain: only a method that does not apply goes on to the next");
         self.lines.push(format!("default_chain = {chain}"));
@@ -87,7 +87,7 @@ impl Import {
         for method in words(text) {
             match METHODS.iter().find(|(old, _)| *old == method) {
                 Some((_, new)) => names.push(format!("\"{new}\"")),
-                None => self.note(&format!("the method {method}: there is none of that name")),
+                None => self.note(&format!("the method {method}: there is no method of that name")),
             }
         }
         format!("[{}]", names.join(", "))
@@ -124,13 +124,14 @@ impl Import {
         }
         match first.or(second) {
             Some(pattern) if !makes_names(pattern) => self.note(&format!(
-                "{key}: {pattern} makes no name in IAM (letters, digits and +=,.@_- only; a path goes into role_path); the default holds"
+                "{key}: {pattern} does not make a name in IAM (letters, digits and +=,.@_- only; a path goes into \
+                role_path); the default applies"
             )),
             Some(pattern) if pattern.matches("{username}").count() == 1 => {
                 self.lines.push(format!("{key} = {}", quoted(pattern)));
             }
             Some(pattern) => self.note(&format!(
-                "{key}: {pattern} does not have {{username}} once; the default holds"
+                "{key}: {pattern} does not contain {{username}} once; the default applies"
             )),
             None => {}
         }
@@ -149,7 +150,7 @@ impl Import {
                 .is_some_and(|value| !is_truth(value))
             {
                 self.note(&format!(
-                    "{key} was off: take {action} out of deny_actions if that is still wanted"
+                    "{key} was off: remove {action} from deny_actions if you still want that"
                 ));
             }
         }

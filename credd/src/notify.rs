@@ -25,6 +25,6 @@ fn say(what: &[u8]) {
     };
     let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(what, &address?));
     if let Err(error) = sent {
-        tracing::warn!(%error, "systemd could not be told how this program is");
+        tracing::warn!(%error, "systemd could not be told the state of this program");
     }
 }

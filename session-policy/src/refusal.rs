@@ -29,7 +29,7 @@ pub enum PolicyRefusal {
         /// What stands there.
         version: String,
     },
-    /// "POLICY has the element ELEMENT, which is not known, so it cannot be kept; remove it in IAM."
+    /// "POLICY has the element ELEMENT, which credd does not know and so cannot carry over; remove it in IAM."
     UnknownElement {
         /// Which policy.
         policy: String,
@@ -110,7 +110,7 @@ impl fmt::Display for PolicyRefusal {
             }
             Self::Malformed { policy, expected } => write!(
                 f,
-                "{policy} is not a policy as IAM's grammar has it: expected {expected}; correct it in IAM"
+                "{policy} is not a policy by IAM's grammar: expected {expected}; correct it in IAM"
             ),
             Self::UnknownVersion { policy, version } => {
                 write!(
@@ -120,7 +120,8 @@ impl fmt::Display for PolicyRefusal {
             }
             Self::UnknownElement { policy, element } => write!(
                 f,
-                "{policy} has the element {element:?}, which is not known, so it cannot be kept; remove it in IAM"
+                "{policy} has the element {element:?}, which credd does not know and so cannot carry over; remove it \
+                in IAM"
             ),
             Self::UnknownEffect { policy, effect } => {
                 write!(

@@ -26,7 +26,7 @@ impl fmt::Display for CommandError {
                 "{line} could not be run: {why}; are iproute2 and nftables installed?"
             ),
             Self::Failed(line, said) => write!(f, "{line} failed: {said}"),
-            Self::Unreadable(line) => write!(f, "{line} printed something that is no JSON"),
+            Self::Unreadable(line) => write!(f, "{line} printed something that is not JSON"),
         }
     }
 }

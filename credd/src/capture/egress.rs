@@ -29,9 +29,9 @@ use super::repair::Repair;
 use crate::config::CaptureMode;
 
 /// What it means where the filters cannot be put up, and what to do.
-pub const MISSING: &str = "the third part of capture is missing, the filter at the way out of each device: routing and the guard keep \
-     users from the real service, but whatever has a link of its own at a device (macvlan, ipvlan, a bridge over it) reaches it. \
-     tc(8) must run (the package iproute2, or iproute-tc), the kernel needs cls_bpf, and no device may have a qdisc of the kind ingress \
+pub const MISSING: &str = "the third part of capture is missing, the filter at the way out of each device: routing \
+     and the guard keep users from the real service, but anything that has a link of its own at a device (macvlan, \
+     ipvlan, a bridge over it) reaches it. tc(8) must run (the package iproute2, or iproute-tc), the kernel needs cls_bpf, and no device may have a qdisc of the kind ingress \
      (use clsact in its place): then systemctl restart credd-capture";
 
 /// What a packet carries that the guard has judged.

@@ -118,7 +118,8 @@ impl Plan {
         self.unknown_names.iter().map(|name| {
             format!(
                 "exempt_uids in credd.toml names {name}, which exempts nobody: /etc/passwd has no such account, and users of IAM or of another \
-                 service cannot be exempt. Take the name out, or give a chain with instance_role to whoever needs that role"
+                 service cannot be exempt. Remove the name, or give a chain with instance_role to the user who needs \
+                 that role"
             )
         })
     }
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(plan(&[]).unknown_names, ["root"]);
         let said: Vec<String> = plan(&[]).unknown().collect();
         assert!(
-            said.len() == 1 && said[0].contains("names root") && said[0].contains("Take the name out"),
+            said.len() == 1 && said[0].contains("names root") && said[0].contains("Remove the name"),
             "{said:?}"
         );
     }

@@ -56,7 +56,7 @@ pub fn problem(path: &Path) -> Option<&'static str> {
         Ok(word) if word == CaptureState::Drifted.word() => Some("capture is being put right"),
         Ok(_) => Some("capture cannot be put right; see journalctl -u credd-capture"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(_) => Some("it cannot be read whether capture is as planned"),
+        Err(_) => Some("the file that says whether capture is as planned cannot be read"),
     }
 }
 

@@ -128,7 +128,7 @@ impl FromStr for UidRange {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.parse(), last.parse()) {
             (Ok(first), Ok(last)) if first <= last => Ok(Self { first, last }),
-            _ => Err(format!("{text} is no range of uids, such as 900-999 or 900")),
+            _ => Err(format!("{text} is not a range of uids, such as 900-999 or 900")),
         }
     }
 }
@@ -174,7 +174,7 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text} is no network, such as 172.17.0.0/16");
+        let wrong = || format!("{text} is not a network, such as 172.17.0.0/16");
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let (address, prefix): (IpAddr, u8) = (
             address.parse().map_err(|_| wrong())?,
@@ -217,7 +217,11 @@ impl RuleEntry {
             (Some(user), None, None) => Who::User(user.clone()),
             (None, Some(range), None) => Who::Uids(range.first..=range.last),
             (None, None, Some(group)) => Who::Group(group.clone()),
-            _ => return Err("a rule names one of user, uids and group, or nobody and means everybody".into()),
+            _ => {
+                return Err(
+                    "a rule names one of user, uids and group; one that names none of them means everybody".into(),
+                );
+            }
         };
         let allowed = self.allow.iter().map(|path| (Effect::Allow, path));
         let denied = self.deny.iter().map(|path| (Effect::Deny, path));
@@ -232,7 +236,8 @@ fn rule_problem(error: &RuleError, path: &str) -> String {
     match error {
         RuleError::Credentials => {
             format!(
-                "{path}: no rule reaches credentials; who must read them from the real service belongs into exempt_uids"
+                "{path}: no rule reaches credentials; a user who must read them from the real service belongs in \
+                exempt_uids"
             )
         }
         RuleError::NoSuchPath => format!("{path}: no such path; write it as below the version, like meta-data/tags"),

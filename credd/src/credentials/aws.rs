@@ -93,7 +93,7 @@ impl Aws {
         }
         let identity = self.identity().await?;
         let Principal::AssumedRole { role_name, .. } = &identity.principal else {
-            return Err(Refusal::denied("this host calls AWS by no role"));
+            return Err(Refusal::denied("this host does not call AWS as a role"));
         };
         let role = iam::role(&self.iam().await?, role_name).await?;
         if role.arn.account() != &identity.account || role.arn.name() != role_name {
@@ -151,7 +151,7 @@ impl Aws {
     pub async fn instance_id(&self) -> Result<String, Refusal> {
         match self.identity().await?.principal {
             Principal::AssumedRole { role_session_name, .. } => Ok(role_session_name),
-            _ => Err(Refusal::denied("this host calls AWS by no role")),
+            _ => Err(Refusal::denied("this host does not call AWS as a role")),
         }
     }
 

@@ -202,7 +202,7 @@ impl<I: Issue + 'static> Cache<I> {
 /// Credentials that have ended by this host's clock are as good as none, and worth a word about the clock.
 fn usable(issuance: Issuance, now: Now) -> Result<Issuance, Refusal> {
     if issuance.credentials.expiration < now.wall + LAST_MINUTE {
-        let why = "STS gave credentials that have ended by this host's clock; set the clock";
+        let why = "STS gave credentials that have expired by this host's clock; set the clock";
         return Err(Refusal::transient(why));
     }
     Ok(issuance)

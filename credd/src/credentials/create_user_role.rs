@@ -41,7 +41,7 @@ impl Chain {
         let trust = percent_decoded(&found.trust).unwrap_or_default();
         if !trusts_only(&trust, &own) {
             return Err(Refusal::denied(format!(
-                "the role {role} does not trust {own}, or its account, and nobody else"
+                "the trust policy of the role {role} must name {own}, or its account, and nobody else"
             )));
         }
         Ok(self.session(Method::CreateUserRole, found, question, None).await?)

@@ -42,7 +42,8 @@ impl HostAccounts {
                 Ok(Some(group)) if groups.contains(&group) => {}
                 Ok(group) => groups.extend(group),
                 Err(error) => {
-                    tracing::warn!(%error, gid, name, "the name of a group cannot be read; chains and rules by group cannot tell");
+                    tracing::warn!(%error, gid, name, "the name of a group cannot be read, so chains and rules by \
+                        group give no answer");
                     is_doubtful = true;
                 }
             }

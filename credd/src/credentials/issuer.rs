@@ -61,7 +61,7 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
         let person = person.unwrap_or_else(|_| Err(Refusal::transient("keymakerd has not answered in time")))?;
         let chain = parts.chains.chain(uid, &person.account).map_err(|Doubt| {
             Refusal::transient(
-                "a chain goes by name or group, and this caller's cannot be told from the files of this host",
+                "a chain depends on a name or group, and the files of this host do not tell this caller's",
             )
         });
         let chain = chain?.to_vec();

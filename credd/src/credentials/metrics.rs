@@ -29,7 +29,7 @@ pub struct Metrics {
     pub held_back: Cell<u64>,
     /// Callers whom the directory refuses.
     pub refused_people: Cell<u64>,
-    /// Times that the settings were read again.
+    /// Times that the settings have been reloaded.
     pub reloads: Cell<u64>,
     /// Times that they could not be.
     pub failed_reloads: Cell<u64>,
@@ -95,12 +95,12 @@ impl Metrics {
             ),
             (
                 "reloads_total",
-                "Times that the settings were read again.",
+                "Times that the settings have been reloaded.",
                 &self.reloads,
             ),
             (
                 "failed_reloads_total",
-                "Times that the settings could not be read again.",
+                "Times that the settings could not be reloaded.",
                 &self.failed_reloads,
             ),
         ] {

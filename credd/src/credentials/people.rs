@@ -83,7 +83,7 @@ impl People {
         let mut local = self.accounts.local().account(uid);
         if local.is_doubtful {
             return Err(Refusal::transient(
-                "/etc/passwd or /etc/group cannot be read, so nobody's name can be told",
+                "/etc/passwd or /etc/group cannot be read, so nobody's name can be determined",
             ));
         }
         let named = is_named(&local);
@@ -102,7 +102,7 @@ impl People {
         }
         match found {
             Found::Foreign => Ok(of_this_host(local, if named { Names::Trusted } else { Names::NotOurs })),
-            Found::Unknown => Err(Refusal::denied("the directory knows nobody of this uid")),
+            Found::Unknown => Err(Refusal::denied("the directory has no user with this uid")),
             Found::Tombstone => self.judge(uid),
             Found::Living(name) => {
                 self.refresh(uid, name).await?;
@@ -231,7 +231,7 @@ impl People {
                 Nudging::not_published(name)
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, %name, "keymakerd could not be asked; what it published stands");
+                tracing::warn!(%error, %name, "keymakerd could not be asked; what it published still holds");
                 Nudging::Silence
             }
         }

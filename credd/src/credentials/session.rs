@@ -59,7 +59,7 @@ pub fn session_tags(question: &Question, instance_id: &str) -> Result<Vec<(&'sta
         .find(|(_, value)| value.len() > LONGEST_TAG || !value.chars().all(legal))
     {
         Some((tag, value)) => Err(Refusal::denied(format!(
-            "the session tag {tag} cannot have the value {value:?}"
+            "AWS does not allow the value {value:?} for the session tag {tag}"
         ))),
         None => Ok(tags),
     }

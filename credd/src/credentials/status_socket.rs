@@ -57,7 +57,7 @@ where
             // Root's own connection; whatever becomes of it concerns nobody else.
             Ok((stream, _)) => drop(timeout(PATIENCE, converse(stream, &status)).await),
             Err(error) => {
-                tracing::error!(%error, "the status socket takes no connection");
+                tracing::error!(%error, "the status socket accepts no connection");
                 sleep(PATIENCE).await;
             }
         }

@@ -63,7 +63,8 @@ pub async fn assume(
     let assumed = assumed.and_then(|id| id.split(':').next()).unwrap_or_default();
     if let Some(wanted) = session.role_id.filter(|wanted| *wanted != assumed) {
         let what = format!(
-            "it is a session of {assumed}, and the role that was looked at is {wanted}: it was made again meanwhile"
+            "it is a session of {assumed}, and the role that was looked at is {wanted}: it was recreated in the \
+            meantime"
         );
         return Err(unreadable(what));
     }

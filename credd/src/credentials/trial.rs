@@ -82,8 +82,8 @@ impl Chain {
             let client = self.aws.iam().await?;
             Ok::<_, Refusal>(absent(iam::role(&client, role.name()).await)?)
         };
-        let remedy =
-            "allow iam:GetRole on the users' roles: without it a missing role cannot be told from one that refuses";
+        let remedy = "allow iam:GetRole on the users' roles: without it a missing role cannot be distinguished from one that \
+            refuses";
         tried.note(
             format!("{method}: iam:GetRole on the users' roles"),
             answer.await,
@@ -115,8 +115,8 @@ impl Chain {
         let session = self.session(Method::SharedRole, role.clone(), &nobody, Some(&policies));
         tried.note(what, session.await.map(|_| ()).map_err(Refusal::from), &remedy);
         let what = format!("shared_role: {role} trusts this host's role alone");
-        let remedy = "name the hosts' role as the only principal of its trust policy, as credd.toml(5) shows: whoever else may assume it \
-                      chooses whose tags the session has; where it cannot be read, allow iam:GetRole on it";
+        let remedy = "name the hosts' role as the only principal of its trust policy, as credd.toml(5) shows: anybody \
+                      else who may assume it chooses whose tags the session has; where it cannot be read, allow iam:GetRole on it";
         let _ = tried.note(what, self.try_trust(&role).await, remedy);
     }
 

@@ -59,7 +59,7 @@ impl Running {
         match self.reload() {
             Ok(()) => {
                 count(&self.parts.metrics.reloads);
-                tracing::info!(file = %self.file.display(), "the settings were read again");
+                tracing::info!(file = %self.file.display(), "the settings have been reloaded");
             }
             Err(error) => {
                 count(&self.parts.metrics.failed_reloads);
@@ -82,7 +82,7 @@ impl Running {
                 self.issuer.warm(in_use);
             }
             // The settings were used before, so this ends with the file that they name.
-            Err(error) => tracing::error!("what was issued could not be dropped, and is tried again: {error}"),
+            Err(error) => tracing::error!("what was issued could not be dropped; this is tried again: {error}"),
         }
     }
 
@@ -98,7 +98,10 @@ impl Running {
         self.issuer.become_like(&issuer);
         self.server.replace(service);
         if config.capture != self.parts.capture {
-            tracing::warn!("capture was changed: change credd.socket as credd.toml(5) says, and restart it and credd");
+            tracing::warn!(
+                "the key capture was changed: change credd.socket as credd.toml(5) says, then restart it \
+                and credd"
+            );
         }
         if renewed {
             self.issuer.warm(in_use);

@@ -22,7 +22,7 @@ pub fn check(head: &Parts, door: Door) -> Result<(), Inadmissible> {
     if head.method == Method::CONNECT || head.headers.contains_key(UPGRADE) {
         return Err(Inadmissible {
             status: StatusCode::BAD_REQUEST,
-            reason: "this is no proxy and speaks HTTP/1 only",
+            reason: "this is not a proxy, and it speaks HTTP/1 only",
         });
     }
     check_host(head, door)?;
@@ -62,7 +62,7 @@ fn check_host(head: &Parts, door: Door) -> Result<(), Inadmissible> {
     };
     let ours = head.uri.scheme_str() == Some("http") && door.is_named(authority.as_str());
     ours.then_some(())
-        .ok_or(forbidden("the request's address is of another host"))
+        .ok_or(forbidden("the request's address is another host's"))
 }
 
 /// Where a connection came in.

@@ -160,7 +160,7 @@ impl<S: CredentialSource> MetadataService<S> {
         };
         if timeout_at(deadline, taken).await.is_err() {
             let reply = reply::error(StatusCode::SERVICE_UNAVAILABLE);
-            let reason = reason("the journal takes no audit line".to_owned());
+            let reason = reason("the journal accepts no audit line".to_owned());
             return Err(decided(reply, line.asked, Decision::Transient, reason));
         }
         // What was checked before the wait may have changed.
@@ -192,7 +192,7 @@ impl<S: CredentialSource> MetadataService<S> {
             return refuse(
                 "request",
                 StatusCode::PAYLOAD_TOO_LARGE,
-                "the request has a body that nobody reads",
+                "the request has a body, which nothing here reads",
             );
         }
         if let (Door::Container(_), Some(door)) = (client.door, &self.container) {
@@ -235,7 +235,7 @@ impl<S: CredentialSource> MetadataService<S> {
             return refuse(
                 "token",
                 StatusCode::BAD_REQUEST,
-                "a token needs one ttl from 1 to 21600",
+                "a token needs exactly one ttl, from 1 to 21600",
             );
         };
         // A token must not travel: whoever relays the connection to another host receives nothing.
@@ -262,7 +262,7 @@ impl<S: CredentialSource> MetadataService<S> {
             (Some(token), None) => {
                 let now = self.clock.since_boot();
                 let left = self.tokens.remaining(token.as_bytes(), client.caller.owner.uid, now);
-                left.map(Some).ok_or("the token is not one of this user, or has ended")
+                left.map(Some).ok_or("the token is not this user's, or has expired")
             }
             (Some(_), Some(_)) => Err("the request has several tokens"),
         }
@@ -299,9 +299,7 @@ impl<S: CredentialSource> MetadataService<S> {
                 reply::error(StatusCode::SERVICE_UNAVAILABLE),
                 "metadata",
                 Decision::Transient,
-                Reason::new(
-                    "a rule goes by name or group, and this caller's cannot be told from the files of this host",
-                ),
+                Reason::new("a rule depends on a name or group, and the files of this host do not tell this caller's"),
             ),
         }
     }

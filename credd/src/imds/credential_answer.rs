@@ -105,7 +105,7 @@ impl<S: CredentialSource> MetadataService<S> {
         };
         // SDKs prolong credentials that have ended, and go on using them for a quarter of an hour.
         if credentials.expiration < now + SHORTEST_LIFE {
-            let reason = by_method("the credentials at hand are about to end".to_owned());
+            let reason = by_method("the credentials at hand are about to expire".to_owned());
             return not_issued::<()>(asked, Outcome::Transient(reason));
         }
         if let Err(error) = self.still_theirs(client) {
@@ -144,7 +144,7 @@ fn not_issued<T>(asked: &'static str, outcome: Outcome<T>) -> Answer {
         Outcome::Denied(reason) => (StatusCode::NOT_FOUND, Decision::Denied, reason),
         Outcome::Transient(reason) => (StatusCode::SERVICE_UNAVAILABLE, Decision::Transient, reason),
         Outcome::NotApplicable | Outcome::Issued(_) => {
-            let reason = Reason::new("no method gives this user credentials of that name");
+            let reason = Reason::new("no method gives this user credentials under that name");
             (StatusCode::NOT_FOUND, Decision::NotApplicable, reason)
         }
     };

@@ -251,7 +251,7 @@ impl<S: CredentialSource + 'static> Server<S> {
             share,
             AuditEvent {
                 uid,
-                ..self.refused_connection("too many connections at a time".to_owned())
+                ..self.refused_connection("there are too many connections at once".to_owned())
             },
         );
     }

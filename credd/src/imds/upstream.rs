@@ -157,7 +157,7 @@ impl Upstream {
         if response.status() != StatusCode::OK {
             return Err(match refusal(response.status()) {
                 // An endpoint without IMDSv2 is not a metadata service that we know.
-                UpstreamError::NotFound => unavailable("the metadata service gives no tokens"),
+                UpstreamError::NotFound => unavailable("the metadata service issues no tokens"),
                 other => other,
             });
         }

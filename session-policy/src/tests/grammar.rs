@@ -69,7 +69,7 @@ fn a_key_that_stands_twice_is_refused() {
         format!(r#"{{"Statement":[],"Statement":{ALLOW}}}"#),
         policy(&ALLOW.replace('}', r#","Condition":{"Bool":{"a:b":"true","a:b":"false"}}}"#)),
     ] {
-        assert!(refusal(&text).to_string().contains("stands there twice"), "{text}");
+        assert!(refusal(&text).to_string().contains("occurs twice"), "{text}");
     }
 }
 

@@ -58,7 +58,7 @@ fn a_reload_keeps_what_was_issued_and_a_bad_file_changes_nothing() {
     settings.write("rules = [{ allow = [\"user-data\"] }]");
     sh("systemctl reload credd");
     until("the settings are taken up", Duration::from_secs(10), || {
-        journal("-u credd").contains("the settings were read again")
+        journal("-u credd").contains("the settings have been reloaded")
     });
     assert_eq!(asked("alice", "").ok(), arn_of("alice"));
     assert_eq!(calls("AssumeRole"), before);
@@ -82,7 +82,7 @@ fn check_says_what_is_missing_and_what_to_do() {
     assert!(
         noted.matches("exempts nobody").count() == 1
             && noted.contains("names alice")
-            && noted.contains("Take the name out"),
+            && noted.contains("Remove the name"),
         "{noted}"
     );
     until("the journal says it, too", Duration::from_secs(10), || {

@@ -160,7 +160,7 @@ async fn a_role_that_is_not_as_sync_roles_left_it_is_refused() {
             vec![set(boundary(USER), USERS), set(boundary(ROLE), OTHERS)],
             "lacks the permissions boundary",
         ),
-        (vec![(ROLE, "role%2Fp%2Fown", "role%2Fp%2Fother")], "does not trust"),
+        (vec![(ROLE, "role%2Fp%2Fown", "role%2Fp%2Fother")], "and nobody else"),
         (
             vec![(USER, "<UserId>AIDA</UserId>", "<UserId>AIDANEW</UserId>")],
             "the directory's is AIDA",
