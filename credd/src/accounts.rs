@@ -9,10 +9,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use keymaker_core::directory_file::FileStamp;
 use keymaker_core::local_files::{GroupLine, PasswdLine, lines};
+use keymaker_daemon::account_files::{AccountFiles, AccountFilesError};
 
 /// What rules and chains can go by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -63,13 +64,6 @@ pub trait Accounts {
     fn account(&self, uid: u32) -> Account;
 }
 
-/// Why the local accounts are not known.
-#[derive(Debug)]
-pub enum AccountsError {
-    /// The file could not be read; every system has it, world-readable.
-    Read(PathBuf, io::Error),
-}
-
 /// `/etc/passwd` and `/etc/group`.
 pub struct LocalAccounts {
     passwd: PathBuf,
@@ -112,7 +106,7 @@ impl LocalAccounts {
     }
 
     /// The uid of `name`; None if no local account has that name.
-    pub fn uid(&self, name: &str) -> Result<Option<u32>, AccountsError> {
+    pub fn uid(&self, name: &str) -> Result<Option<u32>, AccountFilesError> {
         self.with_snapshot(|snapshot| {
             snapshot
                 .users
@@ -123,21 +117,21 @@ impl LocalAccounts {
     }
 
     /// The name of the local group `gid`; None where there is none.
-    pub fn group_name(&self, gid: u32) -> Result<Option<String>, AccountsError> {
+    pub fn group_name(&self, gid: u32) -> Result<Option<String>, AccountFilesError> {
         self.with_snapshot(|snapshot| snapshot.group_names.get(&gid).cloned())
     }
 
     /// The gids of the local groups that name `user` as a member, whether that is a local account or not.
-    pub fn memberships(&self, user: &str) -> Result<Vec<u32>, AccountsError> {
+    pub fn memberships(&self, user: &str) -> Result<Vec<u32>, AccountFilesError> {
         self.with_snapshot(|snapshot| snapshot.memberships.get(user.as_bytes()).cloned().unwrap_or_default())
     }
 
-    fn with_snapshot<T>(&self, ask: impl FnOnce(&Snapshot) -> T) -> Result<T, AccountsError> {
-        let stamps = [stamp(&self.passwd)?, stamp(&self.group)?];
+    fn with_snapshot<T>(&self, ask: impl FnOnce(&Snapshot) -> T) -> Result<T, AccountFilesError> {
+        let stamps = AccountFiles::stamps_now(&self.passwd, &self.group)?;
         let mut read = self.read.borrow_mut();
         let snapshot = match read.take() {
             Some(snapshot) if snapshot.stamps == stamps => snapshot,
-            _ => Snapshot::read(&self.passwd, &self.group, stamps)?,
+            _ => Snapshot::of(&AccountFiles::read(&self.passwd, &self.group)?),
         };
         Ok(ask(read.insert(snapshot)))
     }
@@ -148,9 +142,8 @@ impl Accounts for LocalAccounts {
         self.with_snapshot(|snapshot| snapshot.account(uid))
             .unwrap_or_else(|error| {
                 tracing::error!(
-                    ?error,
-                    "the local accounts cannot be read; until they can, every caller whom a chain or rule might name \
-                    is refused"
+                    %error,
+                    "{error}; until the local accounts can be read, every caller whom a chain or rule might name is refused"
                 );
                 Account::unknown()
             })
@@ -159,7 +152,7 @@ impl Accounts for LocalAccounts {
 
 /// What the files said when they had these stamps.
 struct Snapshot {
-    stamps: [Stamp; 2],
+    stamps: [FileStamp; 2],
     users: Vec<LocalUser>,
     group_names: HashMap<u32, String>,
     memberships: HashMap<Vec<u8>, Vec<u32>>,
@@ -172,32 +165,30 @@ struct LocalUser {
 }
 
 impl Snapshot {
-    fn read(passwd: &Path, group: &Path, stamps: [Stamp; 2]) -> Result<Self, AccountsError> {
-        let text = |path: &Path| fs::read(path).map_err(|error| AccountsError::Read(path.into(), error));
-        let (passwd, group) = (text(passwd)?, text(group)?);
+    fn of(files: &AccountFiles) -> Self {
+        let (passwd, group) = (&files.passwd.text, &files.group.text);
         let (mut group_names, mut memberships) = (HashMap::new(), HashMap::<Vec<u8>, Vec<u32>>::new());
-        for line in lines(&group).filter_map(GroupLine::parse) {
+        for line in lines(group).filter_map(GroupLine::parse) {
             // The first line with an id counts, as in glibc.
             let name = || String::from_utf8_lossy(line.name).into_owned();
             group_names.entry(line.gid).or_insert_with(name);
         }
-        for line in lines(&group).filter_map(GroupLine::parse_membership) {
+        for line in lines(group).filter_map(GroupLine::parse_membership) {
             for member in line.members() {
                 memberships.entry(member.to_vec()).or_default().push(line.gid);
             }
         }
-        let users = lines(&passwd).filter_map(PasswdLine::parse).map(|line| LocalUser {
+        let users = lines(passwd).filter_map(PasswdLine::parse).map(|line| LocalUser {
             name: line.name.to_vec(),
             uid: line.uid,
             gid: line.gid,
         });
-        let users = users.collect();
-        Ok(Self {
-            stamps,
-            users,
+        Self {
+            stamps: files.stamps(),
+            users: users.collect(),
             group_names,
             memberships,
-        })
+        }
     }
 
     fn account(&self, uid: u32) -> Account {
@@ -236,43 +227,25 @@ fn names_other_service(line: &str) -> bool {
     about_people && is_other
 }
 
-/// What tells one content of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-fn stamp(path: &Path) -> Result<Stamp, AccountsError> {
-    let found = fs::metadata(path).map_err(|error| AccountsError::Read(path.into(), error))?;
-    Ok(Stamp {
-        inode: found.ino(),
-        size: found.size(),
-        modified: (found.mtime(), found.mtime_nsec()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+    use test_folder::TestFolder;
 
-    fn accounts(name: &str) -> (LocalAccounts, PathBuf) {
-        let folder = std::env::temp_dir().join(format!("credd-accounts-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (passwd, group) = (folder.join("passwd"), folder.join("group"));
-        fs::write(
-            &passwd,
-            "root:x:0:0::/root:/bin/sh\n# x\nweb:x:33:33::/:/bin/sh\ntwin:x:33:5::/:/bin/sh\nbad:x:y:1::\n",
-        )
-        .unwrap();
-        fs::write(&group, "root:x:0:\nweb:x:33:\ntls:x:5:other,web\nbroken\n").unwrap();
-        (LocalAccounts::new(&passwd, &group), passwd)
+    const ROOT: &str = "root:x:0:0::/root:/bin/sh\n";
+    const GROUP: &str = "root:x:0:\nweb:x:33:\ntls:x:5:other,web\nbroken\n";
+
+    fn accounts(folder: &TestFolder) -> (LocalAccounts, PathBuf) {
+        let web = "# x\nweb:x:33:33::/:/bin/sh\ntwin:x:33:5::/:/bin/sh\nbad:x:y:1::\n";
+        let passwd = folder.file("passwd", format!("{ROOT}{web}"));
+        (LocalAccounts::new(&passwd, folder.file("group", GROUP)), passwd)
     }
 
     #[test]
     fn a_uid_gets_its_first_name_and_all_its_groups() {
-        let (accounts, _) = accounts("first");
+        let folder = TestFolder::new();
+        let (accounts, _) = accounts(&folder);
         let web = Account {
             user: Some("web".into()),
             groups: vec!["web".into(), "tls".into()],
@@ -286,9 +259,10 @@ mod tests {
 
     #[test]
     fn a_changed_file_is_read_again_and_an_unreadable_one_is_a_doubt_about_everybody() {
-        let (accounts, passwd) = accounts("changed");
+        let folder = TestFolder::new();
+        let (accounts, passwd) = accounts(&folder);
         assert_eq!(accounts.uid("late").unwrap(), None);
-        fs::write(&passwd, "late:x:7000:33::/:/bin/sh\n").unwrap();
+        folder.file("passwd", format!("{ROOT}late:x:7000:33::/:/bin/sh\n"));
         assert_eq!(accounts.uid("late").unwrap(), Some(7000));
         fs::remove_file(&passwd).unwrap();
         assert_eq!(accounts.account(7000), Account::unknown());
@@ -297,14 +271,45 @@ mod tests {
 
     // P13
     #[test]
+    fn local_files_that_are_not_whole_are_a_doubt_about_everybody() {
+        let folder = TestFolder::new();
+        let (accounts, passwd) = accounts(&folder);
+        let group = passwd.with_file_name("group");
+        for (passwd_text, group_text) in [
+            ("", "root:x:0:\n"),
+            ("zed:x:2555:5::/:/bin/sh\n", "root:x:0:\n"),
+            (ROOT, ""),
+            (ROOT, "tls:x:5:zed\n"),
+        ] {
+            fs::write(&passwd, passwd_text).unwrap();
+            fs::write(&group, group_text).unwrap();
+            assert_eq!(
+                accounts.account(2555),
+                Account::unknown(),
+                "{passwd_text:?} {group_text:?}"
+            );
+            assert!(
+                accounts.uid("zed").is_err() && accounts.memberships("zed").is_err() && accounts.group_name(5).is_err()
+            );
+        }
+        fs::write(&group, "root:x:0:\n").unwrap();
+        assert_eq!(accounts.account(2555), Account::default());
+        // Its size is never what is read from it, as when a file grows under the reader.
+        let restless = LocalAccounts::new("/proc/version", &group);
+        assert_eq!(restless.account(2555), Account::unknown());
+    }
+
+    // P13
+    #[test]
     fn a_file_that_changes_in_one_thing_only_is_read_again() {
         use std::time::{Duration, SystemTime};
-        let (accounts, passwd) = accounts("stamps");
+        let folder = TestFolder::new();
+        let (accounts, passwd) = accounts(&folder);
         let (next, group) = (passwd.with_file_name("next"), passwd.with_file_name("group"));
         let first = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let later = first + Duration::from_millis(1);
         let write = |path: &Path, name: &str, time: SystemTime| {
-            fs::write(path, format!("{name}:x:33:33::/:/bin/sh\n")).unwrap();
+            fs::write(path, format!("{ROOT}{name}:x:33:33::/:/bin/sh\n")).unwrap();
             fs::File::options()
                 .write(true)
                 .open(path)
@@ -322,17 +327,18 @@ mod tests {
         write(&next, "carol", later);
         fs::rename(&next, &passwd).unwrap();
         is_user("carol");
-        fs::write(&group, "staff:x:33:\n").unwrap();
+        fs::write(&group, "root:x:0:\nstaff:x:33:\n").unwrap();
         assert_eq!(accounts.account(33).groups, ["staff"]);
     }
 
     // P13
     #[test]
     fn a_name_that_glibc_reads_is_read_here() {
-        let (accounts, passwd) = accounts("glibc");
+        let folder = TestFolder::new();
+        let (accounts, passwd) = accounts(&folder);
         fs::write(
             &passwd,
-            "\tzed:x: 2555:5::/:/bin/sh\n+nis::0:0:::\n#out:x:2556:5::/:/bin/sh",
+            "root:x:0:0\n\tzed:x: 2555:5::/:/bin/sh\n+nis::0:0:::\n#out:x:2556:5::/:/bin/sh",
         )
         .unwrap();
         let zed = accounts.account(2555);
@@ -344,7 +350,8 @@ mod tests {
     // P13
     #[test]
     fn another_service_of_nsswitch_conf_is_seen_and_its_reactions_are_none() {
-        let (accounts, passwd) = accounts("services");
+        let folder = TestFolder::new();
+        let (accounts, passwd) = accounts(&folder);
         let nsswitch = passwd.with_file_name("nsswitch.conf");
         let accounts = accounts.with_services(&nsswitch);
         assert!(!accounts.has_other_services(), "without the file there is `files`");

@@ -13,10 +13,10 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use credd::accounts::AccountsError;
     use credd::imds::caller::{
         Arrival, CallerError, Captured, IdentifyCaller, KernelCallers, METADATA_ADDRESSES, SocketOwner,
     };
+    use keymaker_daemon::account_files::AccountFilesError;
     use rustix::process::{Uid, getuid};
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_uid};
     use socket2::{Domain, Protocol, Socket, Type};
@@ -94,7 +94,7 @@ mod tests {
             callers: KernelCallers::new(Arrival::Transparent),
             is_exempt: move |uid| match exempt {
                 Ok(exempt) => Ok(uid == exempt),
-                Err(()) => Err(AccountsError::Read(
+                Err(()) => Err(AccountFilesError::Unreadable(
                     "/etc/passwd".into(),
                     std::io::ErrorKind::NotFound.into(),
                 )),

@@ -1,3 +1,4 @@
 //! What the daemons of this project share and no other program needs. It knows nothing of AWS, people or credentials.
 
+pub mod account_files;
 pub mod log;

@@ -11,6 +11,7 @@ use keymaker_aws::{
 };
 use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
+use keymaker_daemon::account_files::AccountFilesError;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -53,7 +54,7 @@ pub struct Host {
 #[derive(Debug)]
 pub enum DaemonError {
     /// the local accounts cannot be read
-    LocalAccounts(crate::local_accounts::LocalAccountsError),
+    LocalAccounts(AccountFilesError),
     /// a kept file is unreadable or damaged
     Store(StoreError),
     /// keymakerd.toml cannot be used, and no earlier one is known

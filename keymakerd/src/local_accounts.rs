@@ -2,18 +2,14 @@
 //! keymakerd. The sync reads them at each change of their stamps; names and ids found here are never given to anybody from IAM.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use keymaker_core::directory_file::FileStamp;
 use keymaker_core::local_files::{NamedLine, lines, members_named_by};
+use keymaker_daemon::account_files::{AccountFiles, AccountFilesError, StampedFile};
 
 use crate::service_names::{ServiceFolders, ServiceNames};
-
-/// How often a file that changes under the reader is read again before giving up.
-const ATTEMPTS: usize = 5;
 
 /// What stands in the local files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,37 +58,31 @@ pub struct LocalFiles {
 }
 
 impl LocalAccounts {
-    /// Reads all of it. A file without root is cut, not empty: it frees nobody's name (P3). An absent shells file means what getusershell(3) says: /bin/sh and /bin/csh.
-    pub fn read(files: &LocalFiles) -> Result<Self, LocalAccountsError> {
-        let (passwd_text, passwd) = read_stamped(&files.passwd)?;
-        let (group_text, group) = read_stamped(&files.group)?;
-        let shells_text = match read_stamped(&files.shells) {
-            Ok((text, _)) => text,
-            Err(LocalAccountsError::Unreadable(_, why)) if why.kind() == io::ErrorKind::NotFound => {
+    /// Reads all of it. An absent shells file means what getusershell(3) says: /bin/sh and /bin/csh.
+    pub fn read(files: &LocalFiles) -> Result<Self, AccountFilesError> {
+        let AccountFiles { passwd, group } = AccountFiles::read(&files.passwd, &files.group)?;
+        let shells = match StampedFile::read(&files.shells) {
+            Ok(shells) => String::from_utf8_lossy(&shells.text).into_owned(),
+            Err(AccountFilesError::Unreadable(_, why)) if why.kind() == io::ErrorKind::NotFound => {
                 "/bin/sh\n/bin/csh\n".to_owned()
             }
             Err(error) => return Err(error),
         };
-        let accounts = Self::parse(&passwd_text, &group_text, &shells_text);
-        if !accounts.users.values().any(|user| user.uid == Some(0)) {
-            return Err(LocalAccountsError::Cut(files.passwd.clone()));
-        }
-        if !accounts.groups.values().any(|group| group.gid == Some(0)) {
-            return Err(LocalAccountsError::Cut(files.group.clone()));
-        }
+        let accounts = Self::parse(&passwd.text, &group.text, &shells);
         Ok(Self {
-            passwd,
-            group,
+            passwd: passwd.stamp,
+            group: group.stamp,
             services: ServiceNames::read(&files.services),
             ..accounts
         })
     }
 
     /// What the texts of the three files say; the stamps are zero.
-    pub fn parse(passwd: &str, group: &str, shells: &str) -> Self {
+    pub fn parse(passwd: impl AsRef<[u8]>, group: impl AsRef<[u8]>, shells: &str) -> Self {
         let mut accounts = Self::default();
+        // A name that is not UTF-8 can equal none of ours, so its exact bytes do not matter.
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        for line in lines(passwd.as_bytes()).filter_map(NamedLine::parse) {
+        for line in lines(passwd.as_ref()).filter_map(NamedLine::parse) {
             accounts.ids.extend(line.id.iter().chain(&line.gid));
             // As glibc's `files`: the first line of a name counts.
             let user = LocalUser {
@@ -101,7 +91,7 @@ impl LocalAccounts {
             };
             accounts.users.entry(text(line.name)).or_insert(user);
         }
-        for (line, number) in lines(group.as_bytes()).zip(1..) {
+        for (line, number) in lines(group.as_ref()).zip(1..) {
             if let Some(line) = NamedLine::parse(line) {
                 accounts.ids.extend(line.id);
                 let group = LocalGroup { gid: line.id };
@@ -146,80 +136,10 @@ impl LocalAccounts {
     }
 }
 
-/// Why the local accounts could not be read. The last ones read stay.
-#[derive(Debug)]
-pub enum LocalAccountsError {
-    /// "/etc/passwd cannot be read: …"
-    Unreadable(PathBuf, io::Error),
-    /// "/etc/passwd changes while it is read, again and again."
-    Restless(PathBuf),
-    /// "/etc/passwd has no root, so it is cut."
-    Cut(PathBuf),
-}
-
-impl fmt::Display for LocalAccountsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
-            Self::Restless(path) => write!(f, "{} keeps changing while it is read", path.display()),
-            Self::Cut(path) => write!(
-                f,
-                "{} has no entry with the number 0, so it is not complete; restore it, for instance from {}-",
-                path.display(),
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for LocalAccountsError {}
-
-/// The text of the file and the stamp of exactly that text: the same before and after reading, by descriptor and by path.
-fn read_stamped(path: &Path) -> Result<(String, FileStamp), LocalAccountsError> {
-    let unreadable = |why| LocalAccountsError::Unreadable(path.to_owned(), why);
-    for _ in 0..ATTEMPTS {
-        let mut file = File::open(path).map_err(unreadable)?;
-        let before = FileStamp::of(&file.metadata().map_err(unreadable)?);
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(unreadable)?;
-        let after = FileStamp::of(&path.metadata().map_err(unreadable)?);
-        if before == after && bytes.len() as u64 == after.size {
-            // A name that is not UTF-8 can equal none of ours, so its exact bytes do not matter.
-            return Ok((String::from_utf8_lossy(&bytes).into_owned(), after));
-        }
-    }
-    Err(LocalAccountsError::Restless(path.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("keymakerd-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn files(&self) -> LocalFiles {
-            let path = |name| self.0.join(name);
-            LocalFiles {
-                passwd: path("passwd"),
-                group: path("group"),
-                shells: path("shells"),
-                services: ServiceFolders::default(),
-            }
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
+    use test_folder::TestFolder;
 
     #[test]
     fn every_name_and_number_of_the_local_files_is_known() {
@@ -268,11 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn stamps_are_those_of_the_files_as_read() {
-        let folder = Folder::new("stamps");
-        let files = folder.files();
-        std::fs::write(&files.passwd, "root:x:0:0::/root:/bin/sh\n").unwrap();
-        std::fs::write(&files.group, b"root:x:0:\nb\xff:x:1:\n").unwrap();
+    fn a_host_is_read_with_the_stamps_of_its_files_and_with_bytes_that_are_no_text() {
+        let folder = TestFolder::new();
+        let files = LocalFiles {
+            passwd: folder.file("passwd", "root:x:0:0::/root:/bin/sh\n"),
+            group: folder.file("group", b"root:x:0:\nb\xff:x:1:\n"),
+            shells: folder.join("shells"),
+            services: ServiceFolders::default(),
+        };
         let accounts = LocalAccounts::read(&files).unwrap();
         assert_eq!(accounts.passwd, FileStamp::of(&files.passwd.metadata().unwrap()));
         assert_eq!(accounts.group, FileStamp::of(&files.group.metadata().unwrap()));
@@ -280,38 +203,5 @@ mod tests {
             accounts.owns_id(1) && accounts.allows_shell("/bin/csh"),
             "getusershell(3)'s default"
         );
-    }
-
-    // P1
-    #[test]
-    fn local_files_that_cannot_be_read_whole_are_an_error_and_never_no_accounts() {
-        let folder = Folder::new("errors");
-        let files = folder.files();
-        std::fs::write(&files.passwd, "").unwrap();
-        let error = LocalAccounts::read(&files).unwrap_err();
-        assert!(
-            matches!(error, LocalAccountsError::Unreadable(ref path, _) if *path == files.group),
-            "{error}"
-        );
-        for (passwd, group, cut) in [
-            ("", "root:x:0:\n", &files.passwd),
-            ("dave:x:1001:1001::/:/bin/sh\n", "root:x:0:\n", &files.passwd),
-            ("root:x:0:0::/root:/bin/sh\n", "", &files.group),
-        ] {
-            std::fs::write(&files.passwd, passwd).unwrap();
-            std::fs::write(&files.group, group).unwrap();
-            let error = LocalAccounts::read(&files).unwrap_err();
-            assert!(
-                matches!(error, LocalAccountsError::Cut(ref path) if path == cut),
-                "{passwd:?} {group:?}: {error}"
-            );
-        }
-        // Its size is never what is read from it, as when a file grows under the reader.
-        let restless = LocalFiles {
-            passwd: "/proc/version".into(),
-            ..files
-        };
-        let error = LocalAccounts::read(&restless).unwrap_err();
-        assert!(matches!(error, LocalAccountsError::Restless(_)), "{error}");
     }
 }

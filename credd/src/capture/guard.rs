@@ -229,6 +229,9 @@ const TABLE: &str = "keymaker_credd";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::LocalAccounts;
+    use crate::config::Config;
+    use test_folder::TestFolder;
 
     #[test]
     fn counts_and_handles_are_no_drift_and_a_changed_rule_is() {
@@ -263,9 +266,11 @@ mod tests {
     // P14
     #[test]
     fn a_table_with_a_rule_too_few_or_too_many_is_not_whole() {
-        use crate::accounts::LocalAccounts;
-        use crate::config::Config;
-        let accounts = LocalAccounts::new("/dev/null", "/dev/null");
+        let folder = TestFolder::new();
+        let accounts = LocalAccounts::new(
+            folder.file("passwd", "root:x:0:0\n"),
+            folder.file("group", "root:x:0:\n"),
+        );
         for (text, rules) in [("", 16), ("capture = \"nft\"", 20), ("mode = \"observe\"", 2)] {
             let config = Config::parse(text, "credd.toml".as_ref()).unwrap();
             let plan = Plan::new(&config, &accounts).unwrap();
@@ -277,10 +282,13 @@ mod tests {
 
     #[test]
     fn what_only_looks_notes_every_uid_that_is_not_exempt_in_both_families() {
-        use crate::accounts::LocalAccounts;
-        use crate::config::Config;
         let config = Config::parse("mode = \"observe\"", "credd.toml".as_ref()).unwrap();
-        let mut plan = Plan::new(&config, &LocalAccounts::new("/dev/null", "/dev/null")).unwrap();
+        let folder = TestFolder::new();
+        let accounts = LocalAccounts::new(
+            folder.file("passwd", "root:x:0:0\n"),
+            folder.file("group", "root:x:0:\n"),
+        );
+        let mut plan = Plan::new(&config, &accounts).unwrap();
         plan.exempt = [0].into();
         let expected = "table inet keymaker_credd\ndelete table inet keymaker_credd\ntable inet keymaker_credd {\n  \
              set exempt { type uid; elements = { 0 }; }\n  \
@@ -294,9 +302,11 @@ mod tests {
     // P14
     #[test]
     fn the_guard_stops_every_protocol_and_every_way_around_it_and_nothing_else() {
-        use crate::accounts::LocalAccounts;
-        use crate::config::Config;
-        let accounts = LocalAccounts::new("/dev/null", "/dev/null");
+        let folder = TestFolder::new();
+        let accounts = LocalAccounts::new(
+            folder.file("passwd", "root:x:0:0\n"),
+            folder.file("group", "root:x:0:\n"),
+        );
         let mut plan = Plan::new(&Config::default(), &accounts).unwrap();
         plan.exempt = [0, 998].into();
         plan.containers = vec!["172.17.0.0/16".parse().unwrap()];
@@ -332,9 +342,11 @@ mod tests {
     // P14
     #[test]
     fn the_guard_does_what_the_file_says_and_no_more() {
-        use crate::accounts::LocalAccounts;
-        use crate::config::Config;
-        let accounts = LocalAccounts::new("/dev/null", "/dev/null");
+        let folder = TestFolder::new();
+        let accounts = LocalAccounts::new(
+            folder.file("passwd", "root:x:0:0\n"),
+            folder.file("group", "root:x:0:\n"),
+        );
         let guard = |text: &str| {
             let config = Config::parse(text, "credd.toml".as_ref()).unwrap();
             ruleset(&Plan::new(&config, &accounts).unwrap(), Mark(7))

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use keymaker_daemon::account_files::AccountFilesError;
+
 use super::commands::CommandError;
 use super::egress::{self, Mark};
 use super::last_plan::LastPlanFile;
@@ -17,7 +19,7 @@ use super::repair::Repair;
 use super::state::{CaptureState, StateFile};
 use super::watch::Changes;
 use super::{guard, routing};
-use crate::accounts::{AccountsError, LocalAccounts};
+use crate::accounts::LocalAccounts;
 use crate::config::{CaptureMode, Config, ConfigError};
 use crate::time_text::iso8601;
 
@@ -27,7 +29,7 @@ pub enum KeeperError {
     /// The settings cannot be used.
     Config(ConfigError),
     /// The local accounts cannot be read.
-    Accounts(AccountsError),
+    Accounts(AccountFilesError),
     /// Changes cannot be watched; see that the unit's RestrictAddressFamilies has AF_NETLINK.
     Watch(std::io::Error),
 }
@@ -36,7 +38,7 @@ impl fmt::Display for KeeperError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Accounts(AccountsError::Read(path, why)) => write!(f, "{} cannot be read: {why}", path.display()),
+            Self::Accounts(error) => error.fmt(f),
             Self::Watch(why) => write!(f, "changes cannot be watched: {why}; may this program use AF_NETLINK?"),
         }
     }

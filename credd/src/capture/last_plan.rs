@@ -118,37 +118,16 @@ fn write(path: &Path, last: &LastPlan) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_folder::TestFolder;
 
     const NOBODY: u32 = 65_534;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("credd-last-plan-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self) -> LastPlanFile {
-            LastPlanFile::new(self.0.join("last-plan"))
-        }
-
-        fn accounts(&self, passwd: &str) -> LocalAccounts {
-            let path = self.0.join("passwd");
-            fs::write(&path, passwd).unwrap();
-            LocalAccounts::new(path, "/dev/null")
-        }
-
-        fn without_accounts(&self) -> LocalAccounts {
-            LocalAccounts::new(self.0.join("gone"), "/dev/null")
-        }
+    fn file(folder: &TestFolder) -> LastPlanFile {
+        LastPlanFile::new(folder.join("last-plan"))
     }
 
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn accounts_of(folder: &TestFolder, passwd: &str) -> LocalAccounts {
+        LocalAccounts::new(folder.file("passwd", passwd), folder.file("group", "root:x:0:\n"))
     }
 
     const PASSWD: &str = "root:x:0:0::/:/bin/sh\nkeymakerd:x:901:901::/:/bin/sh\ncredd:x:902:902::/:/bin/sh\ndeploy:x:1000:1000::/:/bin/sh\n";
@@ -160,8 +139,8 @@ mod tests {
     // P14
     #[test]
     fn without_settings_or_accounts_nobody_is_spared_whom_the_last_good_plan_did_not_spare() {
-        let folder = Folder::new("spared");
-        let accounts = folder.accounts(PASSWD);
+        let folder = TestFolder::new();
+        let accounts = accounts_of(&folder, PASSWD);
         for settings in [
             "",
             "exempt_uids = []",
@@ -170,9 +149,12 @@ mod tests {
             "mode = \"observe\"",
         ] {
             let plan = good(settings, &accounts);
-            folder.file().keep(&plan);
-            for now in [folder.without_accounts(), folder.accounts(PASSWD)] {
-                let narrowest = folder.file().narrowest(&now);
+            file(&folder).keep(&plan);
+            for now in [
+                LocalAccounts::new(folder.join("gone"), folder.join("group")),
+                accounts_of(&folder, PASSWD),
+            ] {
+                let narrowest = file(&folder).narrowest(&now);
                 assert!(narrowest.exempt.is_subset(&plan.exempt), "{settings}");
                 let ours = [0, 901, 902];
                 let spared: BTreeSet<u32> = plan.exempt.iter().copied().filter(|uid| ours.contains(uid)).collect();
@@ -188,25 +170,28 @@ mod tests {
 
     #[test]
     fn a_number_that_was_a_daemons_and_is_somebody_elses_now_is_not_spared() {
-        let folder = Folder::new("number");
-        folder.file().keep(&good("", &folder.accounts(PASSWD)));
-        let now = folder.accounts("root:x:0:0::/:/bin/sh\ncredd:x:903:903::/:/bin/sh\nbob:x:902:902::/:/bin/sh\n");
-        assert_eq!(folder.file().narrowest(&now).exempt, BTreeSet::from([0, 903]));
+        let folder = TestFolder::new();
+        file(&folder).keep(&good("", &accounts_of(&folder, PASSWD)));
+        let now = accounts_of(
+            &folder,
+            "root:x:0:0::/:/bin/sh\ncredd:x:903:903::/:/bin/sh\nbob:x:902:902::/:/bin/sh\n",
+        );
+        assert_eq!(file(&folder).narrowest(&now).exempt, BTreeSet::from([0, 903]));
     }
 
     // P14
     #[test]
     fn a_last_plan_that_is_gone_cut_or_from_a_newer_version_captures_everybody_but_root_and_the_daemons() {
-        let folder = Folder::new("gone");
-        let accounts = folder.accounts(PASSWD);
+        let folder = TestFolder::new();
+        let accounts = accounts_of(&folder, PASSWD);
         let check = || {
-            let plan = folder.file().narrowest(&accounts);
+            let plan = file(&folder).narrowest(&accounts);
             assert_eq!(plan.exempt, BTreeSet::from([0, 901, 902]));
             assert_eq!((plan.capture, plan.mode), (Capture::Route, CaptureMode::Enforce));
         };
         check();
-        folder.file().keep(&good("mode = \"observe\"", &accounts));
-        let path = folder.0.join("last-plan");
+        file(&folder).keep(&good("mode = \"observe\"", &accounts));
+        let path = folder.join("last-plan");
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::accounts::{AccountsError, LocalAccounts};
+use keymaker_daemon::account_files::AccountFilesError;
+
+use crate::accounts::LocalAccounts;
 use crate::config::{Capture, CaptureMode, Config, Exempt, Network, UidRange};
 use crate::imds::caller::METADATA_ADDRESSES;
 
@@ -89,7 +91,7 @@ impl RoutingRule {
 
 impl Plan {
     /// What `config` means on this host.
-    pub fn new(config: &Config, accounts: &LocalAccounts) -> Result<Self, AccountsError> {
+    pub fn new(config: &Config, accounts: &LocalAccounts) -> Result<Self, AccountFilesError> {
         let daemons = Self::daemons(accounts)?;
         let mut exempt = daemons.clone();
         let mut unknown_names = vec![];
@@ -125,7 +127,7 @@ impl Plan {
     }
 
     /// The uids of our daemons that ask the real service.
-    pub fn daemons(accounts: &LocalAccounts) -> Result<BTreeSet<u32>, AccountsError> {
+    pub fn daemons(accounts: &LocalAccounts) -> Result<BTreeSet<u32>, AccountFilesError> {
         let mut daemons = BTreeSet::new();
         for daemon in DAEMONS {
             daemons.extend(accounts.uid(daemon)?);
@@ -188,9 +190,14 @@ pub const JUDGED_BY_UID: u32 = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_folder::TestFolder;
 
     fn plan(exempt: &[u32]) -> Plan {
-        let accounts = LocalAccounts::new("/dev/null", "/dev/null");
+        let folder = TestFolder::new();
+        let accounts = LocalAccounts::new(
+            folder.file("passwd", "toor:x:0:0\n"),
+            folder.file("group", "root:x:0:\n"),
+        );
         let mut plan = Plan::new(&Config::default(), &accounts).unwrap();
         plan.exempt = exempt.iter().copied().collect();
         plan

@@ -301,7 +301,7 @@ mod tests {
     // P20
     #[test]
     fn of_nudges_only_those_are_forgotten_that_are_past_and_said_nothing_against_anybody() {
-        let accounts = HostAccounts::new(LocalAccounts::new("/dev/null", "/dev/null"), None);
+        let accounts = HostAccounts::new(LocalAccounts::host(), None);
         let keymakerd = Keymakerd {
             contact: "/dev/null".into(),
             login_socket: "/dev/null".into(),

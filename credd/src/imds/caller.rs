@@ -12,10 +12,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
+use keymaker_daemon::account_files::AccountFilesError;
 use rustix::net::sockopt;
 
 use super::sock_diag::{SockDiag, SockDiagError, TcpSocket};
-use crate::accounts::AccountsError;
 
 /// The owner of the client's socket at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ pub enum CallerError {
     /// The uid talks to the real service: a socket of its own that has this pair of addresses stands there, and not here.
     Exempt(u32),
     /// Whether the uid is exempt from capture cannot be told.
-    ExemptionUnknown(AccountsError),
+    ExemptionUnknown(AccountFilesError),
     /// The only socket of this pair is bound to a device: a client of the metadata service has no reason to be.
     Bound,
     /// Sockets of these uids have one pair of addresses; which of them stands here cannot be told.
@@ -181,7 +181,7 @@ pub struct Captured<C, E> {
     pub is_exempt: E,
 }
 
-impl<C: IdentifyCaller, E: Fn(u32) -> Result<bool, AccountsError>> IdentifyCaller for Captured<C, E> {
+impl<C: IdentifyCaller, E: Fn(u32) -> Result<bool, AccountFilesError>> IdentifyCaller for Captured<C, E> {
     fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError> {
         let owner = self.callers.owner(accepted)?;
         match (self.is_exempt)(owner.uid) {

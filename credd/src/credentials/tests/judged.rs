@@ -165,7 +165,7 @@ async fn a_local_account_is_nobody_in_iam_unless_a_chain_names_it() {
     let named = people.person(105, |_| true).await.unwrap();
     assert_eq!(named.names, Names::Trusted);
     // A local person who took the name later: neither of the two is alice in IAM.
-    std::fs::write(host.path("passwd"), "alice:x:1000:1000::/:/bin/sh\n").unwrap();
+    std::fs::write(host.path("passwd"), "root:x:0:0\nalice:x:1000:1000::/:/bin/sh\n").unwrap();
     assert_eq!(ask(&people, 1000).await.unwrap().names, Names::NotOurs);
     assert!(matches!(ask(&people, ALICE).await, Err(Refusal::Denied(_))));
 }

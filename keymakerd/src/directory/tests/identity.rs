@@ -111,7 +111,7 @@ fn local_names_and_reserved_ones_are_never_published() {
         }
         assert_eq!(host.service.state().published.refused.len(), 5);
         host.service.state_mut().local = LocalAccounts::parse(
-            &format!("{LOCAL_PASSWD}alice:x:1001:1001::/home/alice:/bin/sh\n"),
+            format!("{LOCAL_PASSWD}alice:x:1001:1001::/home/alice:/bin/sh\n"),
             LOCAL_GROUP,
             "",
         );

@@ -468,7 +468,7 @@ fn an_owner_before_the_dot_is_the_hosts_by_its_passwd_line_its_group_line_or_its
 #[test]
 fn a_newcomer_is_refused_a_name_that_etc_group_lists_as_a_member() {
     let mut host = Host::new("");
-    host.local = LocalAccounts::parse(PASSWD, &format!("{GROUP}docker2:x:997:alice,ubuntu\n"), "");
+    host.local = LocalAccounts::parse(PASSWD, format!("{GROUP}docker2:x:997:alice,ubuntu\n"), "");
     let names = host.accept(&["alice", "bob"], &["keymaker_alice"]);
     assert_eq!(names.logins(), ["bob"]);
     let said = names.reason("alice").to_string();
