@@ -52,7 +52,7 @@ build() {
 round() {
   mkdir -p "$target_dir/found" "$target_dir/logs"
   printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c "$(declare -f run); run '{}' '$seconds' '$target_dir' '$host' '$seed'" || {
-    echo "found something; the inputs lie in $target_dir/found"
+    echo "something was found; the inputs are in $target_dir/found"
     return 1
   }
   local name done
