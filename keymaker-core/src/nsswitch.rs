@@ -11,6 +11,14 @@ pub fn line(text: &str, database: &str) -> Option<Line> {
     Some(Line(words(line).iter().map(|word| word.text.to_owned()).collect()))
 }
 
+/// The services beside the local files and us that any line of this database names, in their order. Of two lines glibc goes by the last
+/// (2.34 and later, nss_database.c); a service too many is asked for nothing, one too few would leave its users unseen.
+pub fn others<'t>(text: &'t str, database: &'t str) -> impl Iterator<Item = &'t str> {
+    let lines = text.lines().filter(move |line| names(line, database));
+    let services = lines.flat_map(words).map(|word| word.text);
+    services.filter(|word| !word.starts_with('[') && !matches!(*word, "files" | "keymaker"))
+}
+
 /// The whole line of this database, as it is written.
 pub fn raw_line<'t>(text: &'t str, database: &str) -> Option<&'t str> {
     text.lines().find(|line| names(line, database))
@@ -125,12 +133,6 @@ impl Line {
     pub fn position(&self, service: &str) -> Option<usize> {
         self.0.iter().position(|word| word == service)
     }
-
-    /// The services beside the local files and us, in their order.
-    pub fn others(&self) -> impl Iterator<Item = &str> {
-        let services = self.0.iter().map(String::as_str).filter(|word| !word.starts_with('['));
-        services.filter(|service| !matches!(*service, "files" | "keymaker"))
-    }
 }
 
 #[cfg(test)]
@@ -144,13 +146,29 @@ mod tests {
         assert_eq!(passwd.0, ["files", "[NOTFOUND=return UNAVAIL=continue]", "keymaker"]);
         assert_eq!(passwd.position("keymaker"), Some(2));
         assert_eq!(passwd.position("sss"), None);
-        assert_eq!(passwd.others().collect::<Vec<_>>(), [""; 0]);
-        let sssd = line("passwd: files sss [NOTFOUND=return] keymaker extrausers", "passwd").unwrap();
-        assert_eq!(sssd.others().collect::<Vec<_>>(), ["sss", "extrausers"]);
         assert_eq!(line(text, "group").unwrap().position("keymaker"), Some(0));
         assert_eq!(raw_line(text, "group"), Some("group : keymaker files"));
         assert_eq!(raw_line(text, "shadow"), None);
         assert_eq!(line(text, "shadow"), None);
+    }
+
+    // P13
+    #[test]
+    fn every_service_that_a_line_of_the_database_names_is_another_one_but_files_and_ours() {
+        for (text, services) in [
+            ("passwd: files keymaker\ngroup: files sss\nhosts: files dns\n", ""),
+            ("passwd: files [!UNAVAIL = return] keymaker # sss\n", ""),
+            ("shadow: files sss\n#passwd: sss\n", ""),
+            (
+                "passwd: files sss [NOTFOUND=return] keymaker extrausers",
+                "sss extrausers",
+            ),
+            (" passwd : files [SUCCESS=merge]ldap\n", "ldap"),
+            ("passwd: compat\n", "compat"),
+            ("passwd: files keymaker\npasswd: files sss\n", "sss"),
+        ] {
+            assert_eq!(others(text, "passwd").collect::<Vec<_>>().join(" "), services, "{text}");
+        }
     }
 
     // P1

@@ -63,11 +63,7 @@ pub struct Children {
 impl OtherServices {
     /// Those of an nsswitch.conf(5). Without a line for it, glibc asks the local files only.
     pub fn parse(text: &str) -> Self {
-        let others = |database| {
-            let line = nsswitch::line(text, database);
-            let others = line.iter().flat_map(nsswitch::Line::others);
-            others.map(str::to_owned).collect()
-        };
+        let others = |database| nsswitch::others(text, database).map(str::to_owned).collect();
         Self {
             passwd: others("passwd"),
             group: others("group"),
