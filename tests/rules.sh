@@ -24,7 +24,8 @@ unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[i
 # What is handed to a shell is read a second time, by other rules (SSSD, CVE-2021-3621).
 starts_a_shell() { product | grep '/src/' | xargs grep -nE '(Command::new|run)\("(/usr)?(/bin/)?(ba|da)?sh"' /dev/null; }
 program_imports_program() {
-  grep -lE '^(nss_keymaker|pam_keymaker|keymaker-keys|keymakerd|credd|keymaker-cli)\b.*(path|workspace)' keymaker-*/Cargo.toml *_keymaker/Cargo.toml keymakerd/Cargo.toml credd/Cargo.toml
+  git ls-files -co --exclude-standard -- '*/Cargo.toml' ':!tests' ':!fuzz' |
+    xargs grep -nE '^(nss_keymaker|pam_keymaker|keymaker-keys|keymakerd|credd|credd-capture|keymaker-cli)[ .=].*(path|workspace)' /dev/null
 }
 module_dependencies() {
   local crate dependency
@@ -32,6 +33,16 @@ module_dependencies() {
     sed -n '/^\[dependencies\]/,/^\[/p' $crate/Cargo.toml | grep -oE '^[a-z][a-z0-9_-]*' |
       grep -vxE 'keymaker-core|libc|pam-bindings' | sed "s/^/$crate depends on /"
   done
+}
+# What a program or a library links, from any depth, that it must not.
+forbidden_dependencies() {
+  linked credd-capture '^(hyper|aws-)'
+  linked session-policy '^(libc|tokio|hyper|aws-)'
+}
+linked() {
+  local tree
+  tree=$(env -u CARGO_RESOLVER_FEATURE_UNIFICATION cargo tree -q --locked -p "$1" -e normal --prefix none) || echo "cargo cannot tell what $1 links"
+  grep -E "$2" <<<"$tree" | sed "s/^/$1 links /" | sort -u
 }
 # SECURITY.md has a line «| P7 | … | `test_name`, … |» for each promise; each named test exists and carries the promise's number.
 promises_without_tests() {
@@ -63,17 +74,18 @@ END
 # tests/settings.md has a table for each settings file, «| key | … | `test`, … |»: its keys are the fields of that daemon's Config, and each
 # test exists in a file that sets the key.
 settings_without_tests() {
-  local daemon key keys row tests test files
+  local daemon config key keys row tests test files
   for daemon in keymakerd credd; do
-    keys=$(sed -n '/^pub struct Config {/,/^}/s/^    \(pub \)\{0,1\}\([a-z0-9_]*\): .*/\2/p' $daemon/src/config.rs)
-    [ -n "$keys" ] || echo "$daemon/src/config.rs: no keys are found in it"
+    config=$(ls $daemon*/src/config.rs)
+    keys=$(sed -n '/^pub struct Config {/,/^}/s/^    \(pub \)\{0,1\}\([a-z0-9_]*\): .*/\2/p' "$config")
+    [ -n "$keys" ] || echo "$config: no keys are found in it"
     rows=$(sed -n "/^## $daemon.toml/,/^## [^$daemon]/p" tests/settings.md | grep -E '^\| [a-z0-9_]+ \|' | grep -v '^| key |')
-    comm -3 <(sort <<<"$keys") <(cut -d' ' -f2 <<<"$rows" | sort) | tr -d '\t' | sed "s/^/tests\/settings.md and $daemon\/src\/config.rs differ in /"
+    comm -3 <(sort <<<"$keys") <(cut -d' ' -f2 <<<"$rows" | sort) | tr -d '\t' | sed "s/^/tests\/settings.md and ${config//\//\\/} differ in /"
     while read -r row; do
       key=$(cut -d' ' -f2 <<<"$row"); tests=$(cut -d'|' -f4 <<<"$row" | grep -oE '`[a-z0-9_]+`' | tr -d '`')
       [ -n "$tests" ] || echo "tests/settings.md: $key of $daemon.toml names no test"
       for test in $tests; do
-        files=$(git ls-files -co --exclude-standard -- "$daemon/*.rs" 'tests/*.rs' | xargs grep -lE "fn $test\b")
+        files=$(git ls-files -co --exclude-standard -- "$daemon*/*.rs" 'tests/*.rs' | xargs grep -lE "fn $test\b")
         [ -n "$files" ] || { echo "tests/settings.md: $key of $daemon.toml names $test, which does not exist"; continue; }
         xargs grep -qE "(\b|\\\\n)$key\b" <<<"$files" || echo "tests/settings.md: $test never sets $key of $daemon.toml"
       done
@@ -92,6 +104,7 @@ rule "no conflict of a merge is left in the tree" merged_by_halves
 rule "no program starts a shell" starts_a_shell
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
+rule "credd-capture links no client of AWS and no HTTP server, and session policies not even libc" forbidden_dependencies
 rule "every promise has a test that carries its number" promises_without_tests
 rule "what docs/past-vulnerabilities.md and docs/attacks/broken-on-purpose.md name as a test is one" tests_that_are_not_there
 rule "every key of both settings files has a test of what it does" settings_without_tests

@@ -9,12 +9,12 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::config::Method;
 use keymaker_daemon::log::{Entry, Log};
 use serde::Serialize;
 use tracing::Level;
 
 use crate::clock::Clock;
-use crate::config::Method;
 use crate::share::{Buckets, Rate, Share};
 
 /// One decision.

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use std::path::Path;
 use std::rc::Rc;
 
+use credd_core::accounts::LocalAccounts;
+use credd_core::capture_state;
+use credd_core::config::{Config, KEYMAKERD_TRACES};
+use credd_core::plan::Plan;
 use keymaker_core::directory_file::Directory;
 use keymaker_core::paths;
 
-use crate::accounts::LocalAccounts;
-use crate::capture::plan::Plan;
-use crate::capture::state;
 use crate::clock::{Clock, HostClock};
-use crate::config::{Config, KEYMAKERD_TRACES};
 use crate::credentials::trial::{Missing, Tried};
 use crate::daemon::DaemonError;
 
@@ -54,7 +54,7 @@ fn notes(config: &Config) -> String {
 fn capture(state: &Path) -> Tried {
     Tried {
         what: "capture".to_owned(),
-        missing: state::problem(state).map(|why| Missing {
+        missing: capture_state::problem(state).map(|why| Missing {
             why: why.to_owned(),
             remedy: "credd-capture check says what is not as planned".to_owned(),
         }),

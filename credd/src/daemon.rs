@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::config::Config;
 use keymaker_aws::{ArnError, AwsSettingsError};
 use keymaker_daemon::log::Log;
 use session_policy::PolicyRefusal;
@@ -22,7 +23,6 @@ use tokio::task::JoinSet;
 
 use crate::audit::FewRefusals;
 use crate::clock::HostClock;
-use crate::config::Config;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::status_socket::{self, Status};
 use crate::imds::metadata_token::TokenKeyError;

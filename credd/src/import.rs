@@ -7,8 +7,9 @@ mod old_file;
 
 use std::collections::BTreeMap;
 
+use credd_core::config::{UidRange, makes_names};
+
 use self::old_file::{Ini, entries, is_truth, words};
-use crate::config::{UidRange, makes_names};
 
 /// The file as credd.toml, with what was not carried over as comments at its head.
 pub fn from_ec2userkeyd(text: &str) -> String {
@@ -249,8 +250,8 @@ const KNOWN: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::Account;
-    use crate::config::{Config, Method};
+    use credd_core::accounts::Account;
+    use credd_core::config::{Config, Method};
     use std::path::Path;
 
     fn import(text: &str) -> (Config, String) {

@@ -3,16 +3,12 @@
 //! A library, so that the daemon (`main.rs`), the capture program (`bin/credd-capture.rs`) and the conformance suite
 //! (`tests/`) share one implementation. Folders meet only in the daemon; no other program imports this crate.
 
-pub mod accounts;
 pub mod audit;
-pub mod capture;
 pub mod check;
 pub mod clock;
-pub mod config;
 pub mod credentials;
 pub mod daemon;
 pub mod imds;
 pub mod import;
 pub mod notify;
 pub mod share;
-pub mod time_text;

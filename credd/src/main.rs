@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use credd::capture::state::STATE;
-use credd::config::Config;
 use credd::daemon::{self, Host};
 use credd::{check, import, notify};
+use credd_core::capture_state::STATE;
+use credd_core::config::Config;
 use keymaker_daemon::log;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 

@@ -13,7 +13,8 @@ mod tests {
     use std::thread::{self, JoinHandle};
     use std::time::Duration;
 
-    use credd::imds::caller::{Arrival, CallerError, IdentifyCaller, KernelCallers, METADATA_ADDRESSES, SocketOwner};
+    use credd::imds::caller::{Arrival, CallerError, IdentifyCaller, KernelCallers, SocketOwner};
+    use credd_core::metadata::METADATA_ADDRESSES;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
     use rustix::process::getuid;

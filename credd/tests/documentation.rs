@@ -1,17 +1,16 @@
-//! The sample file and the man pages against the programs: every key and every option is explained, and no other.
+//! The sample file and the man pages against the program: every key and every option is explained, and no other.
 
 #![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
-use credd::config::Config;
+use credd_core::config::Config;
+
+mod manual_page;
 
 const SAMPLE: &str = include_str!("../../dist/etc/credd.toml");
 const CREDD_TOML: &str = include_str!("../../docs/man/credd.toml.5");
-const CREDD: &str = include_str!("../../docs/man/credd.8");
-const CREDD_CAPTURE: &str = include_str!("../../docs/man/credd-capture.8");
 const METHODS: [&str; 4] = [
     "user_role",
     "create_user_role",
@@ -44,26 +43,8 @@ fn the_sample_file_shows_every_key_and_holds_once_uncommented() {
 }
 
 #[test]
-fn the_man_pages_explain_every_option_and_command_and_no_other() {
-    for (program, page) in [
-        (env!("CARGO_BIN_EXE_credd"), CREDD),
-        (env!("CARGO_BIN_EXE_credd-capture"), CREDD_CAPTURE),
-    ] {
-        let help = Command::new(program).arg("--help").output().unwrap();
-        let help = String::from_utf8(help.stdout).unwrap();
-        assert_eq!(
-            long_options(&section(page, "OPTIONS")),
-            long_options(&help),
-            "{program}"
-        );
-        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-        let listed = listed.take_while(|line| !line.is_empty());
-        let names = listed.filter_map(|line| line.split_whitespace().next());
-        let names: BTreeSet<&str> = names.filter(|name| *name != "help").collect();
-        let commands = section(page, "COMMANDS");
-        let explained = commands.lines().filter_map(|line| line.strip_prefix(".B "));
-        assert_eq!(explained.collect::<BTreeSet<_>>(), names, "{program}");
-    }
+fn the_man_page_explains_every_option_and_no_other() {
+    manual_page::explains(env!("CARGO_BIN_EXE_credd"), include_str!("../../docs/man/credd.8"));
 }
 
 /// The parser names all its keys when it meets one that it does not know.
@@ -71,19 +52,4 @@ fn keys_of_the_parser() -> BTreeSet<&'static str> {
     let sentence = Config::parse("nonsense = 1", Path::new("")).unwrap_err().to_string();
     let (_, keys) = sentence.leak().split_once("expected one of ").unwrap();
     keys.split('`').skip(1).step_by(2).collect()
-}
-
-fn section(page: &str, title: &str) -> String {
-    let from = page
-        .split_once(&format!("\n.SH {title}\n"))
-        .map_or("", |(_, rest)| rest);
-    from.split("\n.SH ").next().unwrap_or_default().replace('\\', "")
-}
-
-fn long_options(text: &str) -> BTreeSet<String> {
-    let starts = text.match_indices("--").map(|(at, _)| &text[at..]);
-    let ends = |c: char| !c.is_ascii_lowercase() && c != '-';
-    starts
-        .filter_map(|rest| Some(rest.split(ends).next()?.to_owned()))
-        .collect()
 }

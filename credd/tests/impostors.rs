@@ -13,9 +13,8 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use credd::imds::caller::{
-        Arrival, CallerError, Captured, IdentifyCaller, KernelCallers, METADATA_ADDRESSES, SocketOwner,
-    };
+    use credd::imds::caller::{Arrival, CallerError, Captured, IdentifyCaller, KernelCallers, SocketOwner};
+    use credd_core::metadata::METADATA_ADDRESSES;
     use keymaker_daemon::account_files::AccountFilesError;
     use rustix::process::{Uid, getuid};
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_uid};

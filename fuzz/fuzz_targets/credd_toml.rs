@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use credd::config::Config;
+use credd_core::config::Config;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use credd::imds::path::segments;
-use credd::imds::routes::{Route, route};
+use credd_core::metadata::path::segments;
+use credd_core::metadata::routes::{Route, route};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|path: &str| {
@@ -14,7 +14,7 @@ fuzz_target!(|path: &str| {
         for segment in &segments {
             assert!(!segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain));
         }
-        let again = credd::imds::path::segments(&format!("/{}", segments.join("/")));
+        let again = credd_core::metadata::path::segments(&format!("/{}", segments.join("/")));
         assert_eq!(again.as_ref(), Ok(&segments));
         if let Route::Upstream(path) | Route::MetaDataListing(path) = route(&segments) {
             let sent = path.as_str();
@@ -27,7 +27,7 @@ fuzz_target!(|path: &str| {
             let folders = if FREE_NAMES.iter().any(named) { "" } else { sent };
             assert!(!folders.contains("credentials") && !folders.contains("/iam"));
             assert!(sent.bytes().all(|byte| plain(byte) || byte == b'/'));
-            assert!(credd::imds::path::segments(sent).is_ok());
+            assert!(credd_core::metadata::path::segments(sent).is_ok());
         }
     }
 });

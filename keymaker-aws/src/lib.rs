@@ -29,7 +29,7 @@ pub use aws_time::AwsTime;
 pub use aws_time::since_boot;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use keymaker_syntax::{
-    AccountId, ArnError, CallerIdentity, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
+    AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
 };
 pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
 pub use own_ports::OwnPorts;

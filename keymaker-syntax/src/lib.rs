@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod arn;
+mod id_resolver;
 mod proxy_url;
 mod service_url;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn, check_role_name};
+pub use id_resolver::IdResolver;
 pub use proxy_url::ProxyUrl;
 pub use service_url::{is_service_url, service_uri};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use keymaker_aws::{AccountId, Ask, AwsClients, CallerIdentity, Patience, Principal, Replaced, RoleArn, Route};
 
 use super::iam;
-use super::id_resolver::IdResolver;
 use super::refusal::Refusal;
 use crate::clock::Clock;
+use keymaker_aws::IdResolver;
 
 /// The way to AWS.
 pub struct Aws {

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::rc::Rc;
 
+use credd_core::config::Method;
 use keymaker_aws::RoleArn;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -20,7 +21,6 @@ use super::question::Question;
 use super::rate::Rates;
 use super::refusal::Refusal;
 use crate::clock::Clock;
-use crate::config::Method;
 use crate::imds::credential_source::Credentials;
 
 /// Credentials, and whose they are.

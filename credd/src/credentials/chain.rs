@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use credd_core::config::{Config, Method};
 use keymaker_aws::{Ask, Replaced, RoleArn};
 use session_policy::{ActionPattern, PolicyRefusal, SessionPolicies};
 
@@ -14,7 +15,6 @@ use super::refusal::Refusal;
 use super::session::{role_session_name, session_tags, source_identity_of};
 use super::sts::{self, Session};
 use crate::clock::Clock;
-use crate::config::{Config, Method};
 
 /// What the methods need of credd.toml.
 pub struct MethodSettings {

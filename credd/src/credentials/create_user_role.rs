@@ -2,6 +2,7 @@
 //! first, each time: one that was made for another person of that name, that others may assume, or that lacks the user's permissions
 //! boundary, is not what sync-roles left there.
 
+use credd_core::config::Method;
 use keymaker_aws::{AwsCallError, USER_ID_TAG, trusts_only};
 use session_policy::percent_decoded;
 
@@ -11,7 +12,6 @@ use super::iam::{self, Role};
 use super::question::Question;
 use super::refusal::Refusal;
 use super::user_role::other_path;
-use crate::config::Method;
 
 impl Chain {
     pub(super) async fn create_user_role(&self, question: &Question) -> Result<Issuance, Refusal> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use keymaker_core::directory_file::{Directory, User};
 use keymaker_core::published_file::reader::ReadError;
 
-use crate::accounts::{Account, Accounts, LocalAccounts};
+use credd_core::accounts::{Account, Accounts, LocalAccounts};
 
 /// The local accounts, then the directory.
 pub struct HostAccounts {

@@ -1,11 +1,12 @@
 //! The method `instance_role`: the instance's own role for whoever has it in their chain, less `deny_actions`. Its policy is
 //! made in `policy/instance_role.rs`; there is no way to the role without it.
 
+use credd_core::config::Method;
+
 use super::cache::Issuance;
 use super::chain::Chain;
 use super::question::Question;
 use super::refusal::Refusal;
-use crate::config::Method;
 
 impl Chain {
     pub(super) async fn instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::accounts::{Account, Doubt};
+use credd_core::config::Method;
 use keymaker_aws::RoleArn;
 use tokio::time::{Instant, timeout_at};
 
@@ -12,8 +14,6 @@ use super::metrics::{Metrics, count};
 use super::people::People;
 use super::question::{Person, Question};
 use super::refusal::Refusal;
-use crate::accounts::{Account, Doubt};
-use crate::config::Method;
 use crate::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason};
 use crate::share::Share;
 

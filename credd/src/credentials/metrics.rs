@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::rc::Rc;
 
+use credd_core::config::Method;
+
 use crate::audit::{AuditEvent, AuditLog, Decision, NotTaken};
-use crate::config::Method;
 use crate::share::Share;
 
 /// The counters of one daemon, from its start.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::accounts::{Account, Accounts};
 use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
 use keymaker_core::login::{Doubt, LoginDecision, last_contact};
@@ -19,7 +20,6 @@ use keymaker_core::published_file::reader::ReadError;
 use super::directory_accounts::HostAccounts;
 use super::question::{IamIdentity, Names, Person};
 use super::refusal::Refusal;
-use crate::accounts::{Account, Accounts};
 use crate::clock::Clock;
 
 /// Where keymakerd is.
@@ -283,7 +283,7 @@ const AFTER_SILENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::LocalAccounts;
+    use credd_core::accounts::LocalAccounts;
     use std::time::SystemTime;
 
     struct Stopped;

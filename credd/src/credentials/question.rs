@@ -1,9 +1,10 @@
 //! What methods know of a caller. It is the key of the cache too: a method can take nothing else of the caller into account,
 //! so no answer can be given to a caller of whom anything that shaped it is different (P18).
 
+use credd_core::accounts::Account;
+use credd_core::config::Method;
+
 use super::refusal::Refusal;
-use crate::accounts::Account;
-use crate::config::Method;
 use crate::share::Share;
 
 /// Which credentials does this person get by this chain?

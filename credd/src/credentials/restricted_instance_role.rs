@@ -1,6 +1,7 @@
 //! The method `restricted_instance_role`: the instance's own role, cut to what the IAM user may do. It does not apply to who
 //! has no IAM user; whoever has one and may do nothing gets a session that may do nothing (H11).
 
+use credd_core::config::Method;
 use session_policy::Compression;
 
 use super::cache::Issuance;
@@ -8,7 +9,6 @@ use super::chain::Chain;
 use super::question::Question;
 use super::refusal::Refusal;
 use super::user_policies;
-use crate::config::Method;
 
 impl Chain {
     pub(super) async fn restricted_instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {

@@ -1,11 +1,12 @@
 //! The method `shared_role`: one role for everybody, whose sessions are told apart by tags and SourceIdentity, so that 500
 //! users need one role and its policies say `${aws:PrincipalTag/keymaker-user}`.
 
+use credd_core::config::Method;
+
 use super::cache::Issuance;
 use super::chain::Chain;
 use super::question::Question;
 use super::refusal::Refusal;
-use crate::config::Method;
 
 impl Chain {
     pub(super) async fn shared_role(&self, question: &Question) -> Result<Issuance, Refusal> {

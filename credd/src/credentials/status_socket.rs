@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::time_text::iso8601;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -20,7 +21,6 @@ use super::cache::Issue;
 use super::issuer::{Chains, Issuer};
 use super::metrics::Metrics;
 use super::refusal::Refusal;
-use crate::time_text::iso8601;
 
 /// Listens at `path`, replacing what a former run left there.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {

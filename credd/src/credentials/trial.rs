@@ -2,6 +2,8 @@
 //! exist where that tells a missing permission from a missing entity. Nothing is changed, and no credentials are kept.
 
 use aws_sdk_iam::Client;
+use credd_core::accounts::Account;
+use credd_core::config::{Config, Method};
 use keymaker_aws::{AwsCallError, RoleArn, trusts_only, trusts_role_alone};
 use session_policy::{SessionPolicies, percent_decoded};
 
@@ -9,8 +11,6 @@ use super::chain::Chain;
 use super::iam::{self, Holder};
 use super::question::{Names, Person, Question};
 use super::refusal::Refusal;
-use crate::accounts::Account;
-use crate::config::{Config, Method};
 use crate::share::Share;
 
 /// One thing that was tried.

@@ -5,6 +5,7 @@
 //!
 //! The role goes by the caller's name, whoever has that name. With `user_role_tag` it must have been made for the person too.
 
+use credd_core::config::Method;
 use keymaker_aws::{AwsCallError, Principal, RoleArn};
 
 use super::cache::Issuance;
@@ -13,7 +14,6 @@ use super::create_user_role::made_for;
 use super::iam::{self, Role};
 use super::question::Question;
 use super::refusal::Refusal;
-use crate::config::Method;
 
 impl Chain {
     pub(super) async fn user_role(&self, question: &Question) -> Result<Issuance, Refusal> {

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::accounts::{Account, Doubt, LocalAccounts};
+use credd_core::capture_state;
+use credd_core::config::{CONTAINER_PORT, Capture, Config, KEYMAKERD_TRACES, Method};
+use credd_core::metadata::rules::Rules;
+use credd_core::plan::Plan;
 use keymaker_aws::{AwsSettings, Route};
 use keymaker_core::paths;
 use keymaker_daemon::log::Log;
 
 use super::DaemonError;
-use crate::accounts::{Account, Doubt, LocalAccounts};
 use crate::audit::FewRefusals;
-use crate::capture::plan::Plan;
-use crate::capture::state;
 use crate::clock::{Clock, HostClock};
-use crate::config::{CONTAINER_PORT, Capture, Config, KEYMAKERD_TRACES, Method};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::people::{Keymakerd, People};
@@ -23,7 +24,6 @@ use crate::imds::answer::{MetadataService, TokenPolicy};
 use crate::imds::caller::{Arrival, Captured, IdentifyCaller, KernelCallers};
 use crate::imds::container::ContainerDoor;
 use crate::imds::metadata_token::MetadataTokens;
-use crate::imds::rules::Rules;
 use crate::imds::token_files::TokenFiles;
 use crate::imds::upstream::Upstream;
 
@@ -81,7 +81,7 @@ impl Parts {
     /// Asks what stands against capture.
     pub fn capture_problem(&self) -> Box<dyn Fn() -> Option<&'static str>> {
         let path = self.capture_state.clone();
-        Box::new(move || state::problem(&path))
+        Box::new(move || capture_state::problem(&path))
     }
 
     fn container(&self, config: &Config) -> Result<ContainerDoor, DaemonError> {

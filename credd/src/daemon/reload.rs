@@ -5,13 +5,13 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use credd_core::config::Config;
 use keymaker_aws::Ask;
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
 use super::parts::{HostIssuer, Parts};
-use crate::config::Config;
 use crate::credentials::metrics::count;
 use crate::imds::server::Server;
 use crate::notify;

@@ -7,6 +7,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use credd_core::accounts::{Accounts, Doubt};
+use credd_core::metadata::path;
+use credd_core::metadata::route_table::Readers;
+use credd_core::metadata::routes::{Route, UpstreamPath, has_iam, route};
+use credd_core::metadata::rules::Rules;
+use credd_core::time_text::iso8601;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
@@ -19,17 +25,11 @@ use super::caller::{CallerError, IdentifyCaller};
 use super::container::ContainerDoor;
 use super::credential_source::{Caller, CredentialSource, Reason};
 use super::metadata_token::{MetadataTokens, TokenTtl};
-use super::path;
 use super::reply::{self, Reply, TTL_HEADER};
-use super::route_table::Readers;
-use super::routes::{Route, UpstreamPath, has_iam, route};
-use super::rules::Rules;
 use super::upstream::{Upstream, UpstreamError};
-use crate::accounts::{Accounts, Doubt};
 use crate::audit::{AuditEvent, AuditLog, Decision};
 use crate::clock::Clock;
 use crate::share::Share;
-use crate::time_text::iso8601;
 
 /// Everything an answer depends on.
 pub struct MetadataService<S> {

@@ -9,9 +9,10 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
+use credd_core::metadata::METADATA_ADDRESSES;
 use keymaker_daemon::account_files::AccountFilesError;
 use rustix::net::sockopt;
 
@@ -205,12 +206,6 @@ fn address(found: rustix::io::Result<rustix::net::SocketAddrAny>) -> Result<Sock
     let any = found.map_err(|errno| CallerError::Gone(errno.into()))?;
     SocketAddr::try_from(any).map_err(|errno| CallerError::Gone(errno.into()))
 }
-
-/// The addresses of the metadata service.
-pub const METADATA_ADDRESSES: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
 
 /// The states of a client whose answer we have not ended: ESTABLISHED; FIN_WAIT1 and FIN_WAIT2, where it has shut down its
 /// writing side and waits for the answer. One in CLOSE_WAIT has had its answer, so it is no longer at the other end of a

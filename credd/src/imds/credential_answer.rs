@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use credd_core::time_text::iso8601;
 use hyper::StatusCode;
 use tokio::time::timeout;
 
@@ -13,7 +14,6 @@ use super::container;
 use super::credential_source::{CredentialSource, Credentials, Grant, Outcome, Reason};
 use super::reply;
 use crate::audit::{AuditEvent, Decision};
-use crate::time_text::iso8601;
 
 impl<S: CredentialSource> MetadataService<S> {
     /// `iam/security-credentials/`: one name, no newline, since SDKs use the body as it is.

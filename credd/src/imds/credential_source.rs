@@ -5,12 +5,12 @@
 use std::future::Future;
 use std::time::SystemTime;
 
+use credd_core::accounts::Account;
+use credd_core::config::Method;
 use keymaker_aws::RoleArn;
 use zeroize::Zeroizing;
 
 use super::caller::SocketOwner;
-use crate::accounts::Account;
-use crate::config::Method;
 
 /// Somebody who was identified by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

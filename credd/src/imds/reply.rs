@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use credd_core::time_text::{http_date, iso8601};
 use http_body_util::Full;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED,
@@ -16,7 +17,6 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::credential_source::Credentials;
-use crate::time_text::{http_date, iso8601};
 
 /// A reply with a whole body.
 pub type Reply = Response<Full<Bytes>>;

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::time_text::iso8601;
 use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,7 +34,6 @@ use super::reply::raw_error;
 use super::wire::{HeadError, MOST_HEADERS, read_head};
 use crate::audit::{AuditEvent, Decision};
 use crate::share::{Buckets, Rate, Share};
-use crate::time_text::iso8601;
 
 /// What one client, and all together, may take.
 #[derive(Clone, Copy, Debug)]

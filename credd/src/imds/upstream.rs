@@ -20,8 +20,8 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use super::route_table::Freshness;
-use super::routes::UpstreamPath;
+use credd_core::metadata::route_table::Freshness;
+use credd_core::metadata::routes::UpstreamPath;
 
 /// What the real service said.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use credd::audit::Decision;
-use credd::config::Method;
+use credd_core::config::Method;
 
 use crate::stage::Gate;
 use crate::stand::{ALICE, Plan, Reply, Stand, on_both};

@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::net::Shutdown;
 
-use credd::imds::path::segments;
-use credd::imds::route_table::{TABLE, VERSIONS};
-use credd::imds::routes::{Route, route};
+use credd_core::metadata::path::segments;
+use credd_core::metadata::route_table::{TABLE, VERSIONS};
+use credd_core::metadata::routes::{Route, route};
 
 use crate::stand::{Reply, with_v1};
 

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use credd::audit::Decision;
-use credd::config::Method;
+use credd_core::config::Method;
 
 use crate::stand::{ALICE, BOB, Options, Plan, Reply, Stand, on_both, with_options};
 

@@ -125,7 +125,7 @@ fn row_35_the_end_that_is_shown_is_the_end_that_sts_gave() {
         stand.plan(ALICE, Plan::Issue(1500));
         let shown = stand.get(ROLE).json()["Expiration"].as_str().unwrap().to_owned();
         let possible: Vec<String> = (1500..1530)
-            .map(|seconds| credd::time_text::iso8601(start + Duration::from_secs(seconds)))
+            .map(|seconds| credd_core::time_text::iso8601(start + Duration::from_secs(seconds)))
             .collect();
         assert!(possible.contains(&shown), "{shown}");
     });

@@ -7,13 +7,13 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use credd::accounts::{Account, Accounts};
 use credd::audit::{AuditEvent, AuditLog, NotTaken};
 use credd::clock::{Clock, HostClock};
-use credd::config::Method;
 use credd::imds::caller::{CallerError, IdentifyCaller, KernelCallers, SocketOwner};
 use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason, Secret};
 use credd::share::Share;
+use credd_core::accounts::{Account, Accounts};
+use credd_core::config::Method;
 use keymaker_aws::RoleArn;
 
 pub const ALICE: u32 = 2001;

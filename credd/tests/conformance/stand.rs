@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use credd::config::CONTAINER_PORT;
 use credd::imds::answer::{MetadataService, TokenPolicy};
 use credd::imds::caller::{Arrival, KernelCallers};
 use credd::imds::container::ContainerDoor;
 use credd::imds::metadata_token::MetadataTokens;
-use credd::imds::rules::Rules;
 use credd::imds::server::{Limits, Server};
 use credd::imds::token_files::TokenFiles;
 use credd::imds::upstream::Upstream;
+use credd_core::config::CONTAINER_PORT;
+use credd_core::metadata::rules::Rules;
 use tokio::sync::oneshot;
 
 use crate::installed;

@@ -12,7 +12,7 @@ use e2e::metadata::{client, forget, heard_of_daemons, heard_of_users, put_everyt
 use e2e::{Host, sh, uid};
 
 const ADDRESSES: [&str; 2] = ["169.254.169.254:80", "[fd00:ec2::254]:80"];
-const ALLOWED: &str = include_str!("../../../credd/src/imds/route_table.rs");
+const ALLOWED: &str = include_str!("../../../credd-core/src/metadata/route_table.rs");
 /// How many requests, where not a million.
 const REQUESTS: &str = "E2E_REQUESTS";
 const SEED: &str = "E2E_FUZZ_SEED";

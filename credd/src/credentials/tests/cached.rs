@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use credd_core::config::Method;
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::{local, question};
 use crate::clock::Clock;
-use crate::config::Method;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::{Cache, IamIdentity, Issuance, Issue, Names, Question, Refusal};
 use crate::imds::credential_source::{Credentials, Secret};

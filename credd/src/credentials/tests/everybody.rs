@@ -4,12 +4,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::accounts::LocalAccounts;
+use credd_core::config::{Config, Method};
 use keymaker_core::directory_file::Verdict;
 
 use super::host::{ALICE, Generous, Host};
-use crate::accounts::LocalAccounts;
 use crate::clock::Clock;
-use crate::config::{Config, Method};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Cache, Issuer};

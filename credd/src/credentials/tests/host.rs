@@ -8,15 +8,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use credd_core::accounts::{Account, Doubt, LocalAccounts};
+use credd_core::config::Method;
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewUser, Verdict, header};
 use keymaker_core::id::{IdRange, Uid};
 use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::replace_file;
 
 use super::cached::Moved;
-use crate::accounts::{Account, Doubt, LocalAccounts};
 use crate::clock::Clock;
-use crate::config::Method;
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Chains, Issuance, Issue, Question, Refusal};

@@ -3,12 +3,12 @@
 
 use std::cell::RefCell;
 
+use credd_core::accounts::Account;
+use credd_core::config::{Config, Method};
 use keymaker_aws::Patience;
 
 use super::world::{Case, FAULTS, Fault, RESOLVER, State, World};
 use super::{local, question};
-use crate::accounts::Account;
-use crate::config::{Config, Method};
 use crate::credentials::{Issue, Names, Person, Question, Refusal};
 
 /// The only answers that may lead on to the next method: IAM says that what the method is about does not exist.

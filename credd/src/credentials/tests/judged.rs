@@ -5,12 +5,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::accounts::{Account, Accounts, LocalAccounts};
+use credd_core::config::{Config, Method};
 use keymaker_core::directory_file::Verdict;
 
 use super::host::{ALICE, Generous, Host, OneChain};
-use crate::accounts::{Account, Accounts, LocalAccounts};
 use crate::clock::Clock;
-use crate::config::{Config, Method};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::people::{Keymakerd, People};

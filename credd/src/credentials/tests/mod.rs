@@ -13,8 +13,9 @@ mod unasked;
 mod whose;
 mod world;
 
+use credd_core::accounts::Account;
+
 use super::question::{Names, Person, Question};
-use crate::accounts::Account;
 
 /// A local account without groups, whose name counts.
 pub fn local(user: &str) -> Person {
@@ -34,7 +35,7 @@ pub fn question(uid: u32, person: Person) -> Question {
     Question {
         uid,
         person,
-        chain: vec![crate::config::Method::UserRole],
+        chain: vec![credd_core::config::Method::UserRole],
         share: crate::share::Share::Of(uid),
     }
 }

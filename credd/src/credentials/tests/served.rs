@@ -4,6 +4,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::config::Config;
+use credd_core::time_text::iso8601;
 use keymaker_aws::Patience;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::Instant;
@@ -12,10 +14,8 @@ use super::cached::Moved;
 use super::world::{FAULTS, Fault, State, World};
 use super::{local, question};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::{Cache, Chain, Question};
-use crate::time_text::iso8601;
 
 fn alice() -> Question {
     question(1000, local("alice"))

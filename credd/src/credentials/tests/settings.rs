@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use credd_core::config::{Config, Method};
 use keymaker_aws::Patience;
 
 use super::world::World;
@@ -9,7 +10,6 @@ use super::world::canned::{Canned, Reply};
 use super::world::canned_tls::{ANOTHER_AUTHORITY, AUTHORITY, Bundle, in_front_of};
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
-use crate::config::{Config, Method};
 use crate::credentials::{Issue, Question};
 use crate::daemon;
 

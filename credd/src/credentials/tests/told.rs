@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
+use credd_core::config::Method;
+
 use super::host::{ALICE, Generous, Host, OneChain};
 use crate::audit::{AuditEvent, AuditLog, Decision, NotTaken};
-use crate::config::Method;
 use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::status_socket::{self, Status};
 use crate::credentials::{Cache, Issuer};

@@ -1,9 +1,9 @@
 //! What `credd --check` tries, and that it finds whatever is missing.
 
+use credd_core::config::{Config, Method};
 use keymaker_aws::Patience;
 
 use super::world::{Fault, World};
-use crate::config::{Config, Method};
 use crate::credentials::trial::Tried;
 
 /// Every method at once.

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use credd_core::accounts::{Account, LocalAccounts};
 use tokio::task::LocalSet;
 
 use super::cached::settle;
 use super::host::{ALICE, Generous, Host, OneChain};
-use crate::accounts::{Account, LocalAccounts};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Cache, Issuer, Refusal};

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
+use credd_core::config::{Config, Method};
 use keymaker_aws::Patience;
 
 use super::world::World;
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
-use crate::config::{Config, Method};
 use crate::credentials::{IamIdentity, Issue, Question, Refusal};
 use crate::daemon;
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_iam::config::Credentials;
+use credd_core::config::{Config, Method};
 use keymaker_aws::{AwsClients, AwsSettings, Patience, Route};
 
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
-use crate::config::{Config, Method};
 use crate::credentials::{Aws, Chain, IamIdentity, Issuance, Issue, MethodSettings, Question, Refusal};
 use canned::{Canned, Reply};
 

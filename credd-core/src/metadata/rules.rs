@@ -139,8 +139,8 @@ const SHIPPED: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imds::path::segments;
-    use crate::imds::routes::{Route, route};
+    use crate::metadata::path::segments;
+    use crate::metadata::routes::{Route, route};
 
     fn upstream(path: &str) -> UpstreamPath {
         match route(&segments(&format!("/latest/{path}")).unwrap()) {

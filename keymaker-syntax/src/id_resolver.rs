@@ -1,7 +1,7 @@
 //! The role through which users of another account are read, as credd.toml or the description of the instance's role names it.
-//! The methods that go by a user's policies ask [`super::Aws`] for IAM of the account that the user lives in; it asks here.
+//! The methods that go by a user's policies ask for IAM of the account that the user lives in; it asks here.
 
-use keymaker_aws::{AccountId, ArnError, Partition, RoleArn};
+use crate::arn::{AccountId, ArnError, Partition, RoleArn};
 
 /// A role in another account.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use keymaker_core::paths;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::imds::rules::{Effect, Rule, RuleError, Who};
+use crate::metadata::rules::{Effect, Rule, RuleError, Who};
 
 /// How requests are brought to credd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

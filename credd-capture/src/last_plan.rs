@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
-use crate::accounts::LocalAccounts;
-use crate::config::{Capture, CaptureMode, Config};
+use credd_core::accounts::LocalAccounts;
+use credd_core::config::{Capture, CaptureMode, Config};
+use credd_core::plan::Plan;
 
 /// Where it lies; the folder is credd-capture's.
 pub const LAST_PLAN: &str = "/var/lib/keymaker-credd-capture/last-plan";

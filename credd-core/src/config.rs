@@ -11,13 +11,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use keymaker_aws::{ArnError, ProxyUrl, RoleArn, is_service_url};
+use keymaker_syntax::{ArnError, IdResolver, ProxyUrl, RoleArn, is_service_url};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Account, Doubt};
-use crate::credentials::IdResolver;
-use crate::imds::caller::METADATA_ADDRESSES;
-use crate::imds::rules::Rule;
+use crate::metadata::METADATA_ADDRESSES;
+use crate::metadata::rules::Rule;
 pub use error::ConfigError;
 pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
 

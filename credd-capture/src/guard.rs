@@ -5,12 +5,12 @@
 
 use std::fmt::Write;
 
+use credd_core::config::{Capture, CaptureMode};
+use credd_core::plan::{Family, Plan};
 use serde_json::Value;
 
 use super::commands::{CommandError, json, run};
 use super::egress::Mark;
-use super::plan::{Family, Plan};
-use crate::config::{Capture, CaptureMode};
 
 /// The ruleset of `plan` as `nft -f` takes it. Loading is atomic and may be repeated.
 pub fn ruleset(plan: &Plan, mark: Mark) -> String {
@@ -229,8 +229,8 @@ const TABLE: &str = "keymaker_credd";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::LocalAccounts;
-    use crate::config::Config;
+    use credd_core::accounts::LocalAccounts;
+    use credd_core::config::Config;
     use test_folder::TestFolder;
 
     #[test]

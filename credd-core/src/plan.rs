@@ -9,7 +9,7 @@ use keymaker_daemon::account_files::AccountFilesError;
 
 use crate::accounts::LocalAccounts;
 use crate::config::{Capture, CaptureMode, Config, Exempt, Network, UidRange};
-use crate::imds::caller::METADATA_ADDRESSES;
+use crate::metadata::METADATA_ADDRESSES;
 
 /// The whole of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -164,7 +164,7 @@ fn name(got: &str, longest: usize, marks: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imds::path::segments;
+    use crate::metadata::path::segments;
 
     fn of(path: &str) -> Route {
         segments(path).map_or(Route::NotFound, |segments| route(&segments))

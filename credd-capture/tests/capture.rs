@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::process::Command;
 
     // P14 H6 H7 H8
@@ -25,7 +26,10 @@ mod tests {
 
     fn in_namespaces(script: &str, what: Option<&str>) {
         let script = format!("{}/tests/{script}", env!("CARGO_MANIFEST_DIR"));
-        let programs = [env!("CARGO_BIN_EXE_credd"), env!("CARGO_BIN_EXE_credd-capture")];
+        let capture = Path::new(env!("CARGO_BIN_EXE_credd-capture"));
+        let credd = capture.with_file_name("credd");
+        assert!(credd.exists(), "{} is not built: cargo build -p credd", credd.display());
+        let programs = [&credd, capture];
         // A pid namespace as well: whatever the script leaves behind dies with it.
         let namespaces = [
             "--net",

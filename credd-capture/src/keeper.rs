@@ -9,19 +9,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use credd_core::accounts::LocalAccounts;
+use credd_core::capture_state::{CaptureState, StateFile};
+use credd_core::config::{CaptureMode, Config, ConfigError};
+use credd_core::plan::{Family, Plan};
+use credd_core::time_text::iso8601;
 use keymaker_daemon::account_files::AccountFilesError;
 
 use super::commands::CommandError;
 use super::egress::{self, Mark};
 use super::last_plan::LastPlanFile;
-use super::plan::{Family, Plan};
 use super::repair::Repair;
-use super::state::{CaptureState, StateFile};
 use super::watch::Changes;
 use super::{guard, routing};
-use crate::accounts::LocalAccounts;
-use crate::config::{CaptureMode, Config, ConfigError};
-use crate::time_text::iso8601;
 
 /// Why capture cannot be planned.
 #[derive(Debug)]

@@ -10,12 +10,12 @@
 
 use std::net::IpAddr;
 
+use credd_core::config::{Network, UidRange};
+use credd_core::plan::{Family, JUDGED_BY_UID, Plan, RoutingRule};
 use serde_json::Value;
 
 use super::commands::{CommandError, json};
-use super::plan::{Family, JUDGED_BY_UID, Plan, RoutingRule};
 use super::repair::Repair;
-use crate::config::{Network, UidRange};
 
 /// What differs from the plan in `family`, what is missing before what is too much.
 pub fn drift(plan: &Plan, family: Family) -> Result<Vec<Repair>, CommandError> {

@@ -1,5 +1,21 @@
 //! Puts up, watches and repairs what brings metadata requests to credd. Runs with CAP_NET_ADMIN and parses nothing from
-//! users; `capture/` does the work, this file reads the command line.
+//! users: `keeper` does the work, this file reads the command line.
+//!
+//! credd itself has no capability and uses none of this. It has three parts: routing brings requests here without NAT, the guard stops
+//! what routing cannot see (a connection from before, another port), and a filter at the way out of every device stops what the guard
+//! has not judged. Any one holds alone. Nothing here reads what users send.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod egress;
+mod guard;
+mod keeper;
+mod last_plan;
+mod observed;
+mod repair;
+mod routing;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,17 +25,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::{Parser, Subcommand};
-use credd::capture::commands::CommandError;
-use credd::capture::egress::{self, Mark};
-use credd::capture::keeper::{Keeper, Report, take_down};
-use credd::capture::last_plan::LAST_PLAN;
-use credd::capture::plan::{Family, Plan};
-use credd::capture::repair::Repair;
-use credd::capture::state::{STATE, StateFile};
-use credd::capture::{guard, observed, routing, state};
-use credd::notify;
+use credd_core::capture_state::{self, STATE, StateFile};
+use credd_core::plan::{Family, Plan};
 use keymaker_daemon::log;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::commands::CommandError;
+use crate::egress::Mark;
+use crate::keeper::{Keeper, Report, take_down};
+use crate::last_plan::LAST_PLAN;
+use crate::repair::Repair;
 
 /// Brings metadata requests of this host's users to credd.
 #[derive(Parser)]
@@ -69,7 +85,7 @@ fn main() -> ExitCode {
         Command::Down => end(&take_down(keeper.plan().clone())),
         Command::Run => match keeper
             .tell(StateFile::new(arguments.state))
-            .keep(notify::ready, &AtomicBool::new(false))
+            .keep(ready, &AtomicBool::new(false))
         {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),
@@ -78,6 +94,13 @@ fn main() -> ExitCode {
             Ok(report) => end(&report),
             Err(why) => complain(&why),
         },
+    }
+}
+
+/// Nothing happens where systemd did not start us.
+fn ready() {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told how this program is");
     }
 }
 
@@ -135,7 +158,8 @@ fn check(plan: &Plan, state: &Path) -> ExitCode {
         differing(routing::drift(plan, family));
     }
     let filters = egress::drift(plan, Mark::in_force());
-    let cannot_be_put_up = state::is_degraded(state) && filters.as_ref().is_ok_and(|repairs| !repairs.is_empty());
+    let cannot_be_put_up =
+        capture_state::is_degraded(state) && filters.as_ref().is_ok_and(|repairs| !repairs.is_empty());
     let has_no_filters = filters.is_err() || cannot_be_put_up;
     differing(filters);
     if has_no_filters {

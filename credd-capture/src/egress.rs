@@ -20,13 +20,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use credd_core::config::CaptureMode;
+use credd_core::plan::Plan;
 use serde_json::{Deserializer, Value};
 
 use super::commands::{CommandError, json, run};
 use super::guard;
-use super::plan::Plan;
 use super::repair::Repair;
-use crate::config::CaptureMode;
 
 /// What it means where the filters cannot be put up, and what to do.
 pub const MISSING: &str = "the third part of capture is missing, the filter at the way out of each device: routing \
