@@ -96,6 +96,9 @@ settings_without_tests() {
 # A reader finds each file by its own first sentence.
 stale_index() { tests/index.sh | diff docs/files.md - | grep '^[<>]' | sed 's|$|   (tests/index.sh > docs/files.md)|'; }
 
+# So does a reader of a picture: the drawing is text, and readable in a terminal.
+stale_picture() { tests/picture.py | cmp -s - docs/planes.svg || echo "docs/planes.svg   (tests/picture.py > docs/planes.svg)"; }
+
 rule "unsafe code stands in three places only" unsafe_elsewhere
 rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
@@ -109,5 +112,6 @@ rule "every promise has a test that carries its number" promises_without_tests
 rule "what docs/past-vulnerabilities.md and docs/attacks/broken-on-purpose.md name as a test is one" tests_that_are_not_there
 rule "every key of both settings files has a test of what it does" settings_without_tests
 rule "docs/files.md says of each file what the file says" stale_index
+rule "docs/planes.svg shows the drawing of ARCHITECTURE.md" stale_picture
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
