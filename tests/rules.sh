@@ -21,6 +21,14 @@ aborting_profile() { git ls-files '*Cargo.toml' | xargs grep -nE '^ *panic *= *"
 without_opening_words() { product | while read -r file; do head -n 1 "$file" | grep -q '^//!' || echo "$file"; done; }
 merged_by_halves() { git ls-files -co --exclude-standard | xargs -d '\n' grep -nIE '^(<<<<<<< |>>>>>>> |=======$)' /dev/null; }
 unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[ignore' /dev/null; }
+# Each of these facts drifted while it had two readers, and one drift gave out credentials that an administrator had denied.
+asks_aws_by_itself() {
+  product | grep -v '^keymaker-aws/' | xargs grep -nE 'into_paginator|aws_sdk_(iam|sts)::Client::new\(|\.assume_role\(\)|get_caller_identity\(\)' /dev/null
+}
+reads_the_description_by_itself() {
+  product | grep -vE '^keymaker-syntax/src/role_description.rs|tests\.rs$' |
+    xargs grep -nE '"keymaker_(id_resolver_account|id_resolver_iam_role|require_iam_group|linux_user_suffix|linux_group_prefix)"' /dev/null
+}
 # What is handed to a shell is read a second time, by other rules (SSSD, CVE-2021-3621).
 starts_a_shell() { product | grep '/src/' | xargs grep -nE '(Command::new|run)\("(/usr)?(/bin/)?(ba|da)?sh"' /dev/null; }
 program_imports_program() {
@@ -104,6 +112,8 @@ rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
 rule "nothing is left unfinished in the tree" unfinished
 rule "no conflict of a merge is left in the tree" merged_by_halves
+rule "IAM is listed, roles are assumed and callers named by keymaker-aws only" asks_aws_by_itself
+rule "the words of the role's description are read in one place" reads_the_description_by_itself
 rule "no program starts a shell" starts_a_shell
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies

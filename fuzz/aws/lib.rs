@@ -14,7 +14,8 @@ mod trust;
 pub use aws_time::{AwsTime, since_boot};
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use keymaker_syntax::{
-    AccountId, ArnError, CallerIdentity, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
+    AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
+    role_description,
 };
 pub use replaced::{Ask, Replaced};
 pub use trust::trusts_only;

@@ -1,5 +1,5 @@
 //! For tests: an HTTP server on loopback that answers what the test says, connection for connection, and remembers what was
-//! asked. keymakerd's tests include this file too.
+//! asked. Tests of keymakerd and of the command line include this file too.
 
 use std::sync::{Arc, Mutex};
 

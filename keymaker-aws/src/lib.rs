@@ -4,18 +4,20 @@
 //!
 //! Order: [`Route::new`] (settings) → [`Route::as_instance_role`] (region) → [`AwsClients::iam`], [`AwsClients::sts`].
 
+mod assume_role;
+mod assumed_role;
 mod aws_time;
 mod call_error;
 #[cfg(test)]
 mod canned;
 #[cfg(test)]
 mod canned_tls;
-mod credentials;
 mod hears_date;
 mod instance_role;
 mod metadata;
 mod own_ports;
 mod own_way;
+mod pages;
 mod refreshed_ahead;
 mod replaced;
 mod route;
@@ -24,16 +26,20 @@ mod settings;
 mod trust;
 mod whole_answer;
 
+pub use assume_role::{RoleSession, assume_role, caller_identity};
 pub use aws_time::AwsTime;
 #[cfg(feature = "host")]
 pub use aws_time::since_boot;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
+    role_description,
 };
 pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
 pub use own_ports::OwnPorts;
+pub use pages::{Page, all_pages};
 pub use replaced::{Ask, Replaced};
 pub use route::{AwsClients, Patience, Route};
 pub use settings::{AwsSettings, AwsSettingsError};
 pub use trust::{USER_ID_TAG, trusts_only, trusts_role_alone};
+pub use whole_answer::WholeAnswer;

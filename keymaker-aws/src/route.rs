@@ -19,9 +19,10 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 use keymaker_syntax::{CallerIdentity, RoleArn};
 
+use crate::assume_role::caller_identity;
+use crate::assumed_role::AssumedRole;
 use crate::aws_time::AwsTime;
-use crate::call_error::{Action, AwsCallError};
-use crate::credentials::AssumedRole;
+use crate::call_error::AwsCallError;
 use crate::hears_date::HearsDate;
 use crate::instance_role::{HearsRefusal, InstanceRole};
 use crate::metadata::{MetadataError, MetadataService};
@@ -177,11 +178,7 @@ impl AwsClients {
 
     /// sts:GetCallerIdentity: account, partition and principal of these credentials. Needs no permission.
     pub async fn identity(&self, patience: Patience) -> Result<CallerIdentity, AwsCallError> {
-        let action = Action::GET_CALLER_IDENTITY;
-        let answer = self.sts(patience).get_caller_identity().send().await;
-        let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
-        let identity = CallerIdentity::from_arn(answer.arn().unwrap_or_default());
-        identity.map_err(|why| AwsCallError::unreadable(action, why.to_string()))
+        caller_identity(&self.sts(patience)).await
     }
 }
 

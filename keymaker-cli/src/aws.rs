@@ -19,7 +19,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use clap::Args;
-use keymaker_aws::{Action, AwsCallError, CallerIdentity, OutageCause, Principal};
+use keymaker_aws::{AwsCallError, CallerIdentity, OutageCause, Principal, WholeAnswer, caller_identity};
 
 use crate::output::Progress;
 
@@ -119,7 +119,7 @@ fn trust_store(bundle: Option<OsString>) -> Result<TrustStore, AwsError> {
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// The proxy is the environment's (https_proxy, no_proxy), as for the AWS CLI.
-fn http_client(trust: TrustStore) -> aws_sdk_iam::config::SharedHttpClient {
+pub fn http_client(trust: TrustStore) -> aws_sdk_iam::config::SharedHttpClient {
     let tls = TlsContext::builder()
         .with_trust_store(trust)
         .build()
@@ -133,6 +133,12 @@ fn http_client(trust: TrustStore) -> aws_sdk_iam::config::SharedHttpClient {
             .connector_settings(settings.cloned().unwrap_or_default())
             .build()
     })
+}
+
+/// IAM, whose answers count only when they are whole.
+pub fn iam(config: &SdkConfig) -> aws_sdk_iam::Client {
+    let config = aws_sdk_iam::config::Builder::from(config).interceptor(WholeAnswer);
+    aws_sdk_iam::Client::from_conf(config.build())
 }
 
 /// The IAM user whose keys are meant: the one named, else the one whose credentials these are.
@@ -149,12 +155,9 @@ pub async fn user_meant(config: &SdkConfig, named: Option<&str>) -> Result<Strin
 
 /// Whose credentials these are.
 pub async fn identity(config: &SdkConfig) -> Result<CallerIdentity, AwsError> {
-    let action = Action::GET_CALLER_IDENTITY;
-    let sts = aws_sdk_sts::Client::new(config);
-    let answer = sts.get_caller_identity().send().await;
-    let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
-    let identity = CallerIdentity::from_arn(answer.arn().unwrap_or_default());
-    Ok(identity.map_err(|why| AwsCallError::unreadable(action, why.to_string()))?)
+    let config = aws_sdk_sts::config::Builder::from(config).interceptor(WholeAnswer);
+    let sts = aws_sdk_sts::Client::from_conf(config.build());
+    Ok(caller_identity(&sts).await?)
 }
 
 /// Sends a request; its error names the action.

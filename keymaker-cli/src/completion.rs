@@ -5,8 +5,9 @@
 use std::ffi::OsStr;
 
 use clap_complete::engine::CompletionCandidate;
+use keymaker_aws::{Action, Page, all_pages};
 
-use crate::aws::{AwsError, AwsOptions, user_meant, with_aws};
+use crate::aws::{AwsError, AwsOptions, iam, user_meant, with_aws};
 use crate::commands::list_keys;
 
 /// Names of IAM users: those that this host has published, else IAM's.
@@ -15,14 +16,16 @@ pub fn users(typed: &OsStr) -> Vec<CompletionCandidate> {
     if let Ok(names) = crate::commands::host::published_names() {
         return beginning(typed, names);
     }
-    let names = with_aws(&options(), |config| async move {
-        let iam = aws_sdk_iam::Client::new(&config);
-        let mut pages = iam.list_users().into_paginator().items().send();
-        let mut names = Vec::new();
-        while let Some(Ok(user)) = pages.next().await {
-            names.push(user.user_name().to_owned());
-        }
-        Ok::<_, AwsError>(names)
+    let names: Result<Vec<_>, _> = with_aws(&options(), |config| async move {
+        let iam = iam(&config);
+        let users = all_pages(Action::LIST_USERS, async |marker| {
+            let answer = iam.list_users().set_marker(marker).send().await;
+            Page::of(Action::LIST_USERS, answer, |page| {
+                (page.users, page.is_truncated, page.marker)
+            })
+        });
+        let users = users.await?.into_iter();
+        Ok::<_, AwsError>(users.map(|user| user.user_name).collect())
     });
     beginning(typed, names.unwrap_or_default())
 }

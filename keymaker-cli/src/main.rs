@@ -4,6 +4,10 @@
 
 mod arguments;
 mod aws;
+#[cfg(test)]
+#[expect(dead_code, reason = "other crates' tests use the rest of it")]
+#[path = "../../keymaker-aws/src/canned.rs"]
+mod canned;
 mod commands;
 mod completion;
 #[cfg(test)]

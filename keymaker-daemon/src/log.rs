@@ -16,6 +16,7 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
 
@@ -31,7 +32,8 @@ pub enum Log {
 /// To the journal, with each value as a field `KEYMAKER_…` (`KEYMAKER_AUDIT` is the audit line), where systemd listens;
 /// else to standard error.
 pub fn begin() -> Log {
-    let filter = tracing_subscriber::EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn");
+    let quieter = ["aws_config", "aws_smithy_runtime", "hyper"].map(|target| (target, Level::WARN));
+    let filter = Targets::new().with_default(Level::INFO).with_targets(quieter);
     let is_service = std::env::var_os("JOURNAL_STREAM").is_some();
     match Journal::open(JOURNALD.into()).ok().filter(|_| is_service) {
         Some(journal) => {
@@ -43,10 +45,8 @@ pub fn begin() -> Log {
             Log::Journal(journal)
         }
         None => {
-            tracing_subscriber::fmt()
-                .with_env_filter(filter)
-                .with_writer(io::stderr)
-                .init();
+            let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+            tracing_subscriber::registry().with(filter).with(lines).init();
             Log::StandardError
         }
     }

@@ -1,10 +1,16 @@
-//! The role through which users of another account are read, as credd.toml or the description of the instance's role names it.
-//! The methods that go by a user's policies ask for IAM of the account that the user lives in; it asks here.
+//! The role through which users of another account are read, as keymakerd.toml, credd.toml or the description of the instance's role
+//! names it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::arn::{AccountId, ArnError, Partition, RoleArn};
 
 /// A role in another account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct IdResolver {
     account: AccountId,
     role: String,
@@ -21,25 +27,19 @@ impl IdResolver {
         })
     }
 
-    /// The last of each word counts, as for keymakerd.
-    pub fn of_description(description: &str) -> Option<Self> {
-        let words = description.split(|c: char| c.is_whitespace() || c == ',');
-        let value = |key: &str| {
-            let mut of_key = words
-                .clone()
-                .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-            of_key.next_back().map(|value| value.trim_matches(['"', '\'']))
-        };
-        Self::new(
-            value("keymaker_id_resolver_account")?,
-            value("keymaker_id_resolver_iam_role")?,
-        )
-        .ok()
-    }
-
     /// The account that the users live in.
     pub fn account(&self) -> &AccountId {
         &self.account
+    }
+
+    /// The role's name, with its path before it where it has one.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
+    /// SHA-256 of `ACCOUNT:ROLE`: what the published directory says about the id resolver that keymakerd goes by.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(format!("{}:{}", self.account, self.role)).into()
     }
 
     /// The role, in the partition that this host is in.
@@ -48,27 +48,32 @@ impl IdResolver {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl fmt::Display for IdResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "role {} in account {}", self.role, self.account)
+    }
+}
 
-    #[test]
-    fn the_words_of_the_description_are_read_as_keymakerd_reads_them() {
-        let other = IdResolver::new("210987654321", "path/Resolver").unwrap();
-        for text in [
-            "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=path/Resolver",
-            "x, keymaker_id_resolver_iam_role='path/Resolver',keymaker_id_resolver_account=\"210987654321\" y",
-            "keymaker_id_resolver_account=1 keymaker_id_resolver_account=210987654321\nkeymaker_id_resolver_iam_role=path/Resolver",
-        ] {
-            assert_eq!(IdResolver::of_description(text), Some(other.clone()), "{text}");
-        }
-        for text in [
-            "",
-            "keymaker_id_resolver_account=210987654321",
-            "keymaker_id_resolver_account=12 keymaker_id_resolver_iam_role=R",
-            "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=a*b",
-        ] {
-            assert_eq!(IdResolver::of_description(text), None, "{text}");
+/// As it stands in a file of keymakerd's.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    account: String,
+    role: String,
+}
+
+impl TryFrom<Written> for IdResolver {
+    type Error = ArnError;
+
+    fn try_from(written: Written) -> Result<Self, ArnError> {
+        Self::new(&written.account, &written.role)
+    }
+}
+
+impl From<IdResolver> for Written {
+    fn from(resolver: IdResolver) -> Self {
+        Self {
+            account: resolver.account.as_str().to_owned(),
+            role: resolver.role,
         }
     }
 }

@@ -1,11 +1,12 @@
-//! How AWS and settings files write ARNs and URLs, read without asking anybody. keymaker-aws gives these types on; what must not
-//! link a client of AWS (session policies, credd's settings, credd-capture) uses them from here.
+//! How AWS and settings files write ARNs and URLs, and what the description of the role says, read without asking anybody. keymaker-aws
+//! gives these types on; what must not link a client of AWS (session policies, settings of credd, credd-capture) uses them from here.
 
 #![forbid(unsafe_code)]
 
 mod arn;
 mod id_resolver;
 mod proxy_url;
+pub mod role_description;
 mod service_url;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn, check_role_name};

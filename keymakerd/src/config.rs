@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::directory::entitlement::ids::IdScheme;
-use crate::settings::IdResolver;
 pub use error::ConfigError;
+use keymaker_aws::IdResolver;
 #[cfg(test)]
 pub use keys::KEYS;
 

@@ -13,7 +13,11 @@
 
 use std::fmt;
 
-use keymaker_aws::{AccountId, ArnError, Partition, RoleArn};
+use keymaker_aws::IdResolver;
+use keymaker_aws::role_description::{
+    ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, IdResolverError, LINUX_GROUP_PREFIX, LINUX_USER_SUFFIX,
+    REQUIRE_IAM_GROUP, RoleDescription,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ResolverSetting};
@@ -111,7 +115,7 @@ impl KeptSettings {
 
     fn observe_same(&mut self, description: Option<&str>) -> SettingsChange {
         let mut problems = Vec::new();
-        let words = words(description.unwrap_or_default());
+        let words = RoleDescription::parse(description.unwrap_or_default());
         let observed = RoleSettings::read(&words, self.applied.as_ref(), &mut problems);
         let before = self.applied.clone();
         self.applied = match (&self.applied, &observed) {
@@ -274,7 +278,7 @@ pub struct RoleSettings {
 
 impl RoleSettings {
     /// The settings that these words make; one that cannot be read is as in `applied`.
-    fn read(words: &Words, applied: Option<&Self>, problems: &mut Vec<SettingProblem>) -> Self {
+    fn read(words: &RoleDescription, applied: Option<&Self>, problems: &mut Vec<SettingProblem>) -> Self {
         let kept = applied.cloned().unwrap_or_default();
         let mut checked = |key: &'static str, legal: fn(&str) -> bool, kept: Option<String>| {
             let value = words.value(key)?;
@@ -293,21 +297,12 @@ impl RoleSettings {
             user_suffix: checked(LINUX_USER_SUFFIX, is_suffix, kept.user_suffix),
             group_prefix: checked(LINUX_GROUP_PREFIX, is_group_name, kept.group_prefix),
         };
-        let id_resolver = match (words.value(ID_RESOLVER_ACCOUNT), words.value(ID_RESOLVER_IAM_ROLE)) {
-            (None, None) => None,
-            (Some(account), Some(role)) => IdResolver::new(account, role).map(Some).unwrap_or_else(|why| {
-                problems.push(SettingProblem::IdResolver(why.to_string()));
-                kept.id_resolver
-            }),
-            (account, _) => {
-                problems.push(SettingProblem::HalfAnIdResolver(match account {
-                    Some(_) => ID_RESOLVER_IAM_ROLE,
-                    None => ID_RESOLVER_ACCOUNT,
-                }));
-                kept.id_resolver
-            }
-        };
-        problems.extend(words.unknown().map(|key| SettingProblem::UnknownKey(key.to_owned())));
+        let id_resolver = words.id_resolver().unwrap_or_else(|why| {
+            problems.push(SettingProblem::IdResolver(why));
+            kept.id_resolver
+        });
+        let unknown = words.keys().filter(|key| !KEYS.contains(key));
+        problems.extend(unknown.map(|key| SettingProblem::UnknownKey(key.to_owned())));
         Self { id_resolver, ..read }
     }
 
@@ -324,8 +319,8 @@ impl RoleSettings {
     fn words(&self) -> Vec<String> {
         let resolver = self.id_resolver.as_ref();
         let words = [
-            (ID_RESOLVER_ACCOUNT, resolver.map(|it| it.account.clone())),
-            (ID_RESOLVER_IAM_ROLE, resolver.map(|it| it.role.clone())),
+            (ID_RESOLVER_ACCOUNT, resolver.map(|it| it.account().to_string())),
+            (ID_RESOLVER_IAM_ROLE, resolver.map(|it| it.role().to_owned())),
             (REQUIRE_IAM_GROUP, self.require_iam_group.clone()),
             (LINUX_USER_SUFFIX, self.user_suffix.clone()),
             (LINUX_GROUP_PREFIX, self.group_prefix.clone()),
@@ -345,41 +340,6 @@ impl RoleSettings {
     }
 }
 
-/// The role in another account through which users are looked up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdResolver {
-    account: String,
-    role: String,
-}
-
-impl IdResolver {
-    /// An account's twelve digits and a role's name, which may have a path before it.
-    pub fn new(account: &str, role: &str) -> Result<Self, ArnError> {
-        let account: AccountId = account.parse()?;
-        let _checked: RoleArn = format!("arn:aws:iam::{}:role/{role}", account.as_str()).parse()?;
-        Ok(Self {
-            account: account.as_str().to_owned(),
-            role: role.to_owned(),
-        })
-    }
-
-    /// The role's ARN in the partition that this instance is in.
-    pub fn role_arn(&self, partition: &Partition) -> Result<RoleArn, ArnError> {
-        format!("arn:{partition}:iam::{}:role/{}", self.account, self.role).parse()
-    }
-
-    /// The twelve digits.
-    pub fn account(&self) -> &str {
-        &self.account
-    }
-}
-
-impl fmt::Display for IdResolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "role {} in account {}", self.role, self.account)
-    }
-}
-
 /// Why a word of the description changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingProblem {
@@ -390,10 +350,8 @@ pub enum SettingProblem {
         /// Its value.
         value: String,
     },
-    /// "the id resolver in the role's description: …"
-    IdResolver(String),
-    /// "the role's description names half an id resolver: … is missing."
-    HalfAnIdResolver(&'static str),
+    /// The id resolver cannot be used.
+    IdResolver(IdResolverError),
     /// "keymaker_… in the role's description is no setting."
     UnknownKey(String),
 }
@@ -412,8 +370,10 @@ impl fmt::Display for SettingProblem {
                 f,
                 "the role's description says {key}={value:?}, which cannot be a name in IAM; correct it there"
             ),
-            Self::IdResolver(why) => write!(f, "the id resolver in the role's description: {why}"),
-            Self::HalfAnIdResolver(missing) => {
+            Self::IdResolver(IdResolverError::Illegal(why)) => {
+                write!(f, "the id resolver in the role's description: {why}")
+            }
+            Self::IdResolver(IdResolverError::Lacks(missing)) => {
                 write!(
                     f,
                     "the role's description names half an id resolver; add {missing} there"
@@ -457,11 +417,6 @@ impl fmt::Display for PendingSetting {
     }
 }
 
-const ID_RESOLVER_ACCOUNT: &str = "keymaker_id_resolver_account";
-const ID_RESOLVER_IAM_ROLE: &str = "keymaker_id_resolver_iam_role";
-const REQUIRE_IAM_GROUP: &str = "keymaker_require_iam_group";
-const LINUX_USER_SUFFIX: &str = "keymaker_linux_user_suffix";
-const LINUX_GROUP_PREFIX: &str = "keymaker_linux_group_prefix";
 const KEYS: [&str; 5] = [
     ID_RESOLVER_ACCOUNT,
     ID_RESOLVER_IAM_ROLE,
@@ -469,39 +424,6 @@ const KEYS: [&str; 5] = [
     LINUX_USER_SUFFIX,
     LINUX_GROUP_PREFIX,
 ];
-
-/// The words of a description that are settings, in their order.
-struct Words(Vec<(String, String)>);
-
-/// Splits as the Python keymaker does: at blanks and commas; a word counts if it begins with `keymaker_` and holds one `=`.
-fn words(description: &str) -> Words {
-    let setting = |word: &str| {
-        let (key, value) = word.split_once('=')?;
-        (key.starts_with("keymaker_") && !value.contains('=')).then(|| (key.to_owned(), unquoted(value).to_owned()))
-    };
-    let words = description.split(|c: char| c.is_whitespace() || c == ',');
-    Words(words.filter_map(setting).collect())
-}
-
-fn unquoted(value: &str) -> &str {
-    let between = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    between('"').or_else(|| between('\'')).unwrap_or(value)
-}
-
-impl Words {
-    /// As in Python's dict, the last of two words with one key counts.
-    fn value(&self, key: &str) -> Option<&str> {
-        let mut of_key = self.0.iter().rev().filter(|(word, _)| word == key);
-        of_key.next().map(|(_, value)| value.as_str())
-    }
-
-    fn unknown(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .map(|(key, _)| key.as_str())
-            .filter(|key| !KEYS.contains(key))
-    }
-}
 
 /// IAM: 1 to 128 characters of `[\w+=,.@-]`.
 pub fn is_group_name(text: &str) -> bool {

@@ -84,7 +84,10 @@ impl<I: Iam + 'static> Service<I> {
             better_grade_needs: better_grade_needs(state.grade),
             settings_known: settings.known,
             required_group: settings.require_iam_group.as_deref(),
-            id_resolver_account: settings.id_resolver.as_ref().map(|resolver| resolver.account()),
+            id_resolver_account: settings
+                .id_resolver
+                .as_ref()
+                .map(|resolver| resolver.account().as_str()),
             pending_settings: state.pending_settings(),
             settings_problems: &state.settings_problems,
             settings_file_problem: state.settings_file_problem.as_deref(),

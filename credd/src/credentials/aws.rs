@@ -5,12 +5,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use keymaker_aws::{AccountId, Ask, AwsClients, CallerIdentity, Patience, Principal, Replaced, RoleArn, Route};
+use keymaker_aws::role_description::RoleDescription;
+use keymaker_aws::{
+    AccountId, Ask, AwsClients, CallerIdentity, IdResolver, Partition, Patience, Principal, Replaced, RoleArn, Route,
+};
 
 use super::iam;
+use super::question::IamIdentity;
 use super::refusal::Refusal;
 use crate::clock::Clock;
-use keymaker_aws::IdResolver;
 
 /// The way to AWS.
 pub struct Aws {
@@ -21,8 +24,8 @@ pub struct Aws {
     identity: RefCell<Option<(CallerIdentity, Duration)>>,
     own_role: RefCell<Option<(OwnRole, Duration)>>,
     id_resolver: Option<IdResolver>,
-    /// The clients of the id resolver, by its role.
-    elsewhere: RefCell<Option<(RoleArn, AwsClients)>>,
+    /// The id resolver in use, and the clients that call as it.
+    elsewhere: RefCell<Option<(IdResolver, AwsClients)>>,
 }
 
 /// The instance's own role.
@@ -110,40 +113,64 @@ impl Aws {
         Ok(own)
     }
 
-    /// IAM of the account in which the users live: `account` where the directory says so, else the one that credd.toml names,
+    /// IAM of the account in which the users live: that of `known` where the directory has the user, else the one that credd.toml names,
     /// else the instance's.
-    pub async fn iam_of_users(&self, account: Option<&str>) -> Result<(aws_sdk_iam::Client, AccountId), Refusal> {
+    pub async fn iam_of_users(&self, known: Option<&IamIdentity>) -> Result<(aws_sdk_iam::Client, AccountId), Refusal> {
         let identity = self.identity().await?;
-        let set = self.id_resolver.as_ref().map(|resolver| resolver.account().clone());
-        let account = match account {
-            Some(account) => account.parse()?,
-            None => set.unwrap_or_else(|| identity.account.clone()),
+        let account = match (known, &self.id_resolver) {
+            (Some(known), _) => known.account.parse()?,
+            (None, Some(set)) => set.account().clone(),
+            (None, None) => identity.account.clone(),
         };
         if account == identity.account {
             return Ok((self.iam().await?, account));
         }
-        let named = match &self.id_resolver {
-            Some(resolver) => Some(resolver.clone()),
-            None => IdResolver::of_description(&self.described_role().await?.description),
-        };
-        // The directory has the last word on the account: a role's description alone opens no other.
-        let resolver = named.filter(|resolver| *resolver.account() == account).ok_or_else(|| {
-            Refusal::denied(format!(
-                "users live in account {account}, and no role of it is known; set id_resolver_account and id_resolver_iam_role"
-            ))
-        })?;
-        let clients = self.assuming(resolver.role_arn(&identity.partition)?).await?;
+        let resolver = self
+            .resolver_of(&account, known.map(|known| known.id_resolver).unwrap_or_default())
+            .await?;
+        let clients = self.assuming(resolver, &identity.partition).await?;
         Ok((clients.iam(self.patience), account))
     }
 
-    async fn assuming(&self, role: RoleArn) -> Result<AwsClients, Refusal> {
+    /// The role that reads users of `account`. The role's description alone opens no account and no other role of it: the directory has the
+    /// last word on both, so that a changed description waits for `keymaker accept-settings` here too. The role that keymakerd goes by is
+    /// kept, for as long as it does.
+    async fn resolver_of(&self, account: &AccountId, published: [u8; 32]) -> Result<IdResolver, Refusal> {
+        let of_account = |resolver: &IdResolver| resolver.account() == account;
+        let is_meant =
+            |resolver: &IdResolver| of_account(resolver) && (published == NOT_SAID || resolver.digest() == published);
+        let named = match &self.id_resolver {
+            Some(set) => Some(set.clone()).filter(of_account),
+            None => {
+                let kept = self.elsewhere.borrow().as_ref().map(|(resolver, _)| resolver.clone());
+                match kept.filter(|kept| published != NOT_SAID && is_meant(kept)) {
+                    Some(kept) => Some(kept),
+                    None => {
+                        let role = self.described_role().await?;
+                        let described = RoleDescription::parse(&role.description).id_resolver();
+                        described.ok().flatten().filter(is_meant)
+                    }
+                }
+            }
+        };
+        named.ok_or_else(|| {
+            Refusal::denied(format!(
+                "users live in account {account}, and the instance role's description does not name the role through which keymakerd \
+                 reads them; if the description was changed, run 'keymaker accept-settings', else set id_resolver_account and \
+                 id_resolver_iam_role in credd.toml"
+            ))
+        })
+    }
+
+    async fn assuming(&self, resolver: IdResolver, partition: &Partition) -> Result<AwsClients, Refusal> {
         if let Some((known, clients)) = &*self.elsewhere.borrow()
-            && *known == role
+            && *known == resolver
         {
             return Ok(clients.clone());
         }
-        let clients = self.clients().await?.assuming(role.clone(), &self.instance_id().await?);
-        self.elsewhere.replace(Some((role, clients.clone())));
+        let role = resolver.role_arn(partition)?;
+        let clients = self.clients().await?.assuming(role, &self.instance_id().await?);
+        self.elsewhere.replace(Some((resolver, clients.clone())));
         Ok(clients)
     }
 
@@ -189,3 +216,5 @@ const FLIGHT: Patience = Patience {
     backoff: Duration::from_millis(100),
 };
 const KNOWN_FOR: Duration = Duration::from_secs(600);
+/// What a directory without an id resolver has for its digest, and one of an earlier keymakerd.
+const NOT_SAID: [u8; 32] = [0; 32];

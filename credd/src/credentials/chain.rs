@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use credd_core::config::{Config, Method};
-use keymaker_aws::{Ask, Replaced, RoleArn};
+use keymaker_aws::{Ask, Replaced, RoleArn, RoleSession, assume_role};
 use session_policy::{ActionPattern, PolicyRefusal, SessionPolicies};
 
 use super::aws::Aws;
@@ -13,8 +13,8 @@ use super::iam::Role;
 use super::question::Question;
 use super::refusal::Refusal;
 use super::session::{role_session_name, session_tags, source_identity_of};
-use super::sts::{self, Session};
 use crate::clock::Clock;
+use crate::imds::credential_source::Credentials;
 
 /// What the methods need of credd.toml.
 pub struct MethodSettings {
@@ -92,17 +92,20 @@ impl Chain {
             true => session_tags(question, &self.aws.instance_id().await?)?,
             false => vec![],
         };
-        let session = Session {
+        let source_identity = tagged.then(|| source_identity_of(question));
+        let session = RoleSession {
             role: &role,
             role_id: id.as_deref(),
-            role_session_name: role_session_name(question),
-            policies,
-            tags,
+            role_session_name: &role_session_name(question),
+            policy: policies.and_then(SessionPolicies::policy).map(|policy| policy.as_str()),
+            policy_arns: policies.map(SessionPolicies::policy_arns).unwrap_or_default(),
+            tags: &tags,
             // One role for everybody: with a trust that lets its own sessions assume it, alice's could be bob's (P18).
-            for_ever: method == Method::SharedRole,
-            source_identity: tagged.then(|| source_identity_of(question)),
+            transitive_tags: method == Method::SharedRole,
+            source_identity: source_identity.as_deref(),
         };
-        let credentials = sts::assume(&sts, session, self.clock.now()).await?;
+        let given = assume_role(&sts, &session).await?;
+        let credentials = Credentials::of(&given, self.clock.now());
         Ok(Issuance {
             method,
             role,

@@ -4,7 +4,7 @@
 use aws_sdk_iam::Client;
 use aws_sdk_iam::operation::get_role::GetRoleOutput;
 use aws_sdk_iam::types::AttachedPolicy;
-use keymaker_aws::{Action, AwsCallError, RoleArn, USER_ID_TAG};
+use keymaker_aws::{Action, AwsCallError, Page, RoleArn, USER_ID_TAG, all_pages};
 
 /// A role, as iam:GetRole shows it.
 pub struct Role {
@@ -75,29 +75,22 @@ pub async fn user(iam: &Client, name: &str) -> Result<User, AwsCallError> {
 }
 
 /// All pages of a listing, which have the listed in this field.
-macro_rules! all_pages {
-    ($action:expr, $request:expr, $field:ident) => {{
-        let (mut listed, mut marker) = (vec![], None);
-        for page in 0.. {
+macro_rules! listed {
+    ($action:expr, $request:expr, $field:ident) => {
+        all_pages($action, async |marker| {
             let answer = $request.set_marker(marker).send().await;
-            let answer = answer.map_err(|error| AwsCallError::from_sdk($action, error))?;
-            listed.extend_from_slice(answer.$field());
-            marker = answer.marker.filter(|marker| !marker.is_empty());
-            if !answer.is_truncated {
-                break;
-            }
-            if marker.is_none() || page > MOST_PAGES {
-                return Err(AwsCallError::unreadable($action, "its pages do not come to an end"));
-            }
-        }
-        listed
-    }};
+            Page::of($action, answer, |page| {
+                (page.$field().to_vec(), page.is_truncated, page.marker)
+            })
+        })
+        .await?
+    };
 }
 
 /// iam:ListGroupsForUser: the names of the user's groups.
 pub async fn groups_of_user(iam: &Client, user: &str) -> Result<Vec<String>, AwsCallError> {
     let action = Action::LIST_GROUPS_FOR_USER;
-    let groups = all_pages!(action, iam.list_groups_for_user().user_name(user), groups);
+    let groups = listed!(action, iam.list_groups_for_user().user_name(user), groups);
     Ok(groups.into_iter().map(|group| group.group_name).collect())
 }
 
@@ -116,21 +109,21 @@ pub enum Holder<'a> {
 pub async fn inline_policies(iam: &Client, holder: Holder<'_>) -> Result<Vec<String>, AwsCallError> {
     Ok(match holder {
         Holder::User(name) => {
-            all_pages!(
+            listed!(
                 LIST_USER_POLICIES,
                 iam.list_user_policies().user_name(name),
                 policy_names
             )
         }
         Holder::Group(name) => {
-            all_pages!(
+            listed!(
                 LIST_GROUP_POLICIES,
                 iam.list_group_policies().group_name(name),
                 policy_names
             )
         }
         Holder::Role(name) => {
-            all_pages!(
+            listed!(
                 LIST_ROLE_POLICIES,
                 iam.list_role_policies().role_name(name),
                 policy_names
@@ -169,17 +162,17 @@ pub async fn attached_policies(iam: &Client, holder: Holder<'_>) -> Result<Vec<S
         Holder::User(name) => {
             let action = LIST_ATTACHED_USER_POLICIES;
             let request = || iam.list_attached_user_policies().user_name(name);
-            (action, all_pages!(action, request(), attached_policies))
+            (action, listed!(action, request(), attached_policies))
         }
         Holder::Group(name) => {
             let action = LIST_ATTACHED_GROUP_POLICIES;
             let request = || iam.list_attached_group_policies().group_name(name);
-            (action, all_pages!(action, request(), attached_policies))
+            (action, listed!(action, request(), attached_policies))
         }
         Holder::Role(name) => {
             let action = LIST_ATTACHED_ROLE_POLICIES;
             let request = || iam.list_attached_role_policies().role_name(name);
-            (action, all_pages!(action, request(), attached_policies))
+            (action, listed!(action, request(), attached_policies))
         }
     };
     let arn = |policy: AttachedPolicy| policy.policy_arn;
@@ -219,5 +212,3 @@ const LIST_ATTACHED_GROUP_POLICIES: Action = Action::named("iam:ListAttachedGrou
 const LIST_ATTACHED_ROLE_POLICIES: Action = Action::named("iam:ListAttachedRolePolicies");
 const GET_POLICY: Action = Action::named("iam:GetPolicy");
 const GET_POLICY_VERSION: Action = Action::named("iam:GetPolicyVersion");
-/// A user or role has no more than some dozen policies.
-const MOST_PAGES: usize = 100;

@@ -27,8 +27,7 @@ impl Chain {
     /// made again since, they are refused, and no wider method of the chain is theirs (P2, P18).
     pub(super) async fn iam_user(&self, question: &Question) -> Result<IamUser, Refusal> {
         let name = question.iam_user_name(&self.settings.iam_name_pattern)?;
-        let known_account = question.person.iam.as_ref().map(|known| known.account.as_str());
-        let (iam, account) = self.aws.iam_of_users(known_account).await?;
+        let (iam, account) = self.aws.iam_of_users(question.person.iam.as_ref()).await?;
         match (user(&iam, &name).await, &question.person.iam) {
             (Err(AwsCallError::NoSuchEntity { .. }), None) => Err(Refusal::NotApplicable),
             (Err(AwsCallError::NoSuchEntity { .. }), Some(_)) => {

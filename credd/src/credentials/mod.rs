@@ -13,7 +13,7 @@
 //! | `chain.rs` | which method answers? |
 //! | `user_role.rs`, `create_user_role.rs`, `restricted_instance_role.rs`, `instance_role.rs`, `shared_role.rs` | the methods |
 //! | `session.rs` | what is the session called, and which tags has it? |
-//! | `aws.rs`, `id_resolver.rs`, `sts.rs`, `iam.rs`, `iam_user.rs`, `user_policies.rs` | what does AWS say? |
+//! | `aws.rs`, `iam.rs`, `iam_user.rs`, `user_policies.rs` | what does AWS say? |
 //! | `refusal.rs` | what does an error mean? |
 //! | `metrics.rs`, `status_socket.rs` | how is it going? |
 //! | `trial.rs` | would every method work here? |
@@ -37,7 +37,6 @@ mod restricted_instance_role;
 mod session;
 mod shared_role;
 pub mod status_socket;
-mod sts;
 pub mod trial;
 mod user_policies;
 mod user_role;

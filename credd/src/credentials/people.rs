@@ -182,6 +182,7 @@ impl People {
             account: self.accounts.account_of(directory, user),
             iam: Some(IamIdentity {
                 account: directory.header().account.to_owned(),
+                id_resolver: directory.header().id_resolver,
                 user_id: user.iam_user_id.to_owned(),
                 user_name: user.iam_user_name.to_owned(),
             }),

@@ -36,6 +36,8 @@ pub struct Person {
 pub struct IamIdentity {
     /// The account that the user lives in: the instance's, or another one.
     pub account: String,
+    /// The digest of the id resolver that keymakerd goes by, as the directory has it.
+    pub id_resolver: [u8; 32],
     /// `AIDA…`.
     pub user_id: String,
     /// The IAM user name.

@@ -103,6 +103,19 @@ pub struct Credentials {
     pub expiration: SystemTime,
 }
 
+impl Credentials {
+    /// What [`keymaker_aws::assume_role`] gave at `obtained`, which always has a session token and an expiry.
+    pub fn of(given: &aws_sdk_sts::config::Credentials, obtained: SystemTime) -> Self {
+        Self {
+            access_key_id: given.access_key_id().to_owned(),
+            secret_access_key: Secret::new(given.secret_access_key().to_owned()),
+            sts_session_token: Secret::new(given.session_token().unwrap_or_default().to_owned()),
+            last_updated: obtained,
+            expiration: given.expiry().unwrap_or(obtained),
+        }
+    }
+}
+
 /// A text that is wiped when it is dropped and cannot be printed.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

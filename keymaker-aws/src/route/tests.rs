@@ -1,7 +1,7 @@
 //! Errors, deadlines, the one connection and roles of other accounts, against a canned server.
 
 use super::*;
-use crate::call_error::OutageCause;
+use crate::call_error::{Action, OutageCause};
 use crate::canned::{Canned, Reply};
 use aws_credential_types::Credentials;
 

@@ -6,7 +6,7 @@ use keymaker_aws::{Action, AwsCallError};
 use serde_json::json;
 
 use super::CommandError;
-use crate::aws::{AwsError, AwsOptions, user_meant, with_aws};
+use crate::aws::{self, AwsError, AwsOptions, user_meant, with_aws};
 use crate::output::Output;
 
 /// What becomes of the key.
@@ -47,7 +47,7 @@ pub fn run(
 
 async fn apply(config: SdkConfig, change: Change, id: &str, user: Option<&str>) -> Result<String, AwsError> {
     let user = user_meant(&config, user).await?;
-    let iam = aws_sdk_iam::Client::new(&config);
+    let iam = aws::iam(&config);
     let no_such = |error| match error {
         AwsCallError::NoSuchEntity { .. } => AwsError::NoSuchKey {
             user: user.clone(),

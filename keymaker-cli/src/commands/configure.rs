@@ -118,7 +118,7 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
             sides.reverse();
         }
         for (config, wanted) in sides {
-            let iam = aws_sdk_iam::Client::new(config);
+            let iam = aws::iam(config);
             changes.extend(account::bring_about(&iam, wanted, options.undo, options.dry_run).await?);
         }
         let (mut text, mut value) = changes::shown(&changes, options.dry_run, output);

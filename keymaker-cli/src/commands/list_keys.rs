@@ -2,11 +2,11 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_iam::types::EncodingType;
-use keymaker_aws::{Action, AwsCallError};
+use keymaker_aws::{Action, AwsCallError, Page, all_pages};
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::aws::{AwsError, AwsOptions, user_meant, with_aws};
+use crate::aws::{self, AwsError, AwsOptions, user_meant, with_aws};
 use crate::output::{Output, Paint, table};
 
 /// A key as IAM keeps it.
@@ -41,21 +41,25 @@ pub fn run(user: Option<&str>, options: &AwsOptions, output: &Output) -> Result<
 
 /// All keys of the user.
 pub async fn keys_of(config: &SdkConfig, user: &str) -> Result<Vec<StoredKey>, AwsError> {
-    let iam = aws_sdk_iam::Client::new(config);
+    let iam = aws::iam(config);
+    let action = Action::LIST_SSH_PUBLIC_KEYS;
+    let listed = all_pages(action, async |marker| {
+        let answer = iam
+            .list_ssh_public_keys()
+            .user_name(user)
+            .set_marker(marker)
+            .send()
+            .await;
+        Page::of(action, answer, |page| {
+            (page.ssh_public_keys.unwrap_or_default(), page.is_truncated, page.marker)
+        })
+    });
+    let listed = listed.await.map_err(|error| match error {
+        AwsCallError::NoSuchEntity { .. } => AwsError::NoSuchUser(user.to_owned()),
+        other => other.into(),
+    })?;
     let mut keys = Vec::new();
-    let mut pages = iam
-        .list_ssh_public_keys()
-        .user_name(user)
-        .into_paginator()
-        .items()
-        .send();
-    while let Some(listed) = pages.next().await {
-        let listed = listed.map_err(
-            |error| match AwsCallError::from_sdk(Action::LIST_SSH_PUBLIC_KEYS, error) {
-                AwsCallError::NoSuchEntity { .. } => AwsError::NoSuchUser(user.to_owned()),
-                other => other.into(),
-            },
-        )?;
+    for listed in listed {
         let id = listed.ssh_public_key_id();
         let request = iam.get_ssh_public_key().user_name(user).ssh_public_key_id(id);
         let answer = request.encoding(EncodingType::Ssh).send().await;

@@ -82,7 +82,7 @@ pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Res
             output.print(&format!("{policy:#}"), &policy);
             return Ok(true);
         }
-        let iam = aws_sdk_iam::Client::new(&config);
+        let iam = aws::iam(&config);
         let mut account = account::read(&iam).await?;
         let mut done = Done::default();
         // First: whoever has such a name now gets a role of their own in the same run.

@@ -7,7 +7,7 @@ use keymaker_aws::{Action, AwsCallError, OutageCause};
 use serde_json::json;
 
 use super::CommandError;
-use crate::aws::{AwsError, AwsOptions, user_meant, with_aws};
+use crate::aws::{self, AwsError, AwsOptions, user_meant, with_aws};
 use crate::output::Output;
 use crate::public_key::{self, Found};
 
@@ -31,7 +31,7 @@ pub fn run(
 
 async fn upload(config: SdkConfig, user: Option<&str>, key: &Found) -> Result<(String, String), AwsError> {
     let user = user_meant(&config, user).await?;
-    let request = aws_sdk_iam::Client::new(&config)
+    let request = aws::iam(&config)
         .upload_ssh_public_key()
         .user_name(&user)
         .ssh_public_key_body(&key.line);

@@ -11,6 +11,7 @@
 //! 216  authz_ttl           4  seconds
 //! 220  passwd, group  2 × 24  { inode u64, size u64, mtime in ns u64 } of the local files as keymakerd read them
 //! 268  required_group     130  len u16, then the IAM group that a user must be in to log in; len 0: none
+//! 398  id_resolver         32  SHA-256 of "ACCOUNT:ROLE", the role by which keymakerd reads another account's users; zero: none, or not said
 //! ```
 
 use std::fs::Metadata;
@@ -29,6 +30,7 @@ const FLAG_WHOLE_RANGE_OURS: u32 = 2;
 const FLAG_SETTINGS_UNREAD: u32 = 4;
 const FLAG_END_SESSIONS: u32 = 8;
 const REQUIRED_GROUP_AT: usize = 268;
+const ID_RESOLVER_AT: usize = 398;
 const MAX_REQUIRED_GROUP: usize = 128;
 
 /// What the directory says about itself.
@@ -62,6 +64,8 @@ pub struct Header<'a> {
     pub group: FileStamp,
     /// The IAM group that a user must be in to log in; empty: none.
     pub required_group: &'a str,
+    /// SHA-256 of `ACCOUNT:ROLE`, the role by which keymakerd reads another account's users; zero: none, or an earlier keymakerd says nothing.
+    pub id_resolver: [u8; 32],
 }
 
 /// What tells one state of a file from another.
@@ -123,6 +127,7 @@ impl<'a> Header<'a> {
             mtime: 0,
         },
         required_group: "",
+        id_resolver: [0; 32],
     };
 
     /// Reads a meta section; `None` where it is damaged.
@@ -155,6 +160,7 @@ impl<'a> Header<'a> {
             passwd: FileStamp::parse(meta, 220)?,
             group: FileStamp::parse(meta, 244)?,
             required_group: str::from_utf8(meta.get(REQUIRED_GROUP_AT + 2..)?.get(..len)?).ok()?,
+            id_resolver: *meta.get(ID_RESOLVER_AT..)?.first_chunk()?,
         })
     }
 
@@ -192,6 +198,7 @@ impl<'a> Header<'a> {
             &(required_group.len() as u16).to_le_bytes(),
         );
         put(&mut meta, REQUIRED_GROUP_AT + 2, required_group);
+        put(&mut meta, ID_RESOLVER_AT, &self.id_resolver);
         meta
     }
 

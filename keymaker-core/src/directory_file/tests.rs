@@ -36,6 +36,7 @@ fn header() -> Header<'static> {
             mtime: 6,
         },
         required_group: "prod_ssh_users",
+        id_resolver: [7; 32],
     }
 }
 

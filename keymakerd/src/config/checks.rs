@@ -4,7 +4,9 @@ use keymaker_core::id::Gid;
 use keymaker_core::name::GroupName;
 
 use super::{Config, Scheme, Tag, id_range};
-use crate::settings::{IdResolver, is_group_name, is_suffix};
+use keymaker_aws::IdResolver;
+
+use crate::settings::{is_group_name, is_suffix};
 
 /// How many ids a range must hold to be drawn from.
 const LEAST_IDS: u64 = 1000;

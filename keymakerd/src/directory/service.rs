@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use keymaker_aws::Ask;
+use keymaker_aws::{Ask, IdResolver};
 use keymaker_core::protocol::Answer;
 use tokio::sync::Notify;
 use tracing::warn;
@@ -25,7 +25,7 @@ use super::publishing::store::Store;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
-use crate::settings::{EffectiveSettings, IdResolver, KeptSettings};
+use crate::settings::{EffectiveSettings, KeptSettings};
 
 /// How long "no such user", "not in the required group" and "no active key" are believed without asking again, in seconds.
 pub const NEGATIVE_TTL: u64 = 5;

@@ -26,27 +26,6 @@ fn effective(kept: &KeptSettings) -> EffectiveSettings {
     EffectiveSettings::of(&Config::default(), kept)
 }
 
-// The five examples of the Python keymaker.
-#[test]
-fn a_description_is_split_as_the_python_keymaker_splits_it() {
-    for description in [
-        "keymaker_a=b, keymaker_c=d",
-        "keymaker_a=b, keymaker_c='d'",
-        "keymaker_a=b, keymaker_c=\"d\"",
-        "keymaker_a=b,  keymaker_c=d",
-        "Role's description keymaker_a=b keymaker_c=d e=f",
-    ] {
-        let expected = [("keymaker_a", "b"), ("keymaker_c", "d")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert_eq!(words(description).0, expected, "{description}");
-    }
-    assert!(
-        words("keymaker_a=b=c keymaker_d a_keymaker_e=f KEYMAKER_g=h")
-            .0
-            .is_empty()
-    );
-    assert_eq!(words("keymaker_a=1\nkeymaker_a=2").value("keymaker_a"), Some("2"));
-}
-
 #[test]
 fn all_five_settings_are_read() {
     let kept = kept(&format!(
@@ -77,7 +56,7 @@ fn what_no_name_in_iam_can_be_or_end_in_is_no_setting() {
     assert!(is_group_name("a") && is_group_name(&long(128)) && is_suffix("") && is_suffix(&long(63)));
     assert!(!is_group_name("") && !is_group_name(&long(129)) && !is_suffix(&long(64)));
     let resolver = IdResolver::new("210987654321", "R").unwrap();
-    assert_eq!(resolver.account(), "210987654321");
+    assert_eq!(resolver.account().as_str(), "210987654321");
 }
 
 #[test]

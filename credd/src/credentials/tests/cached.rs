@@ -341,6 +341,7 @@ async fn what_was_issued_for_one_question_is_never_the_answer_to_another() {
         let mut question = alice();
         question.person.iam = Some(IamIdentity {
             account: "123456789012".into(),
+            id_resolver: [0; 32],
             user_id: id.into(),
             user_name: name.into(),
         });

@@ -2,14 +2,17 @@
 //! allows. The table of steps is made by the run itself: whatever a method asks in a good run is a step.
 
 use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
 
 use credd_core::accounts::Account;
 use credd_core::config::{Config, Method};
-use keymaker_aws::Patience;
+use keymaker_aws::{IdResolver, Patience};
 
+use super::cached::Moved;
 use super::world::{Case, FAULTS, Fault, RESOLVER, State, World};
 use super::{local, question};
-use crate::credentials::{Issue, Names, Person, Question, Refusal};
+use crate::credentials::{IamIdentity, Issue, Names, Person, Question, Refusal};
 
 /// The only answers that may lead on to the next method: IAM says that what the method is about does not exist.
 fn leads_on(case: Case, step: &str, fault: Fault) -> bool {
@@ -230,6 +233,11 @@ async fn users_of_another_account_are_read_there_by_the_role_that_both_the_direc
         "",
         "keymaker_id_resolver_account=999999999999 keymaker_id_resolver_iam_role=p/Resolver",
         "keymaker_id_resolver_account=210987654321",
+        // As keymakerd reads them: a word with a second `=` is none, a lone quote belongs to the value.
+        "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=p/Resolver=x",
+        "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=\"p/Resolver",
+        // Waits for accept-settings.
+        "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=p/Another-Resolver",
     ] {
         let case = Case {
             description,
@@ -239,6 +247,12 @@ async fn users_of_another_account_are_read_there_by_the_role_that_both_the_direc
         assert!(matches!(answer, Err(Refusal::Denied(_))), "{description}: {answer:?}");
         assert!(world.state.lock().unwrap().sessions.is_empty(), "{description}");
     }
+    let twice = Case {
+        description: "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=p/Resolver \
+                      keymaker_id_resolver_iam_role=x=y",
+        ..elsewhere
+    };
+    assert!(world.ask(twice, None).await.is_ok());
     // Nor does a description open another account where the directory's users live in this one.
     let here = Case {
         elsewhere: false,
@@ -247,4 +261,73 @@ async fn users_of_another_account_are_read_there_by_the_role_that_both_the_direc
     assert!(world.ask(here, None).await.is_ok());
     let asked = world.state.lock().unwrap().askers.clone();
     assert!(asked.iter().all(|(_, asker)| asker == "AKIAX"), "{asked:?}");
+}
+
+// P18
+#[tokio::test]
+async fn the_id_resolver_that_keymakerd_goes_by_stays_while_a_changed_description_waits() {
+    let world = World::new().await;
+    let case = Case {
+        method: Method::RestrictedInstanceRole,
+        untrusting: false,
+        compress: true,
+        of_directory: true,
+        description: RESOLVER,
+        elsewhere: true,
+    };
+    let clock = Moved::default();
+    let patience = Patience {
+        attempt: Duration::from_secs(20),
+        total: Duration::from_secs(20),
+        ..Patience::NUDGE
+    };
+    let chain = world.chain_by(Rc::new(clock.clone()), &Config::default(), patience);
+    let mut alice = local("alice");
+    alice.iam = Some(case.known());
+    let asked = Question {
+        chain: vec![case.method],
+        ..question(1000, alice.clone())
+    };
+    world.begin(None);
+    world.state.lock().unwrap().description = RESOLVER;
+    assert!(chain.issue(&asked).await.is_ok());
+    world.begin(None);
+    world.state.lock().unwrap().description =
+        "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=p/Another-Resolver";
+    clock.pass(Duration::from_secs(3600));
+    assert!(chain.issue(&asked).await.is_ok());
+    assert!(
+        !world
+            .state
+            .lock()
+            .unwrap()
+            .sessions
+            .iter()
+            .any(|session| session.contains("Another-Resolver"))
+    );
+    // Accepted, keymakerd's directory says so.
+    let accepted = IdResolver::new("210987654321", "p/Another-Resolver").unwrap();
+    let asked = Question {
+        chain: vec![case.method],
+        ..question(
+            1000,
+            Person {
+                iam: Some(IamIdentity {
+                    id_resolver: accepted.digest(),
+                    ..case.known()
+                }),
+                ..alice
+            },
+        )
+    };
+    assert!(chain.issue(&asked).await.is_ok());
+    assert!(
+        world
+            .state
+            .lock()
+            .unwrap()
+            .sessions
+            .iter()
+            .any(|session| session.contains("Another-Resolver"))
+    );
 }

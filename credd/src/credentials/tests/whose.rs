@@ -31,6 +31,7 @@ async fn issued(
     let mut alice = local("alice");
     alice.iam = of_directory.then(|| IamIdentity {
         account: "123456789012".into(),
+        id_resolver: [0; 32],
         user_id: "AIDA".into(),
         user_name: "alice".into(),
     });

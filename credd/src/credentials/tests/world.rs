@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_iam::config::Credentials;
 use credd_core::config::{Config, Method};
-use keymaker_aws::{AwsClients, AwsSettings, Patience, Route};
+use keymaker_aws::{AwsClients, AwsSettings, IdResolver, Patience, Route};
 
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
@@ -71,7 +71,7 @@ pub struct State {
     /// AssumeRole on the user's role is AccessDenied, as it is for a missing role.
     pub untrusting: bool,
     /// Of the instance's role.
-    description: &'static str,
+    pub description: &'static str,
     steps: Vec<String>,
     pub sessions: Vec<String>,
     /// When sessions end; None: long after the test.
@@ -124,11 +124,7 @@ impl World {
             ..Config::default()
         };
         let mut alice = local("alice");
-        alice.iam = case.of_directory.then(|| IamIdentity {
-            account: case.account().into(),
-            user_id: "AIDA".into(),
-            user_name: "alice".into(),
-        });
+        alice.iam = case.of_directory.then(|| case.known());
         self.chain(&config, patience)
             .issue(&Question {
                 chain: vec![case.method, Method::InstanceRole],
@@ -324,6 +320,17 @@ pub struct Case {
 impl Case {
     fn account(self) -> &'static str {
         if self.elsewhere { "210987654321" } else { "123456789012" }
+    }
+
+    /// Alice, as the directory of a keymakerd has her that goes by [`RESOLVER`].
+    pub fn known(self) -> IamIdentity {
+        let resolver = IdResolver::new("210987654321", "p/Resolver").unwrap();
+        IamIdentity {
+            account: self.account().into(),
+            id_resolver: if self.elsewhere { resolver.digest() } else { [0; 32] },
+            user_id: "AIDA".into(),
+            user_name: "alice".into(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::Tag;
-use keymaker_aws::{AccountId, Action, AwsCallError, RoleArn};
+use keymaker_aws::{AccountId, Action, AwsCallError, Page, RoleArn, all_pages};
 use serde_json::{Value, json};
 
 use super::texts::{decoded, described};
@@ -350,25 +350,22 @@ impl Account<'_> {
 
     async fn is_attached(&self, role: &str) -> Result<bool, AwsError> {
         let arn = self.policy_arn();
-        let mut pages = self
-            .iam
-            .list_attached_role_policies()
-            .role_name(role)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(policy) = pages.next().await {
-            let policy = match policy
-                .map_err(|error| AwsCallError::from_sdk(Action::named("iam:ListAttachedRolePolicies"), error))
-            {
-                Err(AwsCallError::NoSuchEntity { .. }) => return Ok(false),
-                other => other?,
-            };
-            if policy.policy_arn() == Some(arn.as_str()) {
-                return Ok(true);
-            }
+        let action = Action::named("iam:ListAttachedRolePolicies");
+        let attached = all_pages(action, async |marker| {
+            let request = self.iam.list_attached_role_policies().role_name(role);
+            let answer = request.set_marker(marker).send().await;
+            Page::of(action, answer, |page| {
+                (
+                    page.attached_policies.unwrap_or_default(),
+                    page.is_truncated,
+                    page.marker,
+                )
+            })
+        });
+        match attached.await {
+            Err(AwsCallError::NoSuchEntity { .. }) => Ok(false),
+            attached => Ok(attached?.iter().any(|policy| policy.policy_arn() == Some(arn.as_str()))),
         }
-        Ok(false)
     }
 
     async fn attach(&mut self, role: &str) -> Result<(), AwsError> {

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use keymaker_aws::role_description::{REQUIRE_IAM_GROUP, RoleDescription};
 use serde_json::Value;
 
 /// A role's description with these settings and no others of ours; what else stands there stays.
 pub fn described(before: &str, settings: &[(&'static str, String)]) -> String {
-    let is_setting = |word: &&str| word.starts_with("keymaker_") && word.contains('=');
-    let kept: Vec<&str> = before.split_whitespace().filter(|word| !is_setting(word)).collect();
+    let is_setting = |word: &str| word.starts_with("keymaker_") && word.contains('=');
+    let kept = before.split_whitespace().filter_map(|word| {
+        // Hosts split at commas, too.
+        let rest: Vec<&str> = word.split(',').filter(|part| !is_setting(part)).collect();
+        let is_whole = rest.len() == word.split(',').count();
+        (is_whole || rest.iter().any(|part| !part.is_empty())).then(|| rest.join(","))
+    });
+    let kept: Vec<String> = kept.collect();
     let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
     format!("{} {}", kept.join(" "), settings.join(", ")).trim().to_owned()
 }
@@ -16,20 +23,15 @@ pub fn described(before: &str, settings: &[(&'static str, String)]) -> String {
 /// required group, which narrows (keymakerd's `settings`).
 pub fn settings_wait(before: &str, after: &str) -> bool {
     let settings = |text: &str| {
-        let words = text.split(|c: char| c.is_whitespace() || c == ',');
-        let words = words
-            .filter_map(|word| word.split_once('='))
-            .filter(|(key, _)| key.starts_with("keymaker_"));
-        words
-            .map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
-            .collect::<BTreeMap<_, _>>()
+        let description = RoleDescription::parse(text);
+        let value = |key: &str| description.value(key).unwrap_or_default().to_owned();
+        let settings = description.keys().map(|key| (key.to_owned(), value(key)));
+        settings.collect::<BTreeMap<_, _>>()
     };
     let (before, after) = (settings(before), settings(after));
     let lost = before.iter().any(|(key, value)| after.get(key) != Some(value));
     let first = |key: &String| !before.contains_key(key);
-    lost || after
-        .keys()
-        .any(|key| first(key) && key != "keymaker_require_iam_group")
+    lost || after.keys().any(|key| first(key) && key != REQUIRE_IAM_GROUP)
 }
 
 /// IAM gives documents percent-encoded (RFC 3986).
@@ -51,14 +53,16 @@ pub fn decoded(text: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use keymaker_aws::role_description::LINUX_USER_SUFFIX;
+
     use super::*;
     use serde_json::json;
 
     #[test]
     fn a_description_keeps_what_others_wrote_there() {
         let settings = [
-            ("keymaker_require_iam_group", "ops".to_owned()),
-            ("keymaker_linux_user_suffix", "@x".to_owned()),
+            (REQUIRE_IAM_GROUP, "ops".to_owned()),
+            (LINUX_USER_SUFFIX, "@x".to_owned()),
         ];
         let text = described("Web servers, keymaker_require_iam_group=old, of team X", &settings);
         assert_eq!(
@@ -66,6 +70,11 @@ mod tests {
             "Web servers, of team X keymaker_require_iam_group=ops, keymaker_linux_user_suffix=@x"
         );
         assert_eq!(described(&text, &[]), "Web servers, of team X");
+        // Whatever a host would read as a setting goes.
+        let glued =
+            "Web,keymaker_require_iam_group=old,servers keymaker_linux_user_suffix=@a,keymaker_linux_group_prefix=b";
+        assert_eq!(described(glued, &[]), "Web,servers");
+        assert_eq!(RoleDescription::parse(&described(glued, &[])).keys().count(), 0);
     }
 
     #[test]

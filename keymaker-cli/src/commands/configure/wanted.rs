@@ -1,6 +1,7 @@
 //! What an account should hold, from the options alone: roles, their settings, one managed policy each. Nothing here asks AWS.
 
 use clap::ValueEnum;
+use keymaker_aws::role_description::{ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP};
 use keymaker_aws::{AccountId, RoleArn};
 use serde_json::{Value, json};
 
@@ -97,20 +98,20 @@ pub fn of(request: &Request) -> Wanted {
     statements.extend(methods(request, resolver.is_some()));
     let mut settings = Vec::new();
     if let (Some(resolver), Some(account)) = (&resolver, &request.users_account) {
-        settings.push(("keymaker_id_resolver_account", account.as_str().to_owned()));
-        settings.push(("keymaker_id_resolver_iam_role", resolver.name().to_owned()));
+        settings.push((ID_RESOLVER_ACCOUNT, account.as_str().to_owned()));
+        settings.push((ID_RESOLVER_IAM_ROLE, resolver.name().to_owned()));
     }
     settings.extend(
         request
             .require_iam_group
             .iter()
-            .map(|group| ("keymaker_require_iam_group", group.clone())),
+            .map(|group| (REQUIRE_IAM_GROUP, group.clone())),
     );
     settings.extend(
         request
             .username_suffix
             .iter()
-            .map(|suffix| ("keymaker_linux_user_suffix", suffix.clone())),
+            .map(|suffix| (LINUX_USER_SUFFIX, suffix.clone())),
     );
     let itself = [Method::RestrictedInstanceRole, Method::InstanceRole];
     Wanted {

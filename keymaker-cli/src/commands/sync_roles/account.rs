@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{AttachedPolicy, EntityType, ManagedPolicyDetail, PolicyDetail, RoleDetail, Tag, UserDetail};
-use keymaker_aws::{Action, AwsCallError, RoleArn, USER_ID_TAG};
+use keymaker_aws::{Action, AwsCallError, Page, RoleArn, USER_ID_TAG, all_pages};
 use serde_json::Value;
 
 use super::super::configure::texts::decoded;
@@ -84,11 +84,16 @@ pub async fn read(iam: &Client) -> Result<Account, AwsError> {
         EntityType::Role,
         EntityType::LocalManagedPolicy,
     ];
-    let request = iam.get_account_authorization_details().set_filter(Some(kinds.to_vec()));
-    let mut pages = request.into_paginator().send();
+    let pages = all_pages(DETAILS, async |marker| {
+        let request = iam.get_account_authorization_details().set_filter(Some(kinds.to_vec()));
+        let answer = request.set_marker(marker).send().await;
+        Page::of(DETAILS, answer, |mut page| {
+            let (is_truncated, marker) = (page.is_truncated, page.marker.take());
+            (vec![page], is_truncated, marker)
+        })
+    });
     let mut account = Account::default();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| AwsCallError::from_sdk(DETAILS, error))?;
+    for page in pages.await? {
         account.users.extend(page.user_detail_list().iter().map(user));
         for group in page.group_detail_list() {
             let policies = policies(group.group_policy_list(), group.attached_managed_policies());
@@ -155,4 +160,46 @@ fn default_version(policy: &ManagedPolicyDetail) -> Value {
     let mut versions = policy.policy_version_list().iter();
     let version = versions.find(|version| version.is_default_version());
     decoded(version.and_then(|version| version.document()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::{BehaviorVersion, Region, SdkConfig};
+    use aws_sdk_iam::config::{Credentials, SharedCredentialsProvider};
+
+    use super::*;
+    use crate::canned::{Canned, Reply};
+
+    /// What `read` makes of an account whose only page ends like this.
+    async fn read_page(end: &'static str) -> Result<Account, AwsError> {
+        let user = "<member><UserName>alice</UserName><UserId>AIDAALICE</UserId></member>";
+        let page = format!(
+            "<GetAccountAuthorizationDetailsResponse><GetAccountAuthorizationDetailsResult><UserDetailList>{user}</UserDetailList>\
+             <RoleDetailList/><GroupDetailList/><Policies/>{end}"
+        );
+        let server = Canned::serve(move |_| Reply::Answer(200, page.clone())).await;
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "AKIAX", "s", None, None, "test",
+            )))
+            .region(Region::new("eu-central-1"))
+            .http_client(crate::aws::http_client(Default::default()))
+            .endpoint_url(&server.url)
+            .build();
+        read(&crate::aws::iam(&config)).await
+    }
+
+    #[tokio::test]
+    async fn an_account_cut_short_is_an_error_and_not_a_smaller_account() {
+        let whole = "</GetAccountAuthorizationDetailsResult></GetAccountAuthorizationDetailsResponse>";
+        assert_eq!(read_page(whole).await.unwrap().users.len(), 1);
+        for cut in [
+            "<IsTruncated>true</IsTruncated></GetAccountAuthorizationDetailsResult></GetAccountAuthorizationDetailsResponse>",
+            "<IsTruncated>true</IsTruncated><Marker>m</Marker></GetAccountAuthorizationDetailsResult></GetAccountAuthorizationDetailsResponse>",
+            "",
+        ] {
+            assert!(read_page(cut).await.is_err(), "{cut}");
+        }
+    }
 }

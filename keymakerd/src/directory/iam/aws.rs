@@ -1,14 +1,12 @@
 //! The real [`Iam`]: the directory's questions put to AWS. One value per account and patience; made by keymakerd's start and
 //! whenever the account to ask changes. Everything the SDK answers is checked here before it becomes one of our types: the
-//! SDK fills what an answer lacks with empty strings and zeroes, and ends a listing when a page lacks its marker.
-
-use std::collections::HashSet;
+//! SDK fills what an answer lacks with empty strings and zeroes.
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
 use aws_sdk_iam::primitives::DateTime;
 use aws_sdk_iam::types::{EncodingType, EntityType, Group, GroupDetail, StatusType, Tag, User, UserDetail};
-use keymaker_aws::{Action, Ask, AwsCallError, AwsClients, CallerIdentity, Patience, Replaced};
+use keymaker_aws::{Action, Ask, AwsCallError, AwsClients, CallerIdentity, Page, Patience, Replaced, all_pages};
 
 use super::questions::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
@@ -33,73 +31,33 @@ impl AwsIam {
 impl Iam for AwsIam {
     async fn list_users(&self, path_prefix: &str) -> Result<Vec<IamUser>, AwsCallError> {
         let action = Action::LIST_USERS;
-        let pages = all_pages(action, async |marker| {
-            let request = self
-                .client
-                .list_users()
-                .path_prefix(path_prefix)
-                .max_items(PAGE)
-                .set_marker(marker);
-            let answer = request
-                .send()
-                .await
-                .map_err(|error| AwsCallError::from_sdk(action, error))?;
-            Ok(Page {
-                truncated: answer.is_truncated,
-                marker: answer.marker,
-                part: answer.users,
-            })
+        let users = all_pages(action, async |marker| {
+            let request = self.client.list_users().path_prefix(path_prefix);
+            let answer = request.max_items(PAGE).set_marker(marker).send().await;
+            Page::of(action, answer, |page| (page.users, page.is_truncated, page.marker))
         });
-        pages
-            .await?
-            .into_iter()
-            .flatten()
-            .map(|user| read_user(action, user))
-            .collect()
+        let users = users.await?.into_iter();
+        users.map(|user| read_user(action, user)).collect()
     }
 
     async fn list_groups(&self) -> Result<Vec<IamGroup>, AwsCallError> {
         let action = Action::LIST_GROUPS;
-        let pages = all_pages(action, async |marker| {
-            let answer = self
-                .client
-                .list_groups()
-                .max_items(PAGE)
-                .set_marker(marker)
-                .send()
-                .await;
-            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
-            Ok(Page {
-                truncated: answer.is_truncated,
-                marker: answer.marker,
-                part: answer.groups,
-            })
+        let groups = all_pages(action, async |marker| {
+            let request = self.client.list_groups().max_items(PAGE);
+            let answer = request.set_marker(marker).send().await;
+            Page::of(action, answer, |page| (page.groups, page.is_truncated, page.marker))
         });
-        pages
-            .await?
-            .into_iter()
-            .flatten()
-            .map(|group| read_group(action, group))
-            .collect()
+        let groups = groups.await?.into_iter();
+        groups.map(|group| read_group(action, group)).collect()
     }
 
     async fn group(&self, group_name: &str) -> Result<GroupWithMembers, AwsCallError> {
         let action = Action::GET_GROUP;
         let pages = all_pages(action, async |marker| {
-            let request = self
-                .client
-                .get_group()
-                .group_name(group_name)
-                .max_items(PAGE)
-                .set_marker(marker);
-            let answer = request
-                .send()
-                .await
-                .map_err(|error| AwsCallError::from_sdk(action, error))?;
-            Ok(Page {
-                truncated: answer.is_truncated,
-                marker: answer.marker,
-                part: (answer.group, answer.users),
+            let request = self.client.get_group().group_name(group_name);
+            let answer = request.max_items(PAGE).set_marker(marker).send().await;
+            Page::of(action, answer, |page| {
+                (vec![(page.group, page.users)], page.is_truncated, page.marker)
             })
         });
         let (mut groups, mut members) = (Vec::new(), Vec::new());
@@ -140,38 +98,25 @@ impl Iam for AwsIam {
 
     async fn groups_for_user(&self, iam_user_name: &str) -> Result<Vec<IamGroup>, AwsCallError> {
         let action = Action::LIST_GROUPS_FOR_USER;
-        let pages = all_pages(action, async |marker| {
+        let groups = all_pages(action, async |marker| {
             let request = self.client.list_groups_for_user().user_name(iam_user_name);
             let answer = request.max_items(PAGE).set_marker(marker).send().await;
-            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
-            Ok(Page {
-                truncated: answer.is_truncated,
-                marker: answer.marker,
-                part: answer.groups,
-            })
+            Page::of(action, answer, |page| (page.groups, page.is_truncated, page.marker))
         });
-        pages
-            .await?
-            .into_iter()
-            .flatten()
-            .map(|group| read_group(action, group))
-            .collect()
+        let groups = groups.await?.into_iter();
+        groups.map(|group| read_group(action, group)).collect()
     }
 
     async fn ssh_public_keys(&self, iam_user_name: &str) -> Result<Vec<IamKey>, AwsCallError> {
         let action = Action::LIST_SSH_PUBLIC_KEYS;
-        let pages = all_pages(action, async |marker| {
+        let keys = all_pages(action, async |marker| {
             let request = self.client.list_ssh_public_keys().user_name(iam_user_name);
             let answer = request.max_items(PAGE).set_marker(marker).send().await;
-            let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
-            let part = answer.ssh_public_keys.unwrap_or_default();
-            Ok(Page {
-                truncated: answer.is_truncated,
-                marker: answer.marker,
-                part,
+            Page::of(action, answer, |page| {
+                (page.ssh_public_keys.unwrap_or_default(), page.is_truncated, page.marker)
             })
         });
-        let keys = pages.await?.into_iter().flatten().map(|key| {
+        let keys = keys.await?.into_iter().map(|key| {
             same_name(action, iam_user_name, &key.user_name)?;
             let active = key.status == StatusType::Active;
             let uploaded = unix_seconds(action, &key.upload_date)?;
@@ -255,46 +200,13 @@ impl AwsIam {
         let pages = all_pages(DETAILS, async |marker| {
             let request = self.client.get_account_authorization_details().filter(kind.clone());
             let answer = request.max_items(PAGE).set_marker(marker).send().await;
-            let mut answer = answer.map_err(|error| AwsCallError::from_sdk(DETAILS, error))?;
-            Ok(Page {
-                truncated: answer.is_truncated,
-                marker: answer.marker.take(),
-                part: read(answer)?,
+            Page::of(DETAILS, answer, |mut page| {
+                let (is_truncated, marker) = (page.is_truncated, page.marker.take());
+                (vec![read(page)], is_truncated, marker)
             })
         });
-        Ok(pages.await?.into_iter().flatten().collect())
-    }
-}
-
-/// One page of a listing.
-struct Page<T> {
-    part: T,
-    truncated: bool,
-    marker: Option<String>,
-}
-
-/// Every page of a listing, or an error. IAM API Reference: "IsTruncated … you can make a subsequent pagination request using
-/// the Marker"; a page may hold fewer than MaxItems, even none, and still be truncated.
-async fn all_pages<T>(
-    action: Action,
-    page_after: impl AsyncFn(Option<String>) -> Result<Page<T>, AwsCallError>,
-) -> Result<Vec<T>, AwsCallError> {
-    let mut parts = Vec::new();
-    let mut seen = HashSet::new();
-    let mut marker = None;
-    loop {
-        let page = page_after(marker).await?;
-        parts.push(page.part);
-        if !page.truncated {
-            return Ok(parts);
-        }
-        let next = page.marker.filter(|next| !next.is_empty());
-        let next =
-            next.ok_or_else(|| AwsCallError::unreadable(action, "a page says that more follow but not where"))?;
-        if !seen.insert(next.clone()) || seen.len() > MOST_PAGES {
-            return Err(AwsCallError::unreadable(action, "its pages do not come to an end"));
-        }
-        marker = Some(next);
+        let pages = pages.await?.into_iter();
+        Ok(pages.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 }
 
@@ -373,8 +285,6 @@ fn same_name(action: Action, asked: &str, answered: &str) -> Result<(), AwsCallE
 const DETAILS: Action = Action::GET_ACCOUNT_AUTHORIZATION_DETAILS;
 /// The most that IAM gives at once.
 const PAGE: i32 = 1000;
-/// Far above any account: IAM allows 5,000 users.
-const MOST_PAGES: usize = 10_000;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keymaker_aws::IdResolver;
 use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, RecordError, Verdict};
 use keymaker_core::id::{Gid, IdRange, Uid};
@@ -399,6 +400,11 @@ fn header<'a>(
         passwd: state.local.passwd,
         group: state.local.group,
         required_group: settings.require_iam_group.as_deref().unwrap_or_default(),
+        id_resolver: settings
+            .id_resolver
+            .as_ref()
+            .map(IdResolver::digest)
+            .unwrap_or_default(),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Listings and single answers as IAM gives them, and as it must never be believed, against a canned server.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use aws_sdk_iam::config::Credentials;
 use keymaker_aws::{AwsSettings, OutageCause, Route};
 
@@ -133,20 +131,6 @@ async fn pages_that_name_no_next_page_or_go_in_circles_are_an_error() {
     let circle = giving([again("m1"), again("m2"), again("m1")]).await;
     assert!(is_unreadable(&iam(&circle).list_users("/").await));
     assert_eq!(circle.requests().len(), 3);
-}
-
-#[tokio::test]
-async fn pages_without_end_are_given_up() {
-    let count = AtomicUsize::new(0);
-    let endless = all_pages(Action::LIST_USERS, async |_| {
-        let marker = count.fetch_add(1, Ordering::Relaxed).to_string();
-        Ok(Page {
-            part: (),
-            truncated: true,
-            marker: Some(marker),
-        })
-    });
-    assert!(is_unreadable(&endless.await));
 }
 
 #[tokio::test]
