@@ -27,8 +27,7 @@ use std::thread;
 use clap::{Parser, Subcommand};
 use credd_core::capture_state::{self, STATE, StateFile};
 use credd_core::plan::{Family, Plan};
-use keymaker_daemon::log;
-use sd_notify::NotifyState;
+use keymaker_daemon::{log, systemd};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::CommandError;
@@ -85,7 +84,7 @@ fn main() -> ExitCode {
         Command::Down => end(&take_down(keeper.plan().clone())),
         Command::Run => match keeper
             .tell(StateFile::new(arguments.state))
-            .keep(ready, &AtomicBool::new(false))
+            .keep(systemd::ready, &AtomicBool::new(false))
         {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),
@@ -94,13 +93,6 @@ fn main() -> ExitCode {
             Ok(report) => end(&report),
             Err(why) => complain(&why),
         },
-    }
-}
-
-/// Nothing happens where systemd did not start us.
-fn ready() {
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-        tracing::warn!(%error, "systemd could not be told how this program is");
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use credd_core::config::Config;
 use keymaker_aws::{ArnError, AwsSettingsError};
 use keymaker_daemon::log::Log;
+use keymaker_daemon::systemd;
 use session_policy::PolicyRefusal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -165,8 +166,10 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
         looked_at,
     };
     tokio::task::spawn_local(reload::at_each(hangup, running));
+    tokio::task::spawn_local(systemd::feed_watchdog(tokio::time::sleep));
     ready();
     while serving.join_next().await.is_some() {}
+    systemd::stopping();
     Ok(())
 }
 

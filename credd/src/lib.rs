@@ -10,5 +10,4 @@ pub mod credentials;
 pub mod daemon;
 pub mod imds;
 pub mod import;
-pub mod notify;
 pub mod share;

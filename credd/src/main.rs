@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use credd::daemon::{self, Host};
-use credd::{check, import, notify};
+use credd::{check, import};
 use credd_core::capture_state::STATE;
 use credd_core::config::Config;
-use keymaker_daemon::log;
+use keymaker_daemon::{log, systemd};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Answers the metadata requests of this host's users with credentials of their own.
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         listen: arguments.listen,
         log,
     };
-    let serving = daemon::run(host, config, notify::ready);
+    let serving = daemon::run(host, config, systemd::ready);
     match tokio::task::LocalSet::new().block_on(&runtime, serving) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,15 +5,21 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use test_folder::TestFolder;
+
+/// How long something may take that is to happen at once.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// credd, with a folder of its own; both end with the test.
 struct Daemon {
-    folder: PathBuf,
+    folder: TestFolder,
+    /// What it tells systemd.
+    systemd: UnixDatagram,
     address: SocketAddr,
     child: Child,
 }
@@ -22,10 +28,10 @@ impl Daemon {
     fn start(settings: &str) -> Self {
         // Free a moment ago, and nobody else's but by a rare accident.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let folder = std::env::temp_dir().join(format!("credd-reload-{}-{}", std::process::id(), address.port()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = folder.join("credd.toml");
-        fs::write(&file, settings).unwrap();
+        let folder = TestFolder::new();
+        let file = folder.file("credd.toml", settings);
+        let systemd = UnixDatagram::bind(folder.join("systemd")).unwrap();
+        systemd.set_read_timeout(Some(PATIENCE)).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_credd"))
             .arg("--config")
@@ -36,15 +42,22 @@ impl Daemon {
             .arg("--capture-state")
             .arg(folder.join("capture"))
             .arg("--token-files")
-            .arg(&folder)
+            .arg(&*folder)
             .arg("--status-socket")
             .arg(folder.join("status"))
             .env_remove("JOURNAL_STREAM")
-            .env_remove("NOTIFY_SOCKET")
+            .env("NOTIFY_SOCKET", folder.join("systemd"))
+            .env("WATCHDOG_USEC", "200000")
+            .env_remove("WATCHDOG_PID")
             .stderr(Stdio::from(log))
             .spawn()
             .unwrap();
-        Self { folder, address, child }
+        Self {
+            folder,
+            systemd,
+            address,
+            child,
+        }
     }
 
     /// The status of a request without a token; 0 while nothing listens.
@@ -60,9 +73,26 @@ impl Daemon {
     }
 
     fn reload(&self, settings: &str) {
-        fs::write(self.folder.join("credd.toml"), settings).unwrap();
+        self.folder.file("credd.toml", settings);
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::HUP).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// The next thing that it tells systemd, but that it is alive.
+    fn tells(&self) -> String {
+        std::iter::repeat_with(|| self.told())
+            .find(|told| told != "WATCHDOG=1")
+            .unwrap()
+    }
+
+    fn told(&self) -> String {
+        let mut told = [0; 64];
+        let length = self.systemd.recv(&mut told).unwrap();
+        String::from_utf8_lossy(&told[..length]).trim().to_owned()
     }
 
     fn log(&self) -> String {
@@ -70,7 +100,7 @@ impl Daemon {
     }
 
     fn until(&self, what: &str, is_so: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while !is_so() {
             assert!(Instant::now() < deadline, "{what}\n{}", self.log());
             std::thread::yield_now();
@@ -82,8 +112,36 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_reloads_stops_and_all_the_while_that_it_is_alive() {
+    let daemon = Daemon::start("exempt_uids = []\n");
+    assert_eq!(daemon.tells(), "READY=1");
+    daemon.reload("exempt_uids = []\n");
+    assert_eq!(
+        (daemon.tells(), daemon.tells()),
+        ("RELOADING=1".into(), "READY=1".into())
+    );
+    assert!(
+        std::iter::repeat_with(|| daemon.told())
+            .take(3)
+            .all(|told| told == "WATCHDOG=1")
+    );
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.tells(), "STOPPING=1");
+}
+
+// P5
+#[test]
+fn a_systemd_that_reads_nothing_keeps_nobody_waiting() {
+    let daemon = Daemon::start("exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\n");
+    // Its queue has net.unix.max_dgram_qlen places.
+    daemon.until("the queue is full", || {
+        daemon.log().contains("systemd cannot be told WATCHDOG=1")
+    });
+    daemon.until("it answers", || daemon.status("/latest/") == 401);
 }
 
 #[test]

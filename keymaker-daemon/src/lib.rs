@@ -2,3 +2,4 @@
 
 pub mod account_files;
 pub mod log;
+pub mod systemd;

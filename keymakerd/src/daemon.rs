@@ -12,6 +12,7 @@ use keymaker_aws::{
 use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
 use keymaker_daemon::account_files::AccountFilesError;
+use keymaker_daemon::systemd;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -116,12 +117,12 @@ pub async fn run(host: Host) -> Result<(), DaemonError> {
         Rc::clone(&service),
         host.local_files.clone(),
     ));
-    tokio::task::spawn_local(feed_watchdog());
+    tokio::task::spawn_local(systemd::feed_watchdog(tokio::time::sleep));
     tokio::task::spawn_local(keep_beating(heartbeat));
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    systemd::ready();
     info!(users = service.state().published.users, "ready");
     obey_signals(&host, &service).await;
-    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    systemd::stopping();
     Ok(())
 }
 
@@ -419,23 +420,6 @@ async fn keep_settling(service: Rc<Service<AwsIam>>) {
     }
 }
 
-/// As often as systemd asks, twice over; where it does not ask, never.
-async fn feed_watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled() else {
-        return;
-    };
-    loop {
-        tell_systemd(&[sd_notify::NotifyState::Watchdog]);
-        tokio::time::sleep(limit / 2).await;
-    }
-}
-
-fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd could not be notified: {error}");
-    }
-}
-
 /// SIGHUP reads the settings anew; SIGTERM and SIGINT end the daemon.
 async fn obey_signals(host: &Host, service: &Rc<Service<AwsIam>>) {
     let signals = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
@@ -454,7 +438,7 @@ async fn obey_signals(host: &Host, service: &Rc<Service<AwsIam>>) {
 
 /// A file that cannot be read whole changes nothing, and a line that is gone opens nothing.
 fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
-    tell_systemd(&[sd_notify::NotifyState::Reloading]);
+    systemd::reloading();
     let taken = Config::read(&host.config_path).and_then(|table| service.state_mut().settings.file.take(table));
     match taken {
         Ok(config) => {
@@ -475,7 +459,7 @@ fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
             service.write_status();
         }
     }
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    systemd::ready();
 }
 
 #[cfg(test)]

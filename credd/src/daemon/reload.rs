@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use credd_core::config::Config;
 use keymaker_aws::Ask;
+use keymaker_daemon::systemd;
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::time::{Duration, MissedTickBehavior, interval};
@@ -14,7 +15,6 @@ use tokio::time::{Duration, MissedTickBehavior, interval};
 use super::parts::{HostIssuer, Parts};
 use crate::credentials::metrics::count;
 use crate::imds::server::Server;
-use crate::notify;
 
 /// The daemon as it runs.
 pub struct Running {
@@ -41,10 +41,10 @@ pub async fn at_each(mut hangup: Signal, mut running: Running) {
         tokio::select! {
             signal = hangup.recv() => match signal {
                 Some(()) => {
-                    notify::reloading();
+                    systemd::reloading();
                     running.reload_and_tell();
                     running.leave_former_role(Ask::Now).await;
-                    notify::ready();
+                    systemd::ready();
                 }
                 None => return,
             },
