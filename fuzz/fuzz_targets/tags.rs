@@ -13,7 +13,7 @@ use keymakerd::config::Config;
 use keymakerd::directory::entitlement::passwd_fields::{gecos, home, shell};
 use keymakerd::directory::entitlement::verdict;
 use keymakerd::directory::facts::Facts;
-use keymakerd::directory::service::State;
+use keymakerd::directory::state::State;
 use keymakerd::local_accounts::LocalAccounts;
 use keymakerd::settings::{EffectiveSettings, KeptSettings};
 use libfuzzer_sys::fuzz_target;

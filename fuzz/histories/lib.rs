@@ -35,6 +35,7 @@ mod src {
         pub mod orders;
         pub mod publishing;
         pub mod service;
+        pub mod state;
         #[cfg(test)]
         mod tests;
     }

@@ -56,7 +56,7 @@ mod src {
             }
         }
 
-        pub mod service {
+        pub mod state {
             //! As much of keymakerd's state as a passwd entry takes.
             use crate::config::Config;
             use crate::local_accounts::LocalAccounts;

@@ -10,5 +10,6 @@ pub mod iam;
 pub mod orders;
 pub mod publishing;
 pub mod service;
+pub mod state;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::directory::entitlement::refused::RefusedEntry;
 use crate::directory::iam::Iam;
-use crate::directory::service::{Grade, Service, State};
+use crate::directory::service::Service;
+use crate::directory::state::{Grade, State};
 
 #[derive(Serialize)]
 struct Status<'a> {

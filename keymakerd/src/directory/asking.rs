@@ -3,6 +3,8 @@
 mod by_name;
 pub mod flights;
 pub mod limits;
+mod missing;
+mod neighbours;
 pub mod nudge;
 mod silence;
 pub mod sync;

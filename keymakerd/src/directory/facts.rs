@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use self::order::Asked;
 use super::iam::{IamGroup, IamUser};
 
+pub mod dates;
 mod groups;
 mod keys;
 pub mod order;

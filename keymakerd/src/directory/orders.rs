@@ -10,7 +10,8 @@ use keymaker_core::protocol::Answer;
 use tracing::info;
 
 use super::iam::Iam;
-use super::service::{Service, State};
+use super::service::Service;
+use super::state::State;
 use crate::config::ConfigError;
 
 /// How long an order waits for a daemon that was started just before.

@@ -2,6 +2,9 @@
 
 pub mod composition;
 pub mod publication;
+pub mod published;
 pub mod store;
 pub mod traces;
+pub mod turns;
 mod unpublished;
+pub mod unsettled;

@@ -13,9 +13,10 @@ use keymaker_core::protocol::Answer;
 
 use super::asking::nudge::Cause;
 use super::iam::fake::IamFake;
-use super::publishing::publication::Published;
+use super::publishing::published::Published;
 use super::publishing::store::Store;
-use super::service::{Accounts, Grade, Service, State};
+use super::service::{Accounts, Service};
+use super::state::{Grade, State};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;

@@ -20,7 +20,8 @@ use crate::directory::facts::UserFacts;
 use crate::directory::facts::order::Asked;
 use crate::directory::iam::{Iam, IamGroup, IamUser};
 use crate::directory::publishing::composition::KEYS_TIME_STEP;
-use crate::directory::service::{Accounts, Grade, NEGATIVE_TTL, Service, State};
+use crate::directory::service::{Accounts, NEGATIVE_TTL, Service};
+use crate::directory::state::{Grade, State};
 
 /// How long the calls of one nudge may last together.
 const BUDGET: Duration = Duration::from_millis(1400);

@@ -9,7 +9,7 @@ use super::neighbours::{Key, Neighbours};
 use super::refused::{Kind, RefusedEntry};
 use crate::config::Tag;
 use crate::directory::facts::UserFacts;
-use crate::directory::service::State;
+use crate::directory::state::State;
 use crate::settings::EffectiveSettings;
 
 /// Somebody who gets a name and a number, unless another service of this host has one of them.

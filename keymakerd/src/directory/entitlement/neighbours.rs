@@ -1,33 +1,21 @@
 //! What other services of this host know of the names and numbers that we publish. Whoever resolves without us wins (P1), and what a
 //! service ever had here stays its own until root says `keymaker release`: files may carry the number.
 //!
-//! A pass asks about whoever is new, and about a twelfth of the others, those asked longest ago: each name for a user and a group, each
-//! number likewise, so with 5,000 users and 100 groups 1,700 look-ups a service and pass, and 20,400 when the daemon has started or a service
-//! has been added. A nudge asks about the one user. Where a service cannot tell, what is published stays and nothing is added.
+//! `asking::neighbours` puts the questions. Where a service cannot tell, what is published stays and nothing is added.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
 
-use futures_util::future::join_all;
-use keymaker_core::name::UserName;
-use keymaker_core::protocol::Answer;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::entitled::{Candidate, candidates};
+use super::entitled::Candidate;
 use super::names::{AcceptedNames, UnixGroup};
 use super::refused::{Kind, Refusal, RefusedEntry};
 use crate::directory::facts::Facts;
-use crate::directory::iam::Iam;
 use crate::directory::publishing::store::Store;
-use crate::directory::service::{Service, State};
 use crate::other_services::{Ask, OtherServices, Question, Said};
 
-/// How long a pass waits for the other services in all; they are asked side by side.
-const PASS_LIMIT: Duration = Duration::from_secs(30);
-/// How long a nudge does: somebody waits.
-const NUDGE_LIMIT: Duration = Duration::from_secs(1);
 /// A pass asks about one in so many of those who were asked about before.
 const TURNS: usize = 12;
 
@@ -41,7 +29,7 @@ pub enum Key {
 }
 
 impl Key {
-    fn questions(&self, users: bool, groups: bool) -> impl Iterator<Item = Question> {
+    pub(crate) fn questions(&self, users: bool, groups: bool) -> impl Iterator<Item = Question> {
         let (user, group) = match self {
             Self::Name(name) => (Question::User(name.clone()), Question::Group(name.clone())),
             Self::Id(id) => (Question::Uid(*id), Question::Gid(*id)),
@@ -84,10 +72,10 @@ pub struct Neighbours {
     /// What all of them have answered about, and in which turn last; 0: not yet, but it was published before that.
     asked: BTreeMap<Key, u64>,
     turn: u64,
-    services: OtherServices,
+    pub(crate) services: OtherServices,
     /// Services that could not tell when they were last asked, and why.
     silent: BTreeMap<String, String>,
-    ask: Option<Rc<dyn Ask>>,
+    pub(crate) ask: Option<Rc<dyn Ask>>,
 }
 
 impl Neighbours {
@@ -177,12 +165,12 @@ impl Neighbours {
     }
 
     /// Whether it waits for an answer.
-    fn is_new(&self, key: &Key) -> bool {
+    pub(crate) fn is_new(&self, key: &Key) -> bool {
         self.holder(key).is_none() && !self.asked.contains_key(key)
     }
 
     /// Reads nsswitch.conf. A service that was added has been asked about nobody; what is published stays until it claims it.
-    fn learn_services(&mut self, store: &Store) {
+    pub(crate) fn learn_services(&mut self, store: &Store) {
         let Some(ask) = &self.ask else { return };
         match ask.services() {
             Ok(services) if services == self.services => {}
@@ -200,7 +188,7 @@ impl Neighbours {
 
     /// What a pass asks about: whoever was not asked about in this life of the daemon, and a twelfth of the others. Who comes back after
     /// having been gone is new.
-    fn due(&mut self, candidates: &[Candidate]) -> Vec<Key> {
+    pub(crate) fn due(&mut self, candidates: &[Candidate]) -> Vec<Key> {
         let keys: BTreeSet<&Key> = candidates.iter().flat_map(|candidate| &candidate.keys).collect();
         self.asked.retain(|key, _| keys.contains(key));
         let turn = |key: &Key| self.asked.get(key).copied().unwrap_or(0);
@@ -213,7 +201,7 @@ impl Neighbours {
     }
 
     /// Takes down what the services said of these keys. Returns whether anything may be published that was not, or no longer.
-    fn learn(&mut self, keys: Vec<Key>, answers: &[Answers]) -> bool {
+    pub(crate) fn learn(&mut self, keys: Vec<Key>, answers: &[Answers]) -> bool {
         self.turn += 1;
         self.silent.clear();
         for answers in answers {
@@ -269,122 +257,7 @@ impl Neighbours {
 }
 
 /// What one service said.
-struct Answers {
-    service: String,
-    by_key: BTreeMap<Key, Said>,
-}
-
-impl<I: Iam + 'static> Service<I> {
-    /// A pass's share of questions. Publishes nothing.
-    pub(crate) async fn ask_neighbours(&self) {
-        let due = {
-            let mut state = self.state_mut();
-            state.neighbours.learn_services(&self.store);
-            state.due()
-        };
-        self.put_to_neighbours(due, PASS_LIMIT).await;
-    }
-
-    /// The name, and the number that its IAM user wants, are free once the other services have been asked again. Returns who had them.
-    pub(crate) fn release_from_neighbours(&self, login: UserName) -> Option<String> {
-        let mut state = self.state_mut();
-        let iam_name = state.iam_name(login.as_str());
-        let user_id = state.facts.user_named(&iam_name).map(|(id, _)| id.clone());
-        let own = candidates(&state)
-            .into_iter()
-            .filter(|candidate| Some(&candidate.iam_id) == user_id.as_ref());
-        let mut keys: Vec<Key> = own.flat_map(|candidate| candidate.keys).collect();
-        keys.push(Key::Name(login.to_string()));
-        state.neighbours.release(&keys)
-    }
-
-    /// Has the other services asked about the user of this name, whom IAM has and who may be new here.
-    pub(crate) async fn beside_neighbours(
-        self: &Rc<Self>,
-        login: UserName,
-        answer: Answer<'static>,
-    ) -> Answer<'static> {
-        if answer != Answer::Fresh || self.state().new_keys_of(login).0.is_empty() {
-            return answer;
-        }
-        let service = Rc::clone(self);
-        let asked = self.nudges.join(format!("neighbours {login}"), || async move {
-            let (own, of_groups) = service.state().new_keys_of(login);
-            service.put_to_neighbours([own, of_groups].concat(), NUDGE_LIMIT).await;
-            match service.state().new_keys_of(login).0.is_empty() {
-                true => Answer::Fresh,
-                false => Answer::CannotTell,
-            }
-        });
-        asked.await.unwrap_or(Answer::CannotTell)
-    }
-
-    async fn put_to_neighbours(&self, keys: Vec<Key>, limit: Duration) {
-        let (ask, services) = {
-            let state = self.state();
-            match &state.neighbours.ask {
-                Some(ask) if !keys.is_empty() => (Rc::clone(ask), state.neighbours.services.clone()),
-                _ => return,
-            }
-        };
-        let answers = services.each().map(|(service, users, groups)| {
-            let asked: Vec<(&Key, Question)> = keys
-                .iter()
-                .flat_map(|key| key.questions(users, groups).map(move |question| (key, question)))
-                .collect();
-            let questions = asked.iter().map(|(_, question)| question.clone()).collect();
-            let said = ask.ask(service.clone(), questions, limit);
-            async move {
-                let mut by_key: BTreeMap<Key, Said> = BTreeMap::new();
-                for ((key, _), said) in asked.into_iter().zip(said.await) {
-                    let known = by_key.entry(key.clone()).or_insert(Said::No);
-                    // A user or a group of it suffices; one silence is doubt.
-                    if *known != Said::Yes && said != Said::No {
-                        *known = said;
-                    }
-                }
-                Answers {
-                    service: service.clone(),
-                    by_key,
-                }
-            }
-        });
-        let answers = join_all(answers).await;
-        let mut state = self.state_mut();
-        // Another nsswitch.conf was read meanwhile: its services have not been asked.
-        if state.neighbours.services == services {
-            let changed = state.neighbours.learn(keys, &answers);
-            state.unpublished |= changed;
-        }
-    }
-}
-
-impl State {
-    fn due(&mut self) -> Vec<Key> {
-        if self.neighbours.services.is_empty() {
-            return Vec::new();
-        }
-        let candidates = candidates(self);
-        self.neighbours.due(&candidates)
-    }
-
-    /// What waits for an answer: the name and number of this user, and those of groups, which the user may be in.
-    fn new_keys_of(&self, login: UserName) -> (Vec<Key>, Vec<Key>) {
-        if self.neighbours.services.is_empty() {
-            return Default::default();
-        }
-        let iam_name = self.iam_name(login.as_str());
-        let Some((user_id, _)) = self.facts.user_named(&iam_name) else {
-            return Default::default();
-        };
-        let (own, others): (Vec<_>, Vec<_>) = candidates(self)
-            .into_iter()
-            .filter(|candidate| candidate.kind == Kind::Group || candidate.iam_id == *user_id)
-            .partition(|candidate| candidate.kind == Kind::User);
-        let new = |candidates: Vec<Candidate>| {
-            let keys = candidates.into_iter().flat_map(|candidate| candidate.keys);
-            keys.filter(|key| self.neighbours.is_new(key)).collect()
-        };
-        (new(own), new(others))
-    }
+pub(crate) struct Answers {
+    pub(crate) service: String,
+    pub(crate) by_key: BTreeMap<Key, Said>,
 }

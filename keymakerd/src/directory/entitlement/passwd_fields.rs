@@ -7,7 +7,7 @@ use keymaker_core::name::UserName;
 
 use crate::config::Tag;
 use crate::directory::facts::UserFacts;
-use crate::directory::service::State;
+use crate::directory::state::State;
 
 /// No tag puts a home below these; `home_base` may.
 const SYSTEM_FOLDERS: [&str; 12] = [

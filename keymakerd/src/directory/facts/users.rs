@@ -249,7 +249,7 @@ fn more_refusing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String
     let agreed = one.iter().filter(|(tag, value)| other.get(*tag) == Some(value));
     let mut tags: BTreeMap<String, String> = agreed.map(|(tag, value)| (tag.clone(), value.clone())).collect();
     let ends = [one, other].into_iter().filter_map(|tags| tags.get(EXPIRES));
-    let refusing = ends.min_by_key(|date| crate::directory::entitlement::verdict::day_after(date).unwrap_or(0));
+    let refusing = ends.min_by_key(|date| crate::directory::facts::dates::day_after(date).unwrap_or(0));
     tags.extend(refusing.map(|date| (EXPIRES.to_owned(), date.clone())));
     tags
 }

@@ -13,7 +13,7 @@ use keymaker_core::name::UserName;
 use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS, REFUSAL};
 use tracing::warn;
 
-use super::traces::{FormerName, Gone, Unsettled};
+use super::unsettled::{FormerName, Gone, Unsettled};
 use crate::clock::Clock;
 use crate::config::{Config, Tag};
 use crate::directory::entitlement::entitled::{accept_names, assign_ids, refused_ids};
@@ -24,7 +24,7 @@ use crate::directory::entitlement::refused::{Kind, Refusal, RefusedEntry};
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
 use crate::directory::iam::ssh_keys;
-use crate::directory::service::State;
+use crate::directory::state::State;
 use crate::settings::EffectiveSettings;
 
 /// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.

@@ -4,94 +4,21 @@
 //! The disk is waited for on another thread: it may take minutes, and keymakerd answers everybody meanwhile. One publication is under way at
 //! a time; whoever wants another waits for the next, which takes in all that is known when it begins.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use keymaker_core::directory_file::{Directory, Verdict};
-use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::Built;
 use serde::Serialize;
-use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tokio::sync::{MutexGuard, oneshot};
 use tracing::{error, warn};
 
 use super::composition::Composition;
 use super::store::{Store, StoreError};
-use super::traces::Unsettled;
+use super::turns::ToldContact;
 use crate::clock::{Clock, DRIFT};
-use crate::directory::entitlement::refused::RefusedEntry;
 use crate::directory::facts::Facts;
 use crate::directory::iam::Iam;
-use crate::directory::service::{Service, State};
-
-/// What is on disk, and what was left out of it.
-#[derive(Debug, Default)]
-pub struct Published {
-    /// Of the directory file; one more at each publication.
-    pub generation: u64,
-    directory: Vec<u8>,
-    keys: Vec<u8>,
-    /// How many users resolve.
-    pub users: usize,
-    /// How many groups of ours there are, private ones not counted.
-    pub groups: usize,
-    /// IAM users and groups that got no entry.
-    pub refused: Vec<RefusedEntry>,
-    /// IAM users and groups that kept a name which a newcomer would be refused.
-    pub kept: Vec<RefusedEntry>,
-    /// Users who resolve and may not log in.
-    pub may_not_log_in: Vec<(UserName, Verdict)>,
-    /// Keys of IAM's that sshd is not shown, as sentences.
-    pub unusable_keys: Vec<String>,
-    /// Tombstones and former names that stand until it is known whether anything is left of their users.
-    pub unsettled: Unsettled,
-    /// Names and numbers for which each file as it is has no place.
-    pub left_out: BTreeMap<&'static str, Vec<String>>,
-}
-
-impl Published {
-    /// What an earlier life of the daemon left.
-    pub fn left_in(store: &Store) -> Self {
-        let whole = store.directory();
-        Self {
-            generation: whole.as_ref().map_or(0, Directory::generation),
-            directory: whole.map(|_| store.published("directory")).unwrap_or_default(),
-            keys: store.published("keys"),
-            ..Self::default()
-        }
-    }
-}
-
-/// Whose turn it is to write.
-#[derive(Default)]
-pub struct Turns {
-    writing: Mutex<()>,
-    /// How many publications have begun.
-    begun: Cell<u64>,
-    under_way: Cell<bool>,
-    /// What became of the last one.
-    last: RefCell<Option<Rc<StoreError>>>,
-}
-
-/// The contact that the modules read.
-#[derive(Clone, Copy, Debug)]
-pub struct ToldContact {
-    /// In seconds since boot; negative: before it.
-    since_boot: i64,
-    /// The clock by which the modules were told, as [`Clock::booted_at`].
-    booted_at: i64,
-}
-
-impl ToldContact {
-    /// A contact that is told as this unix time, by the host's clock as it is set now.
-    pub fn at(unix: u64, clock: &Clock) -> Self {
-        let booted_at = clock.booted_at();
-        Self {
-            since_boot: unix.cast_signed() - booted_at,
-            booted_at,
-        }
-    }
-}
+use crate::directory::service::Service;
+use crate::directory::state::State;
 
 /// What is to be written, in this order, and what it was made from.
 #[derive(Default)]
@@ -307,28 +234,5 @@ impl Draft {
         let bytes = serde_json::to_vec(value).map_err(|error| StoreError::Unwritable(name.into(), error.into()))?;
         self.files.push(File::Private(name, bytes));
         Ok(())
-    }
-}
-
-impl Published {
-    fn take(&mut self, name: &'static str, built: Built) {
-        for left_out in &built.left_out {
-            error!(%left_out, "there is no room for {left_out} in the file {name}, which leaves it out");
-        }
-        match name {
-            "directory" => (self.generation, self.directory) = (built.generation, built.bytes),
-            _ => self.keys = built.bytes,
-        }
-        self.left_out.insert(name, built.left_out);
-    }
-
-    fn describe(&mut self, composition: Composition) {
-        self.users = composition.users;
-        self.groups = composition.groups;
-        self.refused = composition.refused;
-        self.kept = composition.kept;
-        self.may_not_log_in = composition.may_not_log_in;
-        self.unusable_keys = composition.unusable_keys;
-        self.unsettled = composition.unsettled;
     }
 }

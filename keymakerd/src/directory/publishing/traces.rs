@@ -6,7 +6,6 @@
 //! Called by the daemon once a minute, while there is somebody to look for. A home may lie on a disk or a server that does not answer, so
 //! a thread of its own looks, and nobody waits for it. docs/formats.md says why nobody is let in by a tombstone or a name that goes.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,46 +13,11 @@ use std::rc::Rc;
 
 use tracing::{info, warn};
 
+use super::unsettled::{FormerName, Gone, Unsettled};
 use crate::config::Tag;
 use crate::directory::iam::Iam;
-use crate::directory::service::{Service, State};
-
-/// What nobody knows yet to have left anything, or to have left nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unsettled {
-    /// Users who are gone.
-    pub gone: BTreeSet<Gone>,
-    /// Names that users had, who may be there still.
-    pub names: BTreeSet<FormerName>,
-}
-
-/// A user who is gone, and a number that they had.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Gone {
-    /// IAM's UserId.
-    pub iam_id: String,
-    /// Every Unix name that they had here.
-    pub names: Vec<String>,
-    /// The number.
-    pub uid: u32,
-}
-
-/// A name that its holder has no longer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FormerName {
-    /// The Unix name.
-    pub name: String,
-    /// The holder's UserId.
-    pub iam_id: String,
-    /// The holder's numbers.
-    pub numbers: Vec<u32>,
-}
-
-impl Unsettled {
-    fn is_empty(&self) -> bool {
-        self.gone.is_empty() && self.names.is_empty()
-    }
-}
+use crate::directory::service::Service;
+use crate::directory::state::State;
 
 impl<I: Iam + 'static> Service<I> {
     /// Looks what is left of users and under former names, and settles those about which `before`, the look before this one, says the same.

@@ -23,7 +23,8 @@ use crate::directory::entitlement::passwd_fields::lag;
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
 use crate::directory::iam::Iam;
-use crate::directory::service::{Service, State};
+use crate::directory::service::Service;
+use crate::directory::state::State;
 
 /// A disk that takes longer is slow: whoever finds in the files what is known of them does not wait for it. Tests do, whatever machine they
 /// run on, and move the clock where the disk is to be slow.

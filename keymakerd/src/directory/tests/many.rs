@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::publishing::traces::Unsettled;
+use super::super::publishing::unsettled::Unsettled;
 use super::*;
 
 const MANY: usize = 600;

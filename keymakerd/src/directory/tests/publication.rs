@@ -1,6 +1,6 @@
 //! What is laid out in the files, and what is left out of them.
 
-use super::super::publishing::traces::Unsettled;
+use super::super::publishing::unsettled::Unsettled;
 use super::*;
 
 const COLLIDING: &str = include_str!("../../../../keymaker-core/tests/version_1/colliding_names");

@@ -1,0 +1,40 @@
+//! Whose turn it is to write, and when the modules were last told of contact. Kept by the service, used by `publication` only.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tokio::sync::Mutex;
+
+use super::store::StoreError;
+use crate::clock::Clock;
+
+/// Whose turn it is to write.
+#[derive(Default)]
+pub struct Turns {
+    pub(super) writing: Mutex<()>,
+    /// How many publications have begun.
+    pub(super) begun: Cell<u64>,
+    pub(super) under_way: Cell<bool>,
+    /// What became of the last one.
+    pub(super) last: RefCell<Option<Rc<StoreError>>>,
+}
+
+/// The contact that the modules read.
+#[derive(Clone, Copy, Debug)]
+pub struct ToldContact {
+    /// In seconds since boot; negative: before it.
+    pub(super) since_boot: i64,
+    /// The clock by which the modules were told, as [`Clock::booted_at`].
+    pub(super) booted_at: i64,
+}
+
+impl ToldContact {
+    /// A contact that is told as this unix time, by the host's clock as it is set now.
+    pub fn at(unix: u64, clock: &Clock) -> Self {
+        let booted_at = clock.booted_at();
+        Self {
+            since_boot: unix.cast_signed() - booted_at,
+            booted_at,
+        }
+    }
+}

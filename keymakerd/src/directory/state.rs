@@ -1,0 +1,127 @@
+//! What the daemon knows: settings, IAM's answers, this host's accounts and numbers, and what is published. Nothing here asks or writes;
+//! [`super::service`] holds it, and the files of `asking` and `publishing` change it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::asking::limits::{OfferedKeys, Outages, UnknownNames};
+use super::entitlement::ids::IdMap;
+use super::entitlement::neighbours::Neighbours;
+use super::entitlement::refused::Kind;
+use super::facts::{Facts, UserFacts};
+use super::publishing::published::Published;
+use crate::config::Config;
+use crate::local_accounts::LocalAccounts;
+use crate::settings::{EffectiveSettings, KeptSettings};
+
+/// What the daemon knows.
+pub struct State {
+    /// The administrator's file.
+    pub config: Config,
+    /// The role description's settings, as last read.
+    pub settings: KeptSettings,
+    /// What IAM last said.
+    pub facts: Facts,
+    /// The accounts of this host, which always win.
+    pub local: LocalAccounts,
+    /// What other services of this host have, which always wins, too.
+    pub neighbours: Neighbours,
+    /// Who has which number and name here, for ever.
+    pub ids: IdMap,
+    /// What is on disk for everybody to read.
+    pub published: Published,
+    /// Whether something is known that the files do not say yet.
+    pub unpublished: bool,
+    /// When the last pass in which everything answered began, by `Clock::answer_time`; the contact file has it by the host's clock.
+    pub contact: Option<u64>,
+    /// The EC2 instance on which this runs, once known.
+    pub instance_id: Option<String>,
+    /// Which listings the role allows.
+    pub grade: Grade,
+    /// When a denied listing is tried again.
+    pub grade_until: Option<Instant>,
+    /// What is not answering.
+    pub outages: Outages,
+    /// What each uid may still ask about.
+    pub unknown_names: UnknownNames,
+    /// What clients of sshd who have proved nothing may still ask about.
+    pub offered_keys: OfferedKeys,
+    /// Names that IAM does not have, and until when that is believed.
+    pub no_such_user: BTreeMap<String, Instant>,
+    /// When a pass was last begun because unknown names had run out of tokens.
+    pub early_pass: Option<Instant>,
+    /// The last pass's failure, for the status; `None` after a good one.
+    pub last_failure: Option<String>,
+    /// What could not be read in the role's description.
+    pub settings_problems: Vec<String>,
+    /// Why keymakerd.toml could not be used when it was last read, so that what was read before holds.
+    pub settings_file_problem: Option<String>,
+    /// Whether everything was forgotten by order: nothing is asked or published until the next start.
+    pub halted: bool,
+    /// Whether the last pass was throttled, which stretches the interval.
+    pub throttled: bool,
+}
+
+/// What the instance's role allows us to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grade {
+    /// GetAccountAuthorizationDetails: everyone, with groups and tags; only where configured.
+    One,
+    /// ListUsers: everyone.
+    #[default]
+    Two,
+    /// ListGroups and GetGroup: the members of our groups, and who is asked for by name.
+    Three,
+}
+
+impl Grade {
+    /// The number by which the documentation knows it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+}
+
+impl State {
+    /// The settings in force: the file's, and below them the role description's.
+    pub fn effective(&self) -> EffectiveSettings {
+        EffectiveSettings::of(&self.config, &self.settings)
+    }
+
+    /// What waits for `keymaker accept-settings`, as sentences.
+    pub fn pending_settings(&self) -> Vec<String> {
+        let pending = self.settings.pending().into_iter();
+        let of_the_role = pending.filter(|pending| !pending.is_settled_by(&self.config));
+        let of_the_file = self.settings.file.gone().into_iter().map(|gone| gone.to_string());
+        let of_another_role = self.settings.other_role.iter().filter(|_| self.config.role_settings);
+        of_the_role
+            .map(|pending| pending.to_string())
+            .chain(of_the_file)
+            .chain(of_another_role.map(ToString::to_string))
+            .collect()
+    }
+
+    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it; of several the one
+    /// who has the name here, else the one made earlier, as `names` decides.
+    pub fn iam_name(&self, login: &str) -> String {
+        let wanted = format!("{login}{}", self.effective().user_suffix);
+        if self.config.lowercase_names {
+            let folded = self
+                .facts
+                .users
+                .iter()
+                .filter(|(_, user)| user.name.eq_ignore_ascii_case(&wanted));
+            let rank = |(id, user): &(&String, &UserFacts)| {
+                let newcomer = !self.ids.has_name(Kind::User, login, id);
+                (newcomer, user.created, (*id).clone())
+            };
+            if let Some((_, user)) = folded.min_by_key(rank) {
+                return user.name.clone();
+            }
+        }
+        wanted
+    }
+}
