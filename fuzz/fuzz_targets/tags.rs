@@ -13,19 +13,20 @@ use keymakerd::config::Config;
 use keymakerd::directory::entitlement::passwd_fields::{gecos, home, shell};
 use keymakerd::directory::entitlement::verdict;
 use keymakerd::directory::facts::Facts;
-use keymakerd::directory::state::State;
 use keymakerd::local_accounts::LocalAccounts;
 use keymakerd::settings::{EffectiveSettings, KeptSettings};
 use libfuzzer_sys::fuzz_target;
 
-static STATE: LazyLock<State> = LazyLock::new(|| State {
-    config: Config::parse(
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    Config::parse(
         "role_settings = false\ntags = [\"expires\", \"home\", \"shell\", \"gecos\"]",
         Path::new("fuzzed"),
     )
-    .expect("the settings are right"),
-    local: LocalAccounts::parse("root:x:0:0::/root:/bin/sh\n", "root:x:0:\n", "/bin/bash\n/bin/sh\n"),
+    .expect("the settings are right")
 });
+
+static LOCAL: LazyLock<LocalAccounts> =
+    LazyLock::new(|| LocalAccounts::parse("root:x:0:0::/root:/bin/sh\n", "root:x:0:\n", "/bin/bash\n/bin/sh\n"));
 
 /// Alice, as version 0.1 kept her facts.
 static FACTS: LazyLock<Facts> = LazyLock::new(|| {
@@ -46,29 +47,29 @@ fuzz_target!(|texts: &str| {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect(),
     );
-    let settings = EffectiveSettings::of(&STATE.config, &KeptSettings::default());
+    let settings = EffectiveSettings::of(&CONFIG, &KeptSettings::default());
     // A day that is no day of toml's calendar is no date.
     let (_, expires) = tags.first().expect("a text has a first part");
     let is_date = expires
         .parse::<toml::value::Datetime>()
         .is_ok_and(|it| it.date.is_some() && it.time.is_none());
     assert!(
-        is_date || verdict::by_facts(&user, &FACTS, &STATE.config, &settings, 0) == Verdict::Expired,
+        is_date || verdict::by_facts(&user, &FACTS, &CONFIG, &settings, 0) == Verdict::Expired,
         "{expires:?}"
     );
     assert_eq!(
-        verdict::by_facts(&user, &FACTS, &STATE.config, &settings, u64::MAX),
+        verdict::by_facts(&user, &FACTS, &CONFIG, &settings, u64::MAX),
         Verdict::Expired
     );
 
     let name = UserName::parse(b"alice").expect("a name");
     let mut taken = BTreeSet::from(["/srv/bob".to_owned()]);
-    let home = home(&STATE, name, &user, &mut taken);
+    let home = home(&CONFIG, name, &user, &mut taken);
     let parts: Vec<&str> = home.split('/').collect();
     assert!(home.starts_with('/') && !parts.iter().skip(1).any(|part| matches!(*part, "" | "." | "..")));
     assert!(home != "/srv/bob" && (!home.starts_with("/home/") || home == "/home/alice"));
     assert!(!["etc", "usr", "root", "lib64"].contains(parts.get(1).expect("a first folder")));
-    assert!(["/bin/bash", "/bin/sh"].contains(&shell(&STATE, &user)));
-    let gecos = gecos(&STATE, &user);
+    assert!(["/bin/bash", "/bin/sh"].contains(&shell(&CONFIG, &LOCAL, &user)));
+    let gecos = gecos(&CONFIG, &user);
     assert!(gecos.len() <= 255 && !gecos.contains(|c: char| c == ':' || c.is_control()));
 });

@@ -7,7 +7,9 @@
     reason = "the rest of keymakerd, which is not here, uses it"
 )]
 
-pub use src::{clock, config, directory, local_accounts, other_services, service_names, settings};
+pub use src::{
+    clock, config, directory, local_accounts, other_services, service_names, settings,
+};
 
 #[path = "../../keymakerd/src"]
 mod src {
@@ -33,6 +35,7 @@ mod src {
             pub use questions::{Iam, IamGroup, IamUser};
         }
         pub mod orders;
+        pub mod outcome;
         pub mod publishing;
         pub mod service;
         pub mod state;

@@ -55,19 +55,5 @@ mod src {
                 }
             }
         }
-
-        pub mod state {
-            //! As much of keymakerd's state as a passwd entry takes.
-            use crate::config::Config;
-            use crate::local_accounts::LocalAccounts;
-
-            /// Settings and local accounts.
-            pub struct State {
-                /// keymakerd.toml.
-                pub config: Config,
-                /// This host's own accounts.
-                pub local: LocalAccounts,
-            }
-        }
     }
 }

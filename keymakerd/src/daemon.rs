@@ -153,7 +153,7 @@ fn open(host: &Host) -> Result<Rc<Service<AwsIam>>, DaemonError> {
         .load("neighbours.json")
         .unwrap_or_else(forgotten)
         .unwrap_or_default();
-    let neighbours = Neighbours::left(held, &store, Rc::new(host.other_services.clone()));
+    let neighbours = Neighbours::left(held, Rc::new(host.other_services.clone()), || store.published_keys());
     let state = State {
         published: Published::left_in(&store),
         unpublished: true,

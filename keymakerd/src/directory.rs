@@ -8,6 +8,7 @@ pub mod entitlement;
 pub mod facts;
 pub mod iam;
 pub mod orders;
+pub mod outcome;
 pub mod publishing;
 pub mod service;
 pub mod state;

@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::directory::asking::nudge::Cause;
 use crate::directory::iam::Iam;
+use crate::directory::outcome::Outcome;
 use crate::directory::service::Service;
 use crate::local_accounts::LocalAccounts;
 
@@ -136,14 +137,34 @@ async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, 
         Asker::KeysCommand | Asker::Anyone => Cause::KeyOffered,
     };
     match question {
-        Question::Lookup(name) => service.refresh_account(name, Cause::Lookup { uid }).await.to_string(),
-        Question::Account(name) => service.refresh_account(name, cause).await.to_string(),
-        Question::Keys(name) => service.refresh_keys(name, cause).await.to_string(),
-        Question::Sync => service.order_pass().await,
-        Question::Invalidate(name) => service.order_invalidation(name),
-        Question::Release(name) => service.order_release(name).await,
-        Question::AcceptSettings => service.order_acceptance().await,
-        Question::Reset => service.order_reset().await,
+        Question::Lookup(name) => word(service.refresh_account(name, Cause::Lookup { uid }).await),
+        Question::Account(name) => word(service.refresh_account(name, cause).await),
+        Question::Keys(name) => word(service.refresh_keys(name, cause).await),
+        Question::Sync => line(service.order_pass().await),
+        Question::Invalidate(name) => line(service.order_invalidation(name)),
+        Question::Release(name) => line(service.order_release(name).await),
+        Question::AcceptSettings => line(service.order_acceptance().await),
+        Question::Reset => line(service.order_reset().await),
+    }
+}
+
+/// What the directory says, in the protocol's words.
+fn word(outcome: Outcome) -> String {
+    let answer = match outcome {
+        Outcome::Fresh => Answer::Fresh,
+        Outcome::NoSuchUser => Answer::NoSuchUser,
+        Outcome::CannotTell => Answer::CannotTell,
+        Outcome::NotPublished => Answer::NotPublished,
+    };
+    answer.to_string()
+}
+
+/// What came of an administrator's order, likewise.
+fn line(ordered: Result<String, String>) -> String {
+    let one_line = |text: &String| text.replace(char::is_control, " ");
+    match ordered.as_ref().map(one_line).map_err(one_line) {
+        Ok(text) => Answer::Done(&text).to_string(),
+        Err(text) => Answer::Failed(&text).to_string(),
     }
 }
 

@@ -1,15 +1,15 @@
-//! What root orders by `keymaker sync`, `invalidate`, `release`, `accept-settings` and `reset`. Each returns the line that the
-//! command prints: `done …` or `failed …`, with the remedy.
+//! What root orders by `keymaker sync`, `invalidate`, `release`, `accept-settings` and `reset`. Each returns the sentence that the
+//! command prints: what was done, or why nothing was, with the remedy.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use keymaker_aws::Ask;
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::Answer;
 use tracing::info;
 
 use super::iam::Iam;
+use super::outcome::Outcome;
 use super::service::Service;
 use super::state::State;
 use crate::config::ConfigError;
@@ -19,26 +19,24 @@ const CONNECTING: Duration = Duration::from_secs(10);
 
 impl<I: Iam + 'static> Service<I> {
     /// A full pass now.
-    pub async fn order_pass(self: &Rc<Self>) -> String {
+    pub async fn order_pass(self: &Rc<Self>) -> Result<String, String> {
         self.state_mut().grade_until = None;
         self.leave_former_role(Ask::Now).await;
         self.await_connection().await;
         let passed = self.pass().await;
         let state = self.state();
         match passed {
-            Answer::Fresh => {
+            Outcome::Fresh => {
                 let (users, groups) = (state.published.users, state.published.groups);
-                done(format_args!(
+                Ok(format!(
                     "published: users {users}, groups {groups}, by grade {}",
                     state.grade.number()
                 ))
             }
-            _ => failed(
-                state
-                    .last_failure
-                    .as_deref()
-                    .unwrap_or("the pass was interrupted; try again"),
-            ),
+            _ => {
+                let why = state.last_failure.clone();
+                Err(why.unwrap_or_else(|| "the pass was interrupted; try again".to_owned()))
+            }
         }
     }
 
@@ -54,45 +52,41 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The next nudge of this user, or of everybody, asks IAM.
-    pub fn order_invalidation(&self, name: Option<UserName>) -> String {
+    pub fn order_invalidation(&self, name: Option<UserName>) -> Result<String, String> {
         let mut state = self.state_mut();
         state.outages.forget();
         state.no_such_user.clear();
         let Some(name) = name else {
             state.facts.users.values_mut().for_each(|user| user.ask_again = true);
-            return done(format_args!("every user is asked for again at the next login"));
+            return Ok("every user is asked for again at the next login".to_owned());
         };
         let iam_name = state.iam_name(name.as_str());
         let named = state.facts.users.values_mut().filter(|user| user.name == iam_name);
         let count = named.map(|user| user.ask_again = true).count();
         match count {
-            0 => failed(&format!(
-                "no user {name} is known here; 'keymaker why {name}' says more"
-            )),
-            _ => done(format_args!("{name} is asked for again at the next login")),
+            0 => Err(format!("no user {name} is known here; 'keymaker why {name}' says more")),
+            _ => Ok(format!("{name} is asked for again at the next login")),
         }
     }
 
     /// A name that a deleted IAM user held here becomes its present holder's (P2). The command moves the old home away. Likewise a name
     /// or a number that another service once had; if it has it still, the next pass gives it back.
-    pub async fn order_release(self: &Rc<Self>, name: UserName) -> String {
+    pub async fn order_release(self: &Rc<Self>, name: UserName) -> Result<String, String> {
         if let Some(service) = self.release_from_neighbours(name) {
             info!(%name, %service, "an administrator has released the name {name} from {service}");
             self.accounts_changed.notify_one();
             return match self.publish().await {
-                Ok(()) => done(format_args!(
+                Ok(()) => Ok(format!(
                     "{name} no longer belongs to {service}, which is being asked once more"
                 )),
-                Err(error) => failed(&error.to_string()),
+                Err(error) => Err(error.to_string()),
             };
         }
         if self.release_from_group(name) {
             info!(%name, "an administrator has released the name {name} from the IAM group that had it");
             return match self.publish().await {
-                Ok(()) => done(format_args!(
-                    "{name} no longer belongs to the IAM group that had it here"
-                )),
-                Err(error) => failed(&error.to_string()),
+                Ok(()) => Ok(format!("{name} no longer belongs to the IAM group that had it here")),
+                Err(error) => Err(error.to_string()),
             };
         }
         let holder = {
@@ -100,12 +94,12 @@ impl<I: Iam + 'static> Service<I> {
             let iam_name = state.iam_name(name.as_str());
             let present = state.facts.user_named(&iam_name).map(|(id, _)| id.clone());
             if state.ids.holder_of_name(name).is_none() {
-                return failed(&format!(
+                return Err(format!(
                     "nobody held the name {name} on this host; there is nothing to release"
                 ));
             }
             if present.as_deref() == state.ids.holder_of_name(name) {
-                return failed(&format!(
+                return Err(format!(
                     "{name} is held by its present IAM user; there is nothing to release"
                 ));
             }
@@ -121,9 +115,9 @@ impl<I: Iam + 'static> Service<I> {
         let (holder, uid) = holder.unwrap_or_default();
         info!(%name, %holder, "an administrator has released the name {name}");
         match (self.publish().await, uid) {
-            (Ok(()), Some(uid)) => done(format_args!("{name} no longer belongs to uid {uid}")),
-            (Ok(()), None) => done(format_args!("{name} is free")),
-            (Err(error), _) => failed(&error.to_string()),
+            (Ok(()), Some(uid)) => Ok(format!("{name} no longer belongs to uid {uid}")),
+            (Ok(()), None) => Ok(format!("{name} is free")),
+            (Err(error), _) => Err(error.to_string()),
         }
     }
 
@@ -146,32 +140,30 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The pending settings are meant.
-    pub async fn order_acceptance(self: &Rc<Self>) -> String {
+    pub async fn order_acceptance(self: &Rc<Self>) -> Result<String, String> {
         let text = self.state().pending_settings().join("; ");
         if text.is_empty() {
-            return failed("no change of settings is pending");
+            return Err("no change of settings is pending".to_owned());
         }
         if let Err(error) = self.state_mut().accept_settings() {
-            return failed(&error.to_string());
+            return Err(error.to_string());
         }
         info!(settings = %text, "an administrator has accepted the settings: {text}");
         if let Err(error) = self.publish().await {
-            return failed(&error.to_string());
+            return Err(error.to_string());
         }
         self.reconnect();
-        done(format_args!("{text}"))
+        Ok(text)
     }
 
     /// Everything is forgotten, and nothing is published until the daemon starts anew: this host becomes an image.
-    pub async fn order_reset(&self) -> String {
+    pub async fn order_reset(&self) -> Result<String, String> {
         if let Err(error) = self.forget_everything().await {
-            return failed(&error.to_string());
+            return Err(error.to_string());
         }
         self.ask(None);
         self.write_status();
-        done(format_args!(
-            "users, ids and settings are forgotten; keymakerd rests until it is started again"
-        ))
+        Ok("users, ids and settings are forgotten; keymakerd rests until it is started again".to_owned())
     }
 }
 
@@ -186,16 +178,4 @@ impl State {
         self.settings = settings;
         Ok(())
     }
-}
-
-fn done(text: std::fmt::Arguments<'_>) -> String {
-    Answer::Done(&one_line(&text.to_string())).to_string()
-}
-
-fn failed(text: &str) -> String {
-    Answer::Failed(&one_line(text)).to_string()
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

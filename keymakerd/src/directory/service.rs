@@ -7,12 +7,12 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 
 use keymaker_aws::{Ask, IdResolver};
-use keymaker_core::protocol::Answer;
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::asking::flights::Flights;
 use super::iam::Iam;
+use super::outcome::Outcome;
 use super::publishing::store::Store;
 use super::publishing::turns::{ToldContact, Turns};
 use super::state::State;
@@ -28,8 +28,8 @@ pub struct Service<I> {
     accounts: RefCell<Option<Rc<Accounts<I>>>>,
     /// The endpoints may have changed: the clients serve until others are made.
     outdated: Cell<bool>,
-    pub(super) nudges: Rc<Flights<Answer<'static>>>,
-    pub(super) passes: Rc<Flights<Answer<'static>>>,
+    pub(super) nudges: Rc<Flights<Outcome>>,
+    pub(super) passes: Rc<Flights<Outcome>>,
     pub(super) turns: Turns,
     pub(super) told_contact: Cell<Option<ToldContact>>,
     /// The daemon is to reach for other accounts, and then to make a pass.

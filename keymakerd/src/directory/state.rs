@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::asking::limits::{OfferedKeys, Outages, UnknownNames};
+use super::entitlement::entitled::Known;
 use super::entitlement::ids::IdMap;
 use super::entitlement::neighbours::Neighbours;
-use super::entitlement::refused::Kind;
-use super::facts::{Facts, UserFacts};
+use super::facts::Facts;
 use super::publishing::published::Published;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
@@ -104,24 +104,31 @@ impl State {
             .collect()
     }
 
-    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it; of several the one
-    /// who has the name here, else the one made earlier, as `names` decides.
+    /// How IAM knows the user who logs in as `login`.
     pub fn iam_name(&self, login: &str) -> String {
-        let wanted = format!("{login}{}", self.effective().user_suffix);
-        if self.config.lowercase_names {
-            let folded = self
-                .facts
-                .users
-                .iter()
-                .filter(|(_, user)| user.name.eq_ignore_ascii_case(&wanted));
-            let rank = |(id, user): &(&String, &UserFacts)| {
-                let newcomer = !self.ids.has_name(Kind::User, login, id);
-                (newcomer, user.created, (*id).clone())
-            };
-            if let Some((_, user)) = folded.min_by_key(rank) {
-                return user.name.clone();
-            }
+        self.known().iam_name(&self.ids, login)
+    }
+
+    /// What the rules go by.
+    pub fn known(&self) -> Known<'_> {
+        Known {
+            config: &self.config,
+            settings: self.effective(),
+            facts: &self.facts,
+            local: &self.local,
+            neighbours: &self.neighbours,
         }
-        wanted
+    }
+
+    /// The same, beside the id map, which learns from them.
+    pub fn known_and_ids(&mut self) -> (Known<'_>, &mut IdMap) {
+        let known = Known {
+            settings: EffectiveSettings::of(&self.config, &self.settings),
+            config: &self.config,
+            facts: &self.facts,
+            local: &self.local,
+            neighbours: &self.neighbours,
+        };
+        (known, &mut self.ids)
     }
 }

@@ -9,10 +9,10 @@ use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::keys_file::KeysFile;
 use keymaker_core::login::{Doubt, LoginDecision, Refusal, last_contact};
 use keymaker_core::name::{GroupName, UserName};
-use keymaker_core::protocol::Answer;
 
 use super::asking::nudge::Cause;
 use super::iam::fake::IamFake;
+use super::outcome::Outcome;
 use super::publishing::published::Published;
 use super::publishing::store::Store;
 use super::service::{Accounts, Service};

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::Answer;
 
 use crate::directory::entitlement::entitled::{Candidate, candidates};
 use crate::directory::entitlement::neighbours::{Answers, Key};
 use crate::directory::entitlement::refused::Kind;
 use crate::directory::iam::Iam;
+use crate::directory::outcome::Outcome;
 use crate::directory::service::Service;
 use crate::directory::state::State;
 use crate::other_services::{Question, Said};
@@ -30,7 +30,7 @@ impl<I: Iam + 'static> Service<I> {
     pub(crate) async fn ask_neighbours(&self) {
         let due = {
             let mut state = self.state_mut();
-            state.neighbours.learn_services(&self.store);
+            state.neighbours.learn_services(|| self.store.published_keys());
             state.due()
         };
         self.put_to_neighbours(due, PASS_LIMIT).await;
@@ -41,7 +41,7 @@ impl<I: Iam + 'static> Service<I> {
         let mut state = self.state_mut();
         let iam_name = state.iam_name(login.as_str());
         let user_id = state.facts.user_named(&iam_name).map(|(id, _)| id.clone());
-        let own = candidates(&state)
+        let own = candidates(&state.known(), &state.ids)
             .into_iter()
             .filter(|candidate| Some(&candidate.iam_id) == user_id.as_ref());
         let mut keys: Vec<Key> = own.flat_map(|candidate| candidate.keys).collect();
@@ -50,12 +50,8 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Has the other services asked about the user of this name, whom IAM has and who may be new here.
-    pub(crate) async fn beside_neighbours(
-        self: &Rc<Self>,
-        login: UserName,
-        answer: Answer<'static>,
-    ) -> Answer<'static> {
-        if answer != Answer::Fresh || self.state().new_keys_of(login).0.is_empty() {
+    pub(crate) async fn beside_neighbours(self: &Rc<Self>, login: UserName, answer: Outcome) -> Outcome {
+        if answer != Outcome::Fresh || self.state().new_keys_of(login).0.is_empty() {
             return answer;
         }
         let service = Rc::clone(self);
@@ -63,11 +59,11 @@ impl<I: Iam + 'static> Service<I> {
             let (own, of_groups) = service.state().new_keys_of(login);
             service.put_to_neighbours([own, of_groups].concat(), NUDGE_LIMIT).await;
             match service.state().new_keys_of(login).0.is_empty() {
-                true => Answer::Fresh,
-                false => Answer::CannotTell,
+                true => Outcome::Fresh,
+                false => Outcome::CannotTell,
             }
         });
-        asked.await.unwrap_or(Answer::CannotTell)
+        asked.await.unwrap_or(Outcome::CannotTell)
     }
 
     async fn put_to_neighbours(&self, keys: Vec<Key>, limit: Duration) {
@@ -115,8 +111,9 @@ impl State {
         if self.neighbours.services.is_empty() {
             return Vec::new();
         }
-        let candidates = candidates(self);
-        self.neighbours.due(&candidates)
+        let candidates = candidates(&self.known(), &self.ids).into_iter();
+        let keys = candidates.flat_map(|candidate| candidate.keys).collect();
+        self.neighbours.due(&keys)
     }
 
     /// What waits for an answer: the name and number of this user, and those of groups, which the user may be in.
@@ -128,7 +125,7 @@ impl State {
         let Some((user_id, _)) = self.facts.user_named(&iam_name) else {
             return Default::default();
         };
-        let (own, others): (Vec<_>, Vec<_>) = candidates(self)
+        let (own, others): (Vec<_>, Vec<_>) = candidates(&self.known(), &self.ids)
             .into_iter()
             .filter(|candidate| candidate.kind == Kind::Group || candidate.iam_id == *user_id)
             .partition(|candidate| candidate.kind == Kind::User);

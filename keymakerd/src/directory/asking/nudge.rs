@@ -10,16 +10,16 @@ use futures_util::future::join_all;
 use keymaker_aws::{Action, AwsCallError};
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::{Answer, FRESH_SHARE};
+use keymaker_core::protocol::FRESH_SHARE;
 use tokio::time::Instant;
 
 use super::by_name::{About, Deadlines, FetchedKeys, within};
 use super::limits::Door;
 use crate::directory::entitlement::verdict;
-use crate::directory::facts::UserFacts;
 use crate::directory::facts::order::Asked;
+use crate::directory::facts::{KEYS_TIME_STEP, UserFacts};
 use crate::directory::iam::{Iam, IamGroup, IamUser};
-use crate::directory::publishing::composition::KEYS_TIME_STEP;
+use crate::directory::outcome::Outcome;
 use crate::directory::service::{Accounts, NEGATIVE_TTL, Service};
 use crate::directory::state::{Grade, State};
 
@@ -89,14 +89,14 @@ impl Cause {
 
 impl<I: Iam + 'static> Service<I> {
     /// Makes sure that what is published about whether `name` exists and may log in is fresh.
-    pub async fn refresh_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
+    pub async fn refresh_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
         let deadline = Instant::now() + cause.patience();
         let answer = self.know_account(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
         self.as_published(name, answer, deadline).await
     }
 
-    async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
+    async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
         let iam_name = self.state().iam_name(name.as_str());
         if let Some(answer) = self.account_from_memory(&iam_name) {
             self.note_login(name, &iam_name, cause);
@@ -104,7 +104,7 @@ impl<I: Iam + 'static> Service<I> {
         }
         let door = cause.door();
         if self.is_silent(door, &[Action::GET_USER, Action::LIST_GROUPS_FOR_USER], &iam_name) {
-            return Answer::CannotTell;
+            return Outcome::CannotTell;
         }
         if let Cause::Lookup { uid } = cause
             && !self.state_mut().unknown_names.may_ask(uid, self.clock.instant())
@@ -121,14 +121,14 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
-    pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
+    pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
         let deadline = Instant::now() + cause.patience();
         let answer = self.know_keys(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
         self.as_published(name, answer, deadline).await
     }
 
-    async fn know_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Answer<'static> {
+    async fn know_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
         let iam_name = self.state().iam_name(name.as_str());
         let account = self.account_from_memory(&iam_name);
         let keys_are_young = self
@@ -136,12 +136,12 @@ impl<I: Iam + 'static> Service<I> {
             .facts
             .user_named(&iam_name)
             .is_some_and(|(_, user)| !user.ask_again && self.keys_are_young(user));
-        if keys_are_young || account == Some(Answer::NoSuchUser) {
+        if keys_are_young || account == Some(Outcome::NoSuchUser) {
             return self.know_account(name, cause).await;
         }
         let door = cause.door();
         if self.is_silent(door, &[Action::GET_USER], &iam_name) {
-            return Answer::CannotTell;
+            return Outcome::CannotTell;
         }
         let silent = |actions| self.is_silent(door, actions, &iam_name);
         let needed = Wanted {
@@ -155,19 +155,19 @@ impl<I: Iam + 'static> Service<I> {
         let answer = self.ask_joined(&iam_name, door, wanted).await;
         self.note_login(name, &iam_name, cause);
         match answer {
-            Answer::Fresh if wanted.groups != needed.groups || !wanted.keys => Answer::CannotTell,
+            Outcome::Fresh if wanted.groups != needed.groups || !wanted.keys => Outcome::CannotTell,
             answer => answer,
         }
     }
 
-    fn account_from_memory(&self, iam_name: &str) -> Option<Answer<'static>> {
+    fn account_from_memory(&self, iam_name: &str) -> Option<Outcome> {
         let state = self.state();
         if state
             .no_such_user
             .get(iam_name)
             .is_some_and(|until| *until > self.clock.instant())
         {
-            return Some(Answer::NoSuchUser);
+            return Some(Outcome::NoSuchUser);
         }
         let (_, user) = state.facts.user_named(iam_name)?;
         let now = self.clock.answer_time();
@@ -188,7 +188,7 @@ impl<I: Iam + 'static> Service<I> {
         let young = now.checked_sub(answered_at).is_some_and(|age| age < ttl);
         let answered = young && !user.ask_again;
         drop(state);
-        answered.then_some(Answer::Fresh)
+        answered.then_some(Outcome::Fresh)
     }
 
     /// Whether IAM may be asked so often. For a client that has proved nothing it may not be without end; PAM asks again once they have.
@@ -219,24 +219,24 @@ impl<I: Iam + 'static> Service<I> {
             .is_some_and(|age| age < ttl)
     }
 
-    async fn ask_joined(self: &Rc<Self>, iam_name: &str, door: Door, wanted: Wanted) -> Answer<'static> {
+    async fn ask_joined(self: &Rc<Self>, iam_name: &str, door: Door, wanted: Wanted) -> Outcome {
         let (service, name) = (Rc::clone(self), iam_name.to_owned());
         // By door: a lookup in trouble must not answer a login.
         let about = format!("{door:?} {wanted:?} {iam_name}");
         let asked = self.nudges.join(about, || async move {
             let Some(accounts) = service.accounts() else {
-                return Answer::CannotTell;
+                return Outcome::CannotTell;
             };
             if !wanted.groups && !wanted.keys {
-                return Answer::CannotTell;
+                return Outcome::CannotTell;
             }
             service.ask_about(&accounts, &name, door, wanted).await
         });
-        asked.await.unwrap_or(Answer::CannotTell)
+        asked.await.unwrap_or(Outcome::CannotTell)
     }
 
     /// Asks, and once more where the name moved meanwhile.
-    async fn ask_about(&self, accounts: &Accounts<I>, iam_name: &str, door: Door, wanted: Wanted) -> Answer<'static> {
+    async fn ask_about(&self, accounts: &Accounts<I>, iam_name: &str, door: Door, wanted: Wanted) -> Outcome {
         let end = Instant::now() + BUDGET;
         for _ in 0..2 {
             if !self.may_call(door, iam_name, wanted.calls()) {
@@ -252,7 +252,7 @@ impl<I: Iam + 'static> Service<I> {
                 Ok(None) => {}
                 Err(AwsCallError::NoSuchEntity { .. }) => {
                     self.learn_no_such_user(iam_name, asked_at);
-                    return Answer::NoSuchUser;
+                    return Outcome::NoSuchUser;
                 }
                 Err(error) => {
                     self.begin_outage(door, iam_name, &error);
@@ -260,7 +260,7 @@ impl<I: Iam + 'static> Service<I> {
                 }
             }
         }
-        Answer::CannotTell
+        Outcome::CannotTell
     }
 
     async fn ask_once(
@@ -327,7 +327,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Takes in what was answered about one person; what was not is an outage.
-    fn learn_about(&self, about: About<Answers>, iam_name: &str, door: Door) -> Answer<'static> {
+    fn learn_about(&self, about: About<Answers>, iam_name: &str, door: Door) -> Outcome {
         let asked = self.asked(about.asked_at);
         self.begin_outages(door, iam_name, &about.answer);
         let mut state = self.state_mut();
@@ -353,7 +353,7 @@ impl<I: Iam + 'static> Service<I> {
             Some(Err(_)) => whole = false,
             None => {}
         }
-        if whole { Answer::Fresh } else { Answer::CannotTell }
+        if whole { Outcome::Fresh } else { Outcome::CannotTell }
     }
 
     fn begin_outages(&self, door: Door, iam_name: &str, answers: &Answers) {
@@ -379,7 +379,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The bucket for unknown names is empty: one early listing, at most one a minute, answers everybody's.
-    async fn ask_by_listing(self: &Rc<Self>, iam_name: &str) -> Answer<'static> {
+    async fn ask_by_listing(self: &Rc<Self>, iam_name: &str) -> Outcome {
         let now = self.clock.instant();
         {
             let mut state = self.state_mut();
@@ -387,19 +387,19 @@ impl<I: Iam + 'static> Service<I> {
                 .early_pass
                 .is_some_and(|at| now.saturating_duration_since(at).as_secs() < 60);
             if state.grade == Grade::Three || lately && !self.passes.is_under_way() {
-                return Answer::CannotTell;
+                return Outcome::CannotTell;
             }
             if !lately {
                 state.early_pass = Some(now);
             }
         }
-        if self.pass().await != Answer::Fresh {
-            return Answer::CannotTell;
+        if self.pass().await != Outcome::Fresh {
+            return Outcome::CannotTell;
         }
         if self.state().facts.user_named(iam_name).is_some() {
-            Answer::Fresh
+            Outcome::Fresh
         } else {
-            Answer::NoSuchUser
+            Outcome::NoSuchUser
         }
     }
 

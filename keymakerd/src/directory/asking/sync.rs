@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use keymaker_aws::{Ask, AwsCallError};
-use keymaker_core::protocol::Answer;
 use tracing::{info, warn};
 
 use super::by_name::Deadlines;
 use crate::config::Prefetch;
 use crate::directory::facts::{Facts, Listing, Members, Memberships, UserFacts};
 use crate::directory::iam::{Iam, IamGroup, IamUser};
+use crate::directory::outcome::Outcome;
 use crate::directory::service::{Accounts, Service};
 use crate::directory::state::{Grade, State};
 
@@ -56,21 +56,21 @@ impl From<AwsCallError> for PassError {
 
 impl<I: Iam + 'static> Service<I> {
     /// Runs a pass, or waits for the one under way. `Fresh`: everything answered.
-    pub async fn pass(self: &Rc<Self>) -> Answer<'static> {
+    pub async fn pass(self: &Rc<Self>) -> Outcome {
         let service = Rc::clone(self);
         let passed = self
             .passes
             .join("pass".into(), || async move { service.run_pass().await });
-        passed.await.unwrap_or(Answer::CannotTell)
+        passed.await.unwrap_or(Outcome::CannotTell)
     }
 
-    async fn run_pass(self: &Rc<Self>) -> Answer<'static> {
+    async fn run_pass(self: &Rc<Self>) -> Outcome {
         let Some(accounts) = self.accounts() else {
             self.fail_pass(
                 "AWS cannot be asked yet: the metadata service has not named the region and the role".to_owned(),
                 false,
             );
-            return Answer::CannotTell;
+            return Outcome::CannotTell;
         };
         let asked = self.ask_everything(&accounts).await;
         // Whatever IAM said: somebody may have come to be in another service.
@@ -79,19 +79,19 @@ impl<I: Iam + 'static> Service<I> {
             Ok(began) => self.end_pass(began).await,
             Err(PassError::OtherAccount) => {
                 self.accounts_changed.notify_one();
-                Answer::CannotTell
+                Outcome::CannotTell
             }
             Err(PassError::OtherRole) => {
                 self.fail_pass(
                     "this host's role was replaced; the next pass asks as the new one".to_owned(),
                     false,
                 );
-                Answer::CannotTell
+                Outcome::CannotTell
             }
             Err(PassError::Aws(error)) => {
                 let throttled = matches!(error, AwsCallError::Throttled { .. });
                 self.fail_pass(error.to_string(), throttled);
-                Answer::CannotTell
+                Outcome::CannotTell
             }
         }
     }
@@ -373,19 +373,19 @@ impl<I: Iam + 'static> Service<I> {
         missing.map_or(Ok(()), Err)
     }
 
-    async fn end_pass(self: &Rc<Self>, began: Began) -> Answer<'static> {
+    async fn end_pass(self: &Rc<Self>, began: Began) -> Outcome {
         {
             let mut state = self.state_mut();
             state.contact = Some(began.answer_time);
             state.throttled = false;
         }
         let why = match tokio::time::timeout(WRITING, self.publish_contact(began.unix)).await {
-            Ok(Ok(())) => return Answer::Fresh,
+            Ok(Ok(())) => return Outcome::Fresh,
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("the disk has not answered for {} s", WRITING.as_secs()),
         };
         self.fail_pass(format!("could not publish: {why}"), false);
-        Answer::CannotTell
+        Outcome::CannotTell
     }
 
     fn fail_pass(&self, why: String, throttled: bool) {

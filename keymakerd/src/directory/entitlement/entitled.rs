@@ -3,14 +3,104 @@
 
 use std::collections::BTreeSet;
 
+use keymaker_core::id::{Gid, Uid};
+use keymaker_core::name::UserName;
+use keymaker_core::paths::KEYMAKER_SUDO;
+
 use super::ids::{AssignedIds, IdClaim, IdMap, IdRules, Wish};
 use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
 use super::neighbours::{Key, Neighbours};
 use super::refused::{Kind, RefusedEntry};
-use crate::config::Tag;
-use crate::directory::facts::UserFacts;
-use crate::directory::state::State;
+use crate::config::{Config, Tag};
+use crate::directory::facts::{Facts, UserFacts};
+use crate::local_accounts::LocalAccounts;
 use crate::settings::EffectiveSettings;
+
+/// What decides who gets an entry, besides who had one here before (the id map).
+pub struct Known<'a> {
+    /// keymakerd.toml.
+    pub config: &'a Config,
+    /// The settings in force.
+    pub settings: EffectiveSettings,
+    /// What IAM last said.
+    pub facts: &'a Facts,
+    /// The accounts of this host.
+    pub local: &'a LocalAccounts,
+    /// What other services of this host have.
+    pub neighbours: &'a Neighbours,
+}
+
+impl Known<'_> {
+    /// The gid of a group of this host, unless that is root's.
+    pub fn local_gid(&self, name: &str) -> Option<u32> {
+        self.local.group(name)?.gid.filter(|gid| *gid != 0)
+    }
+
+    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it; of several the one
+    /// who has the name here, else the one made earlier, as `names` decides.
+    pub fn iam_name(&self, ids: &IdMap, login: &str) -> String {
+        let wanted = format!("{login}{}", self.settings.user_suffix);
+        if self.config.lowercase_names {
+            let folded = self
+                .facts
+                .users
+                .iter()
+                .filter(|(_, user)| user.name.eq_ignore_ascii_case(&wanted));
+            let rank = |(id, user): &(&String, &UserFacts)| {
+                let newcomer = !ids.has_name(Kind::User, login, id);
+                (newcomer, user.created, (*id).clone())
+            };
+            if let Some((_, user)) = folded.min_by_key(rank) {
+                return user.name.clone();
+            }
+        }
+        wanted
+    }
+}
+
+/// Who has which name and number now.
+pub struct Entitlements {
+    /// Names by who has them, and who got none.
+    pub names: AcceptedNames,
+    /// Numbers likewise.
+    pub ids: AssignedIds,
+}
+
+impl Entitlements {
+    /// As the next publication would have them.
+    pub fn of(known: &Known<'_>, ids: &mut IdMap) -> Self {
+        let names = accept_names(known, ids);
+        let ids = assign(known, ids, &names, known.neighbours);
+        Self { names, ids }
+    }
+
+    /// The UserId and number of whoever is entitled to this name.
+    pub fn entry(&self, name: UserName) -> Option<(&str, Uid)> {
+        let user_id = self.names.users.get(&name)?;
+        Some((user_id, self.ids.uid(user_id)?))
+    }
+
+    /// The groups of a user who may log in: gids of ours, and of local ones where the settings let IAM give membership; each once,
+    /// keymaker-users left to NSS.
+    pub fn groups(&self, known: &Known<'_>, user: &UserFacts) -> Vec<u32> {
+        let Known { config, facts, .. } = *known;
+        let joined = self
+            .names
+            .groups
+            .values()
+            .filter(|group| facts.is_in(user, &group.group_id));
+        let gids = joined.filter_map(|group| match group.unix {
+            UnixGroup::Ours(_) => self.ids.gid(&group.group_id).map(Gid::get),
+            UnixGroup::Local { gid, .. } => Some(gid),
+        });
+        let may_sudo = config
+            .sudo_iam_group
+            .as_ref()
+            .is_some_and(|group| facts.is_member(user, group));
+        let sudo = known.local_gid(KEYMAKER_SUDO).filter(|_| may_sudo);
+        gids.chain(sudo).collect::<BTreeSet<u32>>().into_iter().collect()
+    }
+}
 
 /// Somebody who gets a name and a number, unless another service of this host has one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +114,46 @@ pub struct Candidate {
 }
 
 /// Who gets a name.
-pub fn accept_names(state: &State, settings: &EffectiveSettings) -> AcceptedNames {
-    let mut names = names_beside_nobody(state, settings);
-    state.neighbours.strike_names(&mut names, &state.facts);
+fn accept_names(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
+    let mut names = names_beside_nobody(known, ids);
+    strike_names(known, &mut names);
     names
 }
 
+/// Takes out who may not be published beside another service's users and groups.
+fn strike_names(known: &Known<'_>, names: &mut AcceptedNames) {
+    let mut refused = Vec::new();
+    let mut strike = |kind, iam_id: &str, iam_name: &str, name: &str| {
+        let reason = known.neighbours.refusal(&Key::Name(name.to_owned()));
+        let entry = reason.map(|reason| RefusedEntry {
+            kind,
+            iam_id: iam_id.to_owned(),
+            iam_name: iam_name.to_owned(),
+            reason,
+        });
+        refused.extend(entry.clone());
+        entry.is_none()
+    };
+    names.users.retain(|name, user_id| {
+        let iam_name = known
+            .facts
+            .users
+            .get(user_id)
+            .map_or(name.as_str(), |user| user.name.as_str());
+        strike(Kind::User, user_id, iam_name, name.as_str())
+    });
+    names.groups.retain(|iam_name, group| match group.unix {
+        UnixGroup::Ours(name) => strike(Kind::Group, &group.group_id, iam_name, name.as_str()),
+        UnixGroup::Local { .. } => true,
+    });
+    names.refused.extend(refused);
+}
+
 /// Everybody whom other services are to be asked about.
-pub fn candidates(state: &State) -> Vec<Candidate> {
-    let names = names_beside_nobody(state, &state.effective());
+pub fn candidates(known: &Known<'_>, ids: &IdMap) -> Vec<Candidate> {
+    let names = names_beside_nobody(known, ids);
     // On a copy: whoever is not published keeps no number.
-    let ids = assign(state, &mut state.ids.clone(), &names, &Neighbours::default());
+    let ids = assign(known, &mut ids.clone(), &names, &Neighbours::default());
     let users = names
         .users
         .iter()
@@ -54,18 +173,18 @@ pub fn candidates(state: &State) -> Vec<Candidate> {
 }
 
 /// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for certain.
-fn names_beside_nobody(state: &State, settings: &EffectiveSettings) -> AcceptedNames {
-    let present: BTreeSet<&str> = state
-        .facts
+fn names_beside_nobody(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
+    let Known { config, facts, .. } = *known;
+    let present: BTreeSet<&str> = facts
         .users
         .values()
         .filter(|user| user.doubted_since.is_none())
         .map(|user| user.name.as_str())
         .collect();
-    let wanted = state.facts.users.iter().filter(|(_, user)| {
+    let wanted = facts.users.iter().filter(|(_, user)| {
         let succeeded = user.doubted_since.is_some() && present.contains(user.name.as_str());
-        let tags_known = state.config.tags.is_empty() || user.tags.is_some();
-        !succeeded && tags_known && is_wanted(state, settings, user)
+        let tags_known = config.tags.is_empty() || user.tags.is_some();
+        !succeeded && tags_known && is_wanted(known, user)
     });
     let users: Vec<InIam<'_>> = wanted
         .map(|(id, user)| InIam {
@@ -75,7 +194,7 @@ fn names_beside_nobody(state: &State, settings: &EffectiveSettings) -> AcceptedN
             created: user.created,
         })
         .collect();
-    let undisputed = state.facts.groups.iter().filter(|(_, group)| !group.disputed);
+    let undisputed = facts.groups.iter().filter(|(_, group)| !group.disputed);
     let groups: Vec<InIam<'_>> = undisputed
         .map(|(id, group)| InIam {
             id,
@@ -85,37 +204,28 @@ fn names_beside_nobody(state: &State, settings: &EffectiveSettings) -> AcceptedN
         })
         .collect();
     NameRules {
-        config: &state.config,
-        settings,
-        local: &state.local,
-        ids: &state.ids,
+        config,
+        settings: &known.settings,
+        local: known.local,
+        ids,
     }
     .accept(&users, &groups)
 }
 
 /// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo. A group counts by its name in IAM, also
 /// where it gets no entry here: whoever filled it put these people there, and a user's entry must not hang on a group's name.
-fn is_wanted(state: &State, settings: &EffectiveSettings, user: &UserFacts) -> bool {
-    let named = [
-        settings.require_iam_group.as_ref(),
-        state.config.sudo_iam_group.as_ref(),
-    ];
+fn is_wanted(known: &Known<'_>, user: &UserFacts) -> bool {
+    let Known { config, settings, .. } = known;
+    let named = [settings.require_iam_group.as_ref(), config.sudo_iam_group.as_ref()];
     let ours = |name: &String| name.starts_with(&settings.group_prefix) || named.contains(&Some(name));
-    !state.config.only_group_members || state.facts.groups_of(user).any(|group| ours(&group.name))
+    !config.only_group_members || known.facts.groups_of(user).any(|group| ours(&group.name))
 }
 
 /// Who gets a number.
-pub fn assign_ids(state: &mut State, names: &AcceptedNames) -> AssignedIds {
-    let mut ids = std::mem::take(&mut state.ids);
-    let assigned = assign(state, &mut ids, names, &state.neighbours);
-    state.ids = ids;
-    assigned
-}
-
-fn assign(state: &State, ids: &mut IdMap, names: &AcceptedNames, neighbours: &Neighbours) -> AssignedIds {
-    let State {
+fn assign(known: &Known<'_>, ids: &mut IdMap, names: &AcceptedNames, neighbours: &Neighbours) -> AssignedIds {
+    let Known {
         facts, config, local, ..
-    } = state;
+    } = *known;
     let users = names.users.iter().filter_map(|(name, id)| {
         let user = facts.users.get(id)?;
         let wish = user
@@ -165,14 +275,14 @@ fn assign(state: &State, ids: &mut IdMap, names: &AcceptedNames, neighbours: &Ne
     assigned
 }
 
-pub fn refused_ids(state: &State, ids: &AssignedIds) -> Vec<RefusedEntry> {
+/// Who gets none, and why.
+pub fn refused_ids(facts: &Facts, ids: &AssignedIds) -> Vec<RefusedEntry> {
     let entry = |(iam_id, reason): &(String, _)| {
-        let (kind, iam_name) = match state.facts.users.get(iam_id) {
+        let (kind, iam_name) = match facts.users.get(iam_id) {
             Some(user) => (Kind::User, user.name.clone()),
             None => (
                 Kind::Group,
-                state
-                    .facts
+                facts
                     .groups
                     .get(iam_id)
                     .map(|group| group.name.clone())

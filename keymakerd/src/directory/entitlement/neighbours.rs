@@ -9,11 +9,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::entitled::Candidate;
-use super::names::{AcceptedNames, UnixGroup};
-use super::refused::{Kind, Refusal, RefusedEntry};
-use crate::directory::facts::Facts;
-use crate::directory::publishing::store::Store;
+use super::refused::Refusal;
 use crate::other_services::{Ask, OtherServices, Question, Said};
 
 /// A pass asks about one in so many of those who were asked about before.
@@ -80,13 +76,13 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// As they were left: what was published then is not taken back before a service has claimed it.
-    pub fn left(held: Held, store: &Store, ask: Rc<dyn Ask>) -> Self {
+    pub fn left(held: Held, ask: Rc<dyn Ask>, published: impl FnOnce() -> Vec<Key>) -> Self {
         let mut neighbours = Self {
             held,
             ask: Some(ask),
             ..Self::default()
         };
-        neighbours.learn_services(store);
+        neighbours.learn_services(published);
         neighbours
     }
 
@@ -103,34 +99,6 @@ impl Neighbours {
             what: key.to_string(),
             why: self.silent.values().next().cloned(),
         })
-    }
-
-    /// Takes out who may not be published.
-    pub fn strike_names(&self, names: &mut AcceptedNames, facts: &Facts) {
-        let mut refused = Vec::new();
-        let mut strike = |kind, iam_id: &str, iam_name: &str, name: &str| {
-            let reason = self.refusal(&Key::Name(name.to_owned()));
-            let entry = reason.map(|reason| RefusedEntry {
-                kind,
-                iam_id: iam_id.to_owned(),
-                iam_name: iam_name.to_owned(),
-                reason,
-            });
-            refused.extend(entry.clone());
-            entry.is_none()
-        };
-        names.users.retain(|name, user_id| {
-            let iam_name = facts
-                .users
-                .get(user_id)
-                .map_or(name.as_str(), |user| user.name.as_str());
-            strike(Kind::User, user_id, iam_name, name.as_str())
-        });
-        names.groups.retain(|iam_name, group| match group.unix {
-            UnixGroup::Ours(name) => strike(Kind::Group, &group.group_id, iam_name, name.as_str()),
-            UnixGroup::Local { .. } => true,
-        });
-        names.refused.extend(refused);
     }
 
     /// Whether a service besides those of this host's own files knows users. Its users come and go without root's doing.
@@ -170,7 +138,7 @@ impl Neighbours {
     }
 
     /// Reads nsswitch.conf. A service that was added has been asked about nobody; what is published stays until it claims it.
-    pub(crate) fn learn_services(&mut self, store: &Store) {
+    pub(crate) fn learn_services(&mut self, published: impl FnOnce() -> Vec<Key>) {
         let Some(ask) = &self.ask else { return };
         match ask.services() {
             Ok(services) if services == self.services => {}
@@ -178,7 +146,7 @@ impl Neighbours {
                 let names: Vec<&String> = services.each().map(|(service, ..)| service).collect();
                 info!(?names, "the services asked besides IAM are now {names:?}");
                 self.services = services;
-                self.asked = store.published_keys().into_iter().map(|key| (key, 0)).collect();
+                self.asked = published().into_iter().map(|key| (key, 0)).collect();
                 self.silent.clear();
             }
             Err(error) => warn!(%error, "nsswitch.conf cannot be read; the services that it named before are still \
@@ -188,11 +156,10 @@ impl Neighbours {
 
     /// What a pass asks about: whoever was not asked about in this life of the daemon, and a twelfth of the others. Who comes back after
     /// having been gone is new.
-    pub(crate) fn due(&mut self, candidates: &[Candidate]) -> Vec<Key> {
-        let keys: BTreeSet<&Key> = candidates.iter().flat_map(|candidate| &candidate.keys).collect();
+    pub(crate) fn due(&mut self, keys: &BTreeSet<Key>) -> Vec<Key> {
         self.asked.retain(|key, _| keys.contains(key));
         let turn = |key: &Key| self.asked.get(key).copied().unwrap_or(0);
-        let (new, mut others): (Vec<&Key>, Vec<&Key>) = keys.into_iter().partition(|key| turn(key) == 0);
+        let (new, mut others): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| turn(key) == 0);
         let share = others.len().div_ceil(TURNS);
         // A name that a service hangs on must not be in the way of the same others each time.
         fastrand::shuffle(&mut others);

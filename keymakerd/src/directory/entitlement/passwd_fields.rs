@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use keymaker_core::name::UserName;
 
-use crate::config::Tag;
+use crate::config::{Config, Tag};
 use crate::directory::facts::UserFacts;
-use crate::directory::state::State;
+use crate::local_accounts::LocalAccounts;
 
 /// No tag puts a home below these; `home_base` may.
 const SYSTEM_FOLDERS: [&str; 12] = [
@@ -24,14 +24,14 @@ pub fn lag(user: &UserFacts, contact: Option<u64>) -> u64 {
 }
 
 /// The tag's, where it is a path that nobody else has; else `home_base/NAME`.
-pub fn home(state: &State, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
-    let own = format!("{}/{name}", state.config.home_base);
+pub fn home(config: &Config, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
+    let own = format!("{}/{name}", config.home_base);
     let tagged = user
         .tag("home")
-        .filter(|_| state.config.tags.contains(&Tag::Home))
+        .filter(|_| config.tags.contains(&Tag::Home))
         .filter(|path| is_path(path));
     let tagged =
-        tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(state, name, path) && !is_of_system(path));
+        tagged.filter(|path| !taken.contains(*path) && !is_home_of_another(config, name, path) && !is_of_system(path));
     let home = tagged.map_or(own, str::to_owned);
     taken.insert(home.clone());
     home
@@ -44,11 +44,11 @@ fn is_path(path: &str) -> bool {
 }
 
 /// `home_base/X` is X's, whoever asks for it.
-fn is_home_of_another(state: &State, name: UserName, path: &str) -> bool {
+fn is_home_of_another(config: &Config, name: UserName, path: &str) -> bool {
     let below = path
-        .strip_prefix(&state.config.home_base)
+        .strip_prefix(&config.home_base)
         .and_then(|rest| rest.strip_prefix('/'));
-    below.is_some_and(|below| below != name.as_str()) || path == state.config.home_base
+    below.is_some_and(|below| below != name.as_str()) || path == config.home_base
 }
 
 /// Where a folder of somebody's own would let them act as root: as /etc/systemd/system/ssh.service.d, say.
@@ -57,19 +57,20 @@ fn is_of_system(path: &str) -> bool {
     SYSTEM_FOLDERS.contains(&top) || top.starts_with("lib")
 }
 
-pub fn shell<'a>(state: &'a State, user: &'a UserFacts) -> &'a str {
-    let tagged = user.tag("shell").filter(|_| state.config.tags.contains(&Tag::Shell));
+/// The tag's, where this host allows it to anybody (/etc/shells); else `default_shell`.
+pub fn shell<'a>(config: &'a Config, local: &LocalAccounts, user: &'a UserFacts) -> &'a str {
+    let tagged = user.tag("shell").filter(|_| config.tags.contains(&Tag::Shell));
     tagged
-        .filter(|shell| state.local.allows_shell(shell))
-        .unwrap_or(&state.config.default_shell)
+        .filter(|shell| local.allows_shell(shell))
+        .unwrap_or(&config.default_shell)
 }
 
 /// What pam_umask(8) takes from this field: a session's file mode, priority and limit.
 const READ_BY_PAM_UMASK: [&str; 3] = ["umask=", "pri=", "ulimit="];
 
 /// The tag's, without what a passwd line cannot hold and what a program acts on; else the IAM user name, as the Python keymaker had it.
-pub fn gecos(state: &State, user: &UserFacts) -> String {
-    let tagged = user.tag("gecos").filter(|_| state.config.tags.contains(&Tag::Gecos));
+pub fn gecos(config: &Config, user: &UserFacts) -> String {
+    let tagged = user.tag("gecos").filter(|_| config.tags.contains(&Tag::Gecos));
     let clean = |c: &char| *c != ':' && !c.is_control();
     let clean: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();
     let mut gecos = without_settings(&clean);

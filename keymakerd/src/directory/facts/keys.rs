@@ -8,6 +8,9 @@ use super::Facts;
 use super::order::{Asked, Turn};
 use crate::directory::iam::ssh_keys::CleanKey;
 
+/// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.
+pub const KEYS_TIME_STEP: u64 = 3600;
+
 /// A user's SSH public keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFacts {
@@ -51,6 +54,14 @@ impl KeyFacts {
             .filter_map(|(id, key)| Some((id, key.body.as_ref().ok()?)))
     }
 
+    /// What the file says of the answer's time when it is next written.
+    pub fn told_at(&self) -> u64 {
+        match self.published_at == 0 || self.published_at + KEYS_TIME_STEP <= self.answered_at {
+            true => self.answered_at,
+            false => self.published_at,
+        }
+    }
+
     /// Whether an answer by name can only be about the same user: a key's id is one user's for ever. One that says no more than what is
     /// known, that there are no keys, may be anybody's.
     pub fn recognizes(&self, listed: &ListedKeys) -> bool {
@@ -60,6 +71,15 @@ impl KeyFacts {
 }
 
 impl Facts {
+    /// What the file gives now as the time of these users' keys, by UserId.
+    pub fn note_keys_told(&mut self, told_at: &BTreeMap<String, u64>) {
+        for (user_id, at) in told_at {
+            if let Some(keys) = self.users.get_mut(user_id).and_then(|user| user.keys.as_mut()) {
+                keys.published_at = *at;
+            }
+        }
+    }
+
     /// Takes in an answer about a user's keys. Returns whether anything but its time is new; `None`: a key in it is known as another
     /// user's, so the answer counts for nothing, and that user is to be asked about again.
     pub fn learn_keys(&mut self, user_id: &str, listed: ListedKeys, asked: Asked) -> Option<bool> {

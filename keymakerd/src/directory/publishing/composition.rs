@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keymaker_aws::IdResolver;
 use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, RecordError, Verdict};
-use keymaker_core::id::{Gid, IdRange, Uid};
+use keymaker_core::id::{IdRange, Uid};
 use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
 use keymaker_core::name::UserName;
 use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS, REFUSAL};
@@ -16,21 +16,28 @@ use tracing::warn;
 use super::unsettled::{FormerName, Gone, Unsettled};
 use crate::clock::Clock;
 use crate::config::{Config, Tag};
-use crate::directory::entitlement::entitled::{accept_names, assign_ids, refused_ids};
-use crate::directory::entitlement::ids::{AssignedIds, IdScheme, NameHeld};
-use crate::directory::entitlement::names::{AcceptedNames, UnixGroup};
+use crate::directory::entitlement::entitled::{Entitlements, Known, refused_ids};
+use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
+use crate::directory::entitlement::names::UnixGroup;
 use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell};
 use crate::directory::entitlement::refused::{Kind, Refusal, RefusedEntry};
 use crate::directory::entitlement::verdict;
-use crate::directory::facts::UserFacts;
+use crate::directory::facts::{KEYS_TIME_STEP, KeyFacts, UserFacts};
 use crate::directory::iam::ssh_keys;
-use crate::directory::state::State;
-use crate::settings::EffectiveSettings;
 
-/// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.
-pub const KEYS_TIME_STEP: u64 = 3600;
 /// Tags that carry keys: `keymaker:ssh-key-1` and so on.
 const KEY_TAG: &str = "keymaker:ssh-key-";
+
+/// When and where this is published.
+#[derive(Clone, Copy)]
+pub struct AsOf<'a> {
+    /// When everything last answered, by `Clock::answer_time`.
+    pub contact: Option<u64>,
+    /// The EC2 instance, once known.
+    pub instance_id: Option<&'a str>,
+    /// This host's.
+    pub clock: &'a Clock,
+}
 
 /// The content of the files, and what was left out of it.
 pub struct Composition {
@@ -52,16 +59,15 @@ pub struct Composition {
     pub unusable_keys: Vec<String>,
     /// Tombstones and former names that stand until it is known whether anything is left of their users.
     pub unsettled: Unsettled,
+    /// The time that the file gives each user's keys, by UserId.
+    pub keys_told_at: BTreeMap<String, u64>,
 }
 
 impl Composition {
     /// What is to be published now.
-    pub fn of(state: &mut State, clock: &Clock) -> Self {
-        let settings = state.effective();
-        let mut names = accept_names(state, &settings);
-        let ids = assign_ids(state, &names);
-        names.refused.extend(refused_ids(state, &ids));
-        let header = header(state, &settings, &names, &ids);
+    pub fn of(known: &Known<'_>, ids: &mut IdMap, as_of: AsOf<'_>) -> Self {
+        let entitled = Entitlements::of(known, ids);
+        let header = header(known, ids, &entitled, as_of);
         let mut composition = Self {
             directory: DirectoryBuilder::new(&header),
             keys: KeysBuilder::new(header.account, header.instance_id),
@@ -72,59 +78,63 @@ impl Composition {
             may_not_log_in: Vec::new(),
             unusable_keys: Vec::new(),
             unsettled: Unsettled::default(),
+            keys_told_at: BTreeMap::new(),
         };
-        let published = composition.add_users(state, &settings, &names, &ids, clock);
-        composition.add_groups(state, &names, &ids, &published);
-        composition.add_tombstones(state, &published);
-        composition.unsettled.names = former_names(state, &published);
-        composition.refused.extend(names.refused);
-        composition.kept = names.kept;
+        let published = composition.add_users(known, ids, &entitled, as_of);
+        composition.add_groups(known, &entitled, &published);
+        composition.add_tombstones(known, ids, &published);
+        composition.unsettled.names = former_names(known, ids, &published);
+        composition.refused.extend(entitled.names.refused);
+        composition.refused.extend(refused_ids(known.facts, &entitled.ids));
+        composition.kept = entitled.names.kept;
         composition
     }
 
     /// Adds everyone who has both a name and a number; returns their uids by UserId and name.
     fn add_users(
         &mut self,
-        state: &mut State,
-        settings: &EffectiveSettings,
-        names: &AcceptedNames,
-        ids: &AssignedIds,
-        clock: &Clock,
+        known: &Known<'_>,
+        ids: &mut IdMap,
+        entitled: &Entitlements,
+        AsOf { contact, clock, .. }: AsOf<'_>,
     ) -> BTreeMap<String, (UserName, Uid)> {
+        let Known {
+            config, facts, local, ..
+        } = *known;
         let mut published = BTreeMap::new();
         let mut homes = BTreeSet::new();
-        let wanted_by_groups = names.wanted_by_groups();
-        for (name, user_id) in &names.users {
-            let (Some(uid), Some(user)) = (ids.uid(user_id), state.facts.users.get(user_id)) else {
+        let wanted_by_groups = entitled.names.wanted_by_groups();
+        for (name, user_id) in &entitled.names.users {
+            let (Some(uid), Some(user)) = (entitled.ids.uid(user_id), facts.users.get(user_id)) else {
                 continue;
             };
             if user.last_login.is_some() {
-                state.ids.note_presence(user_id);
+                ids.note_presence(user_id);
             }
             if let Some(login) = &user.last_login_as {
-                state.ids.note_presence_as(user_id, login);
+                ids.note_presence_as(user_id, login);
             }
             // The first to be published under a name holds it, until an administrator releases it or it proves to have passed by.
-            let held = state.ids.hold_name(*name, user_id);
-            state.ids.note_name(user_id, name.as_str(), clock.answer_time());
-            let verdict = match verdict::by_facts(user, &state.facts, &state.config, settings, clock.unix()) {
+            let held = ids.hold_name(*name, user_id);
+            ids.note_name(user_id, name.as_str(), clock.answer_time());
+            let verdict = match verdict::by_facts(user, facts, config, &known.settings, clock.unix()) {
                 Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
                 verdict => verdict,
             };
             // Whoever is refused has no group and no shell of their own: sshd without PAM would run both (P7).
             let (groups, shell) = match verdict {
-                Verdict::Allowed => (supplementary_groups(state, user, names, ids), shell(state, user)),
+                Verdict::Allowed => (entitled.groups(known, user), shell(config, local, user)),
                 _ => (Vec::new(), REFUSAL),
             };
-            let home = home(state, *name, user, &mut homes);
+            let home = home(config, *name, user, &mut homes);
             let new = NewUser {
                 name: *name,
                 uid,
-                answered_at: clock.on_host(lag(user, state.contact)),
+                answered_at: clock.on_host(lag(user, contact)),
                 verdict,
                 tombstone: false,
                 seen_here: user.last_login.is_some(),
-                gecos: &gecos(state, user),
+                gecos: &gecos(config, user),
                 home: &home,
                 shell,
                 iam_user_id: user_id,
@@ -153,7 +163,7 @@ impl Composition {
         }
         self.users = published.len();
         for (user_id, (name, uid)) in &published {
-            self.add_keys(state, user_id, *name, *uid, clock);
+            self.add_keys(known, user_id, *name, *uid, clock);
         }
         published
     }
@@ -169,24 +179,17 @@ impl Composition {
         });
     }
 
-    fn add_keys(&mut self, state: &mut State, user_id: &str, name: UserName, uid: Uid, clock: &Clock) {
-        let Some(user) = state.facts.users.get_mut(user_id) else {
+    fn add_keys(&mut self, known: &Known<'_>, user_id: &str, name: UserName, uid: Uid, clock: &Clock) {
+        let Some(user) = known.facts.users.get(user_id) else {
             return;
         };
-        if let Some(facts) = &mut user.keys
-            && (facts.published_at + KEYS_TIME_STEP <= facts.answered_at || facts.published_at == 0)
-        {
-            facts.published_at = facts.answered_at;
-        }
-        let (keys, unusable) = keys_of(&state.config, user);
+        let told_at = user.keys.as_ref().map(KeyFacts::told_at);
+        self.keys_told_at.extend(told_at.map(|at| (user_id.to_owned(), at)));
+        let (keys, unusable) = keys_of(known.config, user);
         self.unusable_keys.extend(unusable);
         // Keys from tags alone are as old as the user's facts.
-        let Some(answered_at) = user
-            .keys
-            .as_ref()
-            .map(|facts| facts.published_at)
-            .or((!keys.is_empty()).then_some(user.answered_at - user.answered_at % KEYS_TIME_STEP))
-        else {
+        let of_tags = (!keys.is_empty()).then_some(user.answered_at - user.answered_at % KEYS_TIME_STEP);
+        let Some(answered_at) = told_at.or(of_tags) else {
             return;
         };
         let entry = UserKeys {
@@ -204,26 +207,23 @@ impl Composition {
 
     fn add_groups(
         &mut self,
-        state: &State,
-        names: &AcceptedNames,
-        ids: &AssignedIds,
+        known: &Known<'_>,
+        entitled: &Entitlements,
         published: &BTreeMap<String, (UserName, Uid)>,
     ) {
+        let facts = known.facts;
         let refused: BTreeSet<UserName> = self.may_not_log_in.iter().map(|(name, _)| *name).collect();
-        for (iam_name, group) in &names.groups {
-            let (UnixGroup::Ours(name), Some(gid)) = (group.unix, ids.gid(&group.group_id)) else {
+        for (iam_name, group) in &entitled.names.groups {
+            let (UnixGroup::Ours(name), Some(gid)) = (group.unix, entitled.ids.gid(&group.group_id)) else {
                 continue;
             };
             let is_member = |id: &&String| {
-                state
-                    .facts
-                    .users
-                    .get(*id)
-                    .is_some_and(|user| state.facts.is_in(user, &group.group_id))
+                let user = facts.users.get(*id);
+                user.is_some_and(|user| facts.is_in(user, &group.group_id))
             };
             // pam_wheel, pam_access and newgrp go by names on the list, and another service may come to have a namesake while nobody
             // looks. initgroups gives the members the group without it.
-            let listed = !state.neighbours.are_remote();
+            let listed = !known.neighbours.are_remote();
             let members: Vec<UserName> = published
                 .iter()
                 .filter(|(id, (name, _))| listed && is_member(id) && !refused.contains(name))
@@ -243,12 +243,13 @@ impl Composition {
 
     /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM and credd deny them. A name
     /// that somebody else has now finds that one. Whoever was never here and left nothing has no tombstone (`traces`).
-    fn add_tombstones(&mut self, state: &State, published: &BTreeMap<String, (UserName, Uid)>) {
+    fn add_tombstones(&mut self, known: &Known<'_>, ids: &IdMap, published: &BTreeMap<String, (UserName, Uid)>) {
+        let Known { config, facts, .. } = *known;
         let mut names: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
         let mut uids: BTreeSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
         // Of other numbers only the tombstone says that they are ours.
-        let claimed = |number: u32| matches!(state.config.id_scheme(), IdScheme::Wide(range) if range.contains(number));
-        for known in state.ids.everybody().filter(|known| known.kind == Kind::User) {
+        let claimed = |number: u32| matches!(config.id_scheme(), IdScheme::Wide(range) if range.contains(number));
+        for known in ids.everybody().filter(|known| known.kind == Kind::User) {
             let Some(name) = known
                 .names
                 .last()
@@ -256,7 +257,7 @@ impl Composition {
             else {
                 continue;
             };
-            let verdict = match state.facts.users.contains_key(known.iam_id) {
+            let verdict = match facts.users.contains_key(known.iam_id) {
                 true => Verdict::NoEntry,
                 false => Verdict::Deleted,
             };
@@ -285,13 +286,13 @@ impl Composition {
 }
 
 /// Names that somebody held who has another by now, or is gone, and who is not known to have been here under them.
-fn former_names(state: &State, published: &BTreeMap<String, (UserName, Uid)>) -> BTreeSet<FormerName> {
-    let has_it = |name: &str, iam_id: &str| match (published.get(iam_id), state.facts.users.get(iam_id)) {
+fn former_names(known: &Known<'_>, ids: &IdMap, published: &BTreeMap<String, (UserName, Uid)>) -> BTreeSet<FormerName> {
+    let has_it = |name: &str, iam_id: &str| match (published.get(iam_id), known.facts.users.get(iam_id)) {
         (Some((present, _)), _) => present.as_str() == name,
-        (None, Some(user)) => user.name == state.iam_name(name),
+        (None, Some(user)) => user.name == known.iam_name(ids, name),
         (None, None) => false,
     };
-    let without_presence = state.ids.names_without_presence();
+    let without_presence = ids.names_without_presence();
     let former = without_presence.filter(|(name, iam_id, _)| !has_it(name, iam_id));
     let former = former.map(|(name, iam_id, numbers)| FormerName {
         name: name.to_owned(),
@@ -325,32 +326,6 @@ pub(super) fn keys_of(config: &Config, user: &UserFacts) -> (Vec<PublishedKey>, 
     (keys, unusable)
 }
 
-/// Who has which name and number now.
-pub(super) struct Entitlements {
-    names: AcceptedNames,
-    ids: AssignedIds,
-}
-
-impl Entitlements {
-    /// As the next publication would have them.
-    pub fn of(state: &mut State) -> Self {
-        let names = accept_names(state, &state.effective());
-        let ids = assign_ids(state, &names);
-        Self { names, ids }
-    }
-
-    /// The UserId and number of whoever is entitled to this name.
-    pub fn entry(&self, name: UserName) -> Option<(&str, Uid)> {
-        let user_id = self.names.users.get(&name)?;
-        Some((user_id, self.ids.uid(user_id)?))
-    }
-
-    /// The groups that a user who may log in has.
-    pub fn groups(&self, state: &State, user: &UserFacts) -> Vec<u32> {
-        supplementary_groups(state, user, &self.names, &self.ids)
-    }
-}
-
 fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> NewUser<'_> {
     NewUser {
         name,
@@ -368,37 +343,33 @@ fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> N
     }
 }
 
-fn header<'a>(
-    state: &'a State,
-    settings: &'a EffectiveSettings,
-    names: &AcceptedNames,
-    ids: &AssignedIds,
-) -> Header<'a> {
+fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of: AsOf<'a>) -> Header<'a> {
+    let Known { config, settings, .. } = known;
     let mut local_gids = [0; LOCAL_GIDS];
-    let memberships = names.groups.values().filter_map(|group| match group.unix {
+    let memberships = entitled.names.groups.values().filter_map(|group| match group.unix {
         UnixGroup::Local { gid, .. } => Some(gid),
         UnixGroup::Ours(_) => None,
     });
     for (place, gid) in local_gids
         .iter_mut()
-        .zip(memberships.chain(local_gid(state, KEYMAKER_SUDO)))
+        .zip(memberships.chain(known.local_gid(KEYMAKER_SUDO)))
     {
         *place = gid;
     }
     Header {
-        account: state.facts.account.as_deref().unwrap_or_default(),
-        instance_id: state.instance_id.as_deref().unwrap_or_default(),
-        ranges: ranges(state, ids),
+        account: known.facts.account.as_deref().unwrap_or_default(),
+        instance_id: as_of.instance_id.unwrap_or_default(),
+        ranges: ranges(config, ids, &entitled.ids),
         local_gids,
-        keymaker_users_gid: local_gid(state, KEYMAKER_USERS).unwrap_or(0),
-        enumerate_all: state.config.enumerate,
-        whole_range_ours: matches!(state.config.id_scheme(), IdScheme::Wide(_)),
+        keymaker_users_gid: known.local_gid(KEYMAKER_USERS).unwrap_or(0),
+        enumerate_all: config.enumerate,
+        whole_range_ours: matches!(config.id_scheme(), IdScheme::Wide(_)),
         settings_unread: !settings.known,
-        end_sessions: state.config.end_sessions,
-        max_stale: state.config.max_stale,
-        authz_ttl: state.config.authz_ttl,
-        passwd: state.local.passwd,
-        group: state.local.group,
+        end_sessions: config.end_sessions,
+        max_stale: config.max_stale,
+        authz_ttl: config.authz_ttl,
+        passwd: known.local.passwd,
+        group: known.local.group,
         required_group: settings.require_iam_group.as_deref().unwrap_or_default(),
         id_resolver: settings
             .id_resolver
@@ -409,14 +380,14 @@ fn header<'a>(
 }
 
 /// The range of the scheme, and one around every number outside it (tags, `group_ids`, another scheme's numbers in the map).
-fn ranges(state: &State, ids: &AssignedIds) -> [IdRange; RANGES] {
-    let drawn = state.config.id_scheme().range();
+fn ranges(config: &Config, known: &IdMap, assigned: &AssignedIds) -> [IdRange; RANGES] {
+    let drawn = config.id_scheme().range();
     let mut ranges = [IdRange::EMPTY; RANGES];
-    let outside = ids
+    let outside = assigned
         .ids
         .values()
         .copied()
-        .chain(state.ids.everybody().map(|known| known.id))
+        .chain(known.everybody().map(|known| known.id))
         .filter(|id| !drawn.contains(*id));
     let around = outside.fold(None, |around: Option<IdRange>, id| {
         Some(around.map_or(IdRange { first: id, last: id }, |range| IdRange {
@@ -428,32 +399,4 @@ fn ranges(state: &State, ids: &AssignedIds) -> [IdRange; RANGES] {
     *first = drawn;
     *second = around.unwrap_or(IdRange::EMPTY);
     ranges
-}
-
-/// Gids of our groups, and of local ones where the settings let IAM give membership; each once, keymaker-users left to NSS.
-pub(crate) fn supplementary_groups(
-    state: &State,
-    user: &UserFacts,
-    names: &AcceptedNames,
-    ids: &AssignedIds,
-) -> Vec<u32> {
-    let joined = names
-        .groups
-        .values()
-        .filter(|group| state.facts.is_in(user, &group.group_id));
-    let gids = joined.filter_map(|group| match group.unix {
-        UnixGroup::Ours(_) => ids.gid(&group.group_id).map(Gid::get),
-        UnixGroup::Local { gid, .. } => Some(gid),
-    });
-    let may_sudo = state
-        .config
-        .sudo_iam_group
-        .as_ref()
-        .is_some_and(|group| state.facts.is_member(user, group));
-    let sudo = local_gid(state, KEYMAKER_SUDO).filter(|_| may_sudo);
-    gids.chain(sudo).collect::<BTreeSet<u32>>().into_iter().collect()
-}
-
-fn local_gid(state: &State, name: &str) -> Option<u32> {
-    state.local.group(name)?.gid.filter(|gid| *gid != 0)
 }

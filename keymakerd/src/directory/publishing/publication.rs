@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::{MutexGuard, oneshot};
 use tracing::{error, warn};
 
-use super::composition::Composition;
+use super::composition::{AsOf, Composition};
 use super::store::{Store, StoreError};
 use super::turns::ToldContact;
 use crate::clock::{Clock, DRIFT};
@@ -208,7 +208,15 @@ impl State {
         if self.facts.account.is_none() {
             return Ok(draft);
         }
-        let composition = Composition::of(self, clock);
+        let (contact, instance_id) = (self.contact, self.instance_id.clone());
+        let (known, ids) = self.known_and_ids();
+        let as_of = AsOf {
+            contact,
+            instance_id: instance_id.as_deref(),
+            clock,
+        };
+        let composition = Composition::of(&known, ids, as_of);
+        self.facts.note_keys_told(&composition.keys_told_at);
         // First what only keymakerd reads: no id is published whose owner is not on record (P2).
         draft.keep("ids.json", &self.ids)?;
         draft.keep("neighbours.json", &self.neighbours.held)?;

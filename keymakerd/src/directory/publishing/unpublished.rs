@@ -12,17 +12,17 @@ use std::time::Duration;
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User, Verdict};
 use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::Answer;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::composition;
-use super::composition::Entitlements;
+use super::composition::keys_of;
 use super::store::Store;
 use crate::clock::Clock;
+use crate::directory::entitlement::entitled::Entitlements;
 use crate::directory::entitlement::passwd_fields::lag;
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
 use crate::directory::iam::Iam;
+use crate::directory::outcome::Outcome;
 use crate::directory::service::Service;
 use crate::directory::state::State;
 
@@ -44,15 +44,10 @@ enum Standing {
 impl<I: Iam + 'static> Service<I> {
     /// The answer about `login`, once what is known is on disk; where it cannot be put there, or not before the deadline, what the files
     /// are worth.
-    pub(crate) async fn as_published(
-        self: &Rc<Self>,
-        login: UserName,
-        answer: Answer<'static>,
-        deadline: Instant,
-    ) -> Answer<'static> {
+    pub(crate) async fn as_published(self: &Rc<Self>, login: UserName, answer: Outcome, deadline: Instant) -> Outcome {
         let iam_name = self.state().iam_name(login.as_str());
-        if answer == Answer::CannotTell && self.state().outages.lacks(&iam_name, self.clock.instant()) {
-            return Answer::NotPublished;
+        if answer == Outcome::CannotTell && self.state().outages.lacks(&iam_name, self.clock.instant()) {
+            return Outcome::NotPublished;
         }
         if self.is_published() {
             return answer;
@@ -66,8 +61,8 @@ impl<I: Iam + 'static> Service<I> {
         };
         match published {
             true => answer,
-            false if self.standing(login) == Standing::More => Answer::NotPublished,
-            false => Answer::CannotTell,
+            false if self.standing(login) == Standing::More => Outcome::NotPublished,
+            false => Outcome::CannotTell,
         }
     }
 
@@ -99,7 +94,7 @@ impl State {
             return true;
         }
         let keys = KeysFile::open(&store.public.join("keys")).ok();
-        let entitlements = Entitlements::of(self);
+        let entitlements = self.entitlements();
         let mut buffer = [0; MAX_USER_RECORD];
         let mut from = 0;
         loop {
@@ -133,7 +128,7 @@ impl State {
                 false => Standing::Same,
             };
         };
-        let entitlements = Entitlements::of(self);
+        let entitlements = self.entitlements();
         let keys = KeysFile::open(&store.public.join("keys")).ok();
         if self.is_less(&shown, &entitlements, keys.as_ref(), clock) {
             Standing::More
@@ -142,6 +137,12 @@ impl State {
         } else {
             Standing::Less
         }
+    }
+
+    /// Who has which name and number, as the next publication would have them.
+    fn entitlements(&mut self) -> Entitlements {
+        let (known, ids) = self.known_and_ids();
+        Entitlements::of(&known, ids)
     }
 
     fn is_allowed(&self, user: &UserFacts, clock: &Clock) -> bool {
@@ -162,7 +163,7 @@ impl State {
         if !self.is_allowed(user, clock) || entry != Some((shown.iam_user_id, shown.uid)) || held_by_another {
             return true;
         }
-        let (groups, usable) = (now.groups(self, user), composition::keys_of(&self.config, user).0);
+        let (groups, usable) = (now.groups(&self.known(), user), keys_of(&self.config, user).0);
         let lost_a_group = shown.groups().any(|gid| !groups.contains(&gid));
         lost_a_group || shown_keys(shown, keys).iter().any(|key| !usable.contains(key))
     }
@@ -172,7 +173,7 @@ impl State {
         let Some(user) = self.facts.users.get(shown.iam_user_id) else {
             return false;
         };
-        let (groups, usable) = (now.groups(self, user), composition::keys_of(&self.config, user).0);
+        let (groups, usable) = (now.groups(&self.known(), user), keys_of(&self.config, user).0);
         groups.len() == shown.groups().count()
             && usable.len() == shown_keys(shown, keys).len()
             && shown.answered_at == clock.on_host(lag(user, self.contact))

@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::directory::entitlement::entitled::{accept_names, assign_ids};
+use crate::directory::entitlement::entitled::Entitlements;
 use crate::directory::entitlement::ids::NameHeld;
 use crate::directory::entitlement::names::UnixGroup;
 use crate::directory::entitlement::verdict;
-use crate::directory::publishing::composition::supplementary_groups;
 
 /// What is true of IAM, and was.
 #[derive(Default)]
@@ -184,10 +183,10 @@ impl World {
     fn check_what_is_published(&mut self, state: &mut State, now: u64) {
         let seed = self.seed;
         let settings = state.effective();
-        let names = accept_names(state, &settings);
-        let ids = assign_ids(state, &names);
-        for (login, id) in &names.users {
-            let Some(uid) = ids.uid(id) else { continue };
+        let (known, ids) = state.known_and_ids();
+        let entitled = Entitlements::of(&known, ids);
+        for (login, id) in &entitled.names.users {
+            let Some(uid) = entitled.ids.uid(id) else { continue };
             let first = *self.uids.entry(id.clone()).or_insert(uid.get());
             assert_eq!(first, uid.get(), "seed {seed}: the uid of {id}");
             let user = &state.facts.users[id];
@@ -197,10 +196,10 @@ impl World {
             }
             let holder = self.holders.entry(*login).or_insert_with(|| id.clone());
             assert_eq!(holder, id, "seed {seed}: the home of {login}");
-            let given = supplementary_groups(state, user, &names, &ids);
-            for (name, group) in &names.groups {
+            let given = entitled.groups(&state.known(), user);
+            for (name, group) in &entitled.names.groups {
                 let number = match group.unix {
-                    UnixGroup::Ours(_) => ids.gid(&group.group_id).map(|gid| gid.get()),
+                    UnixGroup::Ours(_) => entitled.ids.gid(&group.group_id).map(|gid| gid.get()),
                     UnixGroup::Local { gid, .. } => Some(gid),
                 };
                 let was_in = self.ever_in.get(name).is_some_and(|users| users.contains(id));
