@@ -23,6 +23,7 @@ mod replaced;
 mod route;
 mod sdk_error;
 mod settings;
+mod this_host;
 mod trust;
 mod whole_answer;
 

@@ -24,8 +24,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::own_ports::OwnPorts;
-use crate::sdk_error::is_of_this_host;
 use crate::settings::{AwsSettings, AwsSettingsError, region_name};
+use crate::this_host::is_of_this_host;
 
 /// The instance metadata service of this host.
 #[derive(Debug)]

@@ -6,11 +6,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
-#[cfg(feature = "host")]
-use rustix::io::Errno;
 
 use crate::call_error::{Action, AwsCallError, OutageCause};
 use crate::metadata::MetadataError;
+use crate::this_host::is_of_this_host;
 
 impl AwsCallError {
     /// Sorts the SDK's error.
@@ -112,27 +111,6 @@ pub(crate) fn local_error(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// Errors by which the kernel says that this host has no more of something: connect(2), socket(2), open(2).
-#[cfg(feature = "host")]
-pub(crate) fn is_of_this_host(error: &io::Error) -> bool {
-    let lacks = [
-        Errno::ADDRNOTAVAIL,
-        Errno::ADDRINUSE,
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        Errno::NOSPC,
-    ];
-    Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
-}
-
-/// On a user's own computer nobody decides by the difference.
-#[cfg(not(feature = "host"))]
-pub(crate) fn is_of_this_host(_: &io::Error) -> bool {
-    false
-}
-
 /// getaddrinfo(3) tells "no port to ask a name server from" as it tells "no name server", so it is tried.
 fn lack_of_ports(unreachable: bool) -> Option<String> {
     let tried = unreachable.then(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
@@ -177,6 +155,8 @@ mod tests {
     use aws_credential_types::provider::error::CredentialsError;
     use aws_sdk_iam::operation::get_user::GetUserError;
     use aws_smithy_runtime_api::client::result::ConnectorError;
+    #[cfg(feature = "host")]
+    use rustix::io::Errno;
 
     use super::*;
 

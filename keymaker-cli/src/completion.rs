@@ -13,7 +13,7 @@ use crate::commands::list_keys;
 /// Names of IAM users: those that this host has published, else IAM's.
 pub fn users(typed: &OsStr) -> Vec<CompletionCandidate> {
     #[cfg(all(target_os = "linux", feature = "host"))]
-    if let Ok(names) = crate::commands::host::published_names() {
+    if let Ok(names) = crate::commands::host::published::published_names() {
         return beginning(typed, names);
     }
     let names: Result<Vec<_>, _> = with_aws(&options(), |config| async move {

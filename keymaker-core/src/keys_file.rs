@@ -14,9 +14,10 @@ use crate::directory_file::{RecordError, User};
 use crate::id::Uid;
 use crate::name::UserName;
 use crate::public_key::{MAX_LINE, SshPublicKey};
+use crate::published_file::format::put;
 use crate::published_file::format::{HashKey, Key, META_LEN, u32_at, u64_at};
 use crate::published_file::reader::{PublishedFile, ReadError};
-use crate::published_file::writer::{BuildError, Built, FileBuilder, put};
+use crate::published_file::writer::{BuildError, Built, FileBuilder};
 
 const MAGIC: [u8; 8] = *b"KMKEYS\0\x01";
 const USER_NAMES: usize = 0;

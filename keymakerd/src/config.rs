@@ -10,14 +10,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use keymaker_aws::ProxyUrl;
+use keymaker_aws::{IdResolver, ProxyUrl};
 use keymaker_core::id::IdRange;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::directory::entitlement::ids::IdScheme;
 pub use error::ConfigError;
-use keymaker_aws::IdResolver;
 #[cfg(test)]
 pub use keys::KEYS;
 

@@ -21,6 +21,7 @@ use keymaker_aws::role_description::{
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ResolverSetting};
+use crate::iam_names::{is_group_name, is_suffix};
 
 mod file;
 pub use file::FileSettings;
@@ -424,20 +425,6 @@ const KEYS: [&str; 5] = [
     LINUX_USER_SUFFIX,
     LINUX_GROUP_PREFIX,
 ];
-
-/// IAM: 1 to 128 characters of `[\w+=,.@-]`.
-pub fn is_group_name(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(is_iam_name_byte)
-}
-
-/// What can end an IAM user name (1 to 64 characters) and leave something before it.
-pub fn is_suffix(text: &str) -> bool {
-    text.len() < 64 && text.bytes().all(is_iam_name_byte)
-}
-
-fn is_iam_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte)
-}
 
 #[cfg(test)]
 mod tests;

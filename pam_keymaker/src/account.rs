@@ -13,7 +13,7 @@ use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::{local_files, paths};
 use pam::constants::PamResultCode;
 
-use crate::abi::guarded;
+use crate::abi::calls::guarded;
 use crate::handle::{Handle, Priority};
 use crate::ours::{self, Account, Host, Ownership};
 

@@ -7,7 +7,7 @@ use pam::conv::Conv;
 use pam::items::{RHost, Service, User};
 use pam::module::PamHandle;
 
-use crate::abi;
+use crate::abi::calls;
 
 /// A call of libpam's.
 pub struct Handle<'h> {
@@ -58,7 +58,7 @@ impl<'h> Handle<'h> {
 
     /// With what the user proved themselves to sshd (sshd_config(5), "ExposeAuthInfo").
     pub fn ssh_auth_info(&self) -> Option<Vec<u8>> {
-        abi::pam_environment(self.pam, c"SSH_AUTH_INFO_0")
+        calls::pam_environment(self.pam, c"SSH_AUTH_INFO_0")
     }
 
     /// Tells the user why the login ends here.
@@ -83,7 +83,7 @@ impl<'h> Handle<'h> {
 
     /// Tells the administrator what happened.
     pub fn log(&self, priority: Priority, line: &str) {
-        abi::syslog(self.pam, priority as c_int, line);
+        calls::syslog(self.pam, priority as c_int, line);
     }
 }
 

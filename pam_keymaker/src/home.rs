@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::abi;
+use crate::abi::calls;
 use crate::selinux::CreationLabel;
 
 /// How the names of unfinished homes begin.
@@ -183,7 +183,7 @@ impl Workshop<'_> {
 
     fn put_in_place(&self, aside: &Path, path: &Path) -> Result<(), HomeError> {
         let failed = |error| HomeError::Io("put the new home in place", path.to_owned(), error);
-        match abi::rename_no_replace(aside, path) {
+        match calls::rename_no_replace(aside, path) {
             // NFS and old kernels know no such flag. rename(2) replaces nothing but an empty folder, and only root could have
             // made one there in this instant.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {

@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::abi;
+use crate::abi::calls;
 
 const ENABLED: &str = "/sys/fs/selinux/enforce";
 const FSCREATE: &str = "/proc/thread-self/attr/fscreate";
@@ -30,7 +30,7 @@ impl CreationLabel {
         if !Path::new(ENABLED).exists() {
             return Ok(nothing);
         }
-        let Some(parent) = abi::selinux_label(parent) else {
+        let Some(parent) = calls::selinux_label(parent) else {
             return Ok(nothing);
         };
         let (Some(home), Some(contents)) = (

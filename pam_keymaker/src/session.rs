@@ -14,7 +14,7 @@ use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::source_identity::source_identity;
 use pam::constants::PamResultCode;
 
-use crate::abi::guarded;
+use crate::abi::calls::guarded;
 use crate::account::Decided;
 use crate::auth_info::{ProvedKeys, proved_keys};
 use crate::handle::{Handle, Priority};

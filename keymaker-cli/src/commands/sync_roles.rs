@@ -8,11 +8,12 @@ mod account;
 mod bound;
 #[cfg(test)]
 mod crashes;
+mod options;
+mod pattern;
 mod rights;
 mod steps;
 mod wanted;
 
-use clap::{Args, ValueEnum};
 use keymaker_aws::{AwsCallError, OutageCause, RoleArn};
 use serde_json::json;
 
@@ -20,51 +21,11 @@ use super::changes::{self, Change};
 use super::{CommandError, configure};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
 use crate::output::{Output, Paint};
+pub use options::SyncRolesOptions;
+
 use account::{Account, User};
 use steps::Make;
-use wanted::{Pattern, Wanted};
-
-/// Which roles are made, and whom they trust.
-#[derive(Args, Debug)]
-pub struct SyncRolesOptions {
-    /// The role of the instances whose credd hands out sessions of the users' roles, by name or ARN.
-    #[arg(long, value_name = "NAME_OR_ARN")]
-    instance_iam_role: String,
-    /// Who may assume the users' roles: the instances' role, or its whole account where instances have several roles.
-    #[arg(long, value_enum, default_value = "instance-role")]
-    trust: Trust,
-    /// The name of a user's role, as in credd.toml.
-    #[arg(long, value_name = "PATTERN", default_value = "user-{username}")]
-    role_name_pattern: Pattern,
-    /// The path of the users' roles, as in credd.toml. One that nothing else has lets a policy name these roles and no others. Give each of
-    /// several runs with different patterns its own.
-    #[arg(long, value_name = "PATH", default_value = "/")]
-    role_path: String,
-    /// The IAM name of a user, as in credd.toml; a user whose name does not match gets no role.
-    #[arg(long, value_name = "PATTERN", default_value = "{username}")]
-    iam_name_pattern: Pattern,
-    /// Only this IAM user; may be repeated. Without it, all.
-    #[arg(long, value_name = "NAME", add = clap_complete::engine::ArgValueCompleter::new(crate::completion::users))]
-    user: Vec<String>,
-    /// Delete roles that were made here for users whom IAM no longer has, or has under another name.
-    #[arg(long, conflicts_with = "user")]
-    prune: bool,
-    /// Print every change as a diff, and change nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Print the policy that this command needs, for a role of its own. The instances' role must not have it.
-    #[arg(long, conflicts_with_all = ["user", "prune", "dry_run"])]
-    print_policy: bool,
-}
-
-/// Who may assume a user's role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Trust {
-    /// The instances' role alone.
-    InstanceRole,
-    /// Anybody in its account whose own policy allows it.
-    Account,
-}
+use wanted::Wanted;
 
 /// A user whose role is not what it should be, and why.
 struct Refused {

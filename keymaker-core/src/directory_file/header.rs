@@ -18,8 +18,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
 use crate::id::IdRange;
+use crate::published_file::format::put;
 use crate::published_file::format::{META_LEN, u32_at, u64_at};
-use crate::published_file::writer::put;
 
 /// How many id ranges a header holds.
 pub const RANGES: usize = 4;

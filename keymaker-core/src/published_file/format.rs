@@ -21,6 +21,8 @@
 //! `hash & (slots - 1)`, before any empty slot (`len` 0): one pread of a window decides. Keys may share a hash: a record must be
 //! compared with what was asked for. In a list each slot has the number instead of the hash, and they ascend.
 
+use crate::crc32c::crc32c;
+
 /// The bytes that a file of version 1 has before its first index; in every version they say the same.
 pub const PREAMBLE: usize = 512;
 /// The bytes of the header that a reader of version 2 reads.
@@ -122,6 +124,21 @@ pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 /// The eight bytes at `at`, as a number; `None` past the end.
 pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The checksum that a part of the header must carry at `at`: over all of the part, the checksum's own bytes taken as zero.
+pub(super) fn crc_without(part: &[u8], at: usize) -> u32 {
+    let mut bytes = [0; PREAMBLE];
+    put(&mut bytes, 0, part);
+    put(&mut bytes, at, &[0; 4]);
+    crc32c(bytes.get(..part.len()).unwrap_or_default())
+}
+
+/// Writes `bytes` over the start of `into` at `at`; what does not fit is left out.
+pub fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = into.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
+        place.copy_from_slice(bytes);
+    }
 }
 
 #[cfg(test)]

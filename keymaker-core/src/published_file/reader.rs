@@ -11,9 +11,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::format::{
-    HEADER, HashKey, INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, VERSION, WINDOW, field, u32_at, u64_at,
+    HEADER, HashKey, INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, VERSION, WINDOW, crc_without, field, u32_at, u64_at,
 };
-use super::writer::put;
 use crate::crc32c::crc32c;
 
 /// Why a published file cannot be read. None of these means that somebody is not in it.
@@ -296,14 +295,6 @@ fn read_start(file: &File, header: &mut [u8; HEADER]) -> Result<(), ReadError> {
         }
     }
     Ok(())
-}
-
-/// The checksum that a part of the header must carry at `at`: over all of the part, the checksum's own bytes taken as zero.
-pub(super) fn crc_without(part: &[u8], at: usize) -> u32 {
-    let mut bytes = [0; PREAMBLE];
-    put(&mut bytes, 0, part);
-    put(&mut bytes, at, &[0; 4]);
-    crc32c(bytes.get(..part.len()).unwrap_or_default())
 }
 
 /// Opens a file of keymakerd's: a regular file, not writable by group or others, whose owner also owns its folder.

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
-use super::format::{HEADER, HashKey, INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, VERSION, WINDOW, field, u64_at};
-use super::reader::crc_without;
+use super::format::{
+    HEADER, HashKey, INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, VERSION, WINDOW, crc_without, field, put, u64_at,
+};
 pub use super::replacement::replace_file;
 use crate::crc32c::crc32c;
 
@@ -300,13 +301,6 @@ fn place_in<'r>(slots: &[(u32, &'r Record)], size: usize) -> (Table<'r>, Vec<&'r
         }
     }
     (table, unplaced)
-}
-
-/// Writes `bytes` over the start of `into` at `at`; what does not fit is left out.
-pub fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = into.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
-        place.copy_from_slice(bytes);
-    }
 }
 
 #[cfg(test)]

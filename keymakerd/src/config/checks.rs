@@ -1,12 +1,11 @@
 //! What must hold between the values of keymakerd.toml and within each. Called by [`super::Config::parse`] only.
 
+use keymaker_aws::IdResolver;
 use keymaker_core::id::Gid;
 use keymaker_core::name::GroupName;
 
 use super::{Config, Scheme, Tag, id_range};
-use keymaker_aws::IdResolver;
-
-use crate::settings::{is_group_name, is_suffix};
+use crate::iam_names::{is_group_name, is_suffix};
 
 /// How many ids a range must hold to be drawn from.
 const LEAST_IDS: u64 = 1000;

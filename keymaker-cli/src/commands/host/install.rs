@@ -10,7 +10,6 @@ mod joints;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use keymaker_core::paths;
 use serde_json::json;
 
 use super::HostError;
@@ -134,6 +133,3 @@ fn listed() -> Vec<PathBuf> {
 fn not_done(why: impl Into<String>) -> HostError {
     HostError::Refused(why.into())
 }
-
-/// The settings that keymakerd reads.
-const SETTINGS: &str = paths::KEYMAKERD_TOML;

@@ -1,29 +1,30 @@
-//! The commands that look after a host, one file each, and what they may fail with. Linux only.
+//! The commands that look after a host, one file each. Linux only.
 
 pub mod capture;
 pub mod doctor;
+mod error;
 pub mod get;
 pub mod install;
 pub mod migrate;
 pub mod order;
 mod probe;
+pub mod published;
 pub mod release;
 pub mod status;
 pub mod who_was;
 pub mod why;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCompleter;
-use keymaker_core::client::AskError;
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
-use keymaker_core::name::{NameError, UserName};
-use keymaker_core::paths;
+use keymaker_core::name::UserName;
 use keymaker_core::protocol::Question;
 
 use crate::completion;
 use crate::output::Output;
+
+pub use error::HostError;
 
 /// What can be asked and ordered about this host.
 #[derive(Subcommand, Debug)]
@@ -139,88 +140,4 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
 
 fn login_name(text: &str) -> Result<UserName, HostError> {
     UserName::parse(text.as_bytes()).map_err(|why| HostError::NotAName(text.to_owned(), why))
-}
-
-/// The names of everybody whom this host has published.
-pub fn published_names() -> Result<Vec<String>, HostError> {
-    let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
-    let directory = Directory::open(Path::new(paths::DIRECTORY)).map_err(unreadable)?;
-    let mut buffer = [0; MAX_USER_RECORD];
-    let mut names = Vec::new();
-    let mut from = 0;
-    while let Some((next, user)) = directory.next_user(from, &mut buffer).map_err(unreadable)? {
-        from = next;
-        if !user.tombstone {
-            names.push(user.name.to_string());
-        }
-    }
-    Ok(names)
-}
-
-/// Why a command about this host did not do what it was asked.
-#[derive(Debug)]
-pub enum HostError {
-    /// a name that no user can have
-    NotAName(String, NameError),
-    /// keymakerd gave no answer
-    NoAnswer(AskError),
-    /// only root may do this
-    NotRoot,
-    /// keymakerd would not do it
-    Refused(String),
-    /// a file of keymakerd's cannot be read
-    Unreadable(PathBuf, String),
-    /// nobody ever had that uid
-    NobodyHad(u32),
-    /// this host has no such user from IAM
-    NoSuchUser(UserName),
-    /// a program of the packages could not be run
-    NotRun(&'static str, String),
-    /// a home could not be moved away
-    HomeInTheWay(PathBuf, PathBuf, std::io::Error),
-    /// a home is somebody's who is still here
-    HomeInUse(PathBuf, String),
-}
-
-impl std::fmt::Display for HostError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotAName(name, why) => write!(f, "{name:?} cannot be a user here: {why}"),
-            Self::NoAnswer(error) => write!(f, "{error}"),
-            Self::NotRoot => f.write_str("only root may do this; try again with sudo"),
-            Self::Refused(why) => f.write_str(why),
-            Self::Unreadable(path, why) => write!(f, "{}: {why}", path.display()),
-            Self::NobodyHad(uid) => write!(
-                f,
-                "nobody from IAM ever had uid {uid} on this host; 'getent passwd {uid}' asks every other service"
-            ),
-            Self::NoSuchUser(name) => write!(
-                f,
-                "this host has no user {name} from IAM: 'keymaker why {name}' says which gate stops it"
-            ),
-            Self::NotRun(program, why) => write!(f, "{program}: {why}"),
-            Self::HomeInUse(home, whose) => write!(
-                f,
-                "the name is released, but {} stays where it is: it is {whose}'s, and nobody from IAM logs in with it; give {whose} \
-                 another home, or the IAM user by the tag 'home'",
-                home.display()
-            ),
-            Self::HomeInTheWay(from, to, error) => {
-                write!(
-                    f,
-                    "the name is released, but {} could not be moved to {}: {error}; move it by hand",
-                    from.display(),
-                    to.display()
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for HostError {}
-
-impl HostError {
-    fn unreadable(path: &str, error: &dyn std::fmt::Display) -> Self {
-        Self::Unreadable(path.into(), error.to_string())
-    }
 }

@@ -10,9 +10,10 @@ use keymaker_aws::{Action, AwsCallError, OutageCause, RoleArn};
 use serde_json::{Value, json};
 
 use super::account::{Account, Policies, Role, User};
+use super::options::{SyncRolesOptions, Trust};
 use super::steps::{self, Make, Step};
 use super::wanted::Wanted;
-use super::{Done, SyncRolesOptions, Trust, wanted};
+use super::{Done, wanted};
 
 #[path = "../../../../session-policy/src/tests/evaluator.rs"]
 mod evaluator;

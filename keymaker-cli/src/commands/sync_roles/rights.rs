@@ -4,7 +4,7 @@
 use keymaker_aws::RoleArn;
 use serde_json::{Value, json};
 
-use super::SyncRolesOptions;
+use super::options::SyncRolesOptions;
 
 /// The policy. Whoever has it can give the users' roles any right, so the instances' role must not have it.
 pub fn policy(options: &SyncRolesOptions, instances: &RoleArn) -> Value {

@@ -1,14 +1,14 @@
 //! What a user's role should be: pure, from the account alone. Nothing here asks AWS.
 
 use std::fmt::Write;
-use std::str::FromStr;
 
 use keymaker_aws::{RoleArn, trusts_only};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::account::{Account, MADE_BY, MADE_FOR, Policies, Role, THIS, User};
-use super::{SyncRolesOptions, Trust, bound};
+use super::bound;
+use super::options::{SyncRolesOptions, Trust};
 
 /// A user's role as it should be.
 #[derive(Debug)]
@@ -230,41 +230,6 @@ fn inline_name(kind: &str, holder: &str, name: &str) -> String {
     format!("{start}.{end}")
 }
 
-/// A name with `{username}` once.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    before: String,
-    after: String,
-}
-
-impl FromStr for Pattern {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once("{username}") {
-            Some((before, after)) if !after.contains("{username}") => Ok(Self {
-                before: before.to_owned(),
-                after: after.to_owned(),
-            }),
-            _ => Err("a pattern has {username} in it, once"),
-        }
-    }
-}
-
-impl Pattern {
-    /// The name of this user by the pattern.
-    pub fn with(&self, username: &str) -> String {
-        format!("{}{username}{}", self.before, self.after)
-    }
-
-    /// The user of whom this is the name by the pattern.
-    pub fn username_in<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let rest = name.strip_prefix(self.before.as_str())?;
-        rest.strip_suffix(self.after.as_str())
-            .filter(|username| !username.is_empty())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -338,15 +303,5 @@ mod tests {
         let mut user = boss();
         user.policies.inline.insert("i".to_owned(), Value::Null);
         assert!(role(user, whole()).unwrap_err().contains("listing lacks user.boss.i"));
-    }
-
-    #[test]
-    fn a_pattern_names_and_finds_a_user() {
-        let pattern: Pattern = "u-{username}@corp".parse().unwrap();
-        assert_eq!(pattern.with("alice"), "u-alice@corp");
-        assert_eq!(pattern.username_in("u-alice@corp"), Some("alice"));
-        assert_eq!(pattern.username_in("u-@corp"), None);
-        assert_eq!(pattern.username_in("alice"), None);
-        assert!("user".parse::<Pattern>().is_err() && "{username}{username}".parse::<Pattern>().is_err());
     }
 }

@@ -2,12 +2,14 @@
 //! gets in, and that no panic gets out.
 #![allow(dead_code)]
 
-#[path = "../../../../pam_keymaker/src/abi.rs"]
-mod abi;
 #[path = "../../../../pam_keymaker/src/account.rs"]
 mod account;
+#[path = "../../../../pam_keymaker/src/abi/calls.rs"]
+mod calls;
 #[path = "../../../../pam_keymaker/src/handle.rs"]
 mod handle;
+#[path = "../../../../pam_keymaker/src/abi/hooks.rs"]
+mod hooks;
 #[path = "../../../../pam_keymaker/src/auth_info.rs"]
 mod real_auth_info;
 #[path = "../../../../pam_keymaker/src/ours.rs"]
@@ -18,6 +20,10 @@ mod session;
 #[cfg(test)]
 #[path = "../../../../pam_keymaker/src/test_host.rs"]
 mod test_host;
+
+mod abi {
+    pub(crate) use crate::calls;
+}
 
 mod ours {
     pub use crate::real_ours::{Account, Host, Ownership};

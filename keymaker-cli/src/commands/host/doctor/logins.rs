@@ -6,7 +6,7 @@ use keymaker_core::local_files::members_named_by;
 use keymaker_core::paths;
 
 use super::super::probe::{local_line, pam, run, sshd};
-use super::super::published_names;
+use super::super::published::published_names;
 use super::Findings;
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";

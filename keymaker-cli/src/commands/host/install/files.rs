@@ -6,8 +6,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use keymaker_core::paths;
+
+use super::super::HostError;
 use super::super::probe::credd;
-use super::{HostError, SETTINGS, not_done};
 
 /// A file to be put in place.
 pub struct File {
@@ -82,7 +84,7 @@ const DIST: [(&str, &str, u32); 8] = [
     (dist!("sshd/sshd-drop-in"), "/usr/libexec/keymaker/sshd-drop-in", 0o755),
     (dist!("sudoers.d/keymaker"), "/usr/share/keymaker/sudoers", 0o440),
     (dist!("sudoers.d/keymaker"), "/etc/sudoers.d/keymaker", 0o440),
-    (dist!("etc/keymakerd.toml"), SETTINGS, 0o644),
+    (dist!("etc/keymakerd.toml"), paths::KEYMAKERD_TOML, 0o644),
     (dist!("etc/credd.toml"), credd::SETTINGS, 0o644),
 ];
 
@@ -97,7 +99,7 @@ pub fn of(from: &Path) -> Result<Vec<File>, HostError> {
                 "{} is not there: build it with 'cargo build --release --workspace'",
                 built.display()
             );
-            return Err(not_done(why));
+            return Err(HostError::Refused(why));
         }
         let to = match to.strip_prefix("L/") {
             Some(rest) => libraries.join(rest),
@@ -110,7 +112,7 @@ pub fn of(from: &Path) -> Result<Vec<File>, HostError> {
         });
     }
     let needed = |to: &Path| match to.to_str() {
-        Some(SETTINGS | credd::SETTINGS) => !to.exists(),
+        Some(paths::KEYMAKERD_TOML | credd::SETTINGS) => !to.exists(),
         Some("/etc/sudoers.d/keymaker") => Path::new("/etc/sudoers.d").is_dir(),
         _ => true,
     };
