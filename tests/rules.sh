@@ -101,6 +101,8 @@ settings_without_tests() {
   done
 }
 
+circles_of_imports() { python3 tests/cycles.py 2>&1; }
+
 # A reader finds each file by its own first sentence.
 stale_index() { tests/index.sh | diff docs/files.md - | grep '^[<>]' | sed 's|$|   (tests/index.sh > docs/files.md)|'; }
 
@@ -121,6 +123,7 @@ rule "credd-capture links no client of AWS and no HTTP server, and session polic
 rule "every promise has a test that carries its number" promises_without_tests
 rule "what docs/past-vulnerabilities.md and docs/attacks/broken-on-purpose.md name as a test is one" tests_that_are_not_there
 rule "every key of both settings files has a test of what it does" settings_without_tests
+rule "no file imports itself, by however many others" circles_of_imports
 rule "docs/files.md says of each file what the file says" stale_index
 rule "docs/planes.svg shows the drawing of ARCHITECTURE.md" stale_picture
 echo "$passed passed, $failed failed"
