@@ -1,5 +1,5 @@
-//! Any bytes as the published directory, with the checksums made right, as whoever can write the file would: every lookup ends, stays in
-//! the file, and answers about who was asked for.
+//! Any bytes as the published directory, with the checksums made right, as anybody who can write the file would: every
+//! lookup ends, stays in the file, and answers about who was asked for.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any bytes as the beginning of a connection: the verdict is the same however they are cut into packets, and a head that is taken ends
-//! where another parser (httparse) ends it, with as many headers.
+//! Any bytes as the beginning of a connection: the verdict is the same however they are cut into packets, and a head
+//! that is taken ends where another parser (httparse) ends it, with as many headers.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Any text that IAM or a tag may hold for a public key: what is published of it is one key, by keymaker-core's own reader too (P10).
+//! Any text that IAM or a tag may hold for a public key: what is published of it is one key, by keymaker-core's own
+//! reader too (P10).
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any text as the settings of ec2userkeyd: what is made of it is a credd.toml that credd takes, and nobody's chain is empty, since
-//! there an empty one meant "not set" and here it denies.
+//! Any text as the settings of ec2userkeyd: what is made of it is a credd.toml that credd takes, and nobody's chain is
+//! empty, since there an empty one meant "not set" and here it denies.
 
 #![no_main]
 

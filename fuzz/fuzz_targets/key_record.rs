@@ -1,4 +1,5 @@
-//! Any bytes as a record of the keys file: read or refused, never a panic; and no key that is read has more than one line.
+//! Any bytes as a record of the keys file: read or refused, never a panic; and no key that is read has more than one
+//! line.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Any text as keymakerd.toml: settings or a sentence, never a panic; and what is in force is printed as settings that mean the same.
+//! Any text as keymakerd.toml: settings or a sentence, never a panic; and what is in force is printed as settings that
+//! mean the same.
 
 #![no_main]
 

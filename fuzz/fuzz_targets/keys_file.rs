@@ -1,5 +1,5 @@
-//! Any bytes as the published keys, with the checksums made right, as whoever can write the file would: the keys of who was asked for,
-//! each a key and nothing else, or none (P10).
+//! Any bytes as the published keys, with the checksums made right, as anybody who can write the file would: the keys of
+//! who was asked for, each a key and nothing else, or none (P10).
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Any text as the path of a request: one reading or none, and no path that is passed on has anything to do with credentials (P15).
+//! Any text as the path of a request: one reading or none, and no path that is passed on has anything to do with
+//! credentials (P15).
 
 #![no_main]
 
@@ -32,7 +33,8 @@ fuzz_target!(|path: &str| {
     }
 });
 
-/// What stands there may have any name, iam or credentials too: a tag, a user with a key of EC2 Instance Connect, a device.
+/// What stands there may have any name, iam or credentials too: a tag, a user with a key of EC2 Instance Connect, a
+/// device.
 const FREE_NAMES: [&str; 4] = [
     "tags/instance/",
     "managed-ssh-keys/active-keys/",

@@ -1,5 +1,5 @@
-//! Any bytes as a policy document: read or refused, never a panic; and what is made of one fits STS's limits, ends by denying every
-//! other role (P18), and, read without that end, is made into the same text again.
+//! Any bytes as a policy document: read or refused, never a panic; and what is made of one fits STS's limits, ends by
+//! denying every other role (P18), and, read without that end, is made into the same text again.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any bytes as a line of the protocol between the daemon and those who ask it: a question or an answer that is read is written as a line
-//! that reads the same, is no longer than a line may be, and holds no line break.
+//! Any bytes as a line of the protocol between the daemon and those who ask it: a question or an answer that is read is
+//! written as a line that reads the same, is no longer than a line may be, and holds no line break.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any two texts, with a zero byte between them, as the description of the instance's role, one after the other: never a panic, and the
-//! second lets nobody in whom the first kept out until an administrator accepts it.
+//! Any two texts, with a zero byte between them, as the description of the instance's role, one after the other: never
+//! a panic, and the second lets nobody in whom the first kept out until an administrator accepts it.
 
 #![no_main]
 

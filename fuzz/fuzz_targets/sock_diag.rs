@@ -1,4 +1,5 @@
-//! Any bytes as the kernel's answer about a socket: an owner is read only where the addresses and ports of the connection stand in it.
+//! Any bytes as the kernel's answer about a socket: an owner is read only where the addresses and ports of the
+//! connection stand in it.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Any bytes as SSH_AUTH_INFO_0: never a panic, and a key passes for known only if it stands there, whole, behind a method.
+//! Any bytes as SSH_AUTH_INFO_0: never a panic, and a key passes for known only if it stands there, whole, behind a
+//! method.
 
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! Any texts, with zero bytes between them, as a user's tags: what they put into a passwd entry is a field that a passwd line can hold, a home is nobody else's and no
-//! folder of the system's, and a date that cannot be read lets nobody in.
+//! Any texts, with zero bytes between them, as a user's tags: what they put into a passwd entry is a field that a
+//! passwd line can hold, a home is nobody else's and no folder of the system's, and a date that cannot be read lets
+//! nobody in.
 
 #![no_main]
 
@@ -48,7 +49,7 @@ fuzz_target!(|texts: &str| {
             .collect(),
     );
     let settings = EffectiveSettings::of(&CONFIG, &KeptSettings::default());
-    // A day that is no day of toml's calendar is no date.
+    // A day that is not a day of toml's calendar is not a date.
     let (_, expires) = tags.first().expect("a text has a first part");
     let is_date = expires
         .parse::<toml::value::Datetime>()

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use keymaker_core::crc32c::crc32c;
 use keymaker_core::published_file::format::{HEADER, INDEXES, PREAMBLE, SLOT, VERSION, WINDOW, field, u32_at};
 
-/// Calls `read` with a file of these bytes, in TMPDIR, which tests/fuzz.sh has in memory. Without right checksums a fuzzer would see nothing but refusals.
+/// Calls `read` with a file of these bytes, in TMPDIR, which tests/fuzz.sh has in memory. Without right checksums a
+/// fuzzer would see nothing but refusals.
 pub fn with_published_file(bytes: &[u8], read: impl FnOnce(&Path)) {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let folder = std::env::temp_dir().join(format!("keymaker-fuzz-{}", std::process::id()));

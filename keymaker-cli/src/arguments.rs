@@ -1,4 +1,5 @@
-//! The command line as data: the help, the completions and the manual page are made from it. `main` gives it its meaning.
+//! The command line as data: the help, the completions and the manual page are made from it. `main` gives it its
+//! meaning.
 
 use std::path::PathBuf;
 
@@ -66,14 +67,16 @@ pub enum Command {
     },
     /// Let the instances of a role read IAM, and set how their users log in. (an account's administrator)
     ///
-    /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes nothing. A
-    /// setting that the options leave out is removed from the role.
+    /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes
+    /// nothing. A setting that the options leave out is removed from the role.
     Configure(ConfigureOptions),
-    /// Make and refresh a role for each IAM user, with the policies of the user and the user's groups. (an account's administrator)
+    /// Make and refresh a role for each IAM user, with the policies of the user and the user's groups. (an account's
+    /// administrator)
     ///
     /// For credd's method create_user_role. One run brings to the role whatever policy was attached to, or removed
-    /// from, the user or a group; the permissions boundary is copied. A role that was not made here, or that others may assume, is refused. Exit
-    /// status: 0 if every role is in step, 1 if one is not. Run it by a timer on one host or in a pipeline, with rights of its own.
+    /// from, the user or a group; the permissions boundary is copied. A role that was not made here, or that others may
+    /// assume, is refused. Exit status: 0 if every role is in step, 1 if one is not. Run it by a timer on one host or
+    /// in a pipeline, with rights of its own.
     SyncRoles(SyncRolesOptions),
     #[cfg(all(target_os = "linux", feature = "host"))]
     #[command(flatten)]

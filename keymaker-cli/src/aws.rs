@@ -1,7 +1,8 @@
-//! How the command line reaches AWS: as the AWS CLI does, with every source of credentials, region and endpoint that the SDK knows.
+//! How the command line reaches AWS: as the AWS CLI does, with every source of credentials, region and endpoint that
+//! the SDK knows.
 //!
-//! Only this program does so. The daemons take credentials from the metadata service alone and read no environment (keymaker-aws),
-//! and their packages do not contain what this file uses (aws-config).
+//! Only this program does so. The daemons take credentials from the metadata service alone and read no environment
+//! (keymaker-aws), and their packages do not contain what this file uses (aws-config).
 
 use std::ffi::OsString;
 use std::fmt;
@@ -104,7 +105,8 @@ fn with_profile_alone(config: SdkConfig, profile: &str, trust: &TrustStore) -> S
     config.into_builder().credentials_provider(credentials).build()
 }
 
-/// The system's certificate authorities, or those of the file that AWS_CA_BUNDLE names and no others, as for the AWS CLI.
+/// The system's certificate authorities, or those of the file that AWS_CA_BUNDLE names and no others, as for the AWS
+/// CLI.
 fn trust_store(bundle: Option<OsString>) -> Result<TrustStore, AwsError> {
     let Some(path) = bundle.filter(|path| !path.is_empty()).map(PathBuf::from) else {
         return Ok(TrustStore::default());
@@ -248,7 +250,8 @@ impl fmt::Display for AwsError {
     }
 }
 
-/// The sentences of keymaker-aws speak to the administrator of a host; these to whoever sits before the command line.
+/// The sentences of keymaker-aws speak to the administrator of a host; these to anybody who sits before the command
+/// line.
 fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match error {
         AwsCallError::AccessDenied { action, message } => write!(

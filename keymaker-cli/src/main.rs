@@ -1,6 +1,7 @@
 //! The keymaker command: users' SSH keys in IAM, and what administrators of a host or an account ask and order.
 //!
-//! `arguments` is the command line; each command is a file in `commands`. Exit status: 0 done, 1 not done, 2 wrong usage.
+//! `arguments` is the command line; each command is a file in `commands`. Exit status: 0 done, 1 not done, 2 wrong
+//! usage.
 
 mod arguments;
 mod aws;

@@ -1,5 +1,5 @@
-//! keymaker(1), made from the same data as the help. A test compares it with docs/man/keymaker.1, which the packages install;
-//! `KEYMAKER_WRITE_MAN=1 cargo test -p keymaker-cli manual` writes it.
+//! keymaker(1), made from the same data as the help. A test compares it with docs/man/keymaker.1, which the packages
+//! install; `KEYMAKER_WRITE_MAN=1 cargo test -p keymaker-cli manual` writes it.
 
 #![cfg(all(target_os = "linux", feature = "host"))]
 

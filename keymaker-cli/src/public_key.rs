@@ -1,4 +1,5 @@
-//! The public key that a user means to upload: found in the agent or a file, checked and fingerprinted before anything is sent.
+//! The public key that a user means to upload: found in the agent or a file, checked and fingerprinted before anything
+//! is sent.
 //!
 //! Called by `upload-key`. A private key is never read into this program: ssh-keygen(1) extracts its public half.
 

@@ -1,12 +1,13 @@
-//! Asks keymakerd one question, within one deadline over connecting, sending and receiving; called by NSS, PAM, the keys command
-//! and the command line.
+//! Asks keymakerd one question, within one deadline over connecting, sending and receiving; called by NSS, PAM, the
+//! keys command and the command line.
 //!
-//! Nothing outlives the call: the socket is made, used and closed here. It never blocks beyond the deadline, whatever the daemon does,
-//! and raises no SIGPIPE.
+//! Nothing outlives the call: the socket is made, used and closed here. It never blocks beyond the deadline, whatever
+//! the daemon does, and raises no SIGPIPE.
 //!
-//! One login asks several times: sshd runs the keys command once per offered key and once more, then PAM asks. Each has a budget of its own for
-//! a daemon that works; a daemon that hangs is waited for once, by all of them together, until its last heartbeat is [`HUNG_AFTER`] old.
-//! Only keymakerd and root can write the heartbeat, so nobody else decides who goes by older files (P9).
+//! One login asks several times: sshd runs the keys command once per offered key and once more, then PAM asks. Each has
+//! a budget of its own for a daemon that works; a daemon that hangs is waited for once, by all of them together, until
+//! its last heartbeat is [`HUNG_AFTER`] old. Only keymakerd and root can write the heartbeat, so nobody else decides
+//! who goes by older files (P9).
 
 use std::fs;
 use std::io::{self, Write};
@@ -31,7 +32,8 @@ pub enum AskError {
     NotListening(io::Error),
     /// the deadline passed
     TimedOut,
-    /// this process or host has no descriptor or memory left to ask by: no sign of the daemon's absence, since a local user can bring it about
+    /// this process or host has no descriptor or memory left to ask by: no sign of the daemon's absence, since a local
+    /// user can bring it about
     ThisHost(io::Error),
     /// the daemon hung up before it answered
     HungUp,
@@ -103,8 +105,8 @@ impl Patience<'_> {
             .ok_or(AskError::TimedOut)
     }
 
-    /// How long until the daemon counts as hung. One that shows no heartbeat, as those of earlier versions, or one in the future,
-    /// never does.
+    /// How long until the daemon counts as hung. One that shows no heartbeat, as those of earlier versions, or one in
+    /// the future, never does.
     fn liveliness(&self) -> Duration {
         silence(self.socket).map_or(Duration::MAX, |age| HUNG_AFTER.saturating_sub(age))
     }

@@ -1,4 +1,5 @@
-//! CRC-32C (Castagnoli; RFC 3720 appendix B.4): tells a torn or damaged file from a whole one. Not a defence against forgery.
+//! CRC-32C (Castagnoli; RFC 3720 appendix B.4): tells a torn or damaged file from a whole one. Not a defence against
+//! forgery.
 
 /// The checksum of `bytes`.
 pub fn crc32c(bytes: &[u8]) -> u32 {

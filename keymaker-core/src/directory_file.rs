@@ -1,7 +1,8 @@
-//! `/var/lib/keymaker/public/directory`: every user and group of ours, who may log in here or why not, and how old the facts are.
+//! `/var/lib/keymaker/public/directory`: every user and group of ours, who may log in here or why not, and how old the
+//! facts are.
 //!
-//! [`header`] is what the file says about itself, [`records`] are its users and groups; this file opens it and looks things up.
-//! NSS, PAM, the keys command and credd read it; only keymakerd writes it (`DirectoryBuilder`).
+//! [`header`] is what the file says about itself, [`records`] are its users and groups; this file opens it and looks
+//! things up. NSS, PAM, the keys command and credd read it; only keymakerd writes it (`DirectoryBuilder`).
 
 pub mod header;
 pub mod records;
@@ -73,7 +74,8 @@ impl Directory {
         )
     }
 
-    /// The group of this name; its text lies in `buffer`, which must hold the whole record ([`ReadError::BufferTooSmall`]).
+    /// The group of this name; its text lies in `buffer`, which must hold the whole record
+    /// ([`ReadError::BufferTooSmall`]).
     pub fn group_by_name<'b>(&self, name: GroupName, buffer: &'b mut [u8]) -> Result<Option<Group<'b>>, ReadError> {
         let named = |record: &[u8]| records::group_is_named(record, name);
         group(self.file.find(GROUP_NAMES, Key::Name(name.as_str()), buffer, named))
@@ -181,7 +183,7 @@ impl DirectoryBuilder {
         Ok(self.file.build(generation)?.bytes)
     }
 
-    /// The same under a given key, for whoever compares bytes.
+    /// The same under a given key, for anybody who compares bytes.
     pub fn build_with(&self, generation: u64, key: HashKey) -> Result<Vec<u8>, BuildError> {
         Ok(self.file.build_with(generation, key)?.bytes)
     }

@@ -107,8 +107,8 @@ pub fn is_reserved(id: u32) -> bool {
     RESERVED.iter().any(|range| range.contains(id))
 }
 
-/// System accounts, systemd's dynamic users and containers, `nobody`, the 16-bit and 32-bit -1, and whatever does not fit a signed
-/// 32-bit number (systemd, "Users, Groups, UIDs and GIDs").
+/// System accounts, systemd's dynamic users and containers, `nobody`, the 16-bit and 32-bit -1, and whatever does not
+/// fit a signed 32-bit number (systemd, "Users, Groups, UIDs and GIDs").
 const RESERVED: [IdRange; 6] = [
     reserved(0, 999),
     reserved(61_184, 65_519),

@@ -1,6 +1,7 @@
 //! `/var/lib/keymaker/public/keys`: the public keys of each user, and when IAM last answered about them.
 //!
-//! The keys command and PAM's session check read it; only keymakerd writes it. A record, found by the user's login name:
+//! The keys command and PAM's session check read it; only keymakerd writes it. A record, found by the user's login
+//! name:
 //!
 //! ```text
 //! 0  uid u32 · 4 answered_at u64 (unix time) · 12 keys u32
@@ -52,7 +53,8 @@ pub struct PublishedKey {
     pub id: String,
     /// `TYPE BASE64`, checked by [`SshPublicKey::parse`].
     pub line: String,
-    /// `SHA256:BASE64` as OpenSSH prints it, for the log: keymakerd computes it, so that nothing inside sshd has to hash.
+    /// `SHA256:BASE64` as OpenSSH prints it, for the log: keymakerd computes it, so that nothing inside sshd has to
+    /// hash.
     pub fingerprint: String,
 }
 
@@ -192,7 +194,7 @@ impl KeysBuilder {
         Ok(self.file.build(generation)?.bytes)
     }
 
-    /// The same under a given key, for whoever compares bytes.
+    /// The same under a given key, for anybody who compares bytes.
     pub fn build_with(&self, generation: u64, key: HashKey) -> Result<Vec<u8>, BuildError> {
         Ok(self.file.build_with(generation, key)?.bytes)
     }

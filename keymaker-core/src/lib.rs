@@ -1,7 +1,8 @@
-//! What two programs of Keymaker must agree on, and nothing else: names, ids, the two published files, the request protocol.
+//! What two programs of Keymaker must agree on, and nothing else: names, ids, the two published files, the request
+//! protocol.
 //!
-//! The NSS and PAM modules live inside other people's processes and use this crate, so it depends on libc only, starts no
-//! thread, keeps no state and prints nothing. All its unsafe code is in [`sys`].
+//! The NSS and PAM modules live inside other people's processes and use this crate, so it depends on libc only, starts
+//! no thread, keeps no state and prints nothing. All its unsafe code is in [`sys`].
 
 pub mod client;
 pub mod crc32c;

@@ -1,8 +1,9 @@
-//! The one reader of /etc/passwd and /etc/group: its lines say what glibc's `files` service says (tests/local_lines.rs compares them).
+//! The one reader of /etc/passwd and /etc/group: its lines say what glibc's `files` service says (tests/local_lines.rs
+//! compares them).
 //!
-//! The modules and the keys command ask [`names`], [`number_of`] and [`has_id`], which must not go through NSS: they are asked from inside
-//! NSS and PAM, and at boot. They read 1 KiB at a time from the stack and allocate nothing. The daemons hold the whole files and read
-//! their [`lines`].
+//! The modules and the keys command ask [`names`], [`number_of`] and [`has_id`], which must not go through NSS: they
+//! are asked from inside NSS and PAM, and at boot. They read 1 KiB at a time from the stack and allocate nothing. The
+//! daemons hold the whole files and read their [`lines`].
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -103,7 +104,8 @@ fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
-/// A line of passwd(5) or group(5) that takes its name and its numbers from everybody else, be it one that glibc passes over.
+/// A line of passwd(5) or group(5) that takes its name and its numbers from everybody else, be it one that glibc passes
+/// over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedLine<'a> {
     /// The name, in whatever bytes.
@@ -141,8 +143,8 @@ pub struct PasswdLine<'a> {
 }
 
 impl<'a> PasswdLine<'a> {
-    /// What getpwent(3) makes of a line without its end; None where it passes over the line, or finds it but by no name and no
-    /// number, as the `+` and `-` lines of nss_compat.
+    /// What getpwent(3) makes of a line without its end; None where it passes over the line, or finds it but by no name
+    /// and no number, as the `+` and `-` lines of nss_compat.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let (name, rest) = field(entry(line)?);
         let (_password, rest) = field(rest);
@@ -170,7 +172,8 @@ impl<'a> GroupLine<'a> {
         Self::of(entry(line)?).filter(|line| !is_compat(line.name))
     }
 
-    /// What getgrouplist(3) makes of a line: it takes comments for groups, too, so whom a comment names is in that group.
+    /// What getgrouplist(3) makes of a line: it takes comments for groups, too, so whom a comment names is in that
+    /// group.
     pub fn parse_membership(line: &'a [u8]) -> Option<Self> {
         Self::of(until_nul(line))
     }
@@ -186,13 +189,14 @@ impl<'a> GroupLine<'a> {
         Some(Self { name, gid, members })
     }
 
-    /// The members' names. Blanks before a name are no part of it; what follows a colon is.
+    /// The members' names. Blanks before a name are not part of it; what follows a colon is.
     pub fn members(&self) -> impl Iterator<Item = &'a [u8]> {
         members(self.members)
     }
 }
 
-/// The name and the members of a line of group(5), be it a comment, which getgrouplist(3) reads, or one without a number, which it passes over.
+/// The name and the members of a line of group(5), be it a comment, which getgrouplist(3) reads, or one without a
+/// number, which it passes over.
 pub fn members_named_by(line: &[u8]) -> (&[u8], impl Iterator<Item = &[u8]>) {
     let (name, rest) = field(without_blanks(until_nul(line)));
     let (_password, rest) = field(rest);
@@ -210,7 +214,7 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n')
 }
 
-/// The line from its first letter on, if it is no comment.
+/// The line from its first letter on, if it is not a comment.
 fn entry(line: &[u8]) -> Option<&[u8]> {
     let line = without_blanks(until_nul(line));
     (!matches!(line.first(), None | Some(b'#'))).then_some(line)
@@ -238,8 +242,9 @@ fn field(text: &[u8]) -> (&[u8], &[u8]) {
     )
 }
 
-/// A field that is a number, and what follows its colon. By strtoul(3), as glibc reads it: blanks and a sign before the digits, and a
-/// minus that counts from the end of 64 bits. A line with a number of more than 32 bits is passed over (glibc 2.36).
+/// A field that is a number, and what follows its colon. By strtoul(3), as glibc reads it: blanks and a sign before the
+/// digits, and a minus that counts from the end of 64 bits. A line with a number of more than 32 bits is passed over
+/// (glibc 2.36).
 fn number(text: &[u8]) -> Option<(u32, &[u8])> {
     let (text, rest) = field(text);
     let text = without_blanks(text);

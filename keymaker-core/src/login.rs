@@ -125,8 +125,8 @@ impl LoginDecision {
     }
 }
 
-/// Whether `then` is longer ago than `limit`, or so far in the future that it says nothing about when it was: then somebody has set the
-/// clock, and nobody knows how old what is known is (P3).
+/// Whether `then` is longer ago than `limit`, or so far in the future that it says nothing about when it was: then
+/// somebody has set the clock, and nobody knows how old what is known is (P3).
 pub fn older_than(then: SystemTime, limit: Duration, now: SystemTime) -> bool {
     match now.duration_since(then) {
         Ok(age) => age > limit,

@@ -1,4 +1,5 @@
-//! Unix user and group names as Keymaker allows them. Every name from outside becomes a [`UserName`] or [`GroupName`] here, once.
+//! Unix user and group names as Keymaker allows them. Every name from outside becomes a [`UserName`] or [`GroupName`]
+//! here, once.
 
 use std::fmt;
 
@@ -80,7 +81,8 @@ struct UnixName {
 }
 
 impl UnixName {
-    /// A name that is all digits cannot pass: it would have to begin with one (getpwnam("2001") must never find anybody).
+    /// A name that is all digits cannot pass: it would have to begin with one (getpwnam("2001") must never find
+    /// anybody).
     fn parse(name: &[u8]) -> Result<Self, NameError> {
         let first = name.first().ok_or(NameError::Empty)?;
         if !matches!(first, b'a'..=b'z' | b'_') {

@@ -1,5 +1,5 @@
-//! /etc/nsswitch.conf: which services glibc asks, in which order. keymakerd asks those beside us; the command line puts us into it and
-//! looks whether we stand there rightly.
+//! /etc/nsswitch.conf: which services glibc asks, in which order. keymakerd asks those beside us; the command line puts
+//! us into it and looks whether we stand there rightly.
 
 /// What stands in one line: services, and actions in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +11,9 @@ pub fn line(text: &str, database: &str) -> Option<Line> {
     Some(Line(words(line).iter().map(|word| word.text.to_owned()).collect()))
 }
 
-/// The services beside the local files and us that any line of this database names, in their order. Of two lines glibc goes by the last
-/// (2.34 and later, nss_database.c); a service too many is asked for nothing, one too few would leave its users unseen.
+/// The services beside the local files and us that any line of this database names, in their order. Of two lines glibc
+/// goes by the last (2.34 and later, nss_database.c); a service too many is asked for nothing, one too few would leave
+/// its users unseen.
 pub fn others<'t>(text: &'t str, database: &'t str) -> impl Iterator<Item = &'t str> {
     let lines = text.lines().filter(move |line| names(line, database));
     let services = lines.flat_map(words).map(|word| word.text);
@@ -29,9 +30,10 @@ fn names(line: &str, database: &str) -> bool {
     rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
 }
 
-/// The line with keymaker where it belongs: behind every other service, since whoever resolves without us wins; but before an action
-/// that ends the search where a name was not found, or we would never be asked. A line `initgroups` ends at the first service that
-/// knows the user, so there files goes on. (The Debian package's postinst does the same.)
+/// The line with keymaker where it belongs: behind every other service, since anybody who resolves without us wins; but
+/// before an action that ends the search where a name was not found, or we would never be asked. A line `initgroups`
+/// ends at the first service that knows the user, so there files goes on. (The Debian package's postinst does the
+/// same.)
 pub fn with_keymaker(line: &str) -> String {
     let line = without_keymaker(line);
     let written = words(&line);

@@ -1,4 +1,5 @@
-//! Where everything lies on a host. Programs take paths as parameters; these are the ones that `main` and the modules pass in.
+//! Where everything lies on a host. Programs take paths as parameters; these are the ones that `main` and the modules
+//! pass in.
 
 /// The folder of the published files; world-readable, owned by keymakerd.
 pub const PUBLIC: &str = "/var/lib/keymaker/public";
@@ -14,7 +15,8 @@ pub const PRIVATE: &str = "/var/lib/keymaker/private";
 pub const LOOKUP_SOCKET: &str = "/run/keymaker/lookup.sock";
 /// Root, the keys command and credd ask here.
 pub const LOGIN_SOCKET: &str = "/run/keymaker/login.sock";
-/// Beside the sockets: keymakerd touches it every second, so that its age tells a daemon that hangs from one that is busy.
+/// Beside the sockets: keymakerd touches it every second, so that its age tells a daemon that hangs from one that is
+/// busy.
 pub const HEARTBEAT: &str = "alive";
 /// What keymakerd thinks of itself: grade, errors, refused users.
 pub const STATUS: &str = "/run/keymaker/status.json";

@@ -1,7 +1,7 @@
 //! What may be asked of keymakerd, by whom, and in which words.
 //!
-//! A connection carries one question, a line, and one answer, a line. No record crosses a socket: a question is a nudge "make sure
-//! that what you published about this name is fresh", after which the asker reads the published files.
+//! A connection carries one question, a line, and one answer, a line. No record crosses a socket: a question is a nudge
+//! "make sure that what you published about this name is fresh", after which the asker reads the published files.
 //! docs/protocol.md shows examples.
 
 use std::fmt;
@@ -18,8 +18,8 @@ pub const MAX_ANSWER: usize = 1024;
 pub const LOOKUP_BUDGET: Duration = Duration::from_millis(1500);
 /// How long the keys command waits: sshd runs it once per offered key and once more.
 pub const KEYS_BUDGET: Duration = Duration::from_secs(2);
-/// An account is called fresh while its facts have this share of `authz_ttl` left, so that whoever keeps the answer for so long, as
-/// credd does, goes by nothing older than `authz_ttl`.
+/// An account is called fresh while its facts have this share of `authz_ttl` left, so that anybody who keeps the answer
+/// for so long, as credd does, goes by nothing older than `authz_ttl`.
 pub const FRESH_SHARE: u32 = 12;
 /// How long PAM account waits.
 pub const ACCOUNT_BUDGET: Duration = Duration::from_secs(5);
@@ -27,7 +27,8 @@ pub const ACCOUNT_BUDGET: Duration = Duration::from_secs(5);
 /// A question to keymakerd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Does this user exist? Refreshes the facts of an unknown name, or of one older than `authz_ttl`. The only one at lookup.sock.
+    /// Does this user exist? Refreshes the facts of an unknown name, or of one older than `authz_ttl`. The only one at
+    /// lookup.sock.
     Lookup(UserName),
     /// Refresh the facts that decide whether this user may log in.
     Account(UserName),
@@ -116,8 +117,8 @@ pub enum Answer<'a> {
     NoSuchUser,
     /// Nobody can tell now; what is published stands.
     CannotTell,
-    /// IAM has taken something from this user, and that cannot be published; or this host lacks what it takes to ask IAM. What is
-    /// published does not stand for them.
+    /// IAM has taken something from this user, and that cannot be published; or this host lacks what it takes to ask
+    /// IAM. What is published does not stand for them.
     NotPublished,
     /// This asker may not ask that.
     NotPermitted,

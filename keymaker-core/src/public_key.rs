@@ -1,9 +1,11 @@
-//! An SSH public key as it may stand on a line of sshd's: a known type and the canonical base64 of a blob of that type. Nothing else.
+//! An SSH public key as it may stand on a line of sshd's: a known type and the canonical base64 of a blob of that type.
+//! Nothing else.
 //!
-//! keymakerd parses IAM's text with a full parser and re-encodes it; here every program that reads or prints a key checks that
-//! the line can hold nothing but a key: no option, no comment, no second line (P10).
+//! keymakerd parses IAM's text with a full parser and re-encodes it; here every program that reads or prints a key
+//! checks that the line can hold nothing but a key: no option, no comment, no second line (P10).
 
-/// The key types that sshd may be shown. No certificates: whoever may write a user's keys in IAM is that user, not a CA.
+/// The key types that sshd may be shown. No certificates: anybody who may write a user's keys in IAM is that user, not
+/// a CA.
 pub const TYPES: [&str; 7] = [
     "ssh-rsa",
     "ssh-ed25519",
@@ -35,7 +37,8 @@ impl<'a> SshPublicKey<'a> {
     }
 }
 
-/// RFC 4253, 6.6: a key blob begins with its type, as a string with a 32-bit length. The base64 must be canonical (RFC 4648, 3.5).
+/// RFC 4253, 6.6: a key blob begins with its type, as a string with a 32-bit length. The base64 must be canonical (RFC
+/// 4648, 3.5).
 fn blob_is_of_type(base64: &str, key_type: &str) -> bool {
     let Some(len) = u32::try_from(key_type.len()).ok() else {
         return false;
@@ -110,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_key_and_nothing_else_is_a_key() {
-        // As ssh-keygen writes them: with no padding, one character and two of it, and each character that is no letter or digit.
+        // As ssh-keygen writes them: with no padding, one character and two of it, and each character that is not a
+        // letter or digit.
         let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBFd3tRO7x/vMrfYM618m8s7qRRPv6ft8/z980StiZ2pY\
                     8TpXaSQX8Ps2ZLq+E+xDF3B0UXn74wgBQQ5DPgiNWKs=";
         let p384 = "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBB67fh5u9XqS8Ku8Vi5EooU1qTVzFTETDf1hTd4yop6Q\

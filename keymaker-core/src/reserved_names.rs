@@ -1,20 +1,24 @@
 //! Names that IAM may never give meaning to on a host: system accounts and the groups that amount to root.
 //!
-//! Why compiled in: a passwd entry `sudo` with the private group `sudo` becomes root through `%sudo`, and a daemon installed
-//! next year must find its name free. Sources: Debian's base-passwd 3.6 and the daemons of its archive, Ubuntu's and Amazon Linux's
-//! image users, Fedora's `setup` uidgid list, systemd's sysusers.d. `reserved_names` in keymakerd.toml adds to it.
+//! Why compiled in: a passwd entry `sudo` with the private group `sudo` becomes root through `%sudo`, and a daemon
+//! installed next year must find its name free. Sources: Debian's base-passwd 3.6 and the daemons of its archive,
+//! Ubuntu's and Amazon Linux's image users, Fedora's `setup` uidgid list, systemd's sysusers.d. `reserved_names` in
+//! keymakerd.toml adds to it.
 //!
-//! Two lists, because a list grows and people stay. What stands in `NAMES` has been refused by every version, so the modules refuse it
-//! again whatever the directory says. What a later version adds goes into `SOFTWARE`: keymakerd gives those names to nobody new, and whoever
-//! was published under one before goes on logging in. The second was collected by hand from what common server
-//! software calls its accounts (Debian, Ubuntu, Fedora, Raspberry Pi OS, snapd, vendors' packages); it is no copy of any one archive.
+//! Two lists, because a list grows and people stay. What stands in `NAMES` has been refused by every version, so the
+//! modules refuse it again whatever the directory says. What a later version adds goes into `SOFTWARE`: keymakerd gives
+//! those names to nobody new, and anybody who was published under one before goes on logging in. The second was
+//! collected by hand from what common server software calls its accounts (Debian, Ubuntu, Fedora, Raspberry Pi OS,
+//! snapd, vendors' packages); it is not a copy of any one archive.
 
-/// Whether software that is not on this host, but could be tomorrow, calls its user or group this. Only keymakerd asks, about newcomers.
+/// Whether software that is not on this host, but could be tomorrow, calls its user or group this. Only keymakerd asks,
+/// about newcomers.
 pub fn is_known_software(name: &str) -> bool {
     name.starts_with("snap_") || SOFTWARE.binary_search(&name).is_ok()
 }
 
-/// Whether a user or group of this name is reserved, for whoever asks. Ours never begin with `_` (Debian's system users) or `systemd-`.
+/// Whether a user or group of this name is reserved, for anybody who asks. Ours never begin with `_` (Debian's system
+/// users) or `systemd-`.
 pub fn is_reserved(name: &str) -> bool {
     name.starts_with('_')
         || name.starts_with("systemd-")
@@ -345,9 +349,9 @@ static NAMES: &[&str] = &[
     "zookeeper",
 ];
 
-/// Sorted, for the binary search. Names that people have (or would choose) are left out: the folders of a host say which of them it wants.
-/// cloud-user is whom cloud-init makes, with sudo, on RHEL and CentOS Stream; dockremap whom dockerd makes for `userns-remap`, and the
-/// sysusers.d file of openSUSE's package docker.
+/// Sorted, for the binary search. Names that people have (or would choose) are left out: the folders of a host say
+/// which of them it wants. cloud-user is whom cloud-init makes, with sudo, on RHEL and CentOS Stream; dockremap whom
+/// dockerd makes for `userns-remap`, and the sysusers.d file of openSUSE's package docker.
 static SOFTWARE: &[&str] = &[
     "airflow",
     "akmods",

@@ -23,7 +23,7 @@ pub enum Readiness {
 }
 
 impl LocalStream {
-    /// Connects without ever blocking; std's `UnixStream::connect` may wait for ever on a full backlog.
+    /// Connects without ever blocking; std's `UnixStream::connect` may wait forever on a full backlog.
     ///
     /// `WouldBlock`: the backlog is full. Every other error: nobody listens there, or not for this user.
     pub fn connect(path: &Path) -> io::Result<Self> {
@@ -71,7 +71,8 @@ impl LocalStream {
         usize::try_from(received).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Waits until the socket is ready, failed, or `limit` has passed; the caller tries again and looks at its deadline.
+    /// Waits until the socket is ready, failed, or `limit` has passed; the caller tries again and looks at its
+    /// deadline.
     pub fn wait(&self, until: Readiness, limit: Duration) -> io::Result<()> {
         let events = match until {
             Readiness::Read => libc::POLLIN,
@@ -120,8 +121,8 @@ pub fn resolve_user(name: &str) -> io::Result<Option<ResolvedUser>> {
     })
 }
 
-/// The name that getpwuid_r(3) finds for this number, which is that of the first service to know it; `None` where none does. Allocates: not
-/// for use inside NSS.
+/// The name that getpwuid_r(3) finds for this number, which is that of the first service to know it; `None` where none
+/// does. Allocates: not for use inside NSS.
 pub fn name_of_uid(uid: u32) -> io::Result<Option<Vec<u8>>> {
     // SAFETY: passwd_entry shows an entry that getpwuid_r has filled, whose name is a terminated string in the buffer.
     let name = |entry: &libc::passwd| unsafe { CStr::from_ptr(entry.pw_name) }.to_bytes().to_vec();
@@ -131,8 +132,8 @@ pub fn name_of_uid(uid: u32) -> io::Result<Option<Vec<u8>>> {
     })
 }
 
-/// What `read` makes of the entry that `ask` finds. `ask` is given a place for an entry, a buffer with its length, and a place for the
-/// result, all live and its own while it is called; `read` a filled entry, while the buffer lives.
+/// What `read` makes of the entry that `ask` finds. `ask` is given a place for an entry, a buffer with its length, and
+/// a place for the result, all live and its own while it is called; `read` a filled entry, while the buffer lives.
 fn passwd_entry<T>(
     read: impl Fn(&libc::passwd) -> T,
     ask: impl Fn(*mut libc::passwd, *mut libc::c_char, usize, *mut *mut libc::passwd) -> libc::c_int,
@@ -194,8 +195,8 @@ pub enum Wanted<'a> {
     Gid(u32),
 }
 
-/// From now on this process asks no other service than this one about users and groups, whatever nsswitch.conf says. Before its first
-/// question only.
+/// From now on this process asks no other service than this one about users and groups, whatever nsswitch.conf says.
+/// Before its first question only.
 ///
 /// `NotFound`: the service's module is not installed, so it knows nobody.
 pub fn ask_only(service: &str) -> io::Result<()> {
@@ -204,7 +205,8 @@ pub fn ask_only(service: &str) -> io::Result<()> {
         fn __nss_configure_lookup(database: *const libc::c_char, services: *const libc::c_char) -> libc::c_int;
     }
     let module = CString::new(format!("libnss_{service}.so.2"))?;
-    // SAFETY: module is a terminated string. What the module's constructors do, they do in every process that resolves a name.
+    // SAFETY: module is a terminated string. What the module's constructors do, they do in every process that resolves
+    // a name.
     if unsafe { libc::dlopen(module.as_ptr(), libc::RTLD_NOW) }.is_null() {
         return Err(dynamic_loading_error());
     }
@@ -243,7 +245,8 @@ pub fn is_known(wanted: Wanted<'_>) -> io::Result<bool> {
     let mut group = MaybeUninit::<libc::group>::uninit();
     let (mut user_found, mut group_found) = (std::ptr::null_mut(), std::ptr::null_mut());
     let code = match wanted {
-        // SAFETY: name is a terminated string; the entry, the buffer of this length and the result are live and exclusively ours.
+        // SAFETY: name is a terminated string; the entry, the buffer of this length and the result are live and
+        // exclusively ours.
         Wanted::User(_) => unsafe {
             libc::getpwnam_r(name.as_ptr(), user.as_mut_ptr(), bytes, len, &raw mut user_found)
         },

@@ -1,5 +1,5 @@
-//! The lines of passwd(5) and group(5) as glibc reads them: generated files, laid over /etc/passwd and /etc/group in a mount
-//! namespace of the test's own, and getent(1) of this host. Root only.
+//! The lines of passwd(5) and group(5) as glibc reads them: generated files, laid over /etc/passwd and /etc/group in a
+//! mount namespace of the test's own, and getent(1) of this host. Root only.
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! docs/formats.md against the code: the layouts that the source states, and real files, byte for byte.
 //!
-//! Where this fails the documentation is what is wrong; a changed layout also needs another version in the file's magic.
+//! Where this fails the documentation is what is wrong; a changed layout also needs another version in the file's
+//! magic.
 
 #![cfg(test)]
 

@@ -1,7 +1,7 @@
 //! Which lines sshd is shown for a user: keys that log in, keys that only read a refusal, or none.
 //!
-//! Called by `main`. Whatever cannot be read or does not agree with the directory ends in no line at all (P1, P7, P8, P10); the
-//! decision is [`LoginDecision`], which PAM makes too.
+//! Called by `main`. Whatever cannot be read or does not agree with the directory ends in no line at all (P1, P7, P8,
+//! P10); the decision is [`LoginDecision`], which PAM makes too.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -123,7 +123,8 @@ fn worth(asked: Result<Answer<'_>, AskError>) -> Result<Published, AskError> {
     }
 }
 
-/// The lines for this user, each with its newline. A name that has changed hands since sshd resolved it opens nothing (P2).
+/// The lines for this user, each with its newline. A name that has changed hands since sshd resolved it opens nothing
+/// (P2).
 pub fn lines(name: UserName, sshds_uid: u32, host: &Host<'_>, now: SystemTime) -> Result<String, NoKeys> {
     let unreadable = |file| move |error| NoKeys::Unreadable(file, error);
     let directory = Directory::open(host.directory).map_err(unreadable("the directory"))?;
@@ -158,7 +159,8 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &Host<'_>, now: SystemTime) -
     Ok(spell(&keys, decision))
 }
 
-/// A user who may not log in reads why, once the key is proved. `restrict` takes away the terminal, forwarding and ~/.ssh/rc.
+/// A user who may not log in reads why, once the key is proved. `restrict` takes away the terminal, forwarding and
+/// ~/.ssh/rc.
 fn spell(keys: &UserKeys, decision: LoginDecision) -> String {
     let mut lines = String::new();
     for key in &keys.keys {

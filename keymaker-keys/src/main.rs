@@ -1,8 +1,9 @@
 //! sshd's AuthorizedKeysCommand: prints the public keys of one IAM user, or a refusal for each of them.
 //!
-//! sshd calls it as user keymaker-keys, with the user's name and uid as it resolved them at connect, once per key that is offered and once more. It always
-//! exits 0: another status would make sshd discard a key that it has matched already. It reads no environment, and what it has to say to
-//! the administrator is one line for the system's log: sshd throws its standard error away.
+//! sshd calls it as user keymaker-keys, with the user's name and uid as it resolved them at connect, once per key that
+//! is offered and once more. It always exits 0: another status would make sshd discard a key that it has matched
+//! already. It reads no environment, and what it has to say to the administrator is one line for the system's log: sshd
+//! throws its standard error away.
 
 mod authorized_keys;
 
@@ -42,8 +43,8 @@ fn print_keys(argument: &OsString, uid: &OsString, host: &Host<'_>) -> Result<()
         .map_err(NoKeys::NotPrinted)
 }
 
-/// One line for the log, and for whoever runs this by hand. The name comes from the network, so it is quoted; if nobody reads, nobody is
-/// told, and nobody waits.
+/// One line for the log, and for anybody who runs this by hand. The name comes from the network, so it is quoted; if
+/// nobody reads, nobody is told, and nobody waits.
 fn say(argument: &OsString, what: &dyn std::fmt::Display) {
     let line = format!("{argument:?}: {what}");
     let _ = writeln!(io::stderr(), "keymaker-keys: {line}");

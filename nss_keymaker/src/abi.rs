@@ -1,8 +1,9 @@
 //! What glibc calls: the functions `_nss_keymaker_*` of nsswitch's module interface (glibc manual, "Extending NSS").
 //!
-//! Each turns pointers into references, calls one safe function inside [`guarded`], and hands the result over. All the unsafe code
-//! of this crate is here and in [`group_list`]. Nothing here may panic outward, print, allocate (but for growing glibc's list of
-//! groups), take a lock or change errno on success: the caller may be any program, in any state.
+//! Each turns pointers into references, calls one safe function inside [`guarded`], and hands the result over. All the
+//! unsafe code of this crate is here and in [`group_list`]. Nothing here may panic outward, print, allocate (but for
+//! growing glibc's list of groups), take a lock or change errno on success: the caller may be any program, in any
+//! state.
 #![allow(unsafe_code)]
 
 // By path, since tests/nss/panicking_module includes this file, too.
@@ -32,8 +33,9 @@ static GROUPS_SHOWN: AtomicU32 = AtomicU32::new(0);
 /// getpwnam_r(3).
 ///
 /// # Safety
-/// As glibc calls it: `name` is a string, `entry` may be written, `buffer` has `len` bytes which are ours during the call, and
-/// `errnop` is the place of the caller's errno. The same holds for the functions below. Null pointers are tolerated.
+/// As glibc calls it: `name` is a string, `entry` may be written, `buffer` has `len` bytes which are ours during the
+/// call, and `errnop` is the place of the caller's errno. The same holds for the functions below. Null pointers are
+/// tolerated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _nss_keymaker_getpwnam_r(
     name: *const c_char,
@@ -202,7 +204,8 @@ fn host() -> Host<'static> {
 
 /// Where the caller wants its answer.
 ///
-/// `entry` may be written, `buffer` has `len` bytes that nobody else uses, `errnop` is the place of errno; or they are null.
+/// `entry` may be written, `buffer` has `len` bytes that nobody else uses, `errnop` is the place of errno; or they are
+/// null.
 struct Reply<T> {
     entry: *mut T,
     buffer: *mut c_char,
@@ -287,8 +290,9 @@ fn guarded<T>(lookup: impl FnOnce() -> Result<T, LookupError>) -> Result<T, Look
 
 /// The one place where outcomes become NSS's: the status, and where it is not success the errno that goes with it.
 ///
-/// UNAVAIL with ENOENT, since getpwnam_r(3) passes the errno on, and its callers take ENOENT for "not found", but ECONNREFUSED or
-/// EIO for a broken system. ERANGE only with TRYAGAIN, and only where a larger buffer helps: glibc doubles it until it does.
+/// UNAVAIL with ENOENT, since getpwnam_r(3) passes the errno on, and its callers take ENOENT for "not found", but
+/// ECONNREFUSED or EIO for a broken system. ERANGE only with TRYAGAIN, and only where a larger buffer helps: glibc
+/// doubles it until it does.
 ///
 /// # Safety
 /// `errnop` is null, or may be written.
@@ -310,8 +314,8 @@ unsafe fn nss_status(outcome: Result<(), LookupError>, errnop: *mut c_int) -> c_
     status
 }
 
-/// A panic's default hook prints to the host's stderr and reads its environment. This library has a standard library, and so a
-/// hook, of its own: the host's is not touched. An empty closure is not allocated.
+/// A panic's default hook prints to the host's stderr and reads its environment. This library has a standard library,
+/// and so a hook, of its own: the host's is not touched. An empty closure is not allocated.
 fn silence_panics() {
     static SILENT: AtomicBool = AtomicBool::new(false);
     if !SILENT.load(Ordering::Relaxed) && !SILENT.swap(true, Ordering::Relaxed) {

@@ -1,7 +1,8 @@
-//! Group entries: by name, by gid, one after the other. abi.rs calls; the answer lies in the caller's buffer. Never asks the daemon.
+//! Group entries: by name, by gid, one after the other. abi.rs calls; the answer lies in the caller's buffer. Never
+//! asks the daemon.
 //!
-//! Users' private groups are records like any other. The record is read straight into the caller's buffer, since a group may have
-//! any number of members and nothing here allocates.
+//! Users' private groups are records like any other. The record is read straight into the caller's buffer, since a
+//! group may have any number of members and nothing here allocates.
 
 use keymaker_core::directory_file::{Directory, Group, Header, MAX_USER_RECORD};
 use keymaker_core::id;
@@ -46,7 +47,8 @@ pub(crate) fn by_gid(host: &Host<'_>, gid: u32, buffer: &mut [u8]) -> Result<Gro
 
 /// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
 ///
-/// Groups that IAM has are always shown, being few (IAM allows an account 300 to 500); a private group is shown where its user is.
+/// Groups that IAM has are always shown, being few (IAM allows an account 300 to 500); a private group is shown where
+/// its user is.
 pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
@@ -71,8 +73,8 @@ fn is_user_enumerated(directory: &Directory, header: &Header<'_>, uid: u32) -> R
 
 /// Names and ranges are checked whatever the file says, and nothing is shown that a local file has come to have (P1).
 ///
-/// Where /etc/passwd has changed, the group has no members: pam_wheel, pam_access and newgrp go by the list, and a name on it may be a
-/// local account's by now. initgroups gives the real members the group all the same.
+/// Where /etc/passwd has changed, the group has no members: pam_wheel, pam_access and newgrp go by the list, and a name
+/// on it may be a local account's by now. initgroups gives the real members the group all the same.
 fn resolving(group: Option<Group<'_>>, header: &Header<'_>, changed: &ChangedFiles<'_>) -> Result<Found, LookupError> {
     group
         .filter(|group| header.in_ranges(group.gid.get()) && !reserved_names::is_reserved(group.name.as_str()))
@@ -96,7 +98,8 @@ struct Found {
 }
 
 impl Found {
-    /// Turns the record into an entry where it lies: its texts stay, and only the array of pointers is added behind them.
+    /// Turns the record into an entry where it lies: its texts stay, and only the array of pointers is added behind
+    /// them.
     fn pack(&self, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
         // The numbers before the texts have been read: their place serves for the password, `*`, which nothing matches.
         let (password, name) = (0, Group::TEXTS_AT);

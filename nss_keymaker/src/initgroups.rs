@@ -1,12 +1,15 @@
-//! The supplementary groups of a user of ours; abi.rs calls, when sshd, sudo or cron starts a session. Never asks the daemon.
+//! The supplementary groups of a user of ours; abi.rs calls, when sshd, sudo or cron starts a session. Never asks the
+//! daemon.
 //!
-//! The directory was made from /etc/passwd and /etc/group as keymakerd last read them. They may have changed since, and the daemon be
-//! dead: a local user must not inherit a namesake's groups, nor a user of ours a gid that now means something else. Local users are found
-//! out first, so that nothing of ours, not even a hanging file system, can stop their logins.
+//! The directory was made from /etc/passwd and /etc/group as keymakerd last read them. They may have changed since, and
+//! the daemon be dead: a local user must not inherit a namesake's groups, nor a user of ours a gid that now means
+//! something else. Local users are found out first, so that nothing of ours, not even a hanging file system, can stop
+//! their logins.
 //!
-//! Another service (SSSD, LDAP, userdb) may have a user of the same name. glibc asks every service and adds up what they say; but it
-//! passes on the primary gid of the account that the groups are for, and ours are private: only that number is the user of ours. (With
-//! another one, as `su -g` and `Group=` of a unit have it, a user of ours has no groups of ours.)
+//! Another service (SSSD, LDAP, userdb) may have a user of the same name. glibc asks every service and adds up what
+//! they say; but it passes on the primary gid of the account that the groups are for, and ours are private: only that
+//! number is the user of ours. (With another one, as `su -g` and `Group=` of a unit have it, a user of ours has no
+//! groups of ours.)
 
 use std::io;
 
@@ -42,8 +45,8 @@ pub(crate) fn of_user(host: &Host<'_>, name: &[u8], primary: u32) -> Result<Memb
     memberships(host, &header, &user).map_err(unreadable)
 }
 
-/// Where /etc/group has changed, its gids may mean other groups: only keymaker-users is kept, looked up anew, since without it
-/// sshd's `Match` block would not hold for the user.
+/// Where /etc/group has changed, its gids may mean other groups: only keymaker-users is kept, looked up again, since
+/// without it sshd's `Match` block would not hold for the user.
 fn memberships(host: &Host<'_>, header: &Header<'_>, user: &User<'_>) -> io::Result<Memberships> {
     let changed = local::has_changed(host.group, header.group)?;
     let keymaker_users = if changed {

@@ -1,8 +1,9 @@
-//! Answers glibc's passwd, group and initgroups questions from Keymaker's directory; loaded into every process that asks one.
+//! Answers glibc's passwd, group and initgroups questions from Keymaker's directory; loaded into every process that
+//! asks one.
 //!
-//! `abi` speaks glibc's language and holds all the unsafe code; the other modules are ordinary functions of a `Host` and the
-//! caller's buffer. A lookup opens the directory, reads what it needs and closes it: nothing is kept between calls, nothing is
-//! locked, and nothing is allocated on a hit (P4). The one state is how far an enumeration has come.
+//! `abi` speaks glibc's language and holds all the unsafe code; the other modules are ordinary functions of a `Host`
+//! and the caller's buffer. A lookup opens the directory, reads what it needs and closes it: nothing is kept between
+//! calls, nothing is locked, and nothing is allocated on a hit (P4). The one state is how far an enumeration has come.
 
 mod abi;
 mod group;
@@ -50,7 +51,8 @@ impl From<ReadError> for LookupError {
     }
 }
 
-/// The name, if it can be one of ours at all: then only is anything opened. dbus-daemon, cron and sudo ask for system users at boot.
+/// The name, if it can be one of ours at all: then only is anything opened. dbus-daemon, cron and sudo ask for system
+/// users at boot.
 fn name_of_ours(name: &[u8]) -> Result<UserName, LookupError> {
     UserName::parse(name)
         .ok()

@@ -1,5 +1,5 @@
-//! What /etc/passwd and /etc/group have come to say since keymakerd read them: whoever is in them now wins at once, with the daemon
-//! dead, too (P1). Every lookup asks here once it has found something of ours.
+//! What /etc/passwd and /etc/group have come to say since keymakerd read them: anybody who is in them now wins at once,
+//! with the daemon dead, too (P1). Every lookup asks here once it has found something of ours.
 //!
 //! The directory holds the stamps of the files as read. While they are the files' own, nothing is opened.
 
@@ -27,8 +27,8 @@ impl<'h> ChangedFiles<'h> {
         }
     }
 
-    /// Whether one of them has this name, or this number, for a user or a group: keymakerd gives neither to anybody then. Where one
-    /// cannot be read, it has nothing.
+    /// Whether one of them has this name, or this number, for a user or a group: keymakerd gives neither to anybody
+    /// then. Where one cannot be read, it has nothing.
     pub fn have(&self, name: &str, id: u32) -> bool {
         [self.passwd, self.group].into_iter().flatten().any(|path| {
             local_files::names(path, name).unwrap_or(false) || local_files::has_id(path, id).unwrap_or(false)

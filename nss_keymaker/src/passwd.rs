@@ -1,6 +1,7 @@
 //! Passwd entries: by name, by uid, one after the other. abi.rs calls; the answer lies in the caller's buffer.
 //!
-//! By name is the only question that may ask the daemon: sshd asks it first, about users whom this host has never seen (P6).
+//! By name is the only question that may ask the daemon: sshd asks it first, about users whom this host has never seen
+//! (P6).
 
 use keymaker_core::client;
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
@@ -65,8 +66,8 @@ pub(crate) fn by_uid(host: &Host<'_>, uid: u32, buffer: &mut [u8]) -> Result<Pas
 
 /// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
 ///
-/// A position is a place in the directory's index: where a publication in between changes the index's size, an enumeration may
-/// show a user twice or leave one out.
+/// A position is a place in the directory's index: where a publication in between changes the index's size, an
+/// enumeration may show a user twice or leave one out.
 pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();

@@ -1,7 +1,8 @@
-//! Packs an answer into the buffer that glibc's caller gave: texts with their zero bytes, and arrays of pointers to them.
+//! Packs an answer into the buffer that glibc's caller gave: texts with their zero bytes, and arrays of pointers to
+//! them.
 //!
-//! passwd and group fill it. It never writes past the end: what does not fit is [`LookupError::BufferTooSmall`], on which glibc
-//! calls again with twice the room, so nothing else may be said to be too small.
+//! passwd and group fill it. It never writes past the end: what does not fit is [`LookupError::BufferTooSmall`], on
+//! which glibc calls again with twice the room, so nothing else may be said to be too small.
 
 use std::ops::Range;
 
@@ -33,7 +34,8 @@ impl<'b> ReplyBuffer<'b> {
 
     /// Adds an array of pointers to the texts that lie in `texts` of this buffer, a null pointer last; where it begins.
     ///
-    /// The buffer itself may begin at any address (getgrnam_r(3) asks for no alignment), so the array is aligned by address.
+    /// The buffer itself may begin at any address (getgrnam_r(3) asks for no alignment), so the array is aligned by
+    /// address.
     pub fn pointers(&mut self, texts: Range<usize>) -> Result<usize, LookupError> {
         let base = self.bytes.as_ptr().expose_provenance();
         let padding = (base + self.used).next_multiple_of(POINTER) - (base + self.used);

@@ -1,4 +1,5 @@
-//! A host of a test's own: a folder with the published directory, the local files and a socket; called by the tests only.
+//! A host of a test's own: a folder with the published directory, the local files and a socket; called by the tests
+//! only.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

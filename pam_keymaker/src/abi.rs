@@ -1,4 +1,5 @@
-//! The border to C, in two floors: `hooks` calls the module's work, which calls what is in `calls`. All unsafe code of this crate.
+//! The border to C, in two floors: `hooks` calls the module's work, which calls what is in `calls`. All unsafe code of
+//! this crate.
 
 pub mod calls;
 mod hooks;

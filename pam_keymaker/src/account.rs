@@ -1,7 +1,8 @@
 //! PAM account: may this user log in here, now?
 //!
-//! Called by `abi` for every login, cron job, su and sudo. It only ever answers `PAM_SUCCESS`, `PAM_IGNORE`, `PAM_PERM_DENIED` and
-//! `PAM_AUTHINFO_UNAVAIL`: "cannot tell" is a refusal of its own, and nothing here can make sshd ask for a new password.
+//! Called by `abi` for every login, cron job, su and sudo. It only ever answers `PAM_SUCCESS`, `PAM_IGNORE`,
+//! `PAM_PERM_DENIED` and `PAM_AUTHINFO_UNAVAIL`: "cannot tell" is a refusal of its own, and nothing here can make sshd
+//! ask for a new password.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -94,8 +95,8 @@ pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> J
     }
 }
 
-/// What is published stands if keymakerd does not answer; not if it says so (P9). sshd has had a key proved, which session judges: when
-/// the keys command asked, nobody had proved anything, and keymakerd may have put it off.
+/// What is published stands if keymakerd does not answer; not if it says so (P9). sshd has had a key proved, which
+/// session judges: when the keys command asked, nobody had proved anything, and keymakerd may have put it off.
 fn nudge(account: &Account<'_>, service: &[u8], host: &Host<'_>, deadline: Instant) -> Published {
     let budget: Duration = deadline.saturating_duration_since(Instant::now());
     let mut buffer = [0; MAX_ANSWER];
@@ -188,14 +189,16 @@ fn is_a_local_id(user: &User<'_>, host: &Host<'_>) -> bool {
     has(host.passwd) || has(host.group)
 }
 
-/// Whether another service, which stands before ours, gives somebody the user's number, perhaps since keymakerd last asked it (P1): sudo and
-/// others that ask by number would take the user for that person. One that cannot tell keeps nobody out who was here.
+/// Whether another service, which stands before ours, gives somebody the user's number, perhaps since keymakerd last
+/// asked it (P1): sudo and others that ask by number would take the user for that person. One that cannot tell keeps
+/// nobody out who was here.
 fn is_anothers_number(user: &User<'_>, host: &Host<'_>) -> bool {
     let name = (host.name_of)(user.uid.get()).ok().flatten();
     name.is_some_and(|name| name != user.name.as_str().as_bytes())
 }
 
-/// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open (P8).
+/// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open
+/// (P8).
 fn in_keymaker_users(user: &User<'_>, host: &Host<'_>) -> bool {
     let gid = local_files::number_of(host.group, paths::KEYMAKER_USERS).ok().flatten();
     let groups = (host.group_list)(user.name.as_str(), user.uid.get()).unwrap_or_default();

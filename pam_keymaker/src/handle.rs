@@ -30,8 +30,8 @@ impl<'h> Handle<'h> {
         Some(user.0.to_bytes())
     }
 
-    /// PAM_SERVICE: the file in /etc/pam.d; empty where there is none. sshd under another name is sshd: the name is its program's, or
-    /// its PAMServiceName.
+    /// PAM_SERVICE: the file in /etc/pam.d; empty where there is none. sshd under another name is sshd: the name is its
+    /// program's, or its PAMServiceName.
     pub fn service(&self) -> &'h [u8] {
         if self.ssh_auth_info().is_some() {
             return b"sshd";

@@ -1,8 +1,10 @@
-//! Provides a user's home: the one that is there, if it is theirs, or a new one, which appears whole or not at all (P11).
+//! Provides a user's home: the one that is there, if it is theirs, or a new one, which appears whole or not at all
+//! (P11).
 //!
-//! Called by `session`, as root. A new home is filled under another name in the same folder, made durable, given to the user and renamed. That
-//! folder, and every one above it, must be such that only root can change it: so no name in it can be swapped for a link meanwhile, and
-//! openat2(2), which old kernels and some seccomp filters lack, would add nothing. Nothing that exists is ever chowned, chmodded or replaced.
+//! Called by `session`, as root. A new home is filled under another name in the same folder, made durable, given to the
+//! user and renamed. That folder, and every one above it, must be such that only root can change it: so no name in it
+//! can be swapped for a link meanwhile, and openat2(2), which old kernels and some seccomp filters lack, would add
+//! nothing. Nothing that exists is ever chowned, chmodded or replaced.
 
 mod copy;
 mod folder;
@@ -121,7 +123,8 @@ impl Workshop<'_> {
         }
     }
 
-    /// An empty folder for root alone beside the home to be. The process id only makes the name likely to be free; mkdir(2) makes it sure.
+    /// An empty folder for root alone beside the home to be. The process id only makes the name likely to be free;
+    /// mkdir(2) makes it sure.
     fn make_aside(&self, parent: &Path, name: &std::ffi::OsStr) -> Result<PathBuf, HomeError> {
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
         for number in 0..16 {
@@ -141,7 +144,8 @@ impl Workshop<'_> {
         Err(HomeError::Io("make a folder", parent.to_owned(), last))
     }
 
-    /// Removes what processes that died while they made a home have left. Whatever cannot be removed now, the next first login tries again.
+    /// Removes what processes that died while they made a home have left. Whatever cannot be removed now, the next
+    /// first login tries again.
     fn sweep(&self, parent: &Path, own: &Path) {
         // The clock of the file system, which may be a server's.
         let Ok(now) = fs::symlink_metadata(own).map(|own| own.ctime()) else {
@@ -184,8 +188,8 @@ impl Workshop<'_> {
     fn put_in_place(&self, aside: &Path, path: &Path) -> Result<(), HomeError> {
         let failed = |error| HomeError::Io("put the new home in place", path.to_owned(), error);
         match calls::rename_no_replace(aside, path) {
-            // NFS and old kernels know no such flag. rename(2) replaces nothing but an empty folder, and only root could have
-            // made one there in this instant.
+            // NFS and old kernels know no such flag. rename(2) replaces nothing but an empty folder, and only root
+            // could have made one there in this instant.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
                 if fs::symlink_metadata(path).is_ok() {
                     return Err(failed(io::ErrorKind::AlreadyExists.into()));
@@ -195,7 +199,7 @@ impl Workshop<'_> {
             renamed => renamed.map_err(failed)?,
         }
         (self.step)();
-        // The home is there; if its name is lost in a crash, the next login makes it anew.
+        // The home is there; if its name is lost in a crash, the next login makes it again.
         if let Some(parent) = path.parent() {
             let _ = File::open(parent).and_then(|parent| parent.sync_all());
         }

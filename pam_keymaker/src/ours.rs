@@ -1,9 +1,11 @@
 //! Whose account is it: a local one, somebody else's, or an IAM user's?
 //!
-//! Both hooks begin here. A local account is told from /etc/passwd alone, before anything of Keymaker's is opened (P1, P12).
+//! Both hooks begin here. A local account is told from /etc/passwd alone, before anything of Keymaker's is opened (P1,
+//! P12).
 //!
-//! Another service (SSSD, LDAP, userdb) may know the name, or the number, of a user of ours. Who resolves a name decides whose it is:
-//! where the directory does not give the entry that glibc found, our module has not found it either, and the account is another's.
+//! Another service (SSSD, LDAP, userdb) may know the name, or the number, of a user of ours. Who resolves a name
+//! decides whose it is: where the directory does not give the entry that glibc found, our module has not found it
+//! either, and the account is another's.
 
 use std::io;
 use std::path::Path;
@@ -77,7 +79,7 @@ pub fn is_local(name: &[u8], host: &Host<'_>) -> bool {
 }
 
 impl<'a> Account<'a> {
-    /// `None` where the account cannot be ours: another service's with uid 0, or with a name that is no text.
+    /// `None` where the account cannot be ours: another service's with uid 0, or with a name that is not a text.
     pub fn of(name: &'a [u8], host: &Host<'_>) -> Option<Self> {
         let name = str::from_utf8(name).ok()?;
         let generation = Directory::open(host.directory)
@@ -116,8 +118,9 @@ impl<'a> Account<'a> {
         })
     }
 
-    /// Whether the account may be ours although no directory can be read: a program that had found it cannot any more, or the directory was
-    /// there when it was resolved to a uid of the range that Keymaker draws from. Where it was not, another service knows the name.
+    /// Whether the account may be ours although no directory can be read: a program that had found it cannot any more,
+    /// or the directory was there when it was resolved to a uid of the range that Keymaker draws from. Where it was
+    /// not, another service knows the name.
     pub fn may_be_ours(&self, at_login: bool, error: &ReadError) -> bool {
         let may_have_been_read = self.generation.is_some() || matches!(error, ReadError::Io(_));
         match self.entry {
@@ -143,8 +146,8 @@ pub enum Ownership<'b> {
     Outdated,
 }
 
-/// Whether a person logs in by this service just now: then IAM is asked, and the login is written down. Others (cron, sudo, systemd-user)
-/// go by what is published.
+/// Whether a person logs in by this service just now: then IAM is asked, and the login is written down. Others (cron,
+/// sudo, systemd-user) go by what is published.
 pub fn at_login(service: &[u8]) -> bool {
     matches!(service, b"sshd" | b"login" | b"remote" | b"su" | b"su-l")
 }

@@ -1,9 +1,9 @@
 //! Gives a new home its SELinux label while it is made, without libselinux.
 //!
-//! The kernel labels what this thread creates as /proc/thread-self/attr/fscreate says (proc(5)). What is written there is the label of the
-//! folder that holds homes, with the types that the reference policy gives to a home and to what lies in it. Only where that folder is
-//! labelled as /home is: elsewhere (NFS, a folder of one's own) the policy's and the mount's own rules stand. Files that the policy wants labelled
-//! apart (~/.ssh) are not in /etc/skel.
+//! The kernel labels what this thread creates as /proc/thread-self/attr/fscreate says (proc(5)). What is written there
+//! is the label of the folder that holds homes, with the types that the reference policy gives to a home and to what
+//! lies in it. Only where that folder is labelled as /home is: elsewhere (NFS, a folder of one's own) the policy's and
+//! the mount's own rules stand. Files that the policy wants labelled apart (~/.ssh) are not in /etc/skel.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

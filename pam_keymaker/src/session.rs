@@ -1,7 +1,7 @@
 //! PAM session: was the key one of the user's, is their home there, and one line in the journal about who came.
 //!
-//! Called by `abi`. A foreign key is `PAM_SESSION_ERR`, and sshd starts nothing; a home that cannot be made lets the login go on, since
-//! otherwise a full disk would lock out exactly those who must repair it.
+//! Called by `abi`. A foreign key is `PAM_SESSION_ERR`, and sshd starts nothing; a home that cannot be made lets the
+//! login go on, since otherwise a full disk would lock out exactly those who must repair it.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! What a user's policy says about the requester means something else once a role session asks. `restricted_instance_role.rs`
-//! has every document checked here before anything is made of it; one key is enough to refuse all of it, since a Deny
-//! that no longer matches is a permission gained. [`Binding`] is the table.
+//! What a user's policy says about the requester means something else once a role session asks.
+//! `restricted_instance_role.rs` has every document checked here before anything is made of it; one key is enough to
+//! refuse all of it, since a Deny that no longer matches is a permission gained. [`Binding`] is the table.
 
 use super::condition_key::Binding;
 use super::document::PolicyDocument;
@@ -17,7 +17,8 @@ pub(super) enum Origin {
     OtherAccount,
 }
 
-/// Ok if every condition key and every variable of the document has the same value for a session of the role as for the user.
+/// Ok if every condition key and every variable of the document has the same value for a session of the role as for the
+/// user.
 pub(super) fn check(document: &PolicyDocument, origin: Origin) -> Result<(), PolicyRefusal> {
     for statement in document.statements() {
         let resource_variables = statement

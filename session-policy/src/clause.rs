@@ -1,5 +1,5 @@
-//! Which actions (or resources) a statement reaches: those in a list, or all but those in a list. `statement.rs` puts two
-//! of them together. Like `glob.rs`, it says yes to "covers" and "is disjoint" only where that is proved.
+//! Which actions (or resources) a statement reaches: those in a list, or all but those in a list. `statement.rs` puts
+//! two of them together. Like `glob.rs`, it says yes to "covers" and "is disjoint" only where that is proved.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Says the same in fewer characters: one policy of merged statements, no Sid, no entry twice, nothing that another entry
-//! or statement already says. Every step keeps the meaning exactly (the random tests hold it to that).
+//! Says the same in fewer characters: one policy of merged statements, no Sid, no entry twice, nothing that another
+//! entry or statement already says. Every step keeps the meaning exactly (the random tests hold it to that).
 
 use std::collections::{BTreeMap, BTreeSet};
 

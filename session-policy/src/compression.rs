@@ -1,9 +1,9 @@
 //! `compress_user_policy`: leaves out what changes nothing under the role's policies as they are now. Opt-in, because
 //! the role's policies may change while a session lives: a Deny left out here is then missing.
 //!
-//! The session's permissions are an intersection with the role's, so an Allow never needs to be contained in the role's:
-//! it is left out only if it meets none of them. A Deny is left out only if one unconditional Deny of the role covers
-//! it. (The predecessor's rule, containment for both, gave suspended users their access back.)
+//! The session's permissions are an intersection with the role's, so an Allow never needs to be contained in the
+//! role's: it is left out only if it meets none of them. A Deny is left out only if one unconditional Deny of the role
+//! covers it. (The predecessor's rule, containment for both, gave suspended users their access back.)
 
 use super::clause::Clause;
 use super::pattern::Pattern;

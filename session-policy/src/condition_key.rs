@@ -1,9 +1,10 @@
-//! What a condition key's value depends on, where a user's policy is given to a session of a role. One table for both programs that do so: credd
-//! makes session policies of a user's policies, `keymaker sync-roles` makes policies of a role.
+//! What a condition key's value depends on, where a user's policy is given to a session of a role. One table for both
+//! programs that do so: credd makes session policies of a user's policies, `keymaker sync-roles` makes policies of a
+//! role.
 //!
-//! IAM User Guide, "AWS global condition context keys" and "Variables and tags": for a role session aws:username is not present, aws:userid is
-//! the role's id and session name, tags and ARN are the role's, aws:TokenIssueTime is present, and so is aws:MultiFactorAuthPresent, which a
-//! long-term access key lacks.
+//! IAM User Guide, "AWS global condition context keys" and "Variables and tags": for a role session aws:username is not
+//! present, aws:userid is the role's id and session name, tags and ARN are the role's, aws:TokenIssueTime is present,
+//! and so is aws:MultiFactorAuthPresent, which a long-term access key lacks.
 
 /// What a condition key's value depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

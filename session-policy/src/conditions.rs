@@ -1,8 +1,9 @@
 //! A statement's Condition block, read and given back. It is carried, never judged: two statements are merged only if
 //! their conditions are equal, and which keys may stand there is `binding.rs`'s question.
 //!
-//! IAM User Guide, "Grammar": operator → key → value or list; a value is a string, number or Boolean, and "quotation marks
-//! are optional for numeric and Boolean values", so all are kept as text. A list means "any of them": its order is nothing.
+//! IAM User Guide, "Grammar": operator → key → value or list; a value is a string, number or Boolean, and "quotation
+//! marks are optional for numeric and Boolean values", so all are kept as text. A list means "any of them": its order
+//! is nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ pub(super) enum UnreadableConditions {
 }
 
 impl Conditions {
-    /// None if the block is empty, which is no condition at all.
+    /// None if the block is empty, which is not a condition at all.
     pub(super) fn parse(block: Value, variables: Variables) -> Result<Option<Self>, UnreadableConditions> {
         let mut operators = BTreeMap::new();
         for (operator, keys) in object(block)? {

@@ -1,8 +1,8 @@
 //! Reads one identity policy document as IAM keeps it: what GetUserPolicy, GetGroupPolicy, GetRolePolicy and
 //! GetPolicyVersion return. It refuses whatever it does not know, since a part that is not understood cannot be kept.
 //!
-//! IAM User Guide, "Grammar of the IAM JSON policy language". Single statements and single strings stand for lists of one;
-//! a document without Version is one of 2008-10-17.
+//! IAM User Guide, "Grammar of the IAM JSON policy language". Single statements and single strings stand for lists of
+//! one; a document without Version is one of 2008-10-17.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +24,8 @@ pub struct PolicyDocument {
 }
 
 impl PolicyDocument {
-    /// Reads a document in the URL encoding in which IAM's calls return it ("URL-encoded compliant with RFC 3986"). `name`
-    /// is how refusals call it, such as "inline policy 's3' of group 'devs'".
+    /// Reads a document in the URL encoding in which IAM's calls return it ("URL-encoded compliant with RFC 3986").
+    /// `name` is how refusals call it, such as "inline policy 's3' of group 'devs'".
     pub fn from_iam(name: &str, encoded: &str) -> Result<Self, PolicyRefusal> {
         let text = percent_decoded(encoded).ok_or_else(|| PolicyRefusal::NotJson {
             policy: name.to_owned(),
@@ -111,7 +111,7 @@ impl Reader<'_> {
         })
     }
 
-    /// IAM takes "Allow" and "Deny" only; anything else is no policy of IAM's, and must never count as either.
+    /// IAM takes "Allow" and "Deny" only; anything else is not a policy of IAM's, and must never count as either.
     fn effect(&self, effect: Option<Value>) -> Result<Effect, PolicyRefusal> {
         match effect.as_ref().and_then(Value::as_str) {
             Some("Allow") => Ok(Effect::Allow),

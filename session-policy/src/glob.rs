@@ -3,9 +3,9 @@
 //!
 //! Both questions answer on the safe side. `covers` says yes only if it holds under every reading of how far a wildcard
 //! reaches; `intersects` says no only if no reading lets the two meet. AWS is not exact here: "You can use wildcard
-//! characters (* and ?) within any ARN segment … If the * wildcard is the last character of a resource ARN segment, it can
-//! expand to match beyond the colon boundaries" (IAM User Guide, "Resource"); and which services compare resource names
-//! without regard to case is not documented at all.
+//! characters (* and ?) within any ARN segment … If the * wildcard is the last character of a resource ARN segment, it
+//! can expand to match beyond the colon boundaries" (IAM User Guide, "Resource"); and which services compare resource
+//! names without regard to case is not documented at all.
 
 use std::collections::HashSet;
 
@@ -77,8 +77,8 @@ impl Glob {
         Ok(Self(symbols))
     }
 
-    /// Whether everything that `inner` matches is matched by this one. No only means "not proved": `?*` covers `*a`, but
-    /// that is not found.
+    /// Whether everything that `inner` matches is matched by this one. No only means "not proved": `?*` covers `*a`,
+    /// but that is not found.
     pub(super) fn covers(&self, inner: &Self) -> bool {
         let (mut ours, mut theirs) = (0, 0);
         // The last run of ours, and what of theirs it has not yet taken in.

@@ -1,8 +1,8 @@
-//! Session policies: what credd passes to sts:AssumeRole so that a session of the instance's role can do no more than one
-//! user may. credd calls it with what IAM answered; nothing here asks IAM, reads a clock or keeps state.
+//! Session policies: what credd passes to sts:AssumeRole so that a session of the instance's role can do no more than
+//! one user may. credd calls it with what IAM answered; nothing here asks IAM, reads a clock or keeps state.
 //!
-//! The rule everywhere: what cannot be expressed exactly is a [`PolicyRefusal`], and no answer is ever "no policy", since
-//! a session without one has the whole role.
+//! The rule everywhere: what cannot be expressed exactly is a [`PolicyRefusal`], and no answer is ever "no policy",
+//! since a session without one has the whole role.
 //!
 //! | file | its question |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! One entry of an Action or of a Resource list. Statements (`clause.rs`, `document.rs`) and the settings (`deny_actions`)
-//! are made of them.
+//! One entry of an Action or of a Resource list. Statements (`clause.rs`, `document.rs`) and the settings
+//! (`deny_actions`) are made of them.
 
 use std::str::FromStr;
 
@@ -41,8 +41,8 @@ impl Pattern for ActionPattern {
 impl FromStr for ActionPattern {
     type Err = PolicyRefusal;
 
-    /// IAM's grammar: "a service namespace, a colon, and the name of an action. Action names can include wildcards". A `$`
-    /// is refused, since variables have no meaning in actions.
+    /// IAM's grammar: "a service namespace, a colon, and the name of an action. Action names can include wildcards". A
+    /// `$` is refused, since variables have no meaning in actions.
     fn from_str(text: &str) -> Result<Self, PolicyRefusal> {
         let printable = text.chars().all(|c| c.is_ascii_graphic() && c != '$');
         if !printable || !(text == "*" || text.contains(':')) {

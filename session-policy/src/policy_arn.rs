@@ -1,4 +1,5 @@
-//! The ARN of a managed policy, as `PolicyArns` takes it. `restricted_instance_role.rs` asks which role may be given it.
+//! The ARN of a managed policy, as `PolicyArns` takes it. `restricted_instance_role.rs` asks which role may be given
+//! it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! Why no session policy can be made: the sentences that the administrator reads in the audit line, `credd --check` and the
-//! log. Every refusal means that no credentials are issued; none ever leads to another method or to a wider policy.
+//! Why no session policy can be made: the sentences that the administrator reads in the audit line, `credd --check` and
+//! the log. Every refusal means that no credentials are issued; none ever leads to another method or to a wider policy.
 
 use std::fmt;
 
@@ -55,7 +55,8 @@ pub enum PolicyRefusal {
         /// The resource or condition value.
         text: String,
     },
-    /// "POLICY uses KEY, which has another value, or none, in a role session; give this user a role of their own (user_role)."
+    /// "POLICY uses KEY, which has another value, or none, in a role session; give this user a role of their own
+    /// (user_role)."
     BoundToPrincipal {
         /// Which policy.
         policy: String,
@@ -69,8 +70,8 @@ pub enum PolicyRefusal {
         /// The condition key, in lower case.
         key: String,
     },
-    /// "POLICY asks by KEY for multi-factor authentication, which a role session made here never has; exempt this policy
-    /// from it, or give this user a role of their own."
+    /// "POLICY asks by KEY for multi-factor authentication, which a role session made here never has; exempt this
+    /// policy from it, or give this user a role of their own."
     MultiFactor {
         /// Which policy.
         policy: String,
@@ -83,8 +84,8 @@ pub enum PolicyRefusal {
         /// The boundary's ARN.
         boundary: String,
     },
-    /// "The session policy and the ARNs have CHARACTERS characters; STS takes 2,048. Move inline policies into managed ones,
-    /// try compress_user_policy, or give this user a role of their own."
+    /// "The session policy and the ARNs have CHARACTERS characters; STS takes 2,048. Move inline policies into managed
+    /// ones, try compress_user_policy, or give this user a role of their own."
     TooLong {
         /// How many there would be.
         characters: usize,

@@ -1,6 +1,6 @@
-//! The instance's own role, restricted to what one IAM user may do: the session policies of the method of that name, which
-//! calls it with what IAM answered about the user. Effective = role ∩ (the user's policies, inline and managed together).
-//! What cannot be said exactly is refused; nothing to allow is "deny all", never another method.
+//! The instance's own role, restricted to what one IAM user may do: the session policies of the method of that name,
+//! which calls it with what IAM answered about the user. Effective = role ∩ (the user's policies, inline and managed
+//! together). What cannot be said exactly is refused; nothing to allow is "deny all", never another method.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,8 +77,8 @@ pub fn restricted_instance_role(
     SessionPolicies::new(&statements, &by_arn)
 }
 
-/// Which managed policies go by ARN, and which must be spelled out in the inline policy: those of another account, and the
-/// shortest where there are more than STS takes.
+/// Which managed policies go by ARN, and which must be spelled out in the inline policy: those of another account, and
+/// the shortest where there are more than STS takes.
 fn divided<'a>(managed: &'a [ManagedPolicy], role: &RoleArn) -> (Vec<&'a PolicyArn>, Vec<&'a PolicyDocument>) {
     let distinct: BTreeMap<&str, &ManagedPolicy> = managed.iter().map(|policy| (policy.arn.as_str(), policy)).collect();
     let (mut by_arn, mut spelled_out): (Vec<&ManagedPolicy>, Vec<&ManagedPolicy>) = distinct

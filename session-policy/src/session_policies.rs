@@ -1,12 +1,12 @@
-//! What is passed to sts:AssumeRole beside the role: one inline session policy and ARNs of managed ones, checked against
-//! STS's limits before STS is asked. Made by `restricted_instance_role.rs` and `instance_role.rs` only. The value can never
-//! be "no policy at all": a session without one has everything that the role has.
+//! What is passed to sts:AssumeRole beside the role: one inline session policy and ARNs of managed ones, checked
+//! against STS's limits before STS is asked. Made by `restricted_instance_role.rs` and `instance_role.rs` only. The
+//! value can never be "no policy at all": a session without one has everything that the role has.
 //!
-//! The limits, IAM User Guide, "IAM and AWS STS quotas", Role session policies: "The size of the passed JSON policy document
-//! and all passed managed policy ARN characters combined can't exceed 2,048 characters." "You can pass a maximum of 10
-//! managed policy ARNs when you create a session." "You can pass only one JSON policy document". Besides, "an AWS conversion
-//! compresses the passed session policies and session tags into a packed binary format that has a separate limit", which
-//! only STS can tell: it answers PackedPolicyTooLarge.
+//! The limits, IAM User Guide, "IAM and AWS STS quotas", Role session policies: "The size of the passed JSON policy
+//! document and all passed managed policy ARN characters combined can't exceed 2,048 characters." "You can pass a
+//! maximum of 10 managed policy ARNs when you create a session." "You can pass only one JSON policy document". Besides,
+//! "an AWS conversion compresses the passed session policies and session tags into a packed binary format that has a
+//! separate limit", which only STS can tell: it answers PackedPolicyTooLarge.
 
 use std::collections::BTreeSet;
 
@@ -29,8 +29,8 @@ pub struct SessionPolicies {
     policy_arns: Vec<String>,
 }
 
-/// Roles trust the instance's role, not the user: a session that may assume one, the instance's own role among them, would be rid of its
-/// session policies by a single call, or be another user (P18).
+/// Roles trust the instance's role, not the user: a session that may assume one, the instance's own role among them,
+/// would be rid of its session policies by a single call, or be another user (P18).
 fn no_other_role() -> Value {
     json!({"Effect": "Deny", "Action": "sts:AssumeRole*", "Resource": "*"})
 }
@@ -55,7 +55,8 @@ impl SessionPolicies {
         }
     }
 
-    /// The statements and the managed policies together, less what leads out of them; `deny_all` if there are none of either.
+    /// The statements and the managed policies together, less what leads out of them; `deny_all` if there are none of
+    /// either.
     pub(super) fn new(statements: &BTreeSet<Statement>, arns: &[&PolicyArn]) -> Result<Self, PolicyRefusal> {
         if statements.is_empty() && arns.is_empty() {
             return Ok(Self::deny_all());

@@ -24,7 +24,8 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    /// Whether this statement reaches, whenever `inner` does, everything that `inner` reaches. Effects are not compared.
+    /// Whether this statement reaches, whenever `inner` does, everything that `inner` reaches. Effects are not
+    /// compared.
     pub(super) fn covers(&self, inner: &Self) -> bool {
         (self.conditions.is_none() || self.conditions == inner.conditions)
             && self.actions.covers(&inner.actions)

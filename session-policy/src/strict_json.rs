@@ -1,5 +1,6 @@
-//! JSON in which no object has a key twice. `document.rs` reads through it: "Individual elements must not contain multiple
-//! instances of the same key" (IAM User Guide, "Grammar"), and a reader that keeps the last one would silently lose the first.
+//! JSON in which no object has a key twice. `document.rs` reads through it: "Individual elements must not contain
+//! multiple instances of the same key" (IAM User Guide, "Grammar"), and a reader that keeps the last one would silently
+//! lose the first.
 
 use std::fmt;
 

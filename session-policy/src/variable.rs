@@ -1,8 +1,9 @@
-//! Splits text of a policy into characters and `${…}` variables. Resource patterns and condition values are read through
-//! it; it never judges a variable (`binding.rs` does).
+//! Splits text of a policy into characters and `${…}` variables. Resource patterns and condition values are read
+//! through it; it never judges a variable (`binding.rs` does).
 //!
-//! IAM User Guide, "IAM policy elements: Variables and tags": variables exist from version 2012-10-17 on, earlier documents
-//! mean the text literally; `${*}`, `${?}` and `${$}` are those three characters; `${key, 'default'}` has a default value.
+//! IAM User Guide, "IAM policy elements: Variables and tags": variables exist from version 2012-10-17 on, earlier
+//! documents mean the text literally; `${*}`, `${?}` and `${$}` are those three characters; `${key, 'default'}` has a
+//! default value.
 
 /// One piece of such a text.
 #[derive(Clone, Debug, PartialEq, Eq)]

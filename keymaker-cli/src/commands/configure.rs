@@ -1,7 +1,8 @@
-//! `keymaker configure`: gives an instance's role the rights that a grade and credd's methods need, and its settings; takes them back.
+//! `keymaker configure`: gives an instance's role the rights that a grade and credd's methods need, and its settings;
+//! takes them back.
 //!
-//! [`wanted`] says what should be, from the options alone; [`account`] compares that with an account and changes it. A second run
-//! changes nothing; `--dry-run` prints the changes; `--undo` leaves nothing behind.
+//! [`wanted`] says what should be, from the options alone; [`account`] compares that with an account and changes it. A
+//! second run changes nothing; `--dry-run` prints the changes; `--undo` leaves nothing behind.
 
 mod account;
 mod instance_profile;

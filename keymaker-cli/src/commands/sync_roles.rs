@@ -1,8 +1,9 @@
-//! `keymaker sync-roles`: makes and refreshes a role for each IAM user, with the policies of the user and the user's groups.
+//! `keymaker sync-roles`: makes and refreshes a role for each IAM user, with the policies of the user and the user's
+//! groups.
 //!
-//! credd's method create_user_role hands out sessions of these roles and never writes to IAM itself; this runs by a timer, in a
-//! pipeline or by hand, with rights of its own. [`account`] reads, [`wanted`] says what each role should be, [`steps`] compares
-//! and changes. A role that it did not make, or that others may assume, is never touched.
+//! credd's method create_user_role hands out sessions of these roles and never writes to IAM itself; this runs by a
+//! timer, in a pipeline or by hand, with rights of its own. [`account`] reads, [`wanted`] says what each role should
+//! be, [`steps`] compares and changes. A role that it did not make, or that others may assume, is never touched.
 
 mod account;
 mod bound;
@@ -46,7 +47,7 @@ pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Res
         let iam = aws::iam(&config);
         let mut account = account::read(&iam).await?;
         let mut done = Done::default();
-        // First: whoever has such a name now gets a role of their own in the same run.
+        // First: anybody who has such a name now gets a role of their own in the same run.
         if options.user.is_empty() {
             done.former(&iam, &mut account, options).await?;
         }
@@ -145,7 +146,8 @@ impl Done {
         Ok(())
     }
 
-    /// Roles that were made for somebody whom IAM no longer has, or has under another name. Deleted, they are taken out of `account`.
+    /// Roles that were made for somebody whom IAM no longer has, or has under another name. Deleted, they are taken out
+    /// of `account`.
     async fn former(
         &mut self,
         iam: &impl Make,

@@ -64,7 +64,8 @@ pub struct Header<'a> {
     pub group: FileStamp,
     /// The IAM group that a user must be in to log in; empty: none.
     pub required_group: &'a str,
-    /// SHA-256 of `ACCOUNT:ROLE`, the role by which keymakerd reads another account's users; zero: none, or an earlier keymakerd says nothing.
+    /// SHA-256 of `ACCOUNT:ROLE`, the role by which keymakerd reads another account's users; zero: none, or an earlier
+    /// keymakerd says nothing.
     pub id_resolver: [u8; 32],
 }
 
@@ -164,7 +165,8 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// The meta section. Texts are cut to their fields: IAM's group names have at most 128 characters, ids fewer than 32.
+    /// The meta section. Texts are cut to their fields: IAM's group names have at most 128 characters, ids fewer than
+    /// 32.
     pub fn encode(&self) -> [u8; META_LEN] {
         let mut meta = [0; META_LEN];
         let cut = |text: &'a str, len: usize| text.as_bytes().get(..len).unwrap_or(text.as_bytes());

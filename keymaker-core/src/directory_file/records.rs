@@ -37,7 +37,8 @@ pub enum Verdict {
     NameHeldByAnother,
     /// the date in the user's `expires` tag has passed, or cannot be read
     Expired,
-    /// IAM has the user, but this host gives no entry: the name or the number is somebody else's here; only in tombstones
+    /// IAM has the user, but this host gives no entry: the name or the number is somebody else's here; only in
+    /// tombstones
     NoEntry,
 }
 
@@ -142,7 +143,8 @@ impl<'b> User<'b> {
         })
     }
 
-    /// The supplementary groups: gids of ours and, where the header allows them, local ones. keymaker-users is not among them.
+    /// The supplementary groups: gids of ours and, where the header allows them, local ones. keymaker-users is not
+    /// among them.
     pub fn groups(&self) -> impl Iterator<Item = u32> + 'b {
         self.groups
             .as_chunks::<4>()

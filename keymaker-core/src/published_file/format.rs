@@ -17,9 +17,10 @@
 //! 600  zero        168   not in use
 //! 768  indexes, lists and records, wherever the offsets say
 //! ```
-//! An index is `slots + WINDOW - 1` slots of `{ hash u32, offset u32, len u32, crc u32 }`. A key lies within [`WINDOW`] slots of
-//! `hash & (slots - 1)`, before any empty slot (`len` 0): one pread of a window decides. Keys may share a hash: a record must be
-//! compared with what was asked for. In a list each slot has the number instead of the hash, and they ascend.
+//! An index is `slots + WINDOW - 1` slots of `{ hash u32, offset u32, len u32, crc u32 }`. A key lies within [`WINDOW`]
+//! slots of `hash & (slots - 1)`, before any empty slot (`len` 0): one pread of a window decides. Keys may share a
+//! hash: a record must be compared with what was asked for. In a list each slot has the number instead of the hash, and
+//! they ascend.
 
 use crate::crc32c::crc32c;
 
@@ -75,14 +76,14 @@ pub enum Key<'a> {
     Id(u32),
 }
 
-/// The key of the hash. Whoever does not know it before a file is written cannot choose names or numbers that share a hash or crowd
-/// a window, so each file gets one of its own.
+/// The key of the hash. Anybody who does not know it before a file is written cannot choose names or numbers that share
+/// a hash or crowd a window, so each file gets one of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKey(pub [u8; 16]);
 
 impl Key<'_> {
-    /// The low 32 bits of SipHash-2-4 (Aumasson, Bernstein, "SipHash: a fast short-input PRF") of the name, or of the number's four
-    /// bytes.
+    /// The low 32 bits of SipHash-2-4 (Aumasson, Bernstein, "SipHash: a fast short-input PRF") of the name, or of the
+    /// number's four bytes.
     #[expect(
         deprecated,
         reason = "std's other hashers promise no algorithm; this one says SipHash-2-4, which the tests compare with the paper's vectors"
@@ -98,8 +99,8 @@ impl Key<'_> {
         hasher.finish() as u32
     }
 
-    /// The hash of version 1: FNV-1a over the name begun with the seed, then MurmurHash3's finaliser. Names that share it under every
-    /// seed can be found, so nothing but the indexes for readers of version 1 may rest on it.
+    /// The hash of version 1: FNV-1a over the name begun with the seed, then MurmurHash3's finaliser. Names that share
+    /// it under every seed can be found, so nothing but the indexes for readers of version 1 may rest on it.
     pub fn old_hash(self, seed: u32) -> u32 {
         match self {
             Self::Name(name) => finalise(name.bytes().fold(0x811c_9dc5 ^ seed, |hash, byte| {
@@ -126,7 +127,8 @@ pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The checksum that a part of the header must carry at `at`: over all of the part, the checksum's own bytes taken as zero.
+/// The checksum that a part of the header must carry at `at`: over all of the part, the checksum's own bytes taken as
+/// zero.
 pub(super) fn crc_without(part: &[u8], at: usize) -> u32 {
     let mut bytes = [0; PREAMBLE];
     put(&mut bytes, 0, part);
@@ -147,8 +149,8 @@ mod tests {
 
     #[test]
     fn the_hash_is_siphash_2_4_as_its_paper_has_it() {
-        // Key 00 to 0f, message 00 01 02 and so on; 0xa129ca6149be45e5 is the paper's own example (appendix A), the others are the
-        // reference implementation's.
+        // Key 00 to 0f, message 00 01 02 and so on; 0xa129ca6149be45e5 is the paper's own example (appendix A), the
+        // others are the reference implementation's.
         let key = HashKey(std::array::from_fn(|at| at as u8));
         let text: String = (0..15).map(char::from).collect();
         for (len, hash) in [

@@ -1,9 +1,12 @@
-//! Opens a published file and finds records in it, inside any process: no mapping, no lock, no allocation, nothing kept.
+//! Opens a published file and finds records in it, inside any process: no mapping, no lock, no allocation, nothing
+//! kept.
 //!
-//! A lookup is open, fstat, three preads (header, window, record), close; one more record for each key that shares the hash. Whatever
-//! the bytes say, the reader stays inside the file and its own buffers; a file that is not whole is an error, never a wrong answer.
+//! A lookup is open, fstat, three preads (header, window, record), close; one more record for each key that shares the
+//! hash. Whatever the bytes say, the reader stays inside the file and its own buffers; a file that is not whole is an
+//! error, never a wrong answer.
 //!
-//! It reads what a keymakerd of version 1 left or still writes, too: while packages are upgraded, either may be the older one.
+//! It reads what a keymakerd of version 1 left or still writes, too: while packages are upgraded, either may be the
+//! older one.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -159,8 +162,9 @@ impl PublishedFile {
         Ok(found)
     }
 
-    /// The first record at or after position `from` of an index of numbers, and its position: for enumeration. A position is a number,
-    /// so that publications in between change nothing; in a file of version 1 it is a place in the index.
+    /// The first record at or after position `from` of an index of numbers, and its position: for enumeration. A
+    /// position is a number, so that publications in between change nothing; in a file of version 1 it is a place in
+    /// the index.
     pub fn next_slot(&self, index: usize, from: u32) -> Result<Option<(u32, Slot)>, ReadError> {
         if self.key.is_none() {
             return self.next_old_slot(index, from);
@@ -180,7 +184,7 @@ impl PublishedFile {
             return Ok(None);
         }
         let slot = slot(before)?;
-        // A list that does not ascend would have an enumeration go round for ever.
+        // A list that does not ascend would have an enumeration go round forever.
         if slot.hash < from || slot.len == 0 {
             return Err(ReadError::Damaged);
         }
@@ -299,9 +303,9 @@ fn read_start(file: &File, header: &mut [u8; HEADER]) -> Result<(), ReadError> {
 
 /// Opens a file of keymakerd's: a regular file, not writable by group or others, whose owner also owns its folder.
 ///
-/// Comparing the two owners instead of naming one serves the daemon's user, root, and 65534, which stands for both in rootless
-/// containers. Only root can make the folder (/var/lib is root's). O_NONBLOCK and O_NOCTTY: what lies there might be a FIFO or
-/// a terminal, and open must not wait for either.
+/// Comparing the two owners instead of naming one serves the daemon's user, root, and 65534, which stands for both in
+/// rootless containers. Only root can make the folder (/var/lib is root's). O_NONBLOCK and O_NOCTTY: what lies there
+/// might be a FIFO or a terminal, and open must not wait for either.
 pub fn open_trusted(path: &Path) -> Result<(File, Metadata), ReadError> {
     let folder = std::fs::symlink_metadata(path.parent().ok_or(ReadError::Untrusted)?)?;
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;

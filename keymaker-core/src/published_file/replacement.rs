@@ -1,4 +1,5 @@
-//! Puts a file in place of another, so that a reader, and a host whose power fails at any moment, has the old one or the new one.
+//! Puts a file in place of another, so that a reader, and a host whose power fails at any moment, has the old one or
+//! the new one.
 //!
 //! Called by keymakerd for all its files, public and private.
 
@@ -7,7 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Puts `bytes` in place of `path`: written aside with `mode`, fsynced, renamed, the folder fsynced. On an error the old file stays.
+/// Puts `bytes` in place of `path`: written aside with `mode`, fsynced, renamed, the folder fsynced. On an error the
+/// old file stays.
 pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     replace_on(&mut Kernel, path, bytes, mode)
 }
@@ -39,7 +41,8 @@ fn write_aside<D: Disk>(disk: &mut D, aside: &Path, bytes: &[u8], mode: u32) -> 
     disk.sync(&file)
 }
 
-/// What replacing a file asks of a disk. The tests have one that fails at any step and loses whatever it need not have kept.
+/// What replacing a file asks of a disk. The tests have one that fails at any step and loses whatever it need not have
+/// kept.
 trait Disk {
     type File;
     fn remove(&mut self, path: &Path) -> io::Result<()>;
@@ -141,7 +144,8 @@ mod tests {
         }
     }
 
-    // fsync(2): EINVAL where the descriptor is of something that cannot be synced. Whoever does not ask does not hear that.
+    // fsync(2): EINVAL where the descriptor is of something that cannot be synced. Anybody who does not ask does not
+    // hear that.
     #[test]
     fn the_kernel_is_asked_to_sync_the_file_and_the_folder() {
         let (_, pipe) = io::pipe().unwrap();
@@ -227,8 +231,9 @@ mod tests {
         }
     }
 
-    /// Every content that the file may have when the host is up again: a rename that no sync of the folder followed may have reached the
-    /// disk or not, and of bytes that no sync of their file followed, none, some, or zeros in their place.
+    /// Every content that the file may have when the host is up again: a rename that no sync of the folder followed may
+    /// have reached the disk or not, and of bytes that no sync of their file followed, none, some, or zeros in their
+    /// place.
     fn after_a_crash(steps: &[Step]) -> Vec<Vec<u8>> {
         let after = |is: fn(&Step) -> bool| {
             let at = steps.iter().position(is);

@@ -40,7 +40,8 @@ pub struct Built {
     pub bytes: Vec<u8>,
     /// See [`super::reader::PublishedFile::generation`].
     pub generation: u64,
-    /// The first key of each record for which no place was found. Nobody can bring this about who does not know the hash's key.
+    /// The first key of each record for which no place was found. Nobody can bring this about who does not know the
+    /// hash's key.
     pub left_out: Vec<String>,
 }
 
@@ -130,7 +131,7 @@ impl FileBuilder {
     fn lay_out(&self, generation: u64, key: HashKey, hash: fn(Key<'_>, HashKey) -> u32) -> Result<Built, BuildError> {
         let mut left_out = HashSet::new();
         let mut tables: Vec<Table<'_>> = Vec::new();
-        // Whoever has no place in one index is in none: found by name but not by number would be half a user.
+        // Anybody who has no place in one index is in none: found by name but not by number would be half a user.
         loop {
             let placed = (0..INDEXES).map(|index| place(&self.slots(index, &left_out, |of| hash(of, key))));
             let (placed, unplaced): (Vec<_>, Vec<_>) = placed.unzip();
@@ -222,9 +223,9 @@ impl FileBuilder {
         slots.into_iter().map(Some).collect()
     }
 
-    /// A seed for readers of version 1, who never find the second of two names that share a hash: the first one tried under which none
-    /// do. Whoever chooses names for it can be left out for those readers, which are gone with the programs that began before the
-    /// upgrade.
+    /// A seed for readers of version 1, who never find the second of two names that share a hash: the first one tried
+    /// under which none do. Anybody who chooses names for it can be left out for those readers, which are gone with the
+    /// programs that began before the upgrade.
     fn old_seed(&self, key: HashKey) -> u32 {
         let mut seeds = (0..TRIES).map(|number| Key::Id(number).hash(key));
         let spreads = |seed: &u32| {
@@ -363,7 +364,7 @@ mod tests {
         let folder = Folder::new();
         let whole = build(4);
         let path = folder.file("f", &whole);
-        // Not written anew each time: some file systems wait for the disk then.
+        // Not written again each time: some file systems wait for the disk then.
         let bytes = File::options().write(true).open(&path).unwrap();
         let answer = || -> Result<Option<Vec<u8>>, ReadError> {
             let file = PublishedFile::open(&path, MAGIC)?;
@@ -539,7 +540,7 @@ mod tests {
             builder_of(&["a"]).build(1).unwrap(),
             builder_of(&["a"]).build(1).unwrap()
         );
-        // Other bytes at that path are no file to follow.
+        // Other bytes at that path are not a file to follow.
         assert_eq!(
             builder_of(&["a"])
                 .build_after(&[0xff; 999])

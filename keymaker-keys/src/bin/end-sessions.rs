@@ -1,7 +1,8 @@
-//! Ends the running sessions of users whom IAM or this host's settings now refuse, where keymakerd.toml says `end_sessions = true`.
+//! Ends the running sessions of users whom IAM or this host's settings now refuse, where keymakerd.toml says
+//! `end_sessions = true`.
 //!
-//! systemd runs it as root when keymakerd has published a directory (keymaker-end-sessions.path); keymakerd itself has no right to end
-//! anybody. Only a refusal ends a session, never an outage (P3): who is merely out of date stays.
+//! systemd runs it as root when keymakerd has published a directory (keymaker-end-sessions.path); keymakerd itself has
+//! no right to end anybody. Only a refusal ends a session, never an outage (P3): who is merely out of date stays.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -58,8 +59,8 @@ fn refused(directory: &Path, logged_in: &Path) -> Result<Vec<Refused>, ReadError
     Ok(refused)
 }
 
-/// That IAM has nobody of a name says somebody who asks for the name; the user may have another by now. A tombstone says that IAM does not
-/// list the user.
+/// That IAM has nobody of a name says somebody who asks for the name; the user may have another by now. A tombstone
+/// says that IAM does not list the user.
 fn is_refused(user: &User<'_>) -> bool {
     match user.verdict {
         Verdict::Deleted => user.tombstone,
@@ -70,8 +71,9 @@ fn is_refused(user: &User<'_>) -> bool {
     }
 }
 
-/// Stops the slices of these users, and waits for it: all sessions, the user manager, and what ran on when a session was closed, such as
-/// tmux, which logind's TerminateUser passes over. By number, since loginctl looks users up, and whoever was deleted has no name any more.
+/// Stops the slices of these users, and waits for it: all sessions, the user manager, and what ran on when a session
+/// was closed, such as tmux, which logind's TerminateUser passes over. By number, since loginctl looks users up, and
+/// anybody who was deleted has no name any more.
 fn end(refused: &[Refused]) -> bool {
     let slices = refused.iter().map(|user| format!("user-{}.slice", user.uid));
     let stopped = Command::new("/usr/bin/systemctl")

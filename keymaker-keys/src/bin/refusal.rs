@@ -1,8 +1,9 @@
 //! Tells a user who is refused at login why, in one sentence, and ends with 1.
 //!
-//! sshd runs it in place of everything else, as that user: keymaker-keys has printed the user's key with `command="…"`, and keymakerd has
-//! published it as the user's shell, so that no shell of theirs runs before it and su, cron and `docker exec` end here too. It ignores its
-//! arguments (`-c COMMAND`) and reads no environment, both of which are the user's; whom it speaks to is its real uid.
+//! sshd runs it in place of everything else, as that user: keymaker-keys has printed the user's key with `command="…"`,
+//! and keymakerd has published it as the user's shell, so that no shell of theirs runs before it and su, cron and
+//! `docker exec` end here too. It ignores its arguments (`-c COMMAND`) and reads no environment, both of which are the
+//! user's; whom it speaks to is its real uid.
 
 use std::io::{self, Write};
 use std::path::Path;

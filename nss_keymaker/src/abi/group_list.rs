@@ -16,8 +16,8 @@ pub(super) struct GroupList<'a> {
 
 impl<'a> GroupList<'a> {
     /// # Safety
-    /// Each pointer is null or leads to a variable that nobody else uses as long as the list is used; `*groups` came from
-    /// malloc(3) and has room for `*size` gids, of which `*start` are there.
+    /// Each pointer is null or leads to a variable that nobody else uses as long as the list is used; `*groups` came
+    /// from malloc(3) and has room for `*size` gids, of which `*start` are there.
     pub unsafe fn of(
         start: *mut c_long,
         size: *mut c_long,

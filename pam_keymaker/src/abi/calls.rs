@@ -15,24 +15,27 @@ unsafe extern "C" {
     fn pam_getenv(pamh: *mut PamHandle, name: *const c_char) -> *const c_char;
 }
 
-/// Writes one line to the administrator's log, headed by the module's name, service and hook. A zero byte ends it early.
+/// Writes one line to the administrator's log, headed by the module's name, service and hook. A zero byte ends it
+/// early.
 pub fn syslog(pamh: &PamHandle, priority: c_int, line: &str) {
     let line: Vec<u8> = line.bytes().take_while(|byte| *byte != 0).collect();
     let Ok(line) = CString::new(line) else { return };
-    // SAFETY: pamh is libpam's own live handle, which pam_syslog(3) only reads; "%s" takes exactly one terminated string,
-    // and both outlive the call.
+    // SAFETY: pamh is libpam's own live handle, which pam_syslog(3) only reads; "%s" takes exactly one terminated
+    // string, and both outlive the call.
     unsafe { pam_syslog(pamh, priority, c"%s".as_ptr(), line.as_ptr()) };
 }
 
-/// A copy of a variable of the PAM environment, which the program that logs the user in has set; never of the process's environment.
+/// A copy of a variable of the PAM environment, which the program that logs the user in has set; never of the process's
+/// environment.
 pub fn pam_environment(pamh: &PamHandle, name: &CStr) -> Option<Vec<u8>> {
-    // SAFETY: pamh is libpam's own live handle; pam_getenv(3) takes it as mutable but only searches it; name is terminated.
+    // SAFETY: pamh is libpam's own live handle; pam_getenv(3) takes it as mutable but only searches it; name is
+    // terminated.
     let value = unsafe { pam_getenv(std::ptr::from_ref(pamh).cast_mut(), name.as_ptr()) };
     if value.is_null() {
         return None;
     }
-    // SAFETY: pam_getenv returns null or a terminated string that stays until the environment is changed, which nobody does
-    // before it is copied here.
+    // SAFETY: pam_getenv returns null or a terminated string that stays until the environment is changed, which nobody
+    // does before it is copied here.
     let value = unsafe { CStr::from_ptr(value) };
     Some(value.to_bytes().to_vec())
 }
@@ -43,7 +46,7 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
         CString::new(from.as_os_str().as_bytes())?,
         CString::new(to.as_os_str().as_bytes())?,
     );
-    // SAFETY: both paths are terminated strings that outlive the call; AT_FDCWD is no descriptor of anybody's.
+    // SAFETY: both paths are terminated strings that outlive the call; AT_FDCWD is not a descriptor of anybody's.
     let result = unsafe {
         libc::renameat2(
             libc::AT_FDCWD,

@@ -1,6 +1,7 @@
 //! The hooks that libpam calls: the upper floor of the border to C.
 //!
-//! `pam_hooks!` exports the hooks; those that are not here answer `PAM_IGNORE`. No panic gets out of them, and errno comes back as it was.
+//! `pam_hooks!` exports the hooks; those that are not here answer `PAM_IGNORE`. No panic gets out of them, and errno
+//! comes back as it was.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;

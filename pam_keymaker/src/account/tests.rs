@@ -236,7 +236,7 @@ fn a_number_that_another_service_gives_to_somebody_else_is_denied() {
     let denied = Some(Refused(Refusal::EntryOfAnother));
     assert_eq!(alice_after(|host| host.name_of_number = Some("zed")), denied);
     assert_eq!(alice_after(|host| host.name_of_number = None), Some(Allowed));
-    // A service that cannot tell is no claim.
+    // A service that cannot tell is not a claim.
     let host = TestHost::new();
     host.publish();
     let judgement = host.asked(|asked| {

@@ -1,7 +1,7 @@
 //! Copies a folder into a new home: files with their permissions, links as links, everything the user's and durable.
 //!
-//! Both folders are root's alone while this runs, so paths in them mean what they meant a moment ago; each file is opened without following a
-//! link and made anew all the same.
+//! Both folders are root's alone while this runs, so paths in them mean what they meant a moment ago; each file is
+//! opened without following a link and created again all the same.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;

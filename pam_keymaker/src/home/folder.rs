@@ -13,8 +13,9 @@ const MAX_LINKS: u32 = 8;
 
 /// The folder's path without links, if root (or `owner`) alone can change each folder on the way and the folder itself.
 ///
-/// A link on the way is followed when it is root's and lies in such a folder: nobody else can have made it or can change it (/home is a link
-/// on some hosts). A sticky folder that everybody may write to, like /tmp, may lie on the way: nobody can replace root's folders in it.
+/// A link on the way is followed when it is root's and lies in such a folder: nobody else can have made it or can
+/// change it (/home is a link on some hosts). A sticky folder that everybody may write to, like /tmp, may lie on the
+/// way: nobody can replace root's folders in it.
 pub fn only_roots(path: &Path, owner: u32) -> Result<PathBuf, HomeError> {
     if !path.is_absolute() {
         return Err(HomeError::NotAPath);

@@ -225,7 +225,7 @@ fn where_it_cannot_be_seen_whether_there_is_a_home_or_a_skel_no_home_is_made() {
     let unseen = made(&host.0);
     assert!(matches!(unseen, Err(HomeError::Io("look at", ..))), "{unseen:?}");
     fs::remove_file(&home).unwrap();
-    // A folder that is missing is no skel; one of which nobody can tell is not nothing.
+    // A folder that is missing is not a skel; one of which nobody can tell is not nothing.
     let long = host.0.join("x".repeat(300));
     let unseen = make_home_at(&home, &long, DEAD_AFTER, &|| ());
     assert!(matches!(unseen, Err(HomeError::Io("look at", ..))), "{unseen:?}");

@@ -1,5 +1,5 @@
-//! 10⁵ random users and roles: what a session may do under the session policies made for it is exactly what user and role
-//! both may do, in every context and under both readings of how far a wildcard reaches.
+//! 10⁵ random users and roles: what a session may do under the session policies made for it is exactly what user and
+//! role both may do, in every context and under both readings of how far a wildcard reaches.
 
 use super::super::{
     Compression, ManagedPolicy, PolicyArn, PolicyDocument, PolicyRefusal, SessionPolicies, restricted_instance_role,

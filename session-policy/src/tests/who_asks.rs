@@ -1,6 +1,7 @@
-//! Whether a statement is worth more, or denies less, to a session of a role than to the user it was written for: by brute force over what a
-//! request can say of who asks, from the IAM User Guide ("Condition operators", "Multivalued context keys", "Variables and tags") and from
-//! nothing that makes policies. The tests of `keymaker sync-roles` include this file too.
+//! Whether a statement is worth more, or denies less, to a session of a role than to the user it was written for: by
+//! brute force over what a request can say of who asks, from the IAM User Guide ("Condition operators", "Multivalued
+//! context keys", "Variables and tags") and from nothing that makes policies. The tests of `keymaker sync-roles`
+//! include this file too.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 /// Keys and their values; a key that is not there is absent.
 type Context = BTreeMap<&'static str, Vec<&'static str>>;
 
-/// Statements of one condition: all operators, with and without IfExists and the two quantifiers, on keys that are absent, single or multivalued for
-/// the user, the session or both; and of one resource with a variable.
+/// Statements of one condition: all operators, with and without IfExists and the two quantifiers, on keys that are
+/// absent, single or multivalued for the user, the session or both; and of one resource with a variable.
 pub fn statements() -> impl Iterator<Item = Value> {
     let conditions = operators().into_iter().flat_map(|(operator, kind)| {
         let keys = KEYS.iter().filter(move |(_, of)| *of == kind);

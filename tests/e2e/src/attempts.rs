@@ -1,5 +1,5 @@
-//! What `attempts.py`, run by a user, tried at the real metadata service, and what came of it: each cell from two counts that know
-//! nothing of each other, the client's own and the stand-in's record.
+//! What `attempts.py`, run by a user, tried at the real metadata service, and what came of it: each cell from two
+//! counts that know nothing of each other, the client's own and the stand-in's record.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -20,7 +20,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it as `user`, and returns once it says that it has begun. The stand-in's record begins anew.
+    /// Starts it as `user`, and returns once it says that it has begun. The stand-in's record begins again.
     #[track_caller]
     pub fn begin(user: &str, name: &str, what: &str) -> Self {
         forget();

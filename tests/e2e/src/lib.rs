@@ -1,7 +1,9 @@
-//! The host in the box, as the end-to-end tests see it: run a command, log in, change IAM, wait for something, start afresh.
+//! The host in the box, as the end-to-end tests see it: run a command, log in, change IAM, wait for something, start
+//! afresh.
 //!
-//! Every file in `tests/` is a program that runs as root in one sandbox (`./check` does that), one test after the other. Whatever a
-//! test did to the host, the next one's [`Host::fresh`] undoes. No test sleeps: [`until`] waits for a condition with a deadline.
+//! Every file in `tests/` is a program that runs as root in one sandbox (`./check` does that), one test after the
+//! other. Whatever a test did to the host, the next one's [`Host::fresh`] undoes. No test sleeps: [`until`] waits for a
+//! condition with a deadline.
 
 pub mod attempts;
 pub mod metadata;
@@ -27,7 +29,8 @@ const KEPT: [&str; 7] = [
 const SSHD_DROP_IN: &str = "/run/systemd/system/ssh.service.d";
 /// The unit that looks up name after name.
 const SCAN: &str = "e2e-scan.service";
-/// Of answers asked closer together than this the more refusing one counts, by keymakerd's order; a second for whole ones.
+/// Of answers asked closer together than this the more refusing one counts, by keymakerd's order; a second for whole
+/// ones.
 const TOGETHER: Duration = Duration::from_secs(5 + 1);
 /// Where tests mount something small.
 const MOUNT_POINTS: [&str; 3] = ["/home", "/var/lib/keymaker/public", "/var/lib/keymaker"];
@@ -117,7 +120,8 @@ pub fn ssh(user: &str, command: &str) -> Outcome {
     ssh_with("", user, command)
 }
 
-/// Logs in as at a terminal, which is where sshd shows what PAM has to say to somebody who gets in, and types a line there.
+/// Logs in as at a terminal, which is where sshd shows what PAM has to say to somebody who gets in, and types a line
+/// there.
 pub fn ssh_at_a_terminal(user: &str, line: &str) -> Outcome {
     run(&format!(
         "printf '%s\\n' {} exit | ssh -tt -o BatchMode=yes -o ConnectTimeout=10 {user}@localhost",
@@ -254,7 +258,8 @@ pub fn journal(filter: &str) -> String {
     .stdout
 }
 
-/// The host, as it was before any test, with a keymakerd that has read all of IAM. Whoever holds it is the only test that runs.
+/// The host, as it was before any test, with a keymakerd that has read all of IAM. The test that holds it is the only
+/// one that runs.
 pub struct Host {
     _alone: MutexGuard<'static, ()>,
 }
@@ -327,7 +332,7 @@ impl Host {
         host
     }
 
-    /// Appends lines to keymakerd.toml; whoever calls it starts or reloads keymakerd.
+    /// Appends lines to keymakerd.toml; the caller starts or reloads keymakerd.
     #[track_caller]
     pub fn add_settings(&self, settings: &str) {
         let path = "/etc/keymaker/keymakerd.toml";
@@ -384,7 +389,8 @@ impl Host {
         ));
     }
 
-    /// What sshd runs while a client without any key tries the names known0, known1… one after the other, much faster than sshd lets it.
+    /// What sshd runs while a client without any key tries the names known0, known1… one after the other, much faster
+    /// than sshd lets it.
     #[track_caller]
     pub fn offer_foreign_keys(&self, names: u32) {
         let offer = "/usr/libexec/keymaker/keymaker-keys known$i 1";
@@ -395,7 +401,7 @@ impl Host {
         ));
     }
 
-    /// Has keymakerd read its settings anew and waits until it has made a pass by them.
+    /// Has keymakerd read its settings again and waits until it has made a pass by them.
     #[track_caller]
     pub fn reload(&self) {
         sh("systemctl reload keymakerd");

@@ -1,5 +1,5 @@
-//! The metadata address as a user of the host meets it: clients that run as somebody, and the record of what reached the stand-in
-//! for the real service.
+//! The metadata address as a user of the host meets it: clients that run as somebody, and the record of what reached
+//! the stand-in for the real service.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,8 +23,8 @@ pub fn client(name: &str, text: &str) -> String {
     path
 }
 
-/// What reached the stand-in and was sent by none of our daemons, one request a line. The daemons send Host, one header of the
-/// protocol and at most a length; every client that a user has sends more than that.
+/// What reached the stand-in and was sent by none of our daemons, one request a line. The daemons send Host, one header
+/// of the protocol and at most a length; every client that a user has sends more than that.
 pub fn heard_of_users() -> Vec<String> {
     let daemons = r#"["host", "content-length", "x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"]"#;
     sh(&format!(
@@ -36,7 +36,8 @@ pub fn heard_of_users() -> Vec<String> {
     .collect()
 }
 
-/// The paths that credd had from the stand-in for others, and what the daemons asked for themselves: all that is not a user's.
+/// The paths that credd had from the stand-in for others, and what the daemons asked for themselves: all that is not a
+/// user's.
 pub fn heard_of_daemons() -> Vec<String> {
     sh("sandbox-imds log | jq -r 'select([.headers[][0]] | index(\"X-Attempt\") | not) | .path'")
         .lines()
@@ -44,7 +45,7 @@ pub fn heard_of_daemons() -> Vec<String> {
         .collect()
 }
 
-/// The stand-in's record begins anew.
+/// The stand-in's record begins again.
 pub fn forget() {
     sh("sandbox-imds clear");
 }

@@ -1,12 +1,12 @@
-//! Where users come from and which numbers they get: the two id schemes, another account by the resolver's tokens, and what the
-//! role's description may and may not change.
+//! Where users come from and which numbers they get: the two id schemes, another account by the resolver's tokens, and
+//! what the role's description may and may not change.
 
 use std::time::Duration;
 
 use e2e::{Host, describe_role, order, run, sh, ssh, ssh_with_key, uid, until};
 
-/// The formula of the Python keymaker, written down apart from our code: compat says 2000 + u16 / 2, the u16 being the last two
-/// bytes of SHA-256 of the IAM id in little-endian order.
+/// The formula of the Python keymaker, written down apart from our code: compat says 2000 + u16 / 2, the u16 being the
+/// last two bytes of SHA-256 of the IAM id in little-endian order.
 const PYTHON: &str = r"
 import hashlib, sys
 def formula(iam_id):
@@ -70,7 +70,8 @@ const TOKENS: &str = "keymaker_id_resolver_account=210987654321, keymaker_id_res
 const OTHER_TOKENS: &str =
     "keymaker_id_resolver_account=345678901234, keymaker_id_resolver_iam_role=KeymakerIdResolver";
 
-/// alice at home, olga in the second account, mallory in the third; each of the two has a role that trusts the instance's.
+/// alice at home, olga in the second account, mallory in the third; each of the two has a role that trusts the
+/// instance's.
 fn three_accounts(description: &str) -> String {
     let reads = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", "Action": ["iam:GetUser",
         "iam:ListGroupsForUser", "iam:ListSSHPublicKeys", "iam:GetSSHPublicKey", "iam:ListGroups", "iam:GetGroup", "iam:ListUsers"]}]}"#;

@@ -1,5 +1,5 @@
-//! A service that starts before everything else, the network included, and asks for credentials from then on. The host is
-//! started four times: the program exits with the status by which ./sandbox starts the host, and the program, again.
+//! A service that starts before everything else, the network included, and asks for credentials from then on. The host
+//! is started four times: the program exits with the status by which ./sandbox starts the host, and the program, again.
 
 use std::fs;
 use std::path::Path;

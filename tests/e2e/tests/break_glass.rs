@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use e2e::{Host, Outcome, run, sh, ssh, ssh_with_key, until};
 
-/// How much longer than on the sound host a local user's login may take: nothing, but for what the machine does besides.
+/// How much longer than on the sound host a local user's login may take: nothing, but for what the machine does
+/// besides.
 const NOISE: Duration = Duration::from_millis(1500);
 const KEY: &str = "/sandbox/keys/break-glass";
 const PUBLIC: &str = "/var/lib/keymaker/public";
 
-/// A host on which root and the local user lola have a key of their own in authorized_keys, as before there was Keymaker.
+/// A host on which root and the local user lola have a key of their own in authorized_keys, as before there was
+/// Keymaker.
 struct LocalUsers {
     healthy: Duration,
     _host: Host,
@@ -240,12 +242,13 @@ fn root_and_local_users_log_in_with_a_program_or_module_of_ours_gone_or_damaged(
         local.get_in(&format!("{pattern} is empty"));
         missing.replaced_by("head -c 100000 /dev/urandom");
         local.get_in(&format!("{pattern} is noise"));
-        // Not cut later: no program survives loading a library whose end is missing (the linker maps what is not there). dpkg
-        // renames whole files into place.
+        // Not cut later: no program survives loading a library whose end is missing (the linker maps what is not
+        // there). dpkg renames whole files into place.
         missing.replaced_by(&format!("head -c 500 {pattern}.e2e"));
         local.get_in(&format!("{pattern} is cut off in its head"));
         if !pattern.ends_with("refusal") && !pattern.ends_with("keymakerd") {
-            // The keys command judges as PAM does, so that a host without the PAM module does not let in whom it refuses.
+            // The keys command judges as PAM does, so that a host without the PAM module does not let in whom it
+            // refuses.
             drop(missing);
             ssh("alice", "true").ok();
         }

@@ -1,5 +1,5 @@
-//! Who is at the other end: the installed credd among many clients of several users, over restarts, and with tokens that were
-//! handed on. The counts are the clients'.
+//! Who is at the other end: the installed credd among many clients of several users, over restarts, and with tokens
+//! that were handed on. The counts are the clients'.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

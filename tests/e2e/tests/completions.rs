@@ -1,5 +1,5 @@
-//! Completions, as they appear on the screen of a real terminal (tmux) in a real bash, zsh and fish, with the packages' own files and
-//! nothing else configured but the prompt. `--nocapture` shows the screens.
+//! Completions, as they appear on the screen of a real terminal (tmux) in a real bash, zsh and fish, with the packages'
+//! own files and nothing else configured but the prompt. `--nocapture` shows the screens.
 
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};

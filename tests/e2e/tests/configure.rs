@@ -1,5 +1,5 @@
-//! `keymaker configure` on a fake AWS that holds its callers to their policies: a host with the role lets users in, a second run changes
-//! nothing, `--undo` leaves nothing behind.
+//! `keymaker configure` on a fake AWS that holds its callers to their policies: a host with the role lets users in, a
+//! second run changes nothing, `--undo` leaves nothing behind.
 
 use e2e::{Host, iam, run, sh, ssh};
 

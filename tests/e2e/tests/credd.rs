@@ -1,4 +1,5 @@
-//! credd as an administrator runs it: reload, check, the container endpoint, and what it does while capture is not as planned.
+//! credd as an administrator runs it: reload, check, the container endpoint, and what it does while capture is not as
+//! planned.
 
 use std::fs;
 use std::time::Duration;
@@ -76,7 +77,7 @@ fn check_says_what_is_missing_and_what_to_do() {
     let (_host, settings) = fresh("");
     let good = run("credd --check").ok();
     assert!(!good.contains("exempts nobody"), "{good}");
-    // A user of IAM's; it is no fault, since the file may be meant for other hosts as well.
+    // A user of IAM's; it is not a fault, since the file may be meant for other hosts as well.
     settings.write("exempt_uids = [\"root\", \"alice\", \"sshd\"]");
     let noted = run("credd --check").ok();
     assert!(

@@ -1,5 +1,5 @@
-//! keymakerd as a service of the host: how systemd starts, confines and watches it, its settings file, and local users who try to
-//! keep it busy.
+//! keymakerd as a service of the host: how systemd starts, confines and watches it, its settings file, and local users
+//! who try to keep it busy.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -95,7 +95,7 @@ fn sshd_and_whoever_looks_users_up_wait_for_it_at_boot_and_it_waits_for_no_netwo
     assert_eq!(sh("systemctl is-enabled keymakerd"), "enabled");
 }
 
-/// A drop-in for the unit, taken away again.
+/// A drop-in for the unit, removed again.
 struct DropIn;
 
 impl DropIn {
@@ -240,8 +240,8 @@ fn a_reload_takes_good_settings_and_leaves_everything_as_it_was_for_bad_ones() {
     assert_eq!(show("MainPID"), pid);
 }
 
-/// A local user without any right, who keeps keymakerd as busy as can be: half the threads ask for names nobody has, half open
-/// connections, up to the limit on descriptors, and say nothing.
+/// A local user without any right, who keeps keymakerd as busy as can be: half the threads ask for names nobody has,
+/// half open connections, up to the limit on descriptors, and say nothing.
 const FLOOD: &str = r"
 import random, socket, string, sys, threading
 def connected():

@@ -1,4 +1,5 @@
-//! `keymaker doctor` on a host that somebody has broken, one thing at a time: named, mended by its own remedy, healthy again.
+//! `keymaker doctor` on a host that somebody has broken, one thing at a time: named, corrected by its own remedy,
+//! healthy again.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use e2e::{Host, Outcome, run, sh};
 struct Fault {
     breaks: &'static str,
     finding: &'static str,
-    /// What mends it, where that is not a command of this host's: an editor, AWS.
+    /// What corrects it, where that is not a command of this host's: an editor, AWS.
     by_hand: Option<&'static str>,
 }
 
@@ -271,7 +272,7 @@ fn doctor() -> Outcome {
     run("keymaker doctor --json")
 }
 
-/// What each finding says, and what mends it.
+/// What each finding says, and what corrects it.
 fn findings(seen: &Outcome) -> Vec<(String, String)> {
     let pairs = run(&format!(
         "jq -r '.findings[] | .what, .remedy' <<'JSON'\n{}\nJSON",
@@ -302,7 +303,7 @@ fn put_back() {
         systemctl unmask credd.service; systemctl start credd-capture credd.socket credd.service; true");
 }
 
-/// Breaks the host, looks, mends it by the finding's own remedy, looks again. Returns what did not go as it should.
+/// Breaks the host, looks, corrects it by the finding's own remedy, looks again. Returns what did not go as it should.
 fn tried(fault: &Fault) -> Result<(), String> {
     let _host = Host::fresh();
     let before = doctor();

@@ -1,7 +1,8 @@
-//! Fail closed: whatever is stopped, killed, flushed or deleted, no user gets a byte from the instance's own metadata service.
+//! Fail closed: whatever is stopped, killed, flushed or deleted, no user gets a byte from the instance's own metadata
+//! service.
 //!
-//! Every cell of the matrix comes from two counts that know nothing of each other: what the user's client got, and what the
-//! stand-in recorded. The row without capture shows that each way would lead there.
+//! Every cell of the matrix comes from two counts that know nothing of each other: what the user's client got, and what
+//! the stand-in recorded. The row without capture shows that each way would lead there.
 
 use e2e::attempts::{Cell, Running, cells, client, show};
 use e2e::metadata::{again_and_again, forget, heard_of_users, put_everything_up, take_capture_down};
@@ -98,7 +99,7 @@ fn attempts_of(user: &str, name: &str) -> Vec<Cell> {
     cells(&sh(&format!("runuser -u {user} -- {attempts} '{name}' 2.5")))
 }
 
-/// A host whose real service gives everything to whoever asks, with or without a token.
+/// A host whose real service gives everything to anybody who asks, with or without a token.
 fn tempting() -> Host {
     let host = Host::fresh();
     put_everything_up();
@@ -273,7 +274,7 @@ fn a_bridged_container_reaches_nothing_as_root_or_as_anybody() {
     ];
     for state in &states {
         let name = state.name;
-        // What masquerades the container's packets is no guard of ours: it is put back, or they would not leave.
+        // What masquerades the container's packets is not a guard of ours: it is put back, or they would not leave.
         state.bring_about(MASQUERADE);
         if state.stopped {
             sh(MASQUERADE);

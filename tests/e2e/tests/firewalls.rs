@@ -1,8 +1,9 @@
-//! Real firewalls around capture, and what takes rules and routes away: while they are started, reloaded, flushed and stopped no user
-//! reaches the real service, and afterwards capture is alive, with users' credentials and root's way.
+//! Real firewalls around capture, and what takes rules and routes away: while they are started, reloaded, flushed and
+//! stopped no user reaches the real service, and afterwards capture is alive, with users' credentials and root's way.
 //!
-//! The cells are generated: each firewall, each thing that happens to it, each way of capture, with credd-capture and without it. What a
-//! user tries meanwhile, by every way and both families, counts twice: what came back, and what the stand-in recorded.
+//! The cells are generated: each firewall, each thing that happens to it, each way of capture, with credd-capture and
+//! without it. What a user tries meanwhile, by every way and both families, counts twice: what came back, and what the
+//! stand-in recorded.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -134,7 +135,7 @@ enum WayOfCapture {
 impl WayOfCapture {
     const ALL: [Self; 2] = [Self::Routes, Self::Nft];
 
-    /// As credd.toml(5) tells an administrator; whoever calls it starts everything.
+    /// As credd.toml(5) tells an administrator; the caller starts everything.
     fn set(self, packaged: &str) {
         let drop_in = "/etc/systemd/system/credd.socket.d/way.conf";
         run(&format!("mkdir -p $(dirname {drop_in}); rm -f {drop_in}"));

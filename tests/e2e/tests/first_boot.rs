@@ -1,4 +1,5 @@
-//! A host whose role's description IAM does not give: before it was ever read nobody of ours gets in, and once read it holds.
+//! A host whose role's description IAM does not give: before it was ever read nobody of ours gets in, and once read it
+//! holds.
 
 use e2e::{Host, order, run, sh, ssh};
 

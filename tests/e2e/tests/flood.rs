@@ -1,5 +1,5 @@
-//! What a flood costs, of the metadata address, of refused logins, of the journal itself: whoever makes it, and nobody else. A quarter
-//! of a minute here, a minute with `./check --long`.
+//! What a flood costs, of the metadata address, of refused logins, of the journal itself: whoever makes it, and nobody
+//! else. A quarter of a minute here, a minute with `./check --long`.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -45,7 +45,8 @@ fn seconds() -> u64 {
     if is_long() { 60 } else { 7 }
 }
 
-/// Two processes at full speed, by these uids in turn, while alice asks one time after another. `lines` are those of hers so far.
+/// Two processes at full speed, by these uids in turn, while alice asks one time after another. `lines` are those of
+/// hers so far.
 fn flood_by(who: &str, uids: &[u32], lines: &mut usize) {
     let seconds = seconds();
     let words = |mode: &str, uids: &[u32]| -> Vec<String> {

@@ -1,5 +1,5 @@
-//! Random requests of users to the metadata address: nothing outside the allow-list and nothing with `credentials` in it
-//! reaches the real service. The stand-in's record is what is counted.
+//! Random requests of users to the metadata address: nothing outside the allow-list and nothing with `credentials` in
+//! it reaches the real service. The stand-in's record is what is counted.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -212,7 +212,8 @@ fn patterns() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// Written anew, and not with the code under test: the version and each segment as a pattern of the table has them.
+/// Written out again, and not with the code under test: the version and each segment as a pattern of the table has
+/// them.
 fn is_allowed(path: &str) -> bool {
     let Some((version, below)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/')) else {
         return false;

@@ -1,7 +1,7 @@
-//! Histories of an IAM that changes between two calls of the daemons: names swapped, people and groups deleted and made again, memberships
-//! and keys taken away at the call that a seed draws. The fake AWS makes the changes, clients/histories.py asks and looks, a hundred
-//! histories, and with `./check --long` a thousand in each of two ways. keymakerd's own model (fuzz/histories) tries very many more of them in
-//! process.
+//! Histories of an IAM that changes between two calls of the daemons: names swapped, people and groups deleted and
+//! created again, memberships and keys taken away at the call that a seed draws. The fake AWS makes the changes,
+//! clients/histories.py asks and looks, a hundred histories, and with `./check --long` a thousand in each of two ways.
+//! keymakerd's own model (fuzz/histories) tries very many more of them in process.
 
 use std::process::Command;
 
@@ -10,7 +10,8 @@ use e2e::{Host, is_long, journal};
 const CLIENT: &str = "/sandbox/project/tests/e2e/clients/histories.py";
 /// Old enough to be asked about again: each question is put to IAM.
 const SETTINGS: &str = "authz_ttl = 1\nsync_interval = 3600\ntags = [\"gecos\"]\n";
-/// How many of a hundred histories' changes come to pass at least: on a slow machine a question may end before its later calls.
+/// How many of a hundred histories' changes come to pass at least: on a slow machine a question may end before its
+/// later calls.
 const FEWEST_CHANGES: u32 = 50;
 
 /// Tries so many histories at once, in so many rounds, and says what was tried.

@@ -1,5 +1,6 @@
-//! The thirteen holes of ec2userkeyd (docs/past-vulnerabilities.md), each tried by a user of a whole host, in front of a real
-//! service that gives everything to whoever asks, with or without a token. H7 and H8 are in fail_closed.rs as well.
+//! The thirteen holes of ec2userkeyd (docs/past-vulnerabilities.md), each tried by a user of a whole host, in front of
+//! a real service that gives everything to anybody who asks, with or without a token. H7 and H8 are in fail_closed.rs
+//! as well.
 
 use std::fs;
 use std::process::Command;
@@ -33,7 +34,8 @@ fn get(user: &str, options: &str, url: &str) -> Outcome {
     ))
 }
 
-/// No path of these gives a user anything, and none of them, nor anything else with a credential in it, reaches the real service.
+/// No path of these gives a user anything, and none of them, nor anything else with a credential in it, reaches the
+/// real service.
 fn nothing_at(paths: &[&str]) {
     let _host = tempting();
     for address in ["169.254.169.254", "[fd00:ec2::254]"] {
@@ -227,7 +229,8 @@ fn h13_six_hundred_requests_make_one_call_and_no_process() {
     assert_eq!(sh("systemctl show -P MainPID,TasksCurrent credd"), before);
 }
 
-/// A connection to the metadata address by way of the gateway, named in a segment routing header (RFC 8754), as any user may ask for.
+/// A connection to the metadata address by way of the gateway, named in a segment routing header (RFC 8754), as any
+/// user may ask for.
 const BY_WAY_OF_THE_GATEWAY: &str = "
 import socket, struct
 last, first = (socket.inet_pton(socket.AF_INET6, address) for address in ('fd00:ec2::254', 'fd00:77::1'))

@@ -1,4 +1,5 @@
-//! The home: made at the first login, whole or not at all, and never at the price of the login or of what is there already.
+//! The home: made at the first login, whole or not at all, and never at the price of the login or of what is there
+//! already.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Who a name and a number are: IAM users and groups beside the accounts of the host, who owns a uid, a name and a home.
+//! Who a name and a number are: IAM users and groups beside the accounts of the host, who owns a uid, a name and a
+//! home.
 
 use std::time::Duration;
 
@@ -195,7 +196,7 @@ fn a_user_made_again_is_refused_until_the_name_is_released_and_then_gets_a_home_
     );
     assert!(login.reads().contains("keymaker release alice"), "{login}");
     assert_ne!(uid("alice"), old);
-    // Whoever may name IAM users can have a home at the name that the old one is to get.
+    // Anybody who may name IAM users can have a home at the name that the old one is to get.
     sh(&format!("mkdir /home/alice.{old}"));
     sh("keymaker release alice");
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Which keys open a login: those that IAM has for a user, whatever else lies on the host or stands on sshd's command line.
+//! Which keys open a login: those that IAM has for a user, whatever else lies on the host or stands on sshd's command
+//! line.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Lookups by the hundred thousand, with `./check --long` a million, on a host as it is installed, while keymakerd is killed, comes back and
-//! publishes other directories.
+//! Lookups by the hundred thousand, with `./check --long` a million, on a host as it is installed, while keymakerd is
+//! killed, comes back and publishes other directories.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +10,8 @@ use e2e::{Host, sh};
 const USERS: u32 = 500;
 const TEAMS: u32 = 7;
 
-/// Has IAM hold other users besides the known ones; kills keymakerd in the middle of whatever it does, once more while it starts, and lets it
-/// publish them.
+/// Has IAM hold other users besides the known ones; kills keymakerd in the middle of whatever it does, once more while
+/// it starts, and lets it publish them.
 const DISTURB: &str = "#!/bin/bash
 set -e
 cd /run/e2e

@@ -1,5 +1,5 @@
-//! Names that something else on the host reads as its own, two who would have one name, and settings that are gone: what whoever makes and
-//! renames in IAM gets by them.
+//! Names that something else on the host reads as its own, two who would have one name, and settings that are gone:
+//! what whoever makes and renames in IAM gets by them.
 
 use std::fs;
 use std::time::Duration;
@@ -38,7 +38,8 @@ fn dynamic(name: &str) -> Installed {
     installed
 }
 
-/// Wants the name of carol, who is here already: once keymakerd says that she keeps it, it has read what was installed before.
+/// Wants the name of carol, who is here already: once keymakerd says that she keeps it, it has read what was installed
+/// before.
 const CANARY: &str = "[Service]\nDynamicUser=yes\nUser=carol\nExecStart=/bin/true\n";
 
 fn kept() -> String {
@@ -106,7 +107,7 @@ fn a_dynamic_users_name_is_its_services_and_no_newcomers() {
         &format!("{UNITS}/bob.service"),
         "[Service]\nUser=bob\nExecStart=/bin/true\n",
     );
-    // A generator's, in a folder that each daemon-reload makes anew.
+    // A generator's, in a folder that each daemon-reload makes again.
     let generator = "/run/systemd/system-generators/e2e";
     drop(canary);
     until("carol's name is free", Duration::from_secs(10), || kept().is_empty());

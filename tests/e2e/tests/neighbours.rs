@@ -1,5 +1,6 @@
-//! Hosts on which another service (SSSD, extrausers, userdb records) has users of its own, some with the name or the number of an IAM
-//! user or group: nobody gains anything, nobody loses their login, whoever stands first in nsswitch.conf and with keymakerd dead.
+//! Hosts on which another service (SSSD, extrausers, userdb records) has users of its own, some with the name or the
+//! number of an IAM user or group: nobody gains anything, nobody loses their login, whoever stands first in
+//! nsswitch.conf and with keymakerd dead.
 
 use std::time::Duration;
 
@@ -160,7 +161,8 @@ fn situation(service: Service, place: Place, dead: bool) {
     for user in ["alice", "bob", "carol"] {
         ssh(user, "true").ok();
     }
-    // Whoever came while keymakerd was dead, and stands behind us, nobody of ours can know of; so there they came before.
+    // Anybody who came while keymakerd was dead, and stands behind us, nobody of ours can know of; so there they came
+    // before.
     let known = !dead || place == Place::BeforeIt;
     if !known {
         service.give(&[("zoe", 5005)], &[]);
@@ -190,7 +192,8 @@ fn situation(service: Service, place: Place, dead: bool) {
     // Whom all this does not concern.
     assert_eq!(ssh("bob", "id -u").ok(), bob.to_string());
     assert!(groups("bob").contains(&"keymaker-users".to_owned()));
-    // Userdb's records are this host's own files: a namesake among them, made while nobody looks, is on the list until somebody does.
+    // Userdb's records are this host's own files: a namesake among them, made while nobody looks, is on the list until
+    // somebody does.
     if known || service != Service::Userdb {
         let lists = sh("getent group | grep -v '^alice:'");
         assert!(!lists.contains("alice"), "no list of members has a namesake: {lists}");
@@ -213,7 +216,7 @@ fn situation(service: Service, place: Place, dead: bool) {
         );
     }
     if !known {
-        // carol's name still leads to her number, which is zed's by now, to whoever asks by number too: sudo, say.
+        // carol's name still leads to her number, which is zed's by now, to anybody who asks by number too: sudo, say.
         assert_eq!(sh(&format!("getent passwd {carol} | cut -d: -f1")), "zed");
         ssh("carol", "true").refused();
         let why = run("keymaker why carol").reads();

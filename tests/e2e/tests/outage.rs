@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use e2e::{Host, Outcome, groups, iam, make_user, order, run, sh, ssh, uid, until};
 
-/// Every way in which the fake AWS can fail to answer, for all its actions at once. The first four differ in kind: no answer, an answer
-/// that leaves out half, no connection, and a refusal.
+/// Every way in which the fake AWS can fail to answer, for all its actions at once. The first four differ in kind: no
+/// answer, an answer that leaves out half, no connection, and a refusal.
 const FAULTS: [&str; 8] = ["hang", "partial", "down", "deny", "throttle", "500", "cut", "wrong"];
 /// A lookup's budget (P5), and what a process takes to start on a busy machine.
 const LOOKUP: Duration = Duration::from_millis(1500 + 300);

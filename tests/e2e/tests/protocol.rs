@@ -1,5 +1,6 @@
-//! The 60 rows of docs/metadata-protocol.md, asked of the installed credd by users of the host, at the metadata address, on both
-//! families. They are the tests of credd/tests/conformance, as far as each goes without a server of its own.
+//! The 60 rows of docs/metadata-protocol.md, asked of the installed credd by users of the host, at the metadata
+//! address, on both families. They are the tests of credd/tests/conformance, as far as each goes without a server of
+//! its own.
 
 use std::collections::BTreeSet;
 use std::fs;

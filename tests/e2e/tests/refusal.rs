@@ -1,4 +1,5 @@
-//! Who is refused at login: their key runs nothing of theirs, whatever they ask sshd for, with PAM and without it; and others come in.
+//! Who is refused at login: their key runs nothing of theirs, whatever they ask sshd for, with PAM and without it; and
+//! others come in.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const TRAPS: &str = "cd /home/carol; mkdir -p .ssh
     printf 'BASH_ENV=/home/carol/.bashrc\\nENV=/home/carol/.bashrc\\nLD_DEBUG=files\\nLD_DEBUG_OUTPUT=/tmp/ran/linker\\n' > .ssh/environment
     chown -R carol: /home/carol";
 
-/// What the attempts use: options, and a connection for a forwarded port alone, up until the port is open or the connection has ended.
+/// What the attempts use: options, and a connection for a forwarded port alone, up until the port is open or the
+/// connection has ended.
 const SETTING: &str = "o='-o BatchMode=yes -o ConnectTimeout=10 -o ExitOnForwardFailure=yes'
     forward() { ssh $o -N $1 $2:localhost:22 carol@localhost & p=$!
       until nc -z localhost $2; do kill -0 $p || return; sleep 0.1; done; }";
@@ -117,7 +119,7 @@ fn without_pam_iam_users_get_no_keys_and_local_users_log_in_as_before() {
     for read in try_everything() {
         assert!(!read.contains("is not in the IAM group"), "{read}");
     }
-    // Neither whoever may log in, nor whom nobody can tell about, whose published shell is their own.
+    // Neither a user who may log in, nor one about whom nobody can tell, whose published shell is their own.
     ssh("bob", "touch /tmp/ran/bob").refused();
     sh("sandbox-fault down; touch -d '25 hours ago' /var/lib/keymaker/public/contact");
     ssh("bob", "touch /tmp/ran/bob").refused();

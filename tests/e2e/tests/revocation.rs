@@ -178,7 +178,7 @@ fn a_full_disk_lets_nobody_in_whom_iam_refuses_and_everybody_else() {
     host.start();
     ssh("alice", "true").ok();
     ssh("bob", "true").ok();
-    // Whoever may write to the disk that holds keymakerd's files can fill it.
+    // Anybody who may write to the disk that holds keymakerd's files can fill it.
     sh("{ head -c 1M /dev/zero > /var/lib/keymaker/ballast; true; } 2>/dev/null");
     let id = key_id("bob");
     iam(&format!(

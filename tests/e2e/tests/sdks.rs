@@ -1,5 +1,5 @@
-//! Each user their own credentials by what they use anyway: the AWS command line and the SDKs for Python, JavaScript and Rust,
-//! unmodified, with no setting but endpoint and region, on IPv4 and on IPv6.
+//! Each user their own credentials by what they use anyway: the AWS command line and the SDKs for Python, JavaScript
+//! and Rust, unmodified, with no setting but endpoint and region, on IPv4 and on IPv6.
 //!
 //! The programs in tests/sdk are what anybody writes; `./check` puts them and node beside this test.
 

@@ -1,5 +1,5 @@
-//! `keymaker sync-roles` on a fake AWS that holds every caller to policies and trust: what the roles that it makes are worth to the
-//! users of a host whose credd goes by them, and which roles it refuses.
+//! `keymaker sync-roles` on a fake AWS that holds every caller to policies and trust: what the roles that it makes are
+//! worth to the users of a host whose credd goes by them, and which roles it refuses.
 
 use std::fs;
 
@@ -11,7 +11,8 @@ fn sync(options: &str) -> Outcome {
     run(&format!("{SYNC} {options}"))
 }
 
-/// An account whose roles user-alice and user-bob are not there yet, and a credd that takes only roles that sync-roles made.
+/// An account whose roles user-alice and user-bob are not there yet, and a credd that takes only roles that sync-roles
+/// made.
 fn fresh() -> Host {
     let host = Host::fresh();
     for user in ["alice", "bob"] {
@@ -323,7 +324,7 @@ fn a_role_that_others_may_assume_is_refused_by_both_programs() {
     identity("bob").refused();
     assert!(why("bob").contains("and nobody else"), "{}", why("bob"));
     identity("alice").ok();
-    // As if alice had been deleted and made again.
+    // As if alice had been deleted and created again.
     iam("tag-role --role-name user-alice --tags Key=keymaker:user-id,Value=AIDAFORMER");
     sh("systemctl restart credd");
     identity("alice").refused();
@@ -385,7 +386,7 @@ fn the_role_of_somebody_who_is_gone_is_named_and_pruned() {
     iam("get-role --role-name user-dave");
     sync("--prune").ok();
     run("sandbox-admin aws iam get-role --role-name user-dave").refused();
-    // Made again under the same name, dave is somebody else.
+    // Created again under the same name, dave is somebody else.
     e2e::make_user("dave", &[]);
     sync("").ok();
     e2e::delete_user("dave");

@@ -1,5 +1,5 @@
-//! What this host lacks is no outage of IAM's: no port, no room on the disk. Nobody whom IAM refuses gets in by it, and who is allowed does
-//! get in where keymakerd has ports of its own.
+//! What this host lacks is not an outage of IAM's: no port, no room on the disk. Nobody whom IAM refuses gets in by it,
+//! and who is allowed does get in where keymakerd has ports of its own.
 
 use std::time::Duration;
 

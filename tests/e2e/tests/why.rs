@@ -1,4 +1,5 @@
-//! `keymaker why`: each gate between a name and a shell, and between a user and credentials. The first closed one is the answer.
+//! `keymaker why`: each gate between a name and a shell, and between a user and credentials. The first closed one is
+//! the answer.
 
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ fn a_user_who_may_is_shown_every_gate_open_with_its_evidence() {
         sh("keymaker why alice --json | jq -c '[.may_log_in, .gets_credentials]'"),
         "[true,true]"
     );
-    // Whoever is not root sees as much as anybody may.
+    // Anybody who is not root sees as much as anybody may.
     let said = sh("runuser -u alice -- keymaker why alice");
     assert!(said.contains("?      sshd") && said.contains("?      chain"), "{said}");
 }

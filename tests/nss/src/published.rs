@@ -43,7 +43,8 @@ impl KnownUser {
         }
     }
 
-    /// One whom a real keymakerd publishes, as a line says: name, uid, and the gids of the team, of sudo and of keymaker-users.
+    /// One whom a real keymakerd publishes, as a line says: name, uid, and the gids of the team, of sudo and of
+    /// keymaker-users.
     pub fn of_line(line: &str) -> Self {
         let (name, ids) = line.split_once(' ').expect("a name, a space and four numbers");
         let ids: Vec<u32> = ids.split(' ').map(|id| id.parse().unwrap()).collect();
@@ -72,7 +73,8 @@ pub fn team(number: u32) -> u32 {
     FIRST_TEAM + number
 }
 
-/// The bytes of the directory's publication `number`: the known users, and others that make each publication's layout differ.
+/// The bytes of the directory's publication `number`: the known users, and others that make each publication's layout
+/// differ.
 pub fn directory(number: u64) -> Vec<u8> {
     directory_of(USERS + number as u32 % 8 * 150)
 }

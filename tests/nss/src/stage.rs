@@ -1,4 +1,5 @@
-//! A host of the process's own: a private mount namespace with the module, an empty /var/lib and /run, and small local files.
+//! A host of the process's own: a private mount namespace with the module, an empty /var/lib and /run, and small local
+//! files.
 
 use std::ffi::CString;
 use std::fs;
@@ -20,7 +21,7 @@ pub fn is_entered() -> bool {
     std::env::var_os(ENTERED).is_some()
 }
 
-/// Makes the host and starts this program anew in it; does not come back.
+/// Makes the host and starts this program again in it; does not come back.
 pub fn enter(module: &str, arguments: &[String]) -> ! {
     let module = fs::read(module).expect("the built module");
     // In a chroot it has this name only in the mount namespace in which it was started.

@@ -1,4 +1,5 @@
-//! A program that logs somebody in: it speaks with libpam, notes what the user is told, and reads the administrator's log.
+//! A program that logs somebody in: it speaks with libpam, notes what the user is told, and reads the administrator's
+//! log.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::net::UnixDatagram;
@@ -103,7 +104,8 @@ impl Login<'_> {
         };
         let (module, _) = self.with_handle(|pam, flags| {
             let arguments = [c"skel=/run/skel".as_ptr()];
-            // SAFETY: the hook's own signature (pam_sm_acct_mgmt(3)), a handle of pam_start's and one terminated argument.
+            // SAFETY: the hook's own signature (pam_sm_acct_mgmt(3)), a handle of pam_start's and one terminated
+            // argument.
             unsafe { hook(name)(pam, flags, 1, arguments.as_ptr()) }
         });
         log_lines(log);
@@ -165,7 +167,8 @@ pub fn log() -> UnixDatagram {
     log
 }
 
-/// What has been logged since: `<86>Jan  1 00:00:00 program: pam_keymaker(sshd:account): text` without all before the text.
+/// What has been logged since: `<86>Jan  1 00:00:00 program: pam_keymaker(sshd:account): text` without all before the
+/// text.
 fn log_lines(log: &UnixDatagram) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = [0; 4096];

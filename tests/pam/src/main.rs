@@ -1,10 +1,11 @@
-//! Calls the built PAM module through the real libpam, in one scenario a process, on a host of its own; tests/module.rs starts it.
+//! Calls the built PAM module through the real libpam, in one scenario a process, on a host of its own; tests/module.rs
+//! starts it.
 //!
 //! usage: pam-harness PAM-MODULE NSS-MODULE SCENARIO        as root
 //!
-//! The process puts itself into a private mount namespace in which /var/lib, /run, /dev, /home, nsswitch.conf, passwd, group, pam.d and skel are
-//! its own, and starts itself anew inside, so that glibc finds the NSS module by its name. Nothing of the machine is touched. A
-//! scenario that does not hold panics.
+//! The process puts itself into a private mount namespace in which /var/lib, /run, /dev, /home, nsswitch.conf, passwd,
+//! group, pam.d and skel are its own, and starts itself again inside, so that glibc finds the NSS module by its name.
+//! Nothing of the machine is touched. A scenario that does not hold panics.
 
 mod conversation;
 mod published;

@@ -1,4 +1,5 @@
-//! A host of the process's own: a private mount namespace with the modules, an empty /var/lib, /run and /home, and small local files.
+//! A host of the process's own: a private mount namespace with the modules, an empty /var/lib, /run and /home, and
+//! small local files.
 
 use std::ffi::CString;
 use std::fs;
@@ -15,7 +16,8 @@ pub const PAM_MODULE: &str = "/run/modules/pam_keymaker.so";
 /// The local group by which sshd knows our users.
 pub const GROUP: &str = "root:x:0:\nkeymaker-users:x:990:\nlocal:x:1000:\n";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nlocal:x:1000:1000::/home/local:/bin/sh\n";
-/// The line that the package installs (dist/pam-configs/keymaker), for each type, before a module that lets everybody in.
+/// The line that the package installs (dist/pam-configs/keymaker), for each type, before a module that lets everybody
+/// in.
 const CONTROL: &str = "[success=ok ignore=ignore module_unknown=ignore default=die]";
 /// The services: what of our line they have.
 pub const SERVICES: [(&str, &str); 6] = [
@@ -32,7 +34,7 @@ pub fn is_entered() -> bool {
     std::env::var_os(ENTERED).is_some()
 }
 
-/// Makes the host and starts this program anew in it; does not come back.
+/// Makes the host and starts this program again in it; does not come back.
 pub fn enter(pam_module: &str, nss_module: &str, arguments: &[String]) -> ! {
     let modules = [pam_module, nss_module].map(|module| fs::read(module).expect("the built module"));
     // In a chroot it has this name only in the mount namespace in which it was started.

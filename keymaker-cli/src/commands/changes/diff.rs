@@ -1,6 +1,6 @@
 //! Two texts as a diff, line by line: what people read before they agree to a change.
 
-/// The lines of both, those taken away with `-`, those added with `+`.
+/// The lines of both, those removed with `-`, those added with `+`.
 pub fn lines(before: &str, after: &str) -> Vec<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let common = longest_common(&old, &new);

@@ -1,6 +1,7 @@
-//! One account: reads what is there, finds what differs from what is wanted, and changes it unless that is only to be shown.
+//! One account: reads what is there, finds what differs from what is wanted, and changes it unless that is only to be
+//! shown.
 //!
-//! What it makes anew carries the tag keymaker:made-by, so that `--undo` deletes no role that somebody else made.
+//! A role that it creates carries the tag keymaker:made-by, so that `--undo` deletes no role that somebody else made.
 
 use std::fmt;
 
@@ -46,7 +47,8 @@ impl fmt::Display for ConfigureError {
     }
 }
 
-/// Makes the account as wanted, or, with `undo`, as if it had never been; returns the changes. With `dry_run` only those.
+/// Makes the account as wanted, or, with `undo`, as if it had never been; returns the changes. With `dry_run` only
+/// those.
 pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -> Result<Vec<Change>, AwsError> {
     let mut account = Account {
         iam,
@@ -118,7 +120,7 @@ impl Account<'_> {
                 }
             }
         };
-        // Whoever made a role by other means has given it to instances by other means.
+        // An administrator who made a role by other means has given it to instances by other means.
         if self.side.for_instances && present.made_by_us {
             self.make_profile(&name).await?;
         }

@@ -1,5 +1,5 @@
-//! The instance profile by which EC2 gives a role to an instance: of the role's name, as the console makes it. Only for a role that
-//! `configure` made; one that carries another mark is left alone.
+//! The instance profile by which EC2 gives a role to an instance: of the role's name, as the console makes it. Only for
+//! a role that `configure` made; one that carries another mark is left alone.
 
 use keymaker_aws::AwsCallError;
 

@@ -1,4 +1,5 @@
-//! The same as CloudFormation and Terraform, for accounts in which nobody changes IAM by hand. One template for each account.
+//! The same as CloudFormation and Terraform, for accounts in which nobody changes IAM by hand. One template for each
+//! account.
 
 use serde_json::{Value, json};
 

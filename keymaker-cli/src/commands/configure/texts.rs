@@ -19,8 +19,8 @@ pub fn described(before: &str, settings: &[(&'static str, String)]) -> String {
     format!("{} {}", kept.join(" "), settings.join(", ")).trim().to_owned()
 }
 
-/// Whether a host that has read `before` waits for its administrator with something in `after`: any change of a setting but a first
-/// required group, which narrows (keymakerd's `settings`).
+/// Whether a host that has read `before` waits for its administrator with something in `after`: any change of a setting
+/// but a first required group, which narrows (keymakerd's `settings`).
 pub fn settings_wait(before: &str, after: &str) -> bool {
     let settings = |text: &str| {
         let description = RoleDescription::parse(text);

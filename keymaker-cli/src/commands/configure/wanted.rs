@@ -1,4 +1,5 @@
-//! What an account should hold, from the options alone: roles, their settings, one managed policy each. Nothing here asks AWS.
+//! What an account should hold, from the options alone: roles, their settings, one managed policy each. Nothing here
+//! asks AWS.
 
 use clap::ValueEnum;
 use keymaker_aws::role_description::{ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP};
@@ -50,7 +51,7 @@ pub struct Request {
 pub struct Side {
     /// The role.
     pub role: RoleArn,
-    /// Whom a role made anew trusts.
+    /// Whom a new role trusts.
     pub trust: Value,
     /// Whether instances have the role, by an instance profile of its name.
     pub for_instances: bool,
@@ -228,8 +229,9 @@ fn policies_of_users(request: &Request) -> Vec<Value> {
     }
 }
 
-/// For an SCP, a permissions boundary or a group of everybody: nobody changes the SSH keys of others. `${aws:username}` is the
-/// caller's own name; a role has none, so every key is another's to it (IAM User Guide, policy variables and their defaults).
+/// For an SCP, a permissions boundary or a group of everybody: nobody changes the SSH keys of others. `${aws:username}`
+/// is the caller's own name; a role has none, so every key is another's to it (IAM User Guide, policy variables and
+/// their defaults).
 pub fn guard_policy(allowed: &[String]) -> Value {
     let mut statement = json!({
         "Sid": "KeymakerGuardSSHKeys",

@@ -1,7 +1,7 @@
 //! `keymaker capture`: turns each user's own credentials on and off, and says what that would change or how it stands.
 //!
-//! credd-capture does the work and is the one that knows the rules; this starts and stops it with credd, in an order in which no user
-//! reaches the instance's own credentials in between.
+//! credd-capture does the work and is the one that knows the rules; this starts and stops it with credd, in an order in
+//! which no user reaches the instance's own credentials in between.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -80,8 +80,8 @@ fn name_of(uid: u32) -> String {
 fn up(output: &Output) -> Result<(), HostError> {
     command(credd::PROGRAM, &["--check"]).map_err(HostError::Refused)?;
     let _progress = Progress::begin("starting credd");
-    // Their order is systemd's: rules before the listener, the listener before credd. All are named, since one that runs brings none
-    // of the others with it.
+    // Their order is systemd's: rules before the listener, the listener before credd. All are named, since one that
+    // runs brings none of the others with it.
     let mut arguments = vec!["enable", "--now"];
     arguments.extend(credd::UNITS);
     command("systemctl", &arguments).map_err(|why| HostError::NotRun("systemctl", why))?;

@@ -1,7 +1,8 @@
-//! `keymaker doctor`: what keeps IAM users from logging in here, or lets in whom it should not, and the command that mends it.
+//! `keymaker doctor`: what keeps IAM users from logging in here, or lets in whom it should not, and the command that
+//! corrects it.
 //!
-//! Each file below looks at one part of the host and changes nothing, but for a sync that root's doctor orders, so that every IAM
-//! action is tried. A finding is a fault; a note is by design, and worth knowing.
+//! Each file below looks at one part of the host and changes nothing, but for a sync that root's doctor orders, so that
+//! every IAM action is tried. A finding is a fault; a note is by design, and worth knowing.
 
 mod clock;
 mod credd;
@@ -24,7 +25,7 @@ pub struct Finding {
     what: String,
     /// Why it matters.
     why: &'static str,
-    /// The command that mends it.
+    /// The command that corrects it.
     remedy: String,
 }
 

@@ -1,5 +1,5 @@
-//! `keymaker get-uid`, `get-groups` and `get-authorized-keys`: what this host says about one user, in the form that the Python
-//! keymaker's scripts read.
+//! `keymaker get-uid`, `get-groups` and `get-authorized-keys`: what this host says about one user, in the form that the
+//! Python keymaker's scripts read.
 
 use std::path::Path;
 

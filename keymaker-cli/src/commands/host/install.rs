@@ -1,7 +1,7 @@
 //! `keymaker install` and `uninstall`: the one enabling step on a host, where packages have not done it.
 //!
-//! On Debian the packages leave nothing to do. `--from DIR` puts a build in place without packages; every file it makes stands in
-//! a list, by which `uninstall` takes all of it back. It never overwrites a file that it did not make.
+//! On Debian the packages leave nothing to do. `--from DIR` puts a build in place without packages; every file it makes
+//! stands in a list, by which `uninstall` takes all of it back. It never overwrites a file that it did not make.
 
 mod authselect;
 pub mod files;

@@ -1,9 +1,9 @@
 //! `keymaker migrate`: takes over from the Python keymaker and from ec2userkeyd; uids and homes stay.
 //!
-//! Each predecessor's traces are found by what its installer wrote, and nothing else is touched. `--dry-run` prints what would be
-//! done. The local accounts that the Python keymaker made are given up, not their homes: keymakerd then publishes the same names
-//! with the same uids, by the same formula (`id_scheme = "keymaker"`). Nothing is given up before keymakerd runs with the new settings, and
-//! whatever fails, everything is put back.
+//! Each predecessor's traces are found by what its installer wrote, and nothing else is touched. `--dry-run` prints
+//! what would be done. The local accounts that the Python keymaker made are given up, not their homes: keymakerd then
+//! publishes the same names with the same uids, by the same formula (`id_scheme = "keymaker"`). Nothing is given up
+//! before keymakerd runs with the new settings, and whatever fails, everything is put back.
 
 mod accounts;
 mod before;
@@ -94,8 +94,8 @@ fn put_back(before: Before, why: &str) -> String {
     }
 }
 
-/// What takes something away comes after keymakerd has shown that it runs, in an order in which every moment between two steps leaves
-/// the administrator a way in.
+/// What takes something away comes after keymakerd has shown that it runs, in an order in which every moment between
+/// two steps leaves the administrator a way in.
 fn plan() -> Result<Vec<Step>, String> {
     let accounts = accounts::found()?;
     let mut steps = match accounts.is_empty() {

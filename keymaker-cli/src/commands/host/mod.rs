@@ -69,7 +69,8 @@ pub enum HostCommand {
     Doctor,
     /// Enable Keymaker on this host: what the packages do by themselves, or a build without packages. (root)
     Install {
-        /// The folder of a build, such as target/release: modules, programs, units, users and drop-ins are put in place.
+        /// The folder of a build, such as target/release: modules, programs, units, users and drop-ins are put in
+        /// place.
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         from: Option<PathBuf>,
     },
@@ -112,7 +113,8 @@ pub enum HostCommand {
 
 /// Runs the command; returns whether what it looked at is well.
 pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
-    // What these commands make, every user of the host must be able to read and nobody else to write, whatever root's own files are like.
+    // What these commands make, every user of the host must be able to read and nobody else to write, whatever root's
+    // own files are like.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match command {
         HostCommand::Status => status::run(output)?,

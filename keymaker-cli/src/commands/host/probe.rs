@@ -8,12 +8,13 @@ use std::process::Command;
 
 use keymaker_core::local_files::NamedLine;
 
-/// How long a program may run, in seconds: systemctl waits for a unit that is slow to stop. (timeout(1), which coreutils has.)
+/// How long a program may run, in seconds: systemctl waits for a unit that is slow to stop. (timeout(1), which
+/// coreutils has.)
 const LONGEST: &str = "60";
 /// What timeout(1) ends with where it had to end the program, by SIGTERM and by SIGKILL.
 const TIMED_OUT: [i32; 2] = [124, 137];
 
-/// A program that is ended where it does not end by itself: nobody else can make root wait for ever.
+/// A program that is ended where it does not end by itself: nobody else can make root wait forever.
 pub fn limited(program: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-k", "5", LONGEST, program]);

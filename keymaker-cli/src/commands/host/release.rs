@@ -1,6 +1,7 @@
 //! `keymaker release NAME`: the name becomes its present IAM user's, and the former one's home makes room.
 //!
-//! keymakerd knows who holds the name; only root may move homes, so this command does, and changes nothing else about them.
+//! keymakerd knows who holds the name; only root may move homes, so this command does, and changes nothing else about
+//! them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +22,8 @@ use super::probe::text_of;
 use super::{HostError, order};
 use crate::output::Output;
 
-/// Releases the name, then moves a home of another uid from the user's home path to PATH.UID, or the next free PATH.UID.1, PATH.UID.2, ….
+/// Releases the name, then moves a home of another uid from the user's home path to PATH.UID, or the next free
+/// PATH.UID.1, PATH.UID.2, ….
 pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
     let (released, moved) = match order::give(Question::Release(name)) {
         Ok(released) => (released, move_home_of_another(name)?),
@@ -61,7 +63,7 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
     let Ok(metadata) = std::fs::symlink_metadata(&home) else {
         return Ok(None);
     };
-    // A folder of the system's is no former user's home, whatever the tag `home` says.
+    // A folder of the system's is not a former user's home, whatever the tag `home` says.
     if metadata.uid() == user.uid.get() || Uid::new(metadata.uid()).is_none() {
         return Ok(None);
     }
@@ -71,7 +73,8 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
     move_aside(&home, metadata.uid()).map(|aside| Some((home, aside)))
 }
 
-/// HOME becomes HOME.UID, or HOME.UID.1 and so on: whoever may name IAM users can see to it that a home of theirs is there already.
+/// HOME becomes HOME.UID, or HOME.UID.1 and so on: anybody who may name IAM users can see to it that a home of theirs
+/// is there already.
 fn move_aside(home: &Path, uid: u32) -> Result<PathBuf, HostError> {
     let aside = |number: u32| {
         let mut aside = home.to_path_buf().into_os_string();
@@ -91,8 +94,8 @@ fn move_aside(home: &Path, uid: u32) -> Result<PathBuf, HostError> {
     }
 }
 
-/// Which account of today has this folder, or something in it, for a home, or owns it without being from IAM. (An IAM user who was renamed
-/// keeps the uid and has another home: what that user left here may go.)
+/// Which account of today has this folder, or something in it, for a home, or owns it without being from IAM. (An IAM
+/// user who was renamed keeps the uid and has another home: what that user left here may go.)
 fn present_holder(
     folder: &Path,
     owner: u32,

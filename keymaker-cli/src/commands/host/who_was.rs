@@ -1,5 +1,5 @@
-//! `keymaker who-was UID`: whose a number is or was, from the published directory and, for root, from keymakerd's map, which never
-//! forgets one. The directory has whoever is or has been on this host.
+//! `keymaker who-was UID`: whose a number is or was, from the published directory and, for root, from keymakerd's map,
+//! which never forgets one. The directory has everybody who is or has been on this host.
 
 use std::path::Path;
 

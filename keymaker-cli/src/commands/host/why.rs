@@ -1,7 +1,8 @@
-//! `keymaker why USER`: each gate between a name and a shell, and between a user and credentials, with its evidence. The first closed
-//! gate is the answer.
+//! `keymaker why USER`: each gate between a name and a shell, and between a user and credentials, with its evidence.
+//! The first closed gate is the answer.
 //!
-//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `credentials` those of credd.
+//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `credentials` those
+//! of credd.
 
 mod credentials;
 mod gates;
@@ -25,7 +26,7 @@ enum State {
     Open(String),
     /// The user does not pass; why, and what to do.
     Closed(String, String),
-    /// It cannot be told by whoever asks.
+    /// It cannot be told by the caller.
     Untold(String),
 }
 
@@ -82,7 +83,7 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
         };
         text += &format!("{} {:<11} {said}\n", output.paint(paint, word), gate.name);
     }
-    // What is no name may be anything: lines of its own, or what a terminal obeys.
+    // What is not a name may be anything: lines of its own, or what a terminal obeys.
     let shown = match UserName::parse(user.as_bytes()) {
         Ok(name) => name.to_string(),
         Err(_) => format!("{user:?}"),
@@ -127,7 +128,7 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
             return walk.closed("directory", format!("{}: {error}", paths::DIRECTORY), "keymaker doctor");
         }
     };
-    // The nudge may have it written anew.
+    // The nudge may have it written again.
     let (asked, files_stand) = nudge(name);
     let directory = Directory::open(Path::new(paths::DIRECTORY)).unwrap_or(directory);
     let mut buffer = [0; MAX_USER_RECORD];
@@ -191,7 +192,8 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
     Ok(name)
 }
 
-/// Asks as a login would, as far as whoever calls may: what is to be said of a name that is not published, and whether a login goes by what is.
+/// Asks as a login would, as far as the caller may: what is to be said of a name that is not published, and whether a
+/// login goes by what is.
 fn nudge(name: UserName) -> (Result<String, String>, bool) {
     let mut buffer = [0; MAX_ANSWER];
     let answer = match probe::is_root() {

@@ -1,5 +1,5 @@
-//! The account as iam:GetAccountAuthorizationDetails shows it: users, groups, roles and customer managed policies, all at once, so
-//! that what is compared belongs together.
+//! The account as iam:GetAccountAuthorizationDetails shows it: users, groups, roles and customer managed policies, all
+//! at once, so that what is compared belongs together.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,10 @@
-//! Whether a statement of a user's policy is worth no more, and denies no less, once a role has it. What goes by who asks means something else
-//! there; one such key is enough to refuse all of the user's policies, but for the little that can only narrow.
+//! Whether a statement of a user's policy is worth no more, and denies no less, once a role has it. What goes by who
+//! asks means something else there; one such key is enough to refuse all of the user's policies, but for the little
+//! that can only narrow.
 //!
-//! The user is taken to sign with an access key, which has no MFA. A session of a role has none either, and says so: aws:MultiFactorAuthPresent
-//! is false for it and absent for the key (IAM User Guide, "AWS global condition context keys"). [`Binding`] is the table of all keys.
+//! The user is taken to sign with an access key, which has no MFA. A session of a role has none either, and says so:
+//! aws:MultiFactorAuthPresent is false for it and absent for the key (IAM User Guide, "AWS global condition context
+//! keys"). [`Binding`] is the table of all keys.
 
 use serde_json::{Map, Value};
 use session_policy::Binding;
@@ -48,8 +50,8 @@ fn is_bound(key: &str) -> bool {
 /// The keys of one operator without those that can only narrow.
 fn keep_what_widens(allows: bool, operator: &str, keys: &mut Map<String, Value>) {
     let operator = operator.to_ascii_lowercase();
-    // Of a positive operator by itself, a key that is absent or a value that is none does not match. IAM User Guide, "IAM JSON policy elements:
-    // Condition operators": negated ones, …IfExists, Null and ForAllValues do.
+    // Of a positive operator by itself, a key that is absent or a value that is none does not match. IAM User Guide,
+    // "IAM JSON policy elements: Condition operators": negated ones, …IfExists, Null and ForAllValues do.
     let positive = !operator.contains("not") && operator != "null" && !operator.starts_with("for");
     let plain = positive && !operator.ends_with("ifexists");
     keys.retain(|key, values| {

@@ -1,6 +1,6 @@
-//! `sync-roles` breaks off at each of its calls, in each way that a call can fail, in generated situations: the role never has a right that
-//! neither the old nor the new policies give, and the next run completes it. Judged by the evaluator of credd's policy tests, which shares no
-//! code with what makes the steps.
+//! `sync-roles` breaks off at each of its calls, in each way that a call can fail, in generated situations: the role
+//! never has a right that neither the old nor the new policies give, and the next run completes it. Judged by the
+//! evaluator of credd's policy tests, which shares no code with what makes the steps.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -266,7 +266,7 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
         done.former(&iam, &mut account, &options).await.unwrap();
         assert_eq!(iam.role.borrow().is_none(), case.deleted, "{}", case.what);
         assert_eq!(done.gone.len(), usize::from(case.named), "{}", case.what);
-        // Whoever has the name now finds it free in the same run, and with --dry-run sees so.
+        // Anybody who has the name now finds it free in the same run, and with --dry-run sees so.
         let foreseen = case.deleted || case.arguments.contains(&"--dry-run");
         assert_eq!(account.roles.is_empty(), foreseen, "{}", case.what);
     }

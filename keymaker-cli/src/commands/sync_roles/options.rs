@@ -16,8 +16,8 @@ pub struct SyncRolesOptions {
     /// The name of a user's role, as in credd.toml.
     #[arg(long, value_name = "PATTERN", default_value = "user-{username}")]
     pub(super) role_name_pattern: Pattern,
-    /// The path of the users' roles, as in credd.toml. One that nothing else has lets a policy name these roles and no others. Give each of
-    /// several runs with different patterns its own.
+    /// The path of the users' roles, as in credd.toml. One that nothing else has lets a policy name these roles and no
+    /// others. Give each of several runs with different patterns its own.
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub(super) role_path: String,
     /// The IAM name of a user, as in credd.toml; a user whose name does not match gets no role.

@@ -1,12 +1,12 @@
-//! What whoever runs `sync-roles` must be allowed: a policy for a role of its own, about the users' roles and no others. A test runs
-//! it with this policy alone.
+//! What somebody who runs `sync-roles` must be allowed: a policy for a role of its own, about the users' roles and no
+//! others. A test runs it with this policy alone.
 
 use keymaker_aws::RoleArn;
 use serde_json::{Value, json};
 
 use super::options::SyncRolesOptions;
 
-/// The policy. Whoever has it can give the users' roles any right, so the instances' role must not have it.
+/// The policy. Anybody who has it can give the users' roles any right, so the instances' role must not have it.
 pub fn policy(options: &SyncRolesOptions, instances: &RoleArn) -> Value {
     let roles = format!(
         "arn:{}:iam::{}:role{}{}",

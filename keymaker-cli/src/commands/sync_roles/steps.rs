@@ -1,8 +1,9 @@
-//! From the role that is there to the one that should be: the calls, in an order in which the role at no moment, and wherever they break off,
-//! gives a right that neither the old nor the new one gives.
+//! From the role that is there to the one that should be: the calls, in an order in which the role at no moment, and
+//! wherever they break off, gives a right that neither the old nor the new one gives.
 //!
-//! One call is one moment. Several are safe by themselves only where all of them are about policies that deny nothing: whichever of these are
-//! there, a right is the old role's or the new one's. Everything else happens behind a policy that denies all, put first and taken away last.
+//! One call is one moment. Several are safe by themselves only where all of them are about policies that deny nothing:
+//! whichever of these are there, a right is the old role's or the new one's. Everything else happens behind a policy
+//! that denies all, put first and removed last.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +54,7 @@ pub trait Make {
     /// Makes one of a role that goes.
     async fn make_on(&self, step: &Step, role: &str) -> Result<(), AwsCallError>;
 
-    /// The UserId of whoever has this name now; `None`: nobody, as IAM says. Any doubt is an error.
+    /// The UserId of the user who has this name now; `None`: nobody, as IAM says. Any doubt is an error.
     async fn user_id(&self, name: &str) -> Result<Option<String>, AwsCallError>;
 }
 
@@ -79,7 +80,7 @@ impl Make for Client {
     }
 }
 
-/// The step that takes everything from whoever has the role.
+/// The step that takes everything from anybody who has the role.
 pub fn deny_all() -> Step {
     Step::Put(REFUSED.to_owned(), denial())
 }
@@ -89,7 +90,8 @@ pub fn begin_by_denial(steps: &[Step]) -> bool {
     matches!(steps.first(), Some(Step::Put(_, document)) if *document == denial())
 }
 
-/// What is to be done. The tag comes last: it gives no right. `managed` has the documents of the managed policies that are known; any other may deny something.
+/// What is to be done. The tag comes last: it gives no right. `managed` has the documents of the managed policies that
+/// are known; any other may deny something.
 pub fn between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<String, Value>) -> Vec<Step> {
     let mut steps = rights_between(present, wanted, managed);
     let is_tagged = present.is_none_or(|role| role.made_as.as_ref() == Some(&wanted.made_as));
@@ -158,8 +160,8 @@ impl Exchange<'_> {
             .collect()
     }
 
-    /// In between, the role gives nothing. Every document that does not stay goes before another comes, so that all have room; where a role
-    /// is too full for one more policy, the denial stands in the place of the largest.
+    /// In between, the role gives nothing. Every document that does not stay goes before another comes, so that all
+    /// have room; where a role is too full for one more policy, the denial stands in the place of the largest.
     fn behind_denial(&self, of_the_role: Vec<Step>) -> Vec<Step> {
         let (first, last) = (place_for_denial(self.old), place_for_denial(self.new));
         let deny = |name: &str| Step::Put(name.to_owned(), denial());
@@ -240,7 +242,7 @@ fn characters(document: &Value) -> usize {
     document.to_string().len()
 }
 
-/// False for anything that is no policy, too.
+/// False for anything that is not a policy, too.
 fn only_allows(document: &Value) -> bool {
     let statements = document.get("Statement");
     let list = statements.and_then(Value::as_array).into_iter().flatten();
@@ -443,7 +445,7 @@ mod tests {
             (both.first(), both.last(), both.len()),
             (Some(&deny_all()), Some(&end), 4)
         );
-        // What a run that broke off left there is taken away last.
+        // What a run that broke off left there is removed last.
         let mut left = same;
         left.inline.insert(REFUSED.to_owned(), denial());
         let resumed = steps(left, None, policies(&["old", "new"], &[]), None);

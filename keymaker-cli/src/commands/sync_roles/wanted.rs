@@ -88,8 +88,8 @@ fn missing(what: &str) -> String {
     format!("IAM's listing lacks {what}, which the user has; the role stays as it is: run this again")
 }
 
-/// A policy of which nobody can tell what it says: one of the account's own that is not in the listing, or a document that is none. AWS's own
-/// policies are in no listing.
+/// A policy of which nobody can tell what it says: one of the account's own that is not in the listing, or a document
+/// that is none. AWS's own policies are in no listing.
 fn unread<'a>(policies: &'a Policies, boundary: Option<&'a str>, account: &Account) -> Option<&'a str> {
     let is_aws_own = |arn: &str| arn.contains(":iam::aws:policy/");
     let is_read = |arn: &str| account.managed.get(arn).is_some_and(Value::is_object);
@@ -143,15 +143,16 @@ impl Wanted {
 
 /// A role of ours that is nobody's by its name.
 pub struct Former {
-    /// The IAM user who is to be asked for once more; `None`: it stays, since it was made by other patterns or does not say for whom.
+    /// The IAM user who is to be asked for once more; `None`: it stays, since it was made by other patterns or does not
+    /// say for whom.
     pub asked: Option<String>,
     owner: String,
     /// Whether IAM has the owner, under this very name.
     is_there: bool,
 }
 
-/// Whether the role was made for somebody whom IAM no longer has, or has under another name. One by another pattern or path may be another
-/// fleet's, and is named only where its owner is gone.
+/// Whether the role was made for somebody whom IAM no longer has, or has under another name. One by another pattern or
+/// path may be another fleet's, and is named only where its owner is gone.
 pub fn former(role: &Role, account: &Account, options: &SyncRolesOptions) -> Option<Former> {
     let Some(owner) = role.made_for.clone() else {
         return Some(Former {
@@ -179,7 +180,7 @@ pub fn former(role: &Role, account: &Account, options: &SyncRolesOptions) -> Opt
 }
 
 impl Former {
-    /// Whether whoever has the name, as IAM says now, shows that the role is nobody's.
+    /// Whether the user who has the name, as IAM says now, shows that the role is nobody's.
     pub fn is_confirmed_by(&self, user_id: Option<&str>) -> bool {
         (user_id == Some(&self.owner)) == self.is_there
     }

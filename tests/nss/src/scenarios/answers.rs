@@ -136,9 +136,11 @@ fn group_list(name: &CStr, gid: u32) -> Vec<u32> {
 
 type GetPwNam = unsafe extern "C" fn(*const c_char, *mut libc::passwd, *mut c_char, usize, *mut c_int) -> c_int;
 
-/// The module's own functions, as glibc would call them: status, errno, null pointers, buffers of every size and alignment.
+/// The module's own functions, as glibc would call them: status, errno, null pointers, buffers of every size and
+/// alignment.
 pub fn have_honest_statuses() {
-    // SAFETY: the module is the one under test, and its function of this name has this type (glibc manual, "NSS Module Names").
+    // SAFETY: the module is the one under test, and its function of this name has this type (glibc manual, "NSS Module
+    // Names").
     let getpwnam_r: GetPwNam = unsafe { std::mem::transmute(symbol(c"_nss_keymaker_getpwnam_r")) };
     // SAFETY: all zeros and nulls are a passwd.
     let mut entry: libc::passwd = unsafe { std::mem::zeroed() };

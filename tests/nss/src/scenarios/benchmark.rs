@@ -44,8 +44,8 @@ pub fn compare(module: &str) {
     }
 }
 
-/// Prints the nanoseconds of a hit by name (the last line of /etc/passwd, or any user of the directory: all cost the same), and
-/// of a miss by uid, which asks no daemon. /etc/passwd has two lines where it is not the one measured.
+/// Prints the nanoseconds of a hit by name (the last line of /etc/passwd, or any user of the directory: all cost the
+/// same), and of a miss by uid, which asks no daemon. /etc/passwd has two lines where it is not the one measured.
 pub fn measure(argument: &str) {
     let (users, service) = argument.split_once(' ').unwrap();
     let users: u32 = users.parse().unwrap();

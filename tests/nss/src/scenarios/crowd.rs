@@ -1,5 +1,5 @@
-//! P4 at scale: threads and forked children ask without pause, while the directory is replaced all the time and the daemon dies
-//! again and again.
+//! P4 at scale: threads and forked children ask without pause, while the directory is replaced all the time and the
+//! daemon dies again and again.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
@@ -73,8 +73,8 @@ pub fn asks(module: &str, wanted: u64) {
     assert!(publications > wanted / 5000);
 }
 
-/// The same of a host with packages installed, whose users the file lists. The command `disturb` has its keymakerd publish something
-/// else, and kills it twice.
+/// The same of a host with packages installed, whose users the file lists. The command `disturb` has its keymakerd
+/// publish something else, and kills it twice.
 pub fn asks_on_host(users: &Path) {
     let users = std::fs::read_to_string(users).unwrap();
     let users: Vec<KnownUser> = users.lines().map(KnownUser::of_line).collect();
@@ -221,7 +221,7 @@ fn publish_without_pause(variants: &[Vec<u8>], done: &AtomicBool) -> u64 {
     publications
 }
 
-/// Starts the daemon anew whenever it has died.
+/// Starts the daemon again whenever it has died.
 fn keep_daemon(module: &str, tally: &Tally, done: &AtomicBool) {
     for life in 0_u64.. {
         if done.load(Ordering::Relaxed) {

@@ -1,4 +1,5 @@
-//! Processes in a bad state: little stack, on the way out, no descriptors, in a jail, without sockets, with a module that panics.
+//! Processes in a bad state: little stack, on the way out, no descriptors, in a jail, without sockets, with a module
+//! that panics.
 
 use std::ffi::c_void;
 use std::io;
@@ -13,7 +14,8 @@ static SMALL: std::sync::Mutex<Answer> = std::sync::Mutex::new(Answer::new());
 /// PTHREAD_STACK_MIN.
 const SMALLEST_STACK: usize = 16 * 1024;
 
-/// The first lookup of the process, with the loading of the module, and all others, in a thread of the smallest stack there is.
+/// The first lookup of the process, with the loading of the module, and all others, in a thread of the smallest stack
+/// there is.
 pub fn small_stack() {
     // SAFETY: all zeros are room for an attribute object, which pthread_attr_init(3) fills.
     let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
@@ -50,7 +52,8 @@ fn is_right(answer: &mut Answer, user: &KnownUser) -> bool {
     super::answers::all_judged(answer, user) == [Judged::Right; 6]
 }
 
-/// A lookup from an exit handler, after thread-locals are gone: the handler ends the process, with 0 if the answers were right.
+/// A lookup from an exit handler, after thread-locals are gone: the handler ends the process, with 0 if the answers
+/// were right.
 pub fn exit_handler() {
     assert!(is_right(&mut Answer::new(), &KnownUser::new(7)));
     // SAFETY: a function that stays.
@@ -94,7 +97,7 @@ pub fn closed_descriptors() {
     let (mut answer, user) = (Answer::new(), KnownUser::new(7));
     let close_all = || {
         for fd in 0..64 {
-            // SAFETY: takes a number; nothing of this process is used after it, and EBADF is no harm.
+            // SAFETY: takes a number; nothing of this process is used after it, and EBADF is not harm.
             unsafe { libc::close(fd) };
         }
     };
@@ -158,7 +161,8 @@ fn refuse_sockets() {
     assert_eq!(set, [0; 2], "{}", io::Error::last_os_error());
 }
 
-/// A module whose every lookup panics (tests/nss/panicking_module): each is "cannot tell", nothing is printed, the process lives.
+/// A module whose every lookup panics (tests/nss/panicking_module): each is "cannot tell", nothing is printed, the
+/// process lives.
 pub fn panic() {
     ask_module_alone();
     let (mut answer, user) = (Answer::new(), KnownUser::new(7));

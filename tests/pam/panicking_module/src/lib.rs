@@ -1,5 +1,5 @@
-//! pam_keymaker, built and linked as for the product, over decisions that panic: shows that local accounts do not notice, that nobody else
-//! gets in, and that no panic gets out.
+//! pam_keymaker, built and linked as for the product, over decisions that panic: shows that local accounts do not
+//! notice, that nobody else gets in, and that no panic gets out.
 #![allow(dead_code)]
 
 #[path = "../../../../pam_keymaker/src/account.rs"]

@@ -1,4 +1,5 @@
-//! This host's clock, against the metadata service's, which every answer of its carries (RFC 9110, Date). It asks for nothing secret.
+//! This host's clock, against the metadata service's, which every answer of its carries (RFC 9110, Date). It asks for
+//! nothing secret.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -10,7 +11,7 @@ use super::Findings;
 
 const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 const PATIENCE: Duration = Duration::from_secs(1);
-/// AWS refuses what is signed five minutes off; a fifth of it is no chance any more.
+/// AWS refuses what is signed five minutes off; a fifth of it no longer has a chance.
 const OFF: u64 = 60;
 
 /// Looks at the clock. Where the metadata service does not say what time it is, there is nothing to compare.

@@ -92,7 +92,8 @@ fn missing(table: &str) -> String {
     lines.join("; ")
 }
 
-/// While credd.socket is down for a moment, as in an upgrade, whoever may listen there answers other people's requests.
+/// While credd.socket is down for a moment, as in an upgrade, anybody who may listen there answers other people's
+/// requests.
 fn ports_that_anybody_may_take(config: &str, found: &mut Findings) {
     let Some(first) = fs::read_to_string(FIRST_FREE_PORT)
         .ok()

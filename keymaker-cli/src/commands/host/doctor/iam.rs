@@ -150,8 +150,8 @@ fn ids(found: &mut Findings, status: &Value) {
 /// Of ids, when one in so many has been given.
 const MOST_USED: u64 = 5;
 
-/// Whoever is refused for a local or reserved name is refused by design; two who want one name or id need an administrator, and so does a
-/// line of /etc/group that waits for a person.
+/// Anybody who is refused for a local or reserved name is refused by design; two who want one name or id need an
+/// administrator, and so does a line of /etc/group that waits for a person.
 fn refused(found: &mut Findings, status: &Value) {
     for entry in list(status, "refused_entries") {
         let (kind, name, why) = (word(entry, "kind"), word(entry, "iam_name"), word(entry, "why"));

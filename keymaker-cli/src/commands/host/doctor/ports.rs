@@ -49,8 +49,8 @@ pub fn look(found: &mut Findings) {
     );
 }
 
-/// Asked as connect(2) asks: by IPv6 for both families, or by IPv4 on a host without the other. (The standard library's listener shares
-/// addresses, which finds ports where connect finds none.)
+/// Asked as connect(2) asks: by IPv6 for both families, or by IPv4 on a host without the other. (The standard library's
+/// listener shares addresses, which finds ports where connect finds none.)
 fn take_a_port(kind: SocketType) -> Result<(), Errno> {
     let any = |ip: IpAddr| SocketAddr::new(ip, 0);
     match socket(AddressFamily::INET6, kind, None) {
@@ -63,7 +63,8 @@ fn take_a_port(kind: SocketType) -> Result<(), Errno> {
     }
 }
 
-/// Who holds sockets, by uid. Counted by descriptors: no list in /proc/net has a TCP socket that is bound and nothing more.
+/// Who holds sockets, by uid. Counted by descriptors: no list in /proc/net has a TCP socket that is bound and nothing
+/// more.
 fn sockets(proc: &Path) -> BTreeMap<u32, Holders> {
     let mut by_uid: BTreeMap<u32, Holders> = BTreeMap::new();
     for process in fs::read_dir(proc).into_iter().flatten().flatten() {

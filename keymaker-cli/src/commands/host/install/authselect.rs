@@ -1,5 +1,6 @@
-//! Enterprise Linux: PAM stacks and nsswitch.conf are authselect's, which writes them anew from a profile. Ours is the profile that was
-//! selected, with our lines in it. Never tried on such a host (docs/unverified.md); what edits texts is tested.
+//! Enterprise Linux: PAM stacks and nsswitch.conf are authselect's, which writes them again from a profile. Ours is the
+//! profile that was selected, with our lines in it. Never tried on such a host (docs/unverified.md); what edits texts
+//! is tested.
 
 use std::fs;
 use std::path::{Path, PathBuf};

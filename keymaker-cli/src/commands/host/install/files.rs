@@ -1,4 +1,5 @@
-//! The files of an installation without packages: those of the build, and those of dist/, which are part of this program.
+//! The files of an installation without packages: those of the build, and those of dist/, which are part of this
+//! program.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -160,7 +161,7 @@ impl File {
     }
 }
 
-/// Removes a file; one that is gone already is no error.
+/// Removes a file; one that is gone already is not an error.
 pub fn remove(file: &Path) -> Result<(), String> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(format!("{}: {error}", file.display())),

@@ -87,7 +87,7 @@ fn pam_auth_update(arguments: &[&str]) -> Result<(), String> {
     run("env", &arguments).map(|_| ())
 }
 
-/// Each new sshd of a socket reads its settings anew; one that runs is told.
+/// Each new sshd of a socket reads its settings again; one that runs is told.
 fn reload_sshd() -> Result<(), String> {
     for unit in ["ssh.service", "sshd.service"] {
         if run("systemctl", &["is-active", unit]).is_ok() {

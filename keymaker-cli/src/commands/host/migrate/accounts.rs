@@ -72,7 +72,8 @@ impl Accounts {
         self.users.is_empty() && self.groups.is_empty()
     }
 
-    /// The steps that give them up and see to it that IAM's have the same numbers. A group still has its members until they are gone.
+    /// The steps that give them up and see to it that IAM's have the same numbers. A group still has its members until
+    /// they are gone.
     pub fn given_up(self) -> Vec<Step> {
         if self.is_empty() {
             return Vec::new();
@@ -131,7 +132,8 @@ fn give_up_group(name: String, gid: u32) -> Step {
     })
 }
 
-/// The steps after which keymakerd runs with the Python formula for all ids of this host; an error where its settings do not allow that.
+/// The steps after which keymakerd runs with the Python formula for all ids of this host; an error where its settings
+/// do not allow that.
 pub fn new_scheme() -> Result<Vec<Step>, String> {
     let path = Path::new(paths::KEYMAKERD_TOML);
     let settings = with_scheme(&fs::read_to_string(path).unwrap_or_default());
@@ -150,8 +152,8 @@ pub fn new_scheme() -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// In the place of the present one, or above the first table, of which it would else be a key: no other line moves, so that a complaint names
-/// the line that the administrator sees.
+/// In the place of the present one, or above the first table, of which it would else be a key: no other line moves, so
+/// that a complaint names the line that the administrator sees.
 fn with_scheme(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     let starts = |word: &'static str| move |line: &&str| line.trim_start().starts_with(word);

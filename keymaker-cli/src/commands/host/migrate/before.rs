@@ -1,7 +1,7 @@
 //! What a migration may change, kept until it is done: a failure at any step puts all of it back.
 //!
-//! Whole files are kept, so no step needs to know how to undo itself. One that was cut off (power, a kill) leaves the folder, and the next
-//! one begins by saying how to put it back: nobody knows what an administrator has changed since.
+//! Whole files are kept, so no step needs to know how to undo itself. One that was cut off (power, a kill) leaves the
+//! folder, and the next one begins by saying how to put it back: nobody knows what an administrator has changed since.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;

@@ -1,4 +1,5 @@
-//! /etc/ec2userkeyd.conf becomes settings of credd's, as `credd --import` reads it; ec2userkeyd's service is switched off.
+//! /etc/ec2userkeyd.conf becomes settings of credd's, as `credd --import` reads it; ec2userkeyd's service is switched
+//! off.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The sshd that runs, with the options of its command line: what it would do for one user (`sshd -T -C`). Only root can ask it.
+//! The sshd that runs, with the options of its command line: what it would do for one user (`sshd -T -C`). Only root
+//! can ask it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,8 +32,9 @@ pub fn listener_options() -> Option<Vec<String>> {
     listener_title(Path::new("/proc"), ROOT).map(|title| options_of(&title))
 }
 
-/// Anybody can give a process that title, and options that never let sshd end. So nothing of a process is read, not even its title, which
-/// its owner can keep the reader waiting for, before it is known to be root's, of this host and not of a container, and sshd.
+/// Anybody can give a process that title, and options that never let sshd end. So nothing of a process is read, not
+/// even its title, which its owner can keep the reader waiting for, before it is known to be root's, of this host and
+/// not of a container, and sshd.
 fn listener_title(proc: &Path, root: u32) -> Option<String> {
     let sshd = fs::canonicalize(SSHD).unwrap_or_else(|_| SSHD.into());
     let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();

@@ -1,5 +1,5 @@
-//! The gates between a user who may log in and AWS credentials of their own: credd, capture, the user's chain, the method that
-//! answers. Called by [`super::run`]; only root is told by credd.
+//! The gates between a user who may log in and AWS credentials of their own: credd, capture, the user's chain, the
+//! method that answers. Called by [`super::run`]; only root is told by credd.
 
 use std::path::Path;
 
