@@ -23,7 +23,7 @@ merged_by_halves() { git ls-files -co --exclude-standard | xargs -d '\n' grep -n
 unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[ignore' /dev/null; }
 # Each of these facts drifted while it had two readers, and one drift gave out credentials that an administrator had denied.
 asks_aws_by_itself() {
-  product | grep -v '^keymaker-aws/' | xargs grep -nE 'into_paginator|aws_sdk_(iam|sts)::Client::new\(|\.assume_role\(\)|get_caller_identity\(\)' /dev/null
+  product | grep -v '^keymaker-aws/' | xargs grep -nE 'into_paginator|aws_sdk_(iam|sts)::Client::new\(|\.assume_role\(\)|get_caller_identity\(\)|\.uri\("/latest/' /dev/null
 }
 reads_the_description_by_itself() {
   product | grep -vE '^keymaker-syntax/src/role_description.rs|tests\.rs$' |
@@ -114,7 +114,7 @@ rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
 rule "nothing is left unfinished in the tree" unfinished
 rule "no conflict of a merge is left in the tree" merged_by_halves
-rule "IAM is listed, roles are assumed and callers named by keymaker-aws only" asks_aws_by_itself
+rule "IAM is listed, roles are assumed, callers named and the metadata service asked by keymaker-aws only" asks_aws_by_itself
 rule "the words of the role's description are read in one place" reads_the_description_by_itself
 rule "no program starts a shell" starts_a_shell
 rule "no program imports a program" program_imports_program

@@ -36,7 +36,7 @@ pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
     role_description,
 };
-pub use metadata::{InstanceIdentity, MetadataError, MetadataService};
+pub use metadata::{InstanceIdentity, MetadataAnswer, MetadataError, MetadataService};
 pub use own_ports::OwnPorts;
 pub use pages::{Page, all_pages};
 pub use replaced::{Ask, Replaced};

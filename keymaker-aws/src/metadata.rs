@@ -1,5 +1,5 @@
-//! Our own questions to the instance metadata service (IMDSv2): credentials of the instance's role, region, identity. Asked
-//! by the daemons, whose uids are exempt from capture. One connection per request, since the real service closes each one;
+//! Our own questions to the instance metadata service (IMDSv2): credentials of the instance's role, region, identity, and what credd passes
+//! on to users. Asked by the daemons, whose uids are exempt from capture. One connection per request, since the real service closes each one;
 //! never through a proxy, never IMDSv1, and nothing that the service answers is put into a URL unchecked.
 //!
 //! AWS: EC2 User Guide, "Use IMDS", "Retrieve security credentials from instance metadata". (The SDK's own client is not used:
@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +16,7 @@ use aws_sdk_iam::primitives::{DateTime, DateTimeFormat};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use keymaker_syntax::{AccountId, check_role_name};
@@ -34,8 +36,21 @@ pub struct MetadataService {
     ports: OwnPorts,
     /// Index of the address that answered last: a host without IPv4 shall wait for the first one only once.
     answering: AtomicUsize,
-    /// How long a connection, and then an answer, may take.
-    within: Duration,
+    /// How long a connection may take.
+    connect_within: Duration,
+    /// How long an answer may take after that.
+    answer_within: Duration,
+}
+
+/// What the service said to one question, whatever its status.
+#[derive(Debug)]
+pub struct MetadataAnswer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body's type, as the service named it.
+    pub content_type: Option<HeaderValue>,
+    /// The body, at most 64 KiB.
+    pub body: Bytes,
 }
 
 /// Which instance this is, from the instance identity document.
@@ -56,8 +71,22 @@ impl MetadataService {
             addresses: settings.metadata_addresses()?,
             ports: ports.clone(),
             answering: AtomicUsize::new(0),
-            within: WITHIN,
+            connect_within: WITHIN,
+            answer_within: WITHIN,
         })
+    }
+
+    /// The service at the first of `endpoints` that takes a connection within `connect_within`, which is shorter than the second that
+    /// [`Self::new`] allows: somebody waits.
+    pub fn hasty(endpoints: &[SocketAddr], connect_within: Duration) -> Self {
+        let address = |endpoint: &SocketAddr| (endpoint.ip().to_string(), endpoint.port());
+        Self {
+            addresses: endpoints.iter().map(address).collect(),
+            ports: OwnPorts::default(),
+            answering: AtomicUsize::new(0),
+            connect_within,
+            answer_within: WITHIN,
+        }
     }
 
     /// The region this instance runs in.
@@ -116,19 +145,29 @@ impl MetadataService {
     }
 
     async fn metadata_token(&self) -> Result<Zeroizing<String>, MetadataError> {
+        self.metadata_token_for(Duration::from_secs(60)).await
+    }
+
+    /// A metadata token that lives so long: a second to six hours.
+    pub async fn metadata_token_for(&self, ttl: Duration) -> Result<Zeroizing<String>, MetadataError> {
         let request = Request::builder()
             .method(Method::PUT)
             .uri("/latest/api/token")
-            .header("x-aws-ec2-metadata-token-ttl-seconds", "60")
+            .header("x-aws-ec2-metadata-token-ttl-seconds", ttl.as_secs())
             .header("content-length", "0");
-        let token = self.exchange(request).await?;
+        let token = text_of(self.exchange(request).await?)?;
         let legal = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
         legal
             .then_some(token)
-            .ok_or(MetadataError::Unreadable("the metadata token is not valid"))
+            .ok_or(MetadataError::Unreadable("the metadata token is not one"))
     }
 
     async fn get(&self, path: &str, metadata_token: &str) -> Result<Zeroizing<String>, MetadataError> {
+        text_of(self.read(path, metadata_token).await?)
+    }
+
+    /// What the service has at `path`, or which status it answers.
+    pub async fn read(&self, path: &str, metadata_token: &str) -> Result<MetadataAnswer, MetadataError> {
         let request = Request::builder()
             .uri(path)
             .header("x-aws-ec2-metadata-token", metadata_token);
@@ -136,13 +175,13 @@ impl MetadataService {
     }
 
     /// One request and its whole answer, on a connection of its own.
-    async fn exchange(&self, request: hyper::http::request::Builder) -> Result<Zeroizing<String>, MetadataError> {
+    async fn exchange(&self, request: hyper::http::request::Builder) -> Result<MetadataAnswer, MetadataError> {
         let (stream, host) = self.connect().await?;
         let request = request
             .header("host", host)
             .body(Empty::<Bytes>::new())
-            .map_err(|_| MetadataError::Unreadable("it named something that cannot be part of a URL"))?;
-        timeout(self.within, answer_of(stream, request))
+            .map_err(|_| MetadataError::Unreadable("it named something that fits no URL"))?;
+        timeout(self.answer_within, answer_of(stream, request))
             .await
             .map_err(|_| MetadataError::Timeout)?
     }
@@ -160,7 +199,7 @@ impl MetadataService {
             .skip(first)
             .take(self.addresses.len())
         {
-            match timeout(self.within, self.connect_to(host, *port)).await {
+            match timeout(self.connect_within, self.connect_to(host, *port)).await {
                 Ok(Ok(stream)) => {
                     self.answering.store(index, Ordering::Relaxed);
                     let host = if host.contains(':') {
@@ -318,20 +357,28 @@ fn read_credentials(document: &str, now: SystemTime) -> Result<Credentials, Meta
     ))
 }
 
-async fn answer_of(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<Zeroizing<String>, MetadataError> {
+/// The text of an answer that is a good one.
+fn text_of(answer: MetadataAnswer) -> Result<Zeroizing<String>, MetadataError> {
+    if answer.status != StatusCode::OK {
+        return Err(MetadataError::Status(answer.status));
+    }
+    let text = std::str::from_utf8(&answer.body).map_err(|_| MetadataError::Unreadable("it is not text"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+async fn answer_of(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<MetadataAnswer, MetadataError> {
     let unreachable = |why: hyper::Error| MetadataError::Unreachable(why.to_string());
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     let exchange = async move {
         let answer = sender.send_request(request).await.map_err(unreachable)?;
-        if answer.status() != StatusCode::OK {
-            return Err(MetadataError::Status(answer.status()));
-        }
+        let (status, content_type) = (answer.status(), answer.headers().get(CONTENT_TYPE).cloned());
         let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
-        let body = body
-            .map_err(|_| MetadataError::Unreadable("it broke off or is too long"))?
-            .to_bytes();
-        let text = std::str::from_utf8(&body).map_err(|_| MetadataError::Unreadable("it is not text"))?;
-        Ok(Zeroizing::new(text.to_owned()))
+        let body = body.map_err(|_| MetadataError::Unreadable("it broke off or is too long"))?;
+        Ok(MetadataAnswer {
+            status,
+            content_type,
+            body: body.to_bytes(),
+        })
     };
     // The connection moves only while it is polled; it ends with the exchange.
     tokio::pin!(exchange);
@@ -347,7 +394,7 @@ async fn answer_of(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<
 /// The link-local address answers within milliseconds; the SDKs allow one second too.
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 const WITHIN: Duration = Duration::from_secs(1);
-/// Credentials documents are below 2 KiB.
+/// Credentials documents are below 2 KiB, user-data has 16 KiB at most.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -11,11 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use keymaker_aws::{MetadataError, MetadataService};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
@@ -45,7 +43,7 @@ pub enum UpstreamError {
 
 /// The real metadata service.
 pub struct Upstream {
-    endpoints: Vec<SocketAddr>,
+    service: MetadataService,
     token: RefCell<Option<OwnToken>>,
     slots: RefCell<HashMap<String, Rc<Slot>>>,
 }
@@ -66,7 +64,7 @@ impl Upstream {
     /// The service at the first of `endpoints` that takes a connection.
     pub fn new(endpoints: Vec<SocketAddr>) -> Self {
         Self {
-            endpoints,
+            service: MetadataService::hasty(&endpoints, CONNECT),
             token: RefCell::new(None),
             slots: RefCell::new(HashMap::new()),
         }
@@ -130,20 +128,19 @@ impl Upstream {
     }
 
     async fn read(&self, path: &str, token: &OwnToken) -> Result<UpstreamAnswer, ReadError> {
-        let value = HeaderValue::from_str(&token.text).map_err(|_| ReadError::TokenRefused)?;
-        let response = self
-            .exchange(Method::GET, path, ("x-aws-ec2-metadata-token", value))
-            .await?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED => return Err(ReadError::TokenRefused),
-            status => return Err(ReadError::Final(refusal(status))),
+        let answer = self
+            .service
+            .read(path, &token.text)
+            .await
+            .map_err(UpstreamError::from)?;
+        match answer.status {
+            StatusCode::OK => Ok(UpstreamAnswer {
+                body: answer.body,
+                content_type: answer.content_type,
+            }),
+            StatusCode::UNAUTHORIZED => Err(ReadError::TokenRefused),
+            status => Err(ReadError::Final(refusal(status))),
         }
-        let content_type = response.headers().get(CONTENT_TYPE).cloned();
-        Ok(UpstreamAnswer {
-            body: body(response).await?,
-            content_type,
-        })
     }
 
     async fn own_token(&self) -> Result<OwnToken, UpstreamError> {
@@ -151,60 +148,20 @@ impl Upstream {
         if let Some(token) = kept.filter(|token| token.end > Instant::now()) {
             return Ok(token);
         }
-        let ttl = HeaderValue::from_static("21600");
-        let header = ("x-aws-ec2-metadata-token-ttl-seconds", ttl);
-        let response = self.exchange(Method::PUT, "/latest/api/token", header).await?;
-        if response.status() != StatusCode::OK {
-            return Err(match refusal(response.status()) {
-                // An endpoint without IMDSv2 is not a metadata service that we know.
-                UpstreamError::NotFound => unavailable("the metadata service issues no tokens"),
-                other => other,
-            });
-        }
-        let text = String::from_utf8(body(response).await?.to_vec());
-        let text = text.map_err(|_| unavailable("the metadata service gave an unreadable token"))?;
+        let text = match self.service.metadata_token_for(TOKEN_TTL).await {
+            // An endpoint without IMDSv2 is not a metadata service that we know.
+            Err(MetadataError::Status(StatusCode::NOT_FOUND)) => {
+                return Err(unavailable("the metadata service gives no tokens"));
+            }
+            Err(MetadataError::Status(status)) => return Err(refusal(status)),
+            text => text?,
+        };
         let token = OwnToken {
-            text: Zeroizing::new(text),
+            text,
             end: Instant::now() + OWN_TOKEN_FOR,
         };
         self.token.replace(Some(token.clone()));
         Ok(token)
-    }
-
-    /// One request on a connection of its own.
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        (name, value): (&'static str, HeaderValue),
-    ) -> Result<Response<hyper::body::Incoming>, UpstreamError> {
-        let stream = self.connect().await?;
-        let failed = |error: hyper::Error| unavailable(&format!("the metadata service broke off: {error}"));
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(failed)?;
-        tokio::task::spawn_local(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, METADATA_HOST)
-            .header(name, value);
-        let request = request
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| unavailable(&error.to_string()))?;
-        sender.send_request(request).await.map_err(failed)
-    }
-
-    async fn connect(&self) -> Result<TcpStream, UpstreamError> {
-        let mut last = unavailable("no address of a metadata service is configured");
-        for endpoint in &self.endpoints {
-            match timeout(CONNECT, TcpStream::connect(endpoint)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = unavailable(&format!("connecting to {endpoint}: {error}")),
-                Err(_) => last = unavailable(&format!("connecting to {endpoint} took too long")),
-            }
-        }
-        Err(last)
     }
 }
 
@@ -236,24 +193,21 @@ fn refusal(status: StatusCode) -> UpstreamError {
     }
 }
 
-async fn body(response: Response<hyper::body::Incoming>) -> Result<Bytes, UpstreamError> {
-    let collected = Limited::new(response.into_body(), LARGEST_BODY).collect().await;
-    collected
-        .map(|whole| whole.to_bytes())
-        .map_err(|error| unavailable(&format!("reading the metadata service: {error}")))
+impl From<MetadataError> for UpstreamError {
+    fn from(error: MetadataError) -> Self {
+        unavailable(&error.to_string())
+    }
 }
 
 fn unavailable(reason: &str) -> UpstreamError {
     UpstreamError::Unavailable(reason.to_owned())
 }
 
-const METADATA_HOST: &str = "169.254.169.254";
 const MOST_SLOTS: usize = 1024;
 const STEADY_FOR: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_millis(250);
 /// Clients give up after a second.
 const WHOLE_QUESTION: Duration = Duration::from_millis(800);
-/// Asked for 6 hours, renewed after 5.
+const TOKEN_TTL: Duration = Duration::from_secs(6 * 3600);
+/// It is renewed before it ends.
 const OWN_TOKEN_FOR: Duration = Duration::from_secs(5 * 3600);
-/// user-data has 16 KiB at most.
-const LARGEST_BODY: usize = 64 * 1024;

@@ -12,7 +12,8 @@ fn asking(url: &str) -> MetadataService {
         ..AwsSettings::default()
     };
     MetadataService {
-        within: Duration::from_millis(200),
+        connect_within: Duration::from_millis(200),
+        answer_within: Duration::from_millis(200),
         ..MetadataService::new(&settings, &OwnPorts::default()).unwrap()
     }
 }
