@@ -3,7 +3,7 @@
 //! credd and credd-capture read it at start; a file that cannot be read whole is an error, and so is one that is not there
 //! (H11: a missing file must not mean more than the file did). An empty file means the defaults.
 
-mod error;
+mod keys;
 mod values;
 
 use std::collections::BTreeMap;
@@ -11,13 +11,15 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use keymaker_daemon::config_error;
+pub use keymaker_daemon::config_error::ConfigError;
 use keymaker_syntax::{ArnError, IdResolver, ProxyUrl, RoleArn, is_service_url};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Account, Doubt};
 use crate::metadata::METADATA_ADDRESSES;
 use crate::metadata::rules::Rule;
-pub use error::ConfigError;
+use keys::SETTINGS;
 pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
 
 /// The port of credd-container.socket.
@@ -139,9 +141,9 @@ impl Config {
 
     /// Reads and checks a text; `path` is for the sentences.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|why| ConfigError::unreadable_toml(text, path, &why))?;
+        let config: Self = config_error::parse(text, path, &SETTINGS)?;
         match config.first_problem() {
-            Some((key, problem)) => Err(ConfigError::bad_value(text, path, key, problem)),
+            Some(problem) => Err(SETTINGS.bad_value(text, path, problem)),
             None => Ok(config),
         }
     }
@@ -245,84 +247,57 @@ impl Config {
         let bad_rule = self.rules.iter().find_map(|entry| entry.rules().err());
         let action = self.deny_actions.iter().find(|action| !values::is_action(action));
         let url = |value: &Option<String>| value.as_ref().is_some_and(|url| !is_service_url(url));
-        let not_url = || "this is not an http:// or https:// URL".to_owned();
+        let role = |role: &String| role.parse::<RoleArn>().is_err();
+        let endpoint = self.metadata_endpoint.as_deref();
+        let bad_endpoint = endpoint.is_some_and(|url| values::plain_endpoint(url).is_none());
+        let problem = |key, problem: &str| Some((key, problem.to_owned()));
         if !(1..=1023).contains(&self.nft_port) {
-            Some((
-                "nft_port",
-                "a port from 1 to 1023: any user could take a higher one".into(),
-            ))
+            problem("nft_port", "out of range: any user could take a higher port")
         } else if self.nft_port == CONTAINER_PORT {
-            Some((
-                "nft_port",
-                format!("another port than {CONTAINER_PORT}, which is the container endpoint's"),
-            ))
+            problem("nft_port", "the container endpoint has this port")
         } else if !(1..=64).contains(&self.token_hop_limit) {
-            Some(("token_hop_limit", "a number from 1 to 64".into()))
+            problem("token_hop_limit", "out of range")
         } else if self.shared_role.is_none() && shared() {
-            Some((
+            problem(
                 "shared_role",
-                "a chain has the method shared_role; name its role here, as an ARN".into(),
-            ))
-        } else if self
-            .shared_role
-            .as_ref()
-            .is_some_and(|role| role.parse::<RoleArn>().is_err())
-        {
-            Some((
-                "shared_role",
-                "this is not the ARN of a role, such as arn:aws:iam::123456789012:role/everybody".into(),
-            ))
+                "a chain has the method shared_role, which needs its role here",
+            )
+        } else if self.shared_role.as_ref().is_some_and(role) {
+            problem("shared_role", "this is not the ARN of a role")
         } else if let Some(problem) = bad_rule {
             Some(("rules", problem))
         } else if let Some(action) = action {
-            Some((
-                "deny_actions",
-                format!("{action} is not an action, such as iam:* or kms:Decrypt"),
-            ))
+            Some(("deny_actions", format!("{action} is not an action")))
         } else if let Some(problem) = self.denial_problem() {
             Some(("deny_actions", problem))
-        } else if let Some(problem) = self.pattern_problem() {
-            Some(problem)
+        } else if let Some(found) = self.pattern_problem() {
+            Some(found)
         } else if self.id_resolver().is_err() {
-            Some((
-                "id_resolver_account",
-                "write twelve digits in quotes, together with id_resolver_iam_role, a role of that account".into(),
-            ))
+            problem("id_resolver_account", "the two do not name a role of an account")
         } else if url(&self.iam_endpoint) {
-            Some(("iam_endpoint", not_url()))
+            problem("iam_endpoint", "this is not one")
         } else if url(&self.sts_endpoint) {
-            Some(("sts_endpoint", not_url()))
+            problem("sts_endpoint", "this is not one")
         } else {
-            let endpoint = self.metadata_endpoint.as_deref();
-            let wrong = endpoint.is_some_and(|url| values::plain_endpoint(url).is_none());
-            wrong.then(|| {
-                (
-                    "metadata_endpoint",
-                    "write http://ADDRESS or http://ADDRESS:PORT, with an IP address".into(),
-                )
-            })
+            bad_endpoint.then(|| ("metadata_endpoint", "this is not one".to_owned()))
         }
     }
 
     fn pattern_problem(&self) -> Option<(&'static str, String)> {
-        let lacks_name = |pattern: &str| pattern.matches("{username}").count() != 1;
-        let advice = "write {username} in it, once: without it all users would have one role";
-        if lacks_name(&self.role_name_pattern) {
-            return Some(("role_name_pattern", advice.into()));
-        }
-        if lacks_name(&self.iam_name_pattern) {
-            return Some(("iam_name_pattern", advice.into()));
-        }
         let path = self.role_path.starts_with('/') && self.role_path.ends_with('/');
-        if !path || !is_role(&self.role_path, "x") {
-            let advice = "a path begins and ends with a slash, such as /users/, and has no blank in it";
-            return Some(("role_path", advice.into()));
+        for (key, pattern) in [
+            ("role_name_pattern", &self.role_name_pattern),
+            ("iam_name_pattern", &self.iam_name_pattern),
+        ] {
+            if pattern.matches("{username}").count() != 1 {
+                let problem = "without {username}, once, all users would have one role";
+                return Some((key, problem.into()));
+            }
+            if !makes_names(pattern) {
+                return Some((key, "this does not make names that IAM allows".into()));
+            }
         }
-        let advice = "a name in IAM has letters, digits and +=,.@_- only, and no slash";
-        if !makes_names(&self.role_name_pattern) {
-            return Some(("role_name_pattern", format!("{advice}; a path goes into role_path")));
-        }
-        (!makes_names(&self.iam_name_pattern)).then(|| ("iam_name_pattern", advice.into()))
+        (!path || !is_role(&self.role_path, "x")).then(|| ("role_path", "IAM allows no such path".into()))
     }
 
     /// What would make `instance_role`, where a chain has it, refuse everybody.

@@ -2,7 +2,6 @@
 //! that cannot be read whole changes nothing, so this module never returns a part of one.
 
 mod checks;
-mod error;
 mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +11,15 @@ use std::path::{Path, PathBuf};
 
 use keymaker_aws::{IdResolver, ProxyUrl};
 use keymaker_core::id::IdRange;
+use keymaker_daemon::config_error;
+pub use keymaker_daemon::config_error::ConfigError;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::directory::entitlement::ids::IdScheme;
-pub use error::ConfigError;
 #[cfg(test)]
 pub use keys::KEYS;
+use keys::SETTINGS;
 
 /// What stands in the file, with the defaults for what does not. `keys::KEYS` says what each value may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ impl Default for Config {
 
 /// The line, from 1, on which a key stands in a settings file that was read before.
 pub fn line_of_key(path: &Path, key: &str) -> usize {
-    error::line_of_key(&fs::read_to_string(path).unwrap_or_default(), key)
+    config_error::line_of_key(&fs::read_to_string(path).unwrap_or_default(), key)
 }
 
 impl Config {
@@ -142,7 +143,7 @@ impl Config {
             Err(why) => return Err(ConfigError::Unreadable(path.to_owned(), why)),
         };
         Self::parse(&text, path)?;
-        toml::from_str(&text).map_err(|why| error::misfit(&text, path, &why))
+        config_error::parse(&text, path, &SETTINGS)
     }
 
     /// What the keys and values of a file mean that was read before.
@@ -151,11 +152,13 @@ impl Config {
             .clone()
             .try_into()
             .map_err(|why: toml::de::Error| ConfigError::Kept {
+                file: SETTINGS.file,
                 key: String::new(),
                 problem: why.message().to_owned(),
             })?;
         match checks::first_problem(&config) {
             Some((key, problem)) => Err(ConfigError::Kept {
+                file: SETTINGS.file,
                 key: key.to_owned(),
                 problem,
             }),
@@ -165,10 +168,9 @@ impl Config {
 
     /// Reads and checks a text; `path` is for the sentences.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        error::check_keys(text, path)?;
-        let config: Self = toml::from_str(text).map_err(|why| error::misfit(text, path, &why))?;
+        let config: Self = config_error::parse(text, path, &SETTINGS)?;
         match checks::first_problem(&config) {
-            Some((key, problem)) => Err(error::bad_value(text, path, key, problem)),
+            Some(problem) => Err(SETTINGS.bad_value(text, path, problem)),
             None => Ok(config),
         }
     }

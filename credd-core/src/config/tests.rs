@@ -28,9 +28,30 @@ fn what_is_printed_is_read_back_as_the_same() {
 }
 
 #[test]
+fn the_table_of_keys_is_what_the_parser_takes() {
+    let error = toml::from_str::<Config>("no_such_key = 1").unwrap_err();
+    let mut taken: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
+    let mut known = keys::KEYS.map(|key| key.name);
+    taken.sort();
+    known.sort();
+    assert_eq!(taken, known);
+}
+
+#[test]
 fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
     for (text, parts) in [
-        ("\nexempt_uid = []", &["credd.toml:2", "exempt_uid", "exempt_uids"][..]),
+        (
+            "\nexempt_uid = []",
+            &["credd.toml:2: there is no key exempt_uid; did you mean exempt_uids?"][..],
+        ),
+        (
+            "what = 1",
+            &["credd.toml:1: there is no key what; see credd.toml(5), or remove the line"],
+        ),
+        (
+            "\nauthz_ttl = \"1h\"",
+            &["credd.toml:2: authz_ttl: invalid type", "; it takes seconds"],
+        ),
         ("region = 'x'\nmode = \"on\"", &["credd.toml:2", "enforce", "observe"]),
         ("default_chain = [\"UserRole\"]", &["credd.toml:1", "user_role"]),
         ("nft_port = 8080", &["credd.toml:1", "nft_port", "1023"]),
@@ -83,7 +104,7 @@ fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
             "[[rules]]\nuser = \"a\"\ngroup = \"b\"\nallow = [\"user-data\"]",
             &["rules", "one of user, uids and group"],
         ),
-        ("[[rules]]\nwho = \"a\"", &["credd.toml:2", "who"]),
+        ("[[rules]]\nwho = \"a\"", &["credd.toml:2: rules: unknown field `who`"]),
         (
             "role_name_pattern = \"everybody\"",
             &["role_name_pattern", "{username}"],
@@ -102,7 +123,7 @@ fn every_mistake_is_an_error_that_names_line_key_and_remedy() {
             &["metadata_endpoint", "IP address"],
         ),
         ("containers = [\"172.17.0.0/33\"]", &["credd.toml:1", "172.17.0.0/33"]),
-        ("exempt_uids = [", &["credd.toml:1"]),
+        ("exempt_uids = [", &["credd.toml:1: this is not TOML: "]),
     ] {
         let sentence = parse(text).unwrap_err();
         for part in parts {

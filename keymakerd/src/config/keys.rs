@@ -1,14 +1,13 @@
 //! Every key of keymakerd.toml and what it takes, in words: for the sentence about a bad value, and for the test that compares the
 //! sample file and the man page with it.
 
-/// A key of keymakerd.toml.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// Its name.
-    pub name: &'static str,
-    /// What may stand after the equals sign, with unit and range.
-    pub takes: &'static str,
-}
+use keymaker_daemon::config_error::{Key, Keys, key};
+
+/// The file and its keys.
+pub const SETTINGS: Keys = Keys {
+    file: "keymakerd.toml",
+    all: &KEYS,
+};
 
 /// All of them, in the order of the sample file.
 pub const KEYS: [Key; 33] = [
@@ -67,7 +66,3 @@ pub const KEYS: [Key; 33] = [
     key("https_proxy", "a URL of the form \"http://[user:password@]host:port\""),
     key("ca_bundle", "the path of a PEM file"),
 ];
-
-const fn key(name: &'static str, takes: &'static str) -> Key {
-    Key { name, takes }
-}
