@@ -6,7 +6,7 @@
 # KEYMAKER_SANDBOX_BIND=FORMER:/sandbox/former ./sandbox --no-install -- /sandbox/project/tests/upgrade.sh /sandbox/former
 #
 # FORMER comes from `debian/make-debs` in a working tree of the former version. ./check has no history to build one from, so that there
-# keymaker-core/tests/version_1.rs reads with the former version's source; this script is for whoever releases.
+# keymaker-core/tests/version_1.rs reads with the former version's source; this script is for releases.
 set -u
 former=${1:?usage: tests/upgrade.sh FORMER [NEW]} new=${2:-/sandbox/packages}
 names="libnss-keymaker libpam-keymaker keymaker-cli keymaker keymaker-credd"

@@ -99,7 +99,7 @@ def told(capture, config):
     eventually("credd is told what cannot be put right", lambda: STATE.read_text() == "broken\n", 20)
     promise("and answers 503", lambda: " 503 " in ask(ALICE, V4))
     # One line a second tells of alice's refusals.
-    eventually("and says why", lambda: "capture cannot be put right" in (WORK / "credd.log").read_text(), 20)
+    eventually("and says why", lambda: "capture cannot be repaired" in (WORK / "credd.log").read_text(), 20)
     promise("and plain metadata all the same", lambda: "i-real" in ask(ALICE, V4, "/latest/meta-data/instance-id"))
     run("umount", path)
     run("nft", "flush", "ruleset")

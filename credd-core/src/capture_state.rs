@@ -53,8 +53,8 @@ impl StateFile {
 pub fn problem(path: &Path) -> Option<&'static str> {
     match fs::read(path) {
         Ok(word) if [CaptureState::Planned.word(), CaptureState::Degraded.word()].contains(&&*word) => None,
-        Ok(word) if word == CaptureState::Drifted.word() => Some("capture is being put right"),
-        Ok(_) => Some("capture cannot be put right; see journalctl -u credd-capture"),
+        Ok(word) if word == CaptureState::Drifted.word() => Some("capture is being repaired"),
+        Ok(_) => Some("capture cannot be repaired; see journalctl -u credd-capture"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(_) => Some("the file that says whether capture is as planned cannot be read"),
     }

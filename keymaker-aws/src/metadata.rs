@@ -289,8 +289,8 @@ impl fmt::Display for MetadataError {
             Self::NoRole => f.write_str("this instance has no role; attach an instance profile to it"),
             Self::RoleRefused(code) => write!(
                 f,
-                "the metadata service says that the role cannot be used ({code}); check that the instance profile holds a \
-                 role and that ec2.amazonaws.com may assume it"
+                "the metadata service says that the role cannot be used ({code}); check that the instance profile has \
+                 a role and that ec2.amazonaws.com may assume it"
             ),
             Self::AnotherRole { former, present } => write!(
                 f,

@@ -72,7 +72,7 @@ impl fmt::Display for AwsSettingsError {
             Self::CaUnreadable(path, why) => write!(f, "ca_bundle: {} cannot be read: {why}", path.display()),
             Self::CaUnusable(path) => write!(
                 f,
-                "ca_bundle: {} holds no usable certificate; it must be a PEM file of certificate authorities",
+                "ca_bundle: {} contains no usable certificate; it must be a PEM file of certificate authorities",
                 path.display()
             ),
         }

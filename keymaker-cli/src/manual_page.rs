@@ -22,8 +22,8 @@ a finding or a closed gate; 2 wrong usage. What could not be done is said on sta
 as an object with the member
 .BR error .
 .SH ENVIRONMENT
-What the AWS command line reads: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and their like, AWS_CA_BUNDLE, https_proxy. NO_COLOR and a
-standard output that is no terminal keep colours away.
+What the AWS command line reads: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and their like, AWS_CA_BUNDLE, https_proxy. NO_COLOR,
+or a standard output that is not a terminal, turns colours off.
 .SH FILES
 .I /run/keymaker/status.json
 .br

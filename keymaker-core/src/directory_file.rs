@@ -199,7 +199,7 @@ impl DirectoryBuilder {
 pub enum RecordError {
     /// a text is too long, or contains a colon or a control character
     BadText,
-    /// the user has more groups or keys than a record holds
+    /// the user has more groups or keys than fit into a record
     TooMany,
     /// another entry has the same name or number
     KeyTaken,
@@ -215,7 +215,7 @@ impl std::fmt::Display for RecordError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::BadText => "a text is too long, or contains a colon or a control character",
-            Self::TooMany => "the user has more groups or keys than a record holds",
+            Self::TooMany => "the user has more groups or keys than fit into a record",
             Self::KeyTaken => "another entry has the same name or number",
         })
     }

@@ -55,7 +55,7 @@ pub(super) fn made_for(role: &Role, user_id: &str) -> Result<(), Refusal> {
     match &role.made_for {
         Some(known) if known == user_id => Ok(()),
         Some(other) => Err(Refusal::denied(format!(
-            "the role {} was made for the IAM user {other}, who is not {user_id}; {remedy}",
+            "the role {} was made for the IAM user {other}, not for {user_id}; {remedy}",
             role.arn
         ))),
         None => Err(Refusal::denied(format!(

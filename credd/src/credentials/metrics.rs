@@ -128,7 +128,7 @@ impl Metrics {
         );
         let _ = write!(
             text,
-            "# HELP credd_cache_entries Answers that the cache holds.\n# TYPE credd_cache_entries gauge\ncredd_cache_entries {kept}\n"
+            "# HELP credd_cache_entries Answers in the cache.\n# TYPE credd_cache_entries gauge\ncredd_cache_entries {kept}\n"
         );
         text
     }

@@ -228,7 +228,8 @@ impl People {
             Ok(Ok(nudging)) => nudging,
             Ok(Err(AskError::NotListening(_))) | Err(_) => Nudging::Silence,
             Ok(Err(AskError::ThisHost(error))) => {
-                tracing::warn!(%error, %name, "keymakerd could not be asked about {name}, who gets nothing until it can: {error}");
+                tracing::warn!(%error, %name, "keymakerd could not be asked about {name}; until it can, {name} gets \
+                    nothing: {error}");
                 Nudging::not_published(name)
             }
             Ok(Err(error)) => {

@@ -45,7 +45,7 @@ impl<S: CredentialSource> MetadataService<S> {
             Ok(()) => refuse(
                 ASKED,
                 StatusCode::UNAUTHORIZED,
-                "the request lacks this user's token, which now stands in their file",
+                "the request lacks this user's token, which is now in their file",
             ),
             Err(error) => {
                 let reason = Reason::new(format!("the user's token file cannot be made: {error}"));

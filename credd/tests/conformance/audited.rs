@@ -200,7 +200,7 @@ fn ask_and_hold(stand: &Stand, path: &str, token: &str) -> Reply {
 fn while_capture_is_not_as_planned_credentials_are_503_and_plain_metadata_goes_on() {
     on_both(|stand| {
         for path in [LIST, ROLE, PROFILE] {
-            stand.shared().capture_problem = Some("capture is being put right");
+            stand.shared().capture_problem = Some("capture is being repaired");
             let refused = stand.get(path);
             assert_eq!(
                 (refused.status, refused.header("retry-after")),
@@ -208,7 +208,7 @@ fn while_capture_is_not_as_planned_credentials_are_503_and_plain_metadata_goes_o
                 "{path}"
             );
             let event = stand.shared().audit.last().unwrap().clone();
-            assert_eq!(event.reason.as_deref(), Some("capture is being put right"), "{path}");
+            assert_eq!(event.reason.as_deref(), Some("capture is being repaired"), "{path}");
             assert_eq!(stand.get("/latest/meta-data/instance-id").status, 200);
             stand.shared().capture_problem = None;
             assert_eq!(stand.get(path).status, 200, "{path}");

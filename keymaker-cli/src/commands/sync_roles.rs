@@ -175,8 +175,8 @@ impl Done {
                          deletes it"
                     }
                     (None, None) => {
-                        "does not say for whom it was made (tag keymaker:user-id), so --prune leaves it: delete it, and the next run \
-                         makes it for whoever has the name"
+                        "does not say for whom it was made (tag keymaker:user-id), so --prune leaves it alone: delete it, \
+                         and the next run makes it for the user who has the name"
                     }
                 };
                 self.gone.push((role.arn.clone(), why));

@@ -56,7 +56,7 @@ fn ids(config: &Config) -> Problem {
         return wrong("id_scheme = \"keymaker\" has a range of its own");
     }
     if range.len() < LEAST_IDS {
-        return wrong("it holds too few ids");
+        return wrong("it contains too few ids");
     }
     if range.holds_reserved() {
         return wrong(RESERVED);

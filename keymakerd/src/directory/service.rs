@@ -115,7 +115,7 @@ impl<I: Iam + 'static> Service<I> {
         };
         // Somebody else may have noticed meanwhile.
         if self.accounts().is_some_and(|present| Rc::ptr_eq(&present, &accounts)) {
-            warn!(%replaced, "connecting anew: {replaced}");
+            warn!(%replaced, "reconnecting: {replaced}");
             self.ask(None);
             // The new role may be allowed other listings.
             self.state_mut().grade_until = None;

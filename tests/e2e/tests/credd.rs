@@ -153,7 +153,7 @@ fn while_capture_cannot_be_put_right_users_get_nothing_and_are_told_to_try_again
     asked("alice", "").refused();
     let audit = journal("-u credd | grep '\"user\":\"alice\"' | tail -n 1");
     assert!(
-        audit.contains(r#""status":503"#) && audit.contains("capture cannot be put right"),
+        audit.contains(r#""status":503"#) && audit.contains("capture cannot be repaired"),
         "{audit}"
     );
     sh("umount \"$(realpath /usr/sbin/ip)\"; systemctl restart credd-capture");

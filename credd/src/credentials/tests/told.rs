@@ -63,10 +63,10 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
             assert!(counted.contains("\ncredd_capture_as_planned 1\n"), "{counted}");
             let health = "GET /health HTTP/1.1\r\n\r\n";
             assert!(status(&socket, health).await.starts_with("HTTP/1.1 200 "));
-            problem.set(Some("capture is being put right"));
+            problem.set(Some("capture is being repaired"));
             let ill = status(&socket, health).await;
             assert!(
-                ill.starts_with("HTTP/1.1 503 ") && ill.ends_with("capture is being put right\n"),
+                ill.starts_with("HTTP/1.1 503 ") && ill.ends_with("capture is being repaired\n"),
                 "{ill}"
             );
             let counted = status(&socket, "GET /metrics HTTP/1.1\r\n\r\n").await;

@@ -48,7 +48,8 @@ impl<I: Iam + 'static> Service<I> {
         let (action, why, now) = (error.action(), error.to_string(), self.clock.instant());
         // Any local user can hold all ports. Were that an outage, whoever has just been taken out of IAM could begin one to stay (P9).
         if error.is_of_this_host() {
-            warn!(%action, %error, name = iam_name, "IAM cannot be asked, and whoever logs in is refused: {error}");
+            warn!(%action, %error, name = iam_name, "IAM cannot be asked, and every IAM user who logs in is refused: \
+                {error}");
             self.state_mut().outages.note_lack(action, iam_name, why, now);
             self.write_status();
             return;

@@ -65,7 +65,7 @@ impl State {
             let is_back =
                 self.facts.users.contains_key(&gone.iam_id) && self.ids.kept_id(&gone.iam_id) == Some(gone.uid);
             if !is_back {
-                info!(user = %gone.iam_id, uid = gone.uid, "{}, who is gone, was never here and left nothing", gone.iam_id);
+                info!(user = %gone.iam_id, uid = gone.uid, "{} is gone, was never here and left nothing", gone.iam_id);
                 self.ids.note_absence(&gone.iam_id, gone.uid);
             }
         }

@@ -40,7 +40,7 @@ fn an_entry_that_does_not_fit_is_left_out_and_named_and_stops_nobody() {
         host.pass_time(300);
         assert_eq!(host.service.pass().await, Outcome::Fresh);
         assert_eq!((host.uid("dave").is_some(), host.uid("alice")), (true, None));
-        assert!(host.status().contains("more groups or keys than a record holds"));
+        assert!(host.status().contains("more groups or keys than fit into a record"));
         // Denied by PAM, not ignored.
         assert_eq!(host.decision("alice"), Some(LoginDecision::Refused(Refusal::NoEntry)));
     });

@@ -114,7 +114,7 @@ fn settings(found: &mut Findings, status: &Value) {
     }
     if let Some(problem) = status.get("settings_file_problem").and_then(Value::as_str) {
         found.fault(
-            format!("keymakerd.toml cannot be used, and what it said before holds: {problem}"),
+            format!("keymakerd.toml cannot be used, and what it said before still holds: {problem}"),
             "what was written there since then has no effect",
             "keymakerd --check; systemctl reload keymakerd  # after correcting the line that it names",
         );
@@ -141,7 +141,7 @@ fn ids(found: &mut Findings, status: &Value) {
         found.fault(
             format!("{used} of the {range} ids of this host's range have been given out, and none is given out twice"),
             "a newcomer whose id falls on one of them is refused",
-            "editor /etc/keymaker/keymakerd.toml; systemctl reload keymakerd# set a wider id_range; everybody who has \
+            "editor /etc/keymaker/keymakerd.toml; systemctl reload keymakerd  # set a wider id_range; everybody who has \
             an id keeps it",
         );
     }

@@ -132,7 +132,7 @@ fn remedy_for(keyword: &str) -> String {
         .iter()
         .any(|option| option.to_ascii_lowercase().contains(&format!("{keyword}=")))
     {
-        return "systemctl revert ssh; systemctl restart ssh  # the option stands on sshd's command line".to_owned();
+        return "systemctl revert ssh; systemctl restart ssh  # the option is on sshd's command line".to_owned();
     }
     match keyword {
         "usepam" | "pubkeyauthentication" if sshd_config_says(keyword) => {

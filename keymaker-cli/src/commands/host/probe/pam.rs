@@ -93,7 +93,7 @@ impl Defeat {
     pub fn said(&self) -> String {
         match self {
             Self::Absent => "it is not there".to_owned(),
-            Self::DecidedBefore(line) => format!("'{line}' stands before it and can end the stack"),
+            Self::DecidedBefore(line) => format!("'{line}' comes before it and can end the stack"),
             Self::OtherControl(control) => format!("its control is {control}, not {CONTROL}"),
         }
     }
