@@ -44,7 +44,7 @@ module_dependencies() {
 }
 # What a program or a library links, from any depth, that it must not.
 forbidden_dependencies() {
-  linked credd-capture '^(hyper|aws-)'
+  linked credd-capture '^(hyper|aws-|tokio)'
   linked session-policy '^(libc|tokio|hyper|aws-)'
 }
 linked() {
@@ -119,7 +119,7 @@ rule "the words of the role's description are read in one place" reads_the_descr
 rule "no program starts a shell" starts_a_shell
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
-rule "credd-capture links no client of AWS and no HTTP server, and session policies not even libc" forbidden_dependencies
+rule "credd-capture links no client of AWS, HTTP server or runtime, and session policies not even libc" forbidden_dependencies
 rule "every promise has a test that carries its number" promises_without_tests
 rule "what docs/past-vulnerabilities.md and docs/attacks/broken-on-purpose.md name as a test is one" tests_that_are_not_there
 rule "every key of both settings files has a test of what it does" settings_without_tests

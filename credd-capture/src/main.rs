@@ -21,14 +21,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
 use credd_core::capture_state::{self, STATE, StateFile};
 use credd_core::plan::{Family, Plan};
 use keymaker_daemon::{log, systemd};
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::commands::CommandError;
 use crate::egress::Mark;
@@ -96,29 +96,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// The keeper in a thread of its own, until ^C or SIGTERM; then everything is taken down.
+/// Keeps capture until ^C or SIGTERM; then everything is taken down.
 fn try_out(keeper: Keeper) -> Result<Report, String> {
     let stop = Arc::new(AtomicBool::new(false));
-    let keeping = thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || keeper.keep(|| tracing::info!("capture is up; ^C takes it down"), &stop)
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let asked_to_stop = runtime.and_then(|runtime| runtime.block_on(stop_signal()));
-    stop.store(true, Ordering::Relaxed);
-    let plan = keeping
-        .join()
-        .map_err(|_| "the keeper ended; see above, and run credd-capture down".to_owned())?;
-    asked_to_stop.map_err(|why| format!("cannot receive signals: {why}"))?;
-    plan.map(take_down).map_err(|error| error.to_string())
-}
-
-async fn stop_signal() -> io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+    for signal in [SIGINT, SIGTERM] {
+        flag::register(signal, Arc::clone(&stop)).map_err(|why| format!("cannot receive signals: {why}"))?;
     }
+    let plan = keeper.keep(|| tracing::info!("capture is up; ^C takes it down"), &stop);
+    plan.map(take_down).map_err(|error| error.to_string())
 }
 
 fn shown(plan: &Plan) -> String {
