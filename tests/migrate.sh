@@ -44,6 +44,7 @@ printf '[general]\ncredential_methods = UserRole, InstanceRole\nper_user_credent
 
 check "our packages are installed beside it" install_packages
 check "the doctor names the predecessor" contains "Python keymaker" "$($ours doctor)"
+check "ec2userkeyd's settings are shown as credd's" contains '^user_chains = .*joe = \["user_role", "instance_role"\]' "$($ours migrate --ec2userkeyd /etc/ec2userkeyd.conf)"
 plan=$($ours migrate --dry-run)
 check "what would be done is said beforehand" contains "remove the local account alice, whose uid $uid" "$plan"
 check "and nothing is done" grep -q ^alice: /etc/passwd

@@ -9,5 +9,4 @@ pub mod clock;
 pub mod credentials;
 pub mod daemon;
 pub mod imds;
-pub mod import;
 pub mod share;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use credd::check;
 use credd::daemon::{self, Host};
-use credd::{check, import};
 use credd_core::capture_state::STATE;
 use credd_core::config::Config;
 use keymaker_daemon::{log, systemd};
@@ -28,9 +28,6 @@ struct Arguments {
     /// Print the settings in force, defaults included, and exit.
     #[arg(long)]
     print_config: bool,
-    /// Print the settings of ec2userkeyd in FILE as a credd.toml that says what could not be carried over, and exit.
-    #[arg(long, value_name = "FILE")]
-    import: Option<PathBuf>,
     /// Listen here too, besides the sockets that systemd passes.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<SocketAddr>,
@@ -50,12 +47,6 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(old) = arguments.import {
-        return match std::fs::read_to_string(&old) {
-            Ok(text) => print(&import::from_ec2userkeyd(&text)),
-            Err(why) => complain(&format!("{} cannot be read: {why}", old.display())),
-        };
-    }
     let config = match Config::read(&arguments.config) {
         Ok(config) => config,
         Err(error) => return complain(&error),

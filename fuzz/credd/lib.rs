@@ -2,12 +2,10 @@
 
 #![allow(dead_code, unused_imports, reason = "the rest of credd, which is not here, uses it")]
 
-pub use src::{imds, import};
+pub use src::imds;
 
 #[path = "../../credd/src"]
 mod src {
-    pub mod import;
-
     pub mod imds {
         //! What a client or the kernel says to the metadata service.
         pub mod caller;

@@ -8,8 +8,13 @@ use std::path::Path;
 use credd_core::config::Config;
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../keymaker-cli/src/commands/host/migrate/ec2userkeyd"]
+mod ec2userkeyd {
+    pub mod import;
+}
+
 fuzz_target!(|text: &str| {
-    let printed = credd::import::from_ec2userkeyd(text);
+    let printed = ec2userkeyd::import::from_ec2userkeyd(text);
     if let Err(why) = Config::parse(&printed, Path::new("imported")) {
         panic!("{why}\n{printed}");
     }

@@ -50,6 +50,13 @@ const PASSWD_FILES: [&str; 6] = [
     "/etc/subgid",
 ];
 
+/// Prints the settings of ec2userkeyd in `file` as a credd.toml, and takes nothing over.
+pub fn show(file: &Path, output: &Output) -> Result<(), HostError> {
+    let settings = ec2userkeyd::imported(file).map_err(HostError::Refused)?;
+    output.print(&settings, &json!({ "credd.toml": settings }));
+    Ok(())
+}
+
 /// Finds what predecessors left, and takes it over.
 pub fn run(dry_run: bool, output: &Output) -> Result<(), HostError> {
     if !probe::is_root() {

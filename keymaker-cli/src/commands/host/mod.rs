@@ -82,6 +82,10 @@ pub enum HostCommand {
         /// Print what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Print the settings of ec2userkeyd in FILE as a credd.toml that says what could not be carried over, and do
+        /// nothing. (no root needed)
+        #[arg(long, value_name = "FILE", conflicts_with = "dry_run", value_hint = clap::ValueHint::FilePath)]
+        ec2userkeyd: Option<PathBuf>,
     },
     /// Turn each user's own AWS credentials on or off, or show their state.
     #[command(subcommand)]
@@ -132,7 +136,11 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
         HostCommand::GetGroups { user } => get::groups(login_name(user)?, output)?,
         HostCommand::Install { from } => install::install(from.as_deref(), output)?,
         HostCommand::Uninstall => install::uninstall(output)?,
-        HostCommand::Migrate { dry_run } => migrate::run(*dry_run, output)?,
+        HostCommand::Migrate {
+            ec2userkeyd: Some(file),
+            ..
+        } => migrate::show(file, output)?,
+        HostCommand::Migrate { dry_run, .. } => migrate::run(*dry_run, output)?,
         HostCommand::Capture(what) => return capture::run(*what, output),
         HostCommand::Why { user } => return why::run(user, output),
         HostCommand::Doctor => return doctor::run(output),

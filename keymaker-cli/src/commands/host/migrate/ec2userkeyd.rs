@@ -1,5 +1,6 @@
-//! /etc/ec2userkeyd.conf becomes settings of credd's, as `credd --import` reads it; ec2userkeyd's service is switched
-//! off.
+//! /etc/ec2userkeyd.conf becomes settings of credd's, as `import` reads it; ec2userkeyd's service is switched off.
+
+mod import;
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +36,7 @@ pub fn steps() -> Result<Vec<Step>, String> {
             "{OLD} exists, but credd, which takes its place, is not installed: apt-get install ./keymaker-credd_*.deb"
         ));
     }
-    let imported = run(credd::PROGRAM, &["--import", OLD])?;
+    let imported = imported(Path::new(OLD))?;
     let settings = merged(&fs::read_to_string(credd::SETTINGS).unwrap_or_default(), &imported);
     accepts(credd::PROGRAM, "--print-config", credd::SETTINGS, &settings)?;
     let what = format!(
@@ -48,6 +49,12 @@ pub fn steps() -> Result<Vec<Step>, String> {
         fs::rename(OLD, MIGRATED).map_err(|error| error.to_string())
     }));
     Ok(steps)
+}
+
+/// The settings of ec2userkeyd in this file, as a credd.toml that says what could not be carried over.
+pub fn imported(file: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(file).map_err(|why| format!("{} cannot be read: {why}", file.display()))?;
+    Ok(import::from_ec2userkeyd(&text))
 }
 
 /// The settings that are there, but for those that are imported.
