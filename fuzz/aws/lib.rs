@@ -6,6 +6,8 @@
 mod aws_time;
 #[path = "../../keymaker-aws/src/call_error.rs"]
 mod call_error;
+#[path = "../../keymaker-aws/src/id_resolver_digest.rs"]
+mod id_resolver_digest;
 #[path = "../../keymaker-aws/src/replaced.rs"]
 mod replaced;
 #[path = "../../keymaker-aws/src/trust.rs"]
@@ -13,6 +15,7 @@ mod trust;
 
 pub use aws_time::{AwsTime, since_boot};
 pub use call_error::{Action, AwsCallError, OutageCause};
+pub use id_resolver_digest::id_resolver_digest;
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
     role_description,

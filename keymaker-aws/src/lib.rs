@@ -13,6 +13,7 @@ mod canned;
 #[cfg(test)]
 mod canned_tls;
 mod hears_date;
+mod id_resolver_digest;
 mod instance_role;
 mod metadata;
 mod own_ports;
@@ -32,6 +33,7 @@ pub use aws_time::AwsTime;
 #[cfg(feature = "host")]
 pub use aws_time::since_boot;
 pub use call_error::{Action, AwsCallError, OutageCause};
+pub use id_resolver_digest::id_resolver_digest;
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
     role_description,

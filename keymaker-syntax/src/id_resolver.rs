@@ -4,7 +4,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::arn::{AccountId, ArnError, Partition, RoleArn};
 
@@ -35,11 +34,6 @@ impl IdResolver {
     /// The role's name, with its path before it where it has one.
     pub fn role(&self) -> &str {
         &self.role
-    }
-
-    /// SHA-256 of `ACCOUNT:ROLE`: what the published directory says about the id resolver that keymakerd goes by.
-    pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(format!("{}:{}", self.account, self.role)).into()
     }
 
     /// The role, in the partition that this host is in.

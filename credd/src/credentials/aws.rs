@@ -8,6 +8,7 @@ use std::time::Duration;
 use keymaker_aws::role_description::RoleDescription;
 use keymaker_aws::{
     AccountId, Ask, AwsClients, CallerIdentity, IdResolver, Partition, Patience, Principal, Replaced, RoleArn, Route,
+    id_resolver_digest,
 };
 
 use super::iam;
@@ -137,8 +138,9 @@ impl Aws {
     /// kept, for as long as it does.
     async fn resolver_of(&self, account: &AccountId, published: [u8; 32]) -> Result<IdResolver, Refusal> {
         let of_account = |resolver: &IdResolver| resolver.account() == account;
-        let is_meant =
-            |resolver: &IdResolver| of_account(resolver) && (published == NOT_SAID || resolver.digest() == published);
+        let is_meant = |resolver: &IdResolver| {
+            of_account(resolver) && (published == NOT_SAID || id_resolver_digest(resolver) == published)
+        };
         let named = match &self.id_resolver {
             Some(set) => Some(set.clone()).filter(of_account),
             None => {

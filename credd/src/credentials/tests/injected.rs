@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use credd_core::accounts::Account;
 use credd_core::config::{Config, Method};
-use keymaker_aws::{IdResolver, Patience};
+use keymaker_aws::{IdResolver, Patience, id_resolver_digest};
 
 use super::cached::Moved;
 use super::world::{Case, FAULTS, Fault, RESOLVER, State, World};
@@ -313,7 +313,7 @@ async fn the_id_resolver_that_keymakerd_goes_by_stays_while_a_changed_descriptio
             1000,
             Person {
                 iam: Some(IamIdentity {
-                    id_resolver: accepted.digest(),
+                    id_resolver: id_resolver_digest(&accepted),
                     ..case.known()
                 }),
                 ..alice

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_iam::config::Credentials;
 use credd_core::config::{Config, Method};
-use keymaker_aws::{AwsClients, AwsSettings, IdResolver, Patience, Route};
+use keymaker_aws::{AwsClients, AwsSettings, IdResolver, Patience, Route, id_resolver_digest};
 
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
@@ -327,7 +327,11 @@ impl Case {
         let resolver = IdResolver::new("210987654321", "p/Resolver").unwrap();
         IamIdentity {
             account: self.account().into(),
-            id_resolver: if self.elsewhere { resolver.digest() } else { [0; 32] },
+            id_resolver: if self.elsewhere {
+                id_resolver_digest(&resolver)
+            } else {
+                [0; 32]
+            },
             user_id: "AIDA".into(),
             user_name: "alice".into(),
         }

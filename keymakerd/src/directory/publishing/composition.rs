@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymaker_aws::IdResolver;
+use keymaker_aws::id_resolver_digest;
 use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, RecordError, Verdict};
 use keymaker_core::id::{IdRange, Uid};
@@ -374,7 +374,7 @@ fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of:
         id_resolver: settings
             .id_resolver
             .as_ref()
-            .map(IdResolver::digest)
+            .map(id_resolver_digest)
             .unwrap_or_default(),
     }
 }
