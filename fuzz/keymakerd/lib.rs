@@ -37,10 +37,10 @@ mod src {
 
             pub mod neighbours {
                 //! The other services, of which there are none here.
-                use super::refused::Refusal;
+                use super::refused::EntryRefusal;
 
                 /// What is asked for.
-                pub enum Key {
+                pub enum NameOrId {
                     /// A number.
                     Id(u32),
                 }
@@ -50,7 +50,7 @@ mod src {
 
                 impl Neighbours {
                     /// Refuses nothing.
-                    pub fn refusal(&self, _: &Key) -> Option<Refusal> {
+                    pub fn refusal(&self, _: &NameOrId) -> Option<EntryRefusal> {
                         None
                     }
                 }

@@ -15,10 +15,10 @@ use tokio::time::Instant;
 /// A source of credentials, asked ahead of time. Clones share what is kept.
 #[derive(Clone)]
 pub(crate) struct RefreshedAhead {
-    shared: Arc<Shared>,
+    shared: Arc<SharedValue>,
 }
 
-struct Shared {
+struct SharedValue {
     source: Box<dyn ProvideCredentials>,
     now: Clock,
     /// Never held across an await.
@@ -43,7 +43,7 @@ impl RefreshedAhead {
     pub(crate) fn new(source: impl ProvideCredentials + 'static, now: Clock) -> Self {
         let (kept, fetching) = (Mutex::default(), tokio::sync::Mutex::new(()));
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SharedValue {
                 source: Box::new(source),
                 now,
                 kept,
@@ -86,7 +86,7 @@ impl fmt::Debug for RefreshedAhead {
     }
 }
 
-impl Shared {
+impl SharedValue {
     /// Asks the source, unless it has answered another fetch since the caller came.
     async fn fetch(self: Arc<Self>, answers_when_asked: u64) -> provider::Result {
         let _only_fetch = self.fetching.lock().await;

@@ -18,7 +18,7 @@ use crate::completion;
 /// Exit status: 0 done, 1 not done (or a finding, or a closed gate), 2 wrong usage.
 #[derive(Parser, Debug)]
 #[command(name = "keymaker", version, propagate_version = true)]
-pub struct Arguments {
+pub struct CommandLine {
     /// Print JSON, for programs.
     #[arg(long, global = true)]
     pub json: bool,
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
             vec!["keymaker", "disable_key", id, "--user", "alice"],
             vec!["keymaker", "delete_key", id],
         ] {
-            Arguments::try_parse_from(&line).unwrap();
+            CommandLine::try_parse_from(&line).unwrap();
         }
         #[cfg(all(target_os = "linux", feature = "host"))]
         for line in [
@@ -137,8 +137,8 @@ mod tests {
             vec!["keymaker", "get_groups", "alice"],
             vec!["keymaker", "sync_groups"],
         ] {
-            Arguments::try_parse_from(&line).unwrap();
+            CommandLine::try_parse_from(&line).unwrap();
         }
-        assert!(Arguments::try_parse_from(["keymaker", "delete-key", "alice"]).is_err());
+        assert!(CommandLine::try_parse_from(["keymaker", "delete-key", "alice"]).is_err());
     }
 }

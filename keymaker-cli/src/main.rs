@@ -20,15 +20,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::arguments::{Arguments, Command};
-use crate::commands::change_key::{self, Change};
+use crate::arguments::{Command, CommandLine};
+use crate::commands::change_key::{self, KeyChange};
 use crate::commands::{CommandError, configure, list_keys, sync_roles, upload_key};
 use crate::output::{Format, Output};
 
 fn main() -> ExitCode {
     // Answers the shell and ends, where the shell asks for completions (COMPLETE is set).
-    clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
-    let arguments = Arguments::parse();
+    clap_complete::CompleteEnv::with_factory(CommandLine::command).complete();
+    let arguments = CommandLine::parse();
     let output = Output::new(if arguments.json { Format::Json } else { Format::Text });
     match run(&arguments, &output) {
         Ok(status) => status,
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, output: &Output) -> Result<ExitCode, CommandError> {
+fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandError> {
     let aws = &arguments.aws;
     let change =
         |change, key: &arguments::KeyOfUser| change_key::run(change, &key.id, key.whose.user.as_deref(), aws, output);
@@ -48,9 +48,9 @@ fn run(arguments: &Arguments, output: &Output) -> Result<ExitCode, CommandError>
             upload_key::run(identity.as_deref(), whose.user.as_deref(), aws, output)?;
         }
         Command::ListKeys { whose } => list_keys::run(whose.user.as_deref(), aws, output)?,
-        Command::EnableKey { key } => change(Change::Enable, key)?,
-        Command::DisableKey { key } => change(Change::Disable, key)?,
-        Command::DeleteKey { key } => change(Change::Delete, key)?,
+        Command::EnableKey { key } => change(KeyChange::Enable, key)?,
+        Command::DisableKey { key } => change(KeyChange::Disable, key)?,
+        Command::DeleteKey { key } => change(KeyChange::Delete, key)?,
         Command::Configure(options) => configure::run(options, aws, output)?,
         Command::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),
         #[cfg(all(target_os = "linux", feature = "host"))]

@@ -8,7 +8,7 @@ use std::io::Write;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
-use crate::arguments::Arguments;
+use crate::arguments::CommandLine;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/man/keymaker.1");
 
@@ -41,7 +41,7 @@ or a standard output that is not a terminal, turns colours off.
 "#;
 
 fn page() -> Vec<u8> {
-    let command = Arguments::command();
+    let command = CommandLine::command();
     let man = Man::new(command.clone())
         .date("")
         .source("Keymaker")

@@ -13,7 +13,7 @@ use ssh_key::{HashAlg, PublicKey};
 
 /// A public key and where it comes from.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundPublicKey {
     /// `ssh-rsa BASE64`, without the comment.
     pub line: String,
     /// `SHA256:…`, as ssh-keygen -l prints it.
@@ -44,7 +44,7 @@ pub enum PublicKeyError {
 }
 
 /// The key of `identity`, else the agent's one RSA key, else ~/.ssh/id_rsa.pub.
-pub fn find(identity: Option<&Path>) -> Result<Found, PublicKeyError> {
+pub fn find(identity: Option<&Path>) -> Result<FoundPublicKey, PublicKeyError> {
     if let Some(path) = identity {
         return from_file(path);
     }
@@ -69,7 +69,7 @@ fn agent_keys() -> String {
     )
 }
 
-fn the_one_of(agent: &str) -> Result<Found, PublicKeyError> {
+fn the_one_of(agent: &str) -> Result<FoundPublicKey, PublicKeyError> {
     let rsa: Vec<&str> = agent.lines().filter(|line| line.starts_with("ssh-rsa ")).collect();
     match rsa.as_slice() {
         [] => Err(PublicKeyError::NoneFound),
@@ -78,7 +78,7 @@ fn the_one_of(agent: &str) -> Result<Found, PublicKeyError> {
     }
 }
 
-fn from_file(path: &Path) -> Result<Found, PublicKeyError> {
+fn from_file(path: &Path) -> Result<FoundPublicKey, PublicKeyError> {
     let unreadable = |error: std::io::Error| PublicKeyError::Unreadable(path.to_owned(), error.to_string());
     let source = path.display().to_string();
     let mut first = String::new();
@@ -115,7 +115,7 @@ fn converted_by_ssh_keygen(path: &Path, how: &[&str]) -> Result<String, PublicKe
 }
 
 /// The key, if IAM would take it.
-pub fn check(text: &str, source: &str) -> Result<Found, PublicKeyError> {
+pub fn check(text: &str, source: &str) -> Result<FoundPublicKey, PublicKeyError> {
     let mut key = PublicKey::from_openssh(text.trim()).map_err(|_| PublicKeyError::NotAKey(source.to_owned()))?;
     let KeyData::Rsa(rsa) = key.key_data() else {
         return Err(PublicKeyError::NotRsa(key.algorithm().as_str().to_owned()));
@@ -131,7 +131,7 @@ pub fn check(text: &str, source: &str) -> Result<Found, PublicKeyError> {
     let line = key
         .to_openssh()
         .map_err(|_| PublicKeyError::NotAKey(source.to_owned()))?;
-    Ok(Found {
+    Ok(FoundPublicKey {
         line: line.trim().to_owned(),
         fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
         bits,

@@ -75,7 +75,7 @@ pub fn ask<'b>(
     budget: Duration,
     buffer: &'b mut [u8; MAX_ANSWER],
 ) -> Result<Answer<'b>, AskError> {
-    let patience = Patience {
+    let patience = AskPatience {
         socket,
         began: Instant::now(),
         budget,
@@ -88,13 +88,13 @@ pub fn ask<'b>(
 }
 
 /// How long one call waits.
-struct Patience<'s> {
+struct AskPatience<'s> {
     socket: &'s Path,
     began: Instant,
     budget: Duration,
 }
 
-impl Patience<'_> {
+impl AskPatience<'_> {
     /// How long to wait at most before this is asked again; an error where the budget is spent, or the daemon hangs.
     fn left(&self) -> Result<Duration, AskError> {
         let waited = self.began.elapsed();
@@ -131,7 +131,7 @@ fn spell<'l>(question: &Question, line: &'l mut [u8; MAX_QUESTION]) -> Result<&'
 }
 
 /// A full backlog says EAGAIN at once (unix(7)); somebody may be flooding it, so try again while it is worth it.
-fn connect(socket: &Path, patience: &Patience<'_>) -> Result<LocalStream, AskError> {
+fn connect(socket: &Path, patience: &AskPatience<'_>) -> Result<LocalStream, AskError> {
     loop {
         match LocalStream::connect(socket) {
             Ok(stream) => return Ok(stream),
@@ -152,7 +152,7 @@ fn unconnected(error: io::Error) -> AskError {
     }
 }
 
-fn send(stream: &LocalStream, mut line: &[u8], patience: &Patience<'_>) -> Result<(), AskError> {
+fn send(stream: &LocalStream, mut line: &[u8], patience: &AskPatience<'_>) -> Result<(), AskError> {
     while !line.is_empty() {
         match stream.send(line) {
             Ok(sent) => line = line.get(sent..).unwrap_or_default(),
@@ -165,7 +165,7 @@ fn send(stream: &LocalStream, mut line: &[u8], patience: &Patience<'_>) -> Resul
 fn receive<'b>(
     stream: &LocalStream,
     buffer: &'b mut [u8; MAX_ANSWER],
-    patience: &Patience<'_>,
+    patience: &AskPatience<'_>,
 ) -> Result<Answer<'b>, AskError> {
     let mut filled = 0;
     let end = loop {
@@ -192,7 +192,7 @@ fn receive<'b>(
     Answer::parse(line).ok_or(AskError::Unintelligible)
 }
 
-fn wait(stream: &LocalStream, until: Readiness, error: io::Error, patience: &Patience<'_>) -> Result<(), AskError> {
+fn wait(stream: &LocalStream, until: Readiness, error: io::Error, patience: &AskPatience<'_>) -> Result<(), AskError> {
     match error.kind() {
         io::ErrorKind::WouldBlock => stream.wait(until, patience.left()?).map_err(AskError::Socket),
         io::ErrorKind::Interrupted => Ok(()),
@@ -307,7 +307,7 @@ mod tests {
         let liveliness = || {
             let (began, budget) = (Instant::now(), KEYS);
             let socket = &socket;
-            Patience { socket, began, budget }.liveliness()
+            AskPatience { socket, began, budget }.liveliness()
         };
         assert_eq!(liveliness(), Duration::MAX);
         let heartbeat = fs::File::create(folder.path().join(HEARTBEAT)).unwrap();

@@ -184,7 +184,7 @@ pub fn group_list(name: &str, gid: u32) -> io::Result<Vec<u32>> {
 
 /// What a name service can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted<'a> {
+pub enum NameLookup<'a> {
     /// a user by name
     User(&'a str),
     /// a user by number
@@ -234,10 +234,10 @@ fn dynamic_loading_error() -> io::Error {
 }
 
 /// Whether the services have what is wanted. An error: they cannot tell now. Allocates: not for use inside NSS.
-pub fn is_known(wanted: Wanted<'_>) -> io::Result<bool> {
+pub fn is_known(wanted: NameLookup<'_>) -> io::Result<bool> {
     let name = match wanted {
-        Wanted::User(name) | Wanted::Group(name) => CString::new(name)?,
-        Wanted::Uid(_) | Wanted::Gid(_) => CString::default(),
+        NameLookup::User(name) | NameLookup::Group(name) => CString::new(name)?,
+        NameLookup::Uid(_) | NameLookup::Gid(_) => CString::default(),
     };
     let mut buffer = vec![0u8; 16 << 10];
     let (bytes, len) = (buffer.as_mut_ptr().cast(), buffer.len());
@@ -247,17 +247,17 @@ pub fn is_known(wanted: Wanted<'_>) -> io::Result<bool> {
     let code = match wanted {
         // SAFETY: name is a terminated string; the entry, the buffer of this length and the result are live and
         // exclusively ours.
-        Wanted::User(_) => unsafe {
+        NameLookup::User(_) => unsafe {
             libc::getpwnam_r(name.as_ptr(), user.as_mut_ptr(), bytes, len, &raw mut user_found)
         },
         // SAFETY: as above.
-        Wanted::Uid(uid) => unsafe { libc::getpwuid_r(uid, user.as_mut_ptr(), bytes, len, &raw mut user_found) },
+        NameLookup::Uid(uid) => unsafe { libc::getpwuid_r(uid, user.as_mut_ptr(), bytes, len, &raw mut user_found) },
         // SAFETY: as above.
-        Wanted::Group(_) => unsafe {
+        NameLookup::Group(_) => unsafe {
             libc::getgrnam_r(name.as_ptr(), group.as_mut_ptr(), bytes, len, &raw mut group_found)
         },
         // SAFETY: as above.
-        Wanted::Gid(gid) => unsafe { libc::getgrgid_r(gid, group.as_mut_ptr(), bytes, len, &raw mut group_found) },
+        NameLookup::Gid(gid) => unsafe { libc::getgrgid_r(gid, group.as_mut_ptr(), bytes, len, &raw mut group_found) },
     };
     match code {
         0 => Ok(!user_found.is_null() || !group_found.is_null()),
@@ -291,19 +291,19 @@ mod tests {
     #[test]
     fn users_and_groups_are_known_by_name_and_by_number_or_are_not() {
         for known in [
-            Wanted::User("root"),
-            Wanted::Uid(0),
-            Wanted::Group("root"),
-            Wanted::Gid(0),
+            NameLookup::User("root"),
+            NameLookup::Uid(0),
+            NameLookup::Group("root"),
+            NameLookup::Gid(0),
         ] {
             assert!(is_known(known).unwrap(), "{known:?}");
         }
         let nobody = 2_000_000_001;
         for unknown in [
-            Wanted::User("no-such-user-here"),
-            Wanted::Uid(nobody),
-            Wanted::Group("no-such-user-here"),
-            Wanted::Gid(nobody),
+            NameLookup::User("no-such-user-here"),
+            NameLookup::Uid(nobody),
+            NameLookup::Group("no-such-user-here"),
+            NameLookup::Gid(nobody),
         ] {
             assert!(!is_known(unknown).unwrap(), "{unknown:?}");
         }

@@ -19,7 +19,7 @@ use keymaker_core::sys::{self, ResolvedUser};
 use keymaker_core::{local_files, paths};
 
 /// Where the facts about this host lie, and how it resolves a name.
-pub struct Host<'a> {
+pub struct KeysHost<'a> {
     /// /etc/passwd
     pub passwd: &'a Path,
     /// /etc/group
@@ -65,14 +65,14 @@ pub enum NoKeys {
 
 /// What the published files are worth after a nudge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
+pub enum KeysAfterNudge {
     /// they are fresh, or nobody knows better
     Stands,
     /// they show more than IAM does
     DoesNotStand,
 }
 
-impl Host<'static> {
+impl KeysHost<'static> {
     /// The host that this process runs on.
     pub fn this() -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Host<'static> {
 }
 
 /// The name, if it may be one of ours: local accounts win, and no question is asked about them (P1).
-pub fn candidate(argument: &[u8], host: &Host<'_>) -> Result<UserName, NoKeys> {
+pub fn candidate(argument: &[u8], host: &KeysHost<'_>) -> Result<UserName, NoKeys> {
     let name = UserName::parse(argument).map_err(|_| NoKeys::NotAName)?;
     match local_files::names(host.passwd, name.as_str()) {
         Ok(false) => Ok(name),
@@ -106,7 +106,7 @@ pub fn uid(argument: &[u8]) -> Result<u32, NoKeys> {
 }
 
 /// Has keymakerd look whether anything changed. What it published stands if it cannot tell; not if it says so (P9).
-pub fn nudge(name: UserName, host: &Host<'_>) -> Result<Published, AskError> {
+pub fn nudge(name: UserName, host: &KeysHost<'_>) -> Result<KeysAfterNudge, AskError> {
     let mut buffer = [0; MAX_ANSWER];
     worth(client::ask(
         host.login_socket,
@@ -116,16 +116,16 @@ pub fn nudge(name: UserName, host: &Host<'_>) -> Result<Published, AskError> {
     ))
 }
 
-fn worth(asked: Result<Answer<'_>, AskError>) -> Result<Published, AskError> {
+fn worth(asked: Result<Answer<'_>, AskError>) -> Result<KeysAfterNudge, AskError> {
     match asked {
-        Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)) => Ok(Published::DoesNotStand),
-        answer => answer.map(|_| Published::Stands),
+        Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)) => Ok(KeysAfterNudge::DoesNotStand),
+        answer => answer.map(|_| KeysAfterNudge::Stands),
     }
 }
 
 /// The lines for this user, each with its newline. A name that has changed hands since sshd resolved it opens nothing
 /// (P2).
-pub fn lines(name: UserName, sshds_uid: u32, host: &Host<'_>, now: SystemTime) -> Result<String, NoKeys> {
+pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTime) -> Result<String, NoKeys> {
     let unreadable = |file| move |error| NoKeys::Unreadable(file, error);
     let directory = Directory::open(host.directory).map_err(unreadable("the directory"))?;
     let mut buffer = [0; MAX_USER_RECORD];

@@ -14,24 +14,24 @@ use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use authorized_keys::{Host, NoKeys, Published};
+use authorized_keys::{KeysAfterNudge, KeysHost, NoKeys};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let name = arguments.next().unwrap_or_default();
     let uid = arguments.next().unwrap_or_default();
-    if let Err(why) = print_keys(&name, &uid, &Host::this()) {
+    if let Err(why) = print_keys(&name, &uid, &KeysHost::this()) {
         say(&name, &why);
     }
     ExitCode::SUCCESS
 }
 
-fn print_keys(argument: &OsString, uid: &OsString, host: &Host<'_>) -> Result<(), NoKeys> {
+fn print_keys(argument: &OsString, uid: &OsString, host: &KeysHost<'_>) -> Result<(), NoKeys> {
     let sshds_uid = authorized_keys::uid(uid.as_bytes())?;
     let name = authorized_keys::candidate(argument.as_bytes(), host)?;
     match authorized_keys::nudge(name, host) {
-        Ok(Published::Stands) => {}
-        Ok(Published::DoesNotStand) => return Err(NoKeys::NotPublished),
+        Ok(KeysAfterNudge::Stands) => {}
+        Ok(KeysAfterNudge::DoesNotStand) => return Err(NoKeys::NotPublished),
         Err(error) => say(argument, &error),
     }
     let lines = authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?;

@@ -22,14 +22,14 @@ use crate::directory::asking::limits::{OfferedKeys, Outages, UnknownNames};
 use crate::directory::entitlement::neighbours::Neighbours;
 use crate::directory::facts::Facts;
 use crate::directory::iam::aws::AwsIam;
-use crate::directory::publishing::published::Published;
+use crate::directory::publishing::published::PublishedState;
 use crate::directory::publishing::store::{Store, StoreError};
-use crate::directory::service::{Accounts, Service};
+use crate::directory::service::{AskedAccounts, Service};
 use crate::directory::state::State;
 use crate::local_accounts::{LocalAccounts, LocalFiles};
 use crate::other_services::Children;
 use crate::settings::KeptSettings;
-use crate::sockets::{self, Door};
+use crate::sockets::{self, RequestSocket};
 use crate::watch;
 
 /// How long until the next try to reach the metadata service or an account that could not be reached.
@@ -39,7 +39,7 @@ const FIRST_PUBLICATION: Duration = Duration::from_secs(2);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What `main` knows of the host.
-pub struct Host {
+pub struct HostPaths {
     /// keymakerd.toml, for reloading.
     pub config_path: PathBuf,
     /// Where the files are kept.
@@ -54,7 +54,7 @@ pub struct Host {
 
 /// Why the daemon did not start, or stopped.
 #[derive(Debug)]
-pub enum DaemonError {
+pub enum KeymakerdError {
     /// the local accounts cannot be read
     LocalAccounts(AccountFilesError),
     /// a kept file is unreadable or damaged
@@ -65,7 +65,7 @@ pub enum DaemonError {
     Socket(PathBuf, std::io::Error),
 }
 
-impl std::fmt::Display for DaemonError {
+impl std::fmt::Display for KeymakerdError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::LocalAccounts(error) => write!(f, "{error}"),
@@ -80,10 +80,10 @@ impl std::fmt::Display for DaemonError {
     }
 }
 
-impl std::error::Error for DaemonError {}
+impl std::error::Error for KeymakerdError {}
 
 /// Runs until told to stop.
-pub async fn run(host: Host) -> Result<(), DaemonError> {
+pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     // Before the host takes logins: a user could hold them all.
     let ports = OwnPorts::default();
     ports.hold();
@@ -107,8 +107,8 @@ pub async fn run(host: Host) -> Result<(), DaemonError> {
         .group(paths::KEYMAKER_KEYS)
         .and_then(|group| group.gid);
     let login = open_socket(&host.run.join("login.sock"), 0o660, keys_group)?;
-    tokio::task::spawn_local(sockets::serve(Door::Lookup, lookup, Rc::clone(&service)));
-    tokio::task::spawn_local(sockets::serve(Door::Login, login, Rc::clone(&service)));
+    tokio::task::spawn_local(sockets::serve(RequestSocket::Lookup, lookup, Rc::clone(&service)));
+    tokio::task::spawn_local(sockets::serve(RequestSocket::Login, login, Rc::clone(&service)));
     tokio::task::spawn_local(keep_passing(Rc::clone(&service), ports));
     tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_publishing(Rc::clone(&service)));
@@ -128,9 +128,9 @@ pub async fn run(host: Host) -> Result<(), DaemonError> {
 }
 
 /// The service as it was left. What another instance left is worth its ids only: this is an image made from that host.
-fn open(host: &Host) -> Result<Rc<Service<AwsIam>>, DaemonError> {
+fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
     let store = host.store.clone();
-    let local = LocalAccounts::read(&host.local_files).map_err(DaemonError::LocalAccounts)?;
+    let local = LocalAccounts::read(&host.local_files).map_err(KeymakerdError::LocalAccounts)?;
     let left_by = store
         .directory()
         .map(|directory| directory.header().instance_id.to_owned())
@@ -140,22 +140,22 @@ fn open(host: &Host) -> Result<Rc<Service<AwsIam>>, DaemonError> {
         && own != former
     {
         warn!(%own, %former, "this disk comes from another instance ({former}, this is {own}): its ids are kept, and nobody logs in before the first pass");
-        store.forget_contact().map_err(DaemonError::Store)?;
+        store.forget_contact().map_err(KeymakerdError::Store)?;
     }
     let clock = Rc::new(Clock::default());
     let contact = store.contact(clock.unix());
     // Facts can be had again; ids cannot, nor what an administrator has not accepted yet.
     let facts: Facts = store.load("facts.json").unwrap_or_else(forgotten).unwrap_or_default();
-    let mut settings = store.load_settings().map_err(DaemonError::Store)?;
+    let mut settings = store.load_settings().map_err(KeymakerdError::Store)?;
     let (config, settings_file_problem) = first_config(&host.config_path, &mut settings)?;
-    let ids = store.load_ids().map_err(DaemonError::Store)?;
+    let ids = store.load_ids().map_err(KeymakerdError::Store)?;
     let held = store
         .load("neighbours.json")
         .unwrap_or_else(forgotten)
         .unwrap_or_default();
     let neighbours = Neighbours::left(held, Rc::new(host.other_services.clone()), || store.published_keys());
     let state = State {
-        published: Published::left_in(&store),
+        published: PublishedState::left_in(&store),
         unpublished: true,
         facts: facts.since_contact(contact),
         settings,
@@ -182,7 +182,7 @@ fn open(host: &Host) -> Result<Rc<Service<AwsIam>>, DaemonError> {
 }
 
 /// The settings with which this life begins, and what is wrong with the file: one that cannot be used leaves those that held last.
-fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(Config, Option<String>), DaemonError> {
+fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(Config, Option<String>), KeymakerdError> {
     let error = match Config::read(path).and_then(|table| settings.file.take(table)) {
         Ok(config) => return Ok((config, None)),
         Err(error) => error,
@@ -192,7 +192,7 @@ fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(Config, Opt
             error!(%error, "the settings that were last read stay in force: {error}");
             Ok((config, Some(error.to_string())))
         }
-        _ => Err(DaemonError::Settings(error)),
+        _ => Err(KeymakerdError::Settings(error)),
     }
 }
 
@@ -201,8 +201,8 @@ fn forgotten<T>(error: StoreError) -> Option<T> {
     None
 }
 
-fn open_socket(path: &Path, mode: u32, group: Option<u32>) -> Result<tokio::net::UnixListener, DaemonError> {
-    sockets::listen(path, mode, group).map_err(|error| DaemonError::Socket(path.to_owned(), error))
+fn open_socket(path: &Path, mode: u32, group: Option<u32>) -> Result<tokio::net::UnixListener, KeymakerdError> {
+    sockets::listen(path, mode, group).map_err(|error| KeymakerdError::Socket(path.to_owned(), error))
 }
 
 /// EC2's Nitro instances say who they are here (Amazon EC2 User Guide, "Detect whether a host is an EC2 instance").
@@ -303,7 +303,7 @@ impl std::fmt::Display for ConnectError {
 }
 
 /// Finds out whose host this is, and makes clients of its account and, where the settings name one, of the people's.
-async fn connect(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> Result<Accounts<AwsIam>, ConnectError> {
+async fn connect(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> Result<AskedAccounts<AwsIam>, ConnectError> {
     // What was not free at the start may be by now.
     ports.hold();
     let aws = aws_settings(&service.state().config);
@@ -330,7 +330,7 @@ async fn connect(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> Result<Acco
             host.assuming(role, &session)
         }
     };
-    Ok(Accounts {
+    Ok(AskedAccounts {
         id_resolver,
         host: AwsIam::new(&host, Patience::SYNC),
         host_role,
@@ -422,7 +422,7 @@ async fn keep_settling(service: Rc<Service<AwsIam>>) {
 }
 
 /// SIGHUP reads the settings anew; SIGTERM and SIGINT end the daemon.
-async fn obey_signals(host: &Host, service: &Rc<Service<AwsIam>>) {
+async fn obey_signals(host: &HostPaths, service: &Rc<Service<AwsIam>>) {
     let signals = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)] = signals else {
         error!("cannot receive signals");
@@ -438,7 +438,7 @@ async fn obey_signals(host: &Host, service: &Rc<Service<AwsIam>>) {
 }
 
 /// A file that cannot be read whole changes nothing, and a line that is gone opens nothing.
-fn reload(host: &Host, service: &Rc<Service<AwsIam>>) {
+fn reload(host: &HostPaths, service: &Rc<Service<AwsIam>>) {
     systemd::reloading();
     let taken = Config::read(&host.config_path).and_then(|table| service.state_mut().settings.file.take(table));
     match taken {

@@ -32,7 +32,7 @@ use keymaker_core::paths;
 use keymaker_daemon::log;
 
 use crate::config::Config;
-use crate::daemon::Host;
+use crate::daemon::HostPaths;
 use crate::directory::publishing::store::Store;
 use crate::local_accounts::LocalFiles;
 use crate::other_services::Children;
@@ -41,7 +41,7 @@ use crate::service_names::ServiceFolders;
 /// Publishes IAM's users, groups and SSH keys to this host.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
+struct KeymakerdArguments {
     /// The settings file.
     #[arg(long, value_name = "FILE", default_value = paths::KEYMAKERD_TOML)]
     config: PathBuf,
@@ -54,12 +54,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = KeymakerdArguments::parse();
     if arguments.print_config || arguments.check {
         return look_at_the_file(&arguments);
     }
     log::begin();
-    let host = Host {
+    let host = HostPaths {
         config_path: arguments.config,
         store: Store {
             public: paths::PUBLIC.into(),
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 /// What the file says by itself: a line that it no longer has may hold all the same (`keymaker status`).
-fn look_at_the_file(arguments: &Arguments) -> ExitCode {
+fn look_at_the_file(arguments: &KeymakerdArguments) -> ExitCode {
     let config = match Config::read(&arguments.config).and_then(|table| Config::of(&table)) {
         Ok(config) => config,
         Err(error) => return complain(&error),

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 /// A user or a group, by name or number, put to one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Question {
+pub enum ServiceQuestion {
     /// Whether there is a user of this name.
     User(String),
     /// Whether there is a user of this number.
@@ -44,11 +44,11 @@ pub struct OtherServices {
 }
 
 /// Who can be asked about other services: the host's own children, or a test's table.
-pub trait Ask {
+pub trait AskServices {
     /// The services as nsswitch.conf names them now; an error keeps those of before.
     fn services(&self) -> std::io::Result<OtherServices>;
     /// The answer to each question, in their order, within this time. What had no answer by then cannot be told.
-    fn ask(&self, service: String, questions: Vec<Question>, limit: Duration) -> LocalBoxFuture<'_, Vec<Said>>;
+    fn ask(&self, service: String, questions: Vec<ServiceQuestion>, limit: Duration) -> LocalBoxFuture<'_, Vec<Said>>;
 }
 
 /// The host's own.
@@ -86,12 +86,12 @@ impl OtherServices {
     }
 }
 
-impl Ask for Children {
+impl AskServices for Children {
     fn services(&self) -> std::io::Result<OtherServices> {
         Ok(OtherServices::parse(&std::fs::read_to_string(&self.nsswitch)?))
     }
 
-    fn ask(&self, service: String, questions: Vec<Question>, limit: Duration) -> LocalBoxFuture<'_, Vec<Said>> {
+    fn ask(&self, service: String, questions: Vec<ServiceQuestion>, limit: Duration) -> LocalBoxFuture<'_, Vec<Said>> {
         Box::pin(async move {
             let mut said = Vec::with_capacity(questions.len());
             let asked = tokio::time::timeout(limit, self.converse(&service, &questions, &mut said)).await;
@@ -108,7 +108,12 @@ impl Ask for Children {
 
 impl Children {
     /// Adds each answer to `said` as it comes. The child is killed when this is dropped.
-    async fn converse(&self, service: &str, questions: &[Question], said: &mut Vec<Said>) -> std::io::Result<()> {
+    async fn converse(
+        &self,
+        service: &str,
+        questions: &[ServiceQuestion],
+        said: &mut Vec<Said>,
+    ) -> std::io::Result<()> {
         let mut child = Command::new(&self.program)
             .arg(service)
             .env_clear()
@@ -142,7 +147,7 @@ impl Children {
     }
 }
 
-impl Question {
+impl ServiceQuestion {
     fn line(&self) -> String {
         match self {
             Self::User(name) => format!("user {name}\n"),
@@ -176,7 +181,9 @@ mod tests {
             nsswitch: "/nonexistent".into(),
             program: path.clone(),
         };
-        let questions = ["alice", "bob"].map(|name| Question::User(name.to_owned())).to_vec();
+        let questions = ["alice", "bob"]
+            .map(|name| ServiceQuestion::User(name.to_owned()))
+            .to_vec();
         let said = children.ask("sss".to_owned(), questions, limit).await;
         std::fs::remove_file(path).unwrap();
         said
@@ -237,7 +244,7 @@ mod tests {
             nsswitch: "/nonexistent".into(),
             program: path.clone(),
         };
-        let questions: Vec<_> = (0..20_000).map(Question::Uid).collect();
+        let questions: Vec<_> = (0..20_000).map(ServiceQuestion::Uid).collect();
         let said = children.ask("sss".to_owned(), questions, Duration::from_secs(30)).await;
         std::fs::remove_file(path).unwrap();
         assert!(said.len() == 20_000 && said.iter().all(|said| *said == Said::No));

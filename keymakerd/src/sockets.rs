@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::directory::asking::nudge::Cause;
 use crate::directory::iam::Iam;
-use crate::directory::outcome::Outcome;
+use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::Service;
 use crate::local_accounts::LocalAccounts;
 
@@ -35,7 +35,7 @@ const MOST_LOGINS: usize = 2048;
 
 /// Which socket a connection came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum RequestSocket {
     /// lookup.sock
     Lookup,
     /// login.sock
@@ -55,7 +55,7 @@ pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> io::Result<UnixList
 }
 
 /// Answers whoever connects, for ever.
-pub async fn serve<I: Iam + 'static>(door: Door, listener: UnixListener, service: Rc<Service<I>>) {
+pub async fn serve<I: Iam + 'static>(socket: RequestSocket, listener: UnixListener, service: Rc<Service<I>>) {
     let open: Rc<RefCell<Open>> = Rc::default();
     loop {
         let stream = match listener.accept().await {
@@ -68,29 +68,29 @@ pub async fn serve<I: Iam + 'static>(door: Door, listener: UnixListener, service
             }
         };
         let Ok(peer) = stream.peer_cred() else { continue };
-        let Some(place) = Place::take(&open, door, peer.uid()) else {
+        let Some(place) = ConnectionPlace::take(&open, socket, peer.uid()) else {
             continue;
         };
         let service = Rc::clone(&service);
         tokio::task::spawn_local(async move {
             // A client that is slow or gone loses its answer and nothing else.
-            let _ = tokio::time::timeout(LONGEST, converse(door, stream, place.uid, service)).await;
+            let _ = tokio::time::timeout(LONGEST, converse(socket, stream, place.uid, service)).await;
             drop(place);
         });
     }
 }
 
 async fn converse<I: Iam + 'static>(
-    door: Door,
+    socket: RequestSocket,
     mut stream: UnixStream,
     uid: u32,
     service: Rc<Service<I>>,
 ) -> io::Result<()> {
     let line = tokio::time::timeout(READING, read_line(&mut stream)).await??;
-    let asker = asker(door, uid, &service.state().local);
-    let question = match door {
-        Door::Lookup => UserName::parse(&line).ok().map(Question::Lookup),
-        Door::Login => Question::parse(&line),
+    let asker = asker(socket, uid, &service.state().local);
+    let question = match socket {
+        RequestSocket::Lookup => UserName::parse(&line).ok().map(Question::Lookup),
+        RequestSocket::Login => Question::parse(&line),
     };
     let mut answer = match question {
         Some(question) if asker.may_ask(&question) => answer(&service, question, asker, uid).await,
@@ -119,14 +119,14 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     }
 }
 
-fn asker(door: Door, uid: u32, local: &LocalAccounts) -> Asker {
+fn asker(socket: RequestSocket, uid: u32, local: &LocalAccounts) -> Asker {
     let is = |name: &str| local.user(name).and_then(|user| user.uid) == Some(uid);
-    match door {
-        Door::Lookup => Asker::Anyone,
-        Door::Login if uid == 0 => Asker::Root,
-        Door::Login if is(keymaker_core::paths::KEYMAKER_KEYS) => Asker::KeysCommand,
-        Door::Login if is("credd") => Asker::Credd,
-        Door::Login => Asker::Anyone,
+    match socket {
+        RequestSocket::Lookup => Asker::Anyone,
+        RequestSocket::Login if uid == 0 => Asker::Root,
+        RequestSocket::Login if is(keymaker_core::paths::KEYMAKER_KEYS) => Asker::KeysCommand,
+        RequestSocket::Login if is("credd") => Asker::Credd,
+        RequestSocket::Login => Asker::Anyone,
     }
 }
 
@@ -149,12 +149,12 @@ async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, 
 }
 
 /// What the directory says, in the protocol's words.
-fn word(outcome: Outcome) -> String {
+fn word(outcome: DirectoryOutcome) -> String {
     let answer = match outcome {
-        Outcome::Fresh => Answer::Fresh,
-        Outcome::NoSuchUser => Answer::NoSuchUser,
-        Outcome::CannotTell => Answer::CannotTell,
-        Outcome::NotPublished => Answer::NotPublished,
+        DirectoryOutcome::Fresh => Answer::Fresh,
+        DirectoryOutcome::NoSuchUser => Answer::NoSuchUser,
+        DirectoryOutcome::CannotTell => Answer::CannotTell,
+        DirectoryOutcome::NotPublished => Answer::NotPublished,
     };
     answer.to_string()
 }
@@ -175,28 +175,28 @@ struct Open {
 }
 
 impl Open {
-    fn has_room(&self, door: Door, uid: u32) -> bool {
+    fn has_room(&self, socket: RequestSocket, uid: u32) -> bool {
         let all: usize = self.by_uid.values().sum();
         let own = self.by_uid.get(&uid).copied().unwrap_or_default();
         let others = all - self.by_uid.get(&0).copied().unwrap_or_default();
-        match (door, uid) {
-            (Door::Login, _) => all < MOST_LOGINS,
-            (Door::Lookup, 0) => own < MOST_OF_ROOT,
-            (Door::Lookup, _) => own < MOST_PER_UID && others < MOST_OF_OTHERS,
+        match (socket, uid) {
+            (RequestSocket::Login, _) => all < MOST_LOGINS,
+            (RequestSocket::Lookup, 0) => own < MOST_OF_ROOT,
+            (RequestSocket::Lookup, _) => own < MOST_PER_UID && others < MOST_OF_OTHERS,
         }
     }
 }
 
 /// One of the connections that a uid may have open.
-struct Place {
+struct ConnectionPlace {
     open: Rc<RefCell<Open>>,
     uid: u32,
 }
 
-impl Place {
-    fn take(open: &Rc<RefCell<Open>>, door: Door, uid: u32) -> Option<Self> {
+impl ConnectionPlace {
+    fn take(open: &Rc<RefCell<Open>>, socket: RequestSocket, uid: u32) -> Option<Self> {
         let mut counts = open.borrow_mut();
-        if !counts.has_room(door, uid) {
+        if !counts.has_room(socket, uid) {
             return None;
         }
         *counts.by_uid.entry(uid).or_default() += 1;
@@ -207,7 +207,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let counts = &mut self.open.borrow_mut().by_uid;
         if let Some(count) = counts.get_mut(&self.uid) {
@@ -223,44 +223,46 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn taken(open: &Rc<RefCell<Open>>, door: Door, uid: u32, wanted: usize) -> Vec<Place> {
-        (0..wanted).map_while(|_| Place::take(open, door, uid)).collect()
+    fn taken(open: &Rc<RefCell<Open>>, socket: RequestSocket, uid: u32, wanted: usize) -> Vec<ConnectionPlace> {
+        (0..wanted)
+            .map_while(|_| ConnectionPlace::take(open, socket, uid))
+            .collect()
     }
 
     #[test]
     fn at_the_login_socket_only_root_and_two_system_users_are_anybody() {
         let passwd = "root:x:0:0::/:/bin/sh\nkeymaker-keys:x:995:995::/:/bin/false\ncredd:x:996:996::/:/bin/false\n";
         let local = LocalAccounts::parse(passwd, "", "");
-        let askers = |door| [0, 995, 996, 997, 1000].map(|uid| asker(door, uid, &local));
+        let askers = |socket| [0, 995, 996, 997, 1000].map(|uid| asker(socket, uid, &local));
         use Asker::{Anyone, Credd, KeysCommand, Root};
-        assert_eq!(askers(Door::Login), [Root, KeysCommand, Credd, Anyone, Anyone]);
-        assert_eq!(askers(Door::Lookup), [Anyone; 5]);
+        assert_eq!(askers(RequestSocket::Login), [Root, KeysCommand, Credd, Anyone, Anyone]);
+        assert_eq!(askers(RequestSocket::Lookup), [Anyone; 5]);
         let without_them = LocalAccounts::parse("", "", "");
-        assert_eq!(asker(Door::Login, 995, &without_them), Anyone);
+        assert_eq!(asker(RequestSocket::Login, 995, &without_them), Anyone);
     }
 
     // P9
     #[test]
     fn as_many_logins_at_once_as_sshd_allows_are_all_answered() {
         let open = Rc::default();
-        let keys_commands = taken(&open, Door::Login, 997, 1000);
+        let keys_commands = taken(&open, RequestSocket::Login, 997, 1000);
         assert_eq!(keys_commands.len(), 1000);
-        assert!(Place::take(&open, Door::Login, 0).is_some());
+        assert!(ConnectionPlace::take(&open, RequestSocket::Login, 0).is_some());
     }
 
     // P9
     #[test]
     fn a_local_user_takes_nobody_elses_place_with_one_uid_and_not_roots_with_thousands() {
         let open = Rc::default();
-        let one = taken(&open, Door::Lookup, 1001, 100);
+        let one = taken(&open, RequestSocket::Lookup, 1001, 100);
         assert_eq!(one.len(), MOST_PER_UID);
-        assert!(Place::take(&open, Door::Lookup, 1002).is_some());
-        let many: Vec<Place> = (100_000..101_000)
-            .flat_map(|uid| taken(&open, Door::Lookup, uid, 1))
+        assert!(ConnectionPlace::take(&open, RequestSocket::Lookup, 1002).is_some());
+        let many: Vec<ConnectionPlace> = (100_000..101_000)
+            .flat_map(|uid| taken(&open, RequestSocket::Lookup, uid, 1))
             .collect();
         assert_eq!(one.len() + many.len(), MOST_OF_OTHERS);
-        assert!(Place::take(&open, Door::Lookup, 0).is_some());
+        assert!(ConnectionPlace::take(&open, RequestSocket::Lookup, 0).is_some());
         drop(one);
-        assert!(Place::take(&open, Door::Lookup, 1001).is_some());
+        assert!(ConnectionPlace::take(&open, RequestSocket::Lookup, 1001).is_some());
     }
 }

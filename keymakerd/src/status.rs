@@ -11,7 +11,7 @@ use crate::directory::service::Service;
 use crate::directory::state::{Grade, State};
 
 #[derive(Serialize)]
-struct Status<'a> {
+struct StatusFile<'a> {
     version: &'static str,
     account: Option<&'a str>,
     instance_id: Option<&'a str>,
@@ -75,7 +75,7 @@ impl<I: Iam + 'static> Service<I> {
         let state = self.state();
         let settings = state.effective();
         let published = &state.published;
-        self.store.write_status(&Status {
+        self.store.write_status(&StatusFile {
             version: env!("CARGO_PKG_VERSION"),
             account: state.facts.account.as_deref(),
             instance_id: state.instance_id.as_deref(),
@@ -197,8 +197,8 @@ mod tests {
         }
     }
 
-    fn one_of_everything() -> Status<'static> {
-        Status {
+    fn one_of_everything() -> StatusFile<'static> {
+        StatusFile {
             version: "",
             account: None,
             instance_id: None,

@@ -21,7 +21,7 @@ use keymaker_core::{paths, protocol};
 use self::group_list::GroupList;
 use crate::group::GroupEntry;
 use crate::passwd::PasswdEntry;
-use crate::{Host, LookupError, group, initgroups, passwd};
+use crate::{LookupError, NssHost, group, initgroups, passwd};
 
 /// What an NSS function returns when it has answered.
 const SUCCESS: c_int = 1;
@@ -192,8 +192,8 @@ pub unsafe extern "C" fn _nss_keymaker_initgroups_dyn(
 }
 
 /// The paths of a real host.
-fn host() -> Host<'static> {
-    Host {
+fn host() -> NssHost<'static> {
+    NssHost {
         directory: Path::new(paths::DIRECTORY),
         lookup_socket: Path::new(paths::LOOKUP_SOCKET),
         passwd: Path::new(paths::PASSWD),

@@ -11,7 +11,7 @@ use keymaker_core::reserved_names;
 
 use crate::local::ChangedFiles;
 use crate::reply_buffer::ReplyBuffer;
-use crate::{Host, LookupError, is_enumerated, name_of_ours};
+use crate::{LookupError, NssHost, is_enumerated, name_of_ours};
 
 /// A group entry: the number, and where in the caller's buffer the texts and the members' array begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) struct GroupEntry {
 }
 
 /// The entry of this name.
-pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
+pub(crate) fn by_name(host: &NssHost<'_>, name: &[u8], buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
     let name = GroupName::from(name_of_ours(name)?);
     let directory = Directory::open(host.directory)?;
     let group = directory.group_by_name(name, buffer)?;
@@ -34,7 +34,7 @@ pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result
 }
 
 /// The entry of this number.
-pub(crate) fn by_gid(host: &Host<'_>, gid: u32, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
+pub(crate) fn by_gid(host: &NssHost<'_>, gid: u32, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
     if id::is_reserved(gid) {
         return Err(LookupError::NotFound);
     }
@@ -49,7 +49,7 @@ pub(crate) fn by_gid(host: &Host<'_>, gid: u32, buffer: &mut [u8]) -> Result<Gro
 ///
 /// Groups that IAM has are always shown, being few (IAM allows an account 300 to 500); a private group is shown where
 /// its user is.
-pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
+pub(crate) fn next(host: &NssHost<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
     let changed = ChangedFiles::since(&header, host);
@@ -75,11 +75,15 @@ fn is_user_enumerated(directory: &Directory, header: &Header<'_>, uid: u32) -> R
 ///
 /// Where /etc/passwd has changed, the group has no members: pam_wheel, pam_access and newgrp go by the list, and a name
 /// on it may be a local account's by now. initgroups gives the real members the group all the same.
-fn resolving(group: Option<Group<'_>>, header: &Header<'_>, changed: &ChangedFiles<'_>) -> Result<Found, LookupError> {
+fn resolving(
+    group: Option<Group<'_>>,
+    header: &Header<'_>,
+    changed: &ChangedFiles<'_>,
+) -> Result<FoundGroup, LookupError> {
     group
         .filter(|group| header.in_ranges(group.gid.get()) && !reserved_names::is_reserved(group.name.as_str()))
         .filter(|group| !changed.have(group.name.as_str(), group.gid.get()))
-        .map(|group| Found {
+        .map(|group| FoundGroup {
             gid: group.gid.get(),
             name_len: group.name.as_str().len(),
             texts_len: match changed.passwd_has_changed() {
@@ -91,13 +95,13 @@ fn resolving(group: Option<Group<'_>>, header: &Header<'_>, changed: &ChangedFil
 }
 
 /// A group whose record lies at the front of the caller's buffer.
-struct Found {
+struct FoundGroup {
     gid: u32,
     name_len: usize,
     texts_len: usize,
 }
 
-impl Found {
+impl FoundGroup {
     /// Turns the record into an entry where it lies: its texts stay, and only the array of pointers is added behind
     /// them.
     fn pack(&self, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {

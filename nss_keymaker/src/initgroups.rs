@@ -20,16 +20,16 @@ use keymaker_core::local_files;
 use keymaker_core::paths;
 
 use crate::local::{self, ChangedFiles};
-use crate::{Host, LookupError, name_of_ours, resolves};
+use crate::{LookupError, NssHost, name_of_ours, resolves};
 
 /// The gids that a user has besides the primary one.
-pub(crate) struct Memberships {
+pub(crate) struct SupplementaryGids {
     gids: [u32; MAX_GROUPS + 1],
     count: usize,
 }
 
 /// The groups of the account with this name and primary group, if it is ours: the record's, and keymaker-users.
-pub(crate) fn of_user(host: &Host<'_>, name: &[u8], primary: u32) -> Result<Memberships, LookupError> {
+pub(crate) fn of_user(host: &NssHost<'_>, name: &[u8], primary: u32) -> Result<SupplementaryGids, LookupError> {
     let name = name_of_ours(name)?;
     if local_files::names(host.passwd, name.as_str()).map_err(unreadable)? {
         return Err(LookupError::NotFound);
@@ -47,7 +47,7 @@ pub(crate) fn of_user(host: &Host<'_>, name: &[u8], primary: u32) -> Result<Memb
 
 /// Where /etc/group has changed, its gids may mean other groups: only keymaker-users is kept, looked up again, since
 /// without it sshd's `Match` block would not hold for the user.
-fn memberships(host: &Host<'_>, header: &Header<'_>, user: &User<'_>) -> io::Result<Memberships> {
+fn memberships(host: &NssHost<'_>, header: &Header<'_>, user: &User<'_>) -> io::Result<SupplementaryGids> {
     let changed = local::has_changed(host.group, header.group)?;
     let keymaker_users = if changed {
         local_files::number_of(host.group, paths::KEYMAKER_USERS)?.unwrap_or_default()
@@ -58,7 +58,7 @@ fn memberships(host: &Host<'_>, header: &Header<'_>, user: &User<'_>) -> io::Res
     let ours = |gid: u32| Gid::new(gid).is_some() && header.in_ranges(gid) && still_ours(gid);
     let local = |gid: u32| !changed && header.allows_local_gid(gid);
     let named = user.groups().filter(|gid| ours(*gid) || local(*gid));
-    Ok(Memberships::of(named.chain([keymaker_users])))
+    Ok(SupplementaryGids::of(named.chain([keymaker_users])))
 }
 
 /// What a local file says is not known; to go by the older state could give a local user somebody else's groups.
@@ -66,7 +66,7 @@ fn unreadable(_: io::Error) -> LookupError {
     LookupError::CannotTell
 }
 
-impl Memberships {
+impl SupplementaryGids {
     /// gid 0 is never given, whatever any file says. A record holds [`MAX_GROUPS`] gids at most, so all have room.
     pub fn of(gids: impl Iterator<Item = u32>) -> Self {
         let mut memberships = Self {

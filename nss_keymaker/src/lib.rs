@@ -1,7 +1,7 @@
 //! Answers glibc's passwd, group and initgroups questions from Keymaker's directory; loaded into every process that
 //! asks one.
 //!
-//! `abi` speaks glibc's language and holds all the unsafe code; the other modules are ordinary functions of a `Host`
+//! `abi` speaks glibc's language and holds all the unsafe code; the other modules are ordinary functions of a `NssHost`
 //! and the caller's buffer. A lookup opens the directory, reads what it needs and closes it: nothing is kept between
 //! calls, nothing is locked, and nothing is allocated on a hit (P4). The one state is how far an enumeration has come.
 
@@ -21,7 +21,7 @@ use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::reserved_names;
 
 /// What a lookup asks: paths, and how long it may wait for the daemon.
-struct Host<'a> {
+struct NssHost<'a> {
     directory: &'a Path,
     lookup_socket: &'a Path,
     passwd: &'a Path,

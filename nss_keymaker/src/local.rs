@@ -9,7 +9,7 @@ use std::path::Path;
 use keymaker_core::directory_file::{FileStamp, Header};
 use keymaker_core::local_files;
 
-use crate::Host;
+use crate::NssHost;
 
 /// The local files, each only where it has changed.
 pub(crate) struct ChangedFiles<'h> {
@@ -19,7 +19,7 @@ pub(crate) struct ChangedFiles<'h> {
 
 impl<'h> ChangedFiles<'h> {
     /// Those that have changed since the directory was made. One that is not there cannot win.
-    pub fn since(header: &Header<'_>, host: &Host<'h>) -> Self {
+    pub fn since(header: &Header<'_>, host: &NssHost<'h>) -> Self {
         let changed = |path: &'h Path, since| has_changed(path, since).unwrap_or(false).then_some(path);
         Self {
             passwd: changed(host.passwd, header.passwd),

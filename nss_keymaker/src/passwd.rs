@@ -12,7 +12,7 @@ use keymaker_core::{id, local_files};
 
 use crate::local::ChangedFiles;
 use crate::reply_buffer::ReplyBuffer;
-use crate::{Host, LookupError, is_enumerated, name_of_ours, resolves};
+use crate::{LookupError, NssHost, is_enumerated, name_of_ours, resolves};
 
 /// No password ever matches it, and nobody looks for a shadow entry, as they would for `x`.
 const PASSWORD: &str = "*";
@@ -30,7 +30,7 @@ pub(crate) struct PasswdEntry {
 }
 
 /// The entry of this name. Where the directory has none, the daemon is asked once, and the directory read again.
-pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+pub(crate) fn by_name(host: &NssHost<'_>, name: &[u8], buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
     let name = name_of_ours(name)?;
     let known = in_directory(host, name, buffer);
     if !matches!(known, Err(LookupError::NotFound | LookupError::CannotTell)) {
@@ -54,7 +54,7 @@ pub(crate) fn by_name(host: &Host<'_>, name: &[u8], buffer: &mut [u8]) -> Result
 }
 
 /// The entry of this number, from the directory alone: `ls -l` asks for every number it meets.
-pub(crate) fn by_uid(host: &Host<'_>, uid: u32, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+pub(crate) fn by_uid(host: &NssHost<'_>, uid: u32, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
     if id::is_reserved(uid) {
         return Err(LookupError::NotFound);
     }
@@ -68,7 +68,7 @@ pub(crate) fn by_uid(host: &Host<'_>, uid: u32, buffer: &mut [u8]) -> Result<Pas
 ///
 /// A position is a place in the directory's index: where a publication in between changes the index's size, an
 /// enumeration may show a user twice or leave one out.
-pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
+pub(crate) fn next(host: &NssHost<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
     let changed = ChangedFiles::since(&header, host);
@@ -82,7 +82,7 @@ pub(crate) fn next(host: &Host<'_>, mut from: u32, buffer: &mut [u8]) -> Result<
     Err(LookupError::NotFound)
 }
 
-fn in_directory(host: &Host<'_>, name: UserName, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+fn in_directory(host: &NssHost<'_>, name: UserName, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
     let directory = Directory::open(host.directory)?;
     let mut record = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut record)?;
@@ -90,7 +90,7 @@ fn in_directory(host: &Host<'_>, name: UserName, buffer: &mut [u8]) -> Result<Pa
 }
 
 /// The user, unless a local account has come to have the name or the number (P1).
-fn resolving<'r>(user: Option<User<'r>>, directory: &Directory, host: &Host<'_>) -> Result<User<'r>, LookupError> {
+fn resolving<'r>(user: Option<User<'r>>, directory: &Directory, host: &NssHost<'_>) -> Result<User<'r>, LookupError> {
     let header = directory.header();
     user.filter(|user| resolves(user, &header))
         .filter(|user| !ChangedFiles::since(&header, host).have(user.name.as_str(), user.uid.get()))
@@ -120,11 +120,11 @@ mod tests {
 
     type Entry = Result<PasswdEntry, LookupError>;
 
-    fn asked_by_name(host: &Host<'_>, name: &str) -> Entry {
+    fn asked_by_name(host: &NssHost<'_>, name: &str) -> Entry {
         by_name(host, name.as_bytes(), &mut [0; 1024])
     }
 
-    fn asked_by_uid(host: &Host<'_>, uid: u32) -> Entry {
+    fn asked_by_uid(host: &NssHost<'_>, uid: u32) -> Entry {
         by_uid(host, uid, &mut [0; 1024])
     }
 

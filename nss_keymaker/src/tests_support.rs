@@ -10,7 +10,7 @@ use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::published_file::writer::replace_file;
 
-use crate::Host;
+use crate::NssHost;
 
 pub const ALICE: u32 = 1_900_000_001;
 pub const BOB: u32 = 1_900_000_002;
@@ -43,9 +43,9 @@ impl TestHost {
     }
 
     /// The same as a lookup's parameter.
-    pub fn host(&self) -> Host<'_> {
+    pub fn host(&self) -> NssHost<'_> {
         let [directory, lookup_socket, passwd, group] = &self.paths;
-        Host {
+        NssHost {
             directory,
             lookup_socket,
             passwd,

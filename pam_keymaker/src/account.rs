@@ -16,7 +16,7 @@ use pam::constants::PamResultCode;
 
 use crate::abi::calls::guarded;
 use crate::handle::{Handle, Priority};
-use crate::ours::{self, Account, Host, Ownership};
+use crate::ours::{self, LoginAccount, Ownership, PamHost};
 
 /// What is decided about an account.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Decided {
 }
 
 /// The hook. A panic while it looks whether the account is local lets local accounts in; later, it lets nobody in.
-pub fn account(handle: &Handle<'_>, host: &Host<'_>) -> PamResultCode {
+pub fn account(handle: &Handle<'_>, host: &PamHost<'_>) -> PamResultCode {
     let Some(name) = handle.user() else {
         return PamResultCode::PAM_IGNORE;
     };
@@ -70,9 +70,9 @@ fn result_code(judgement: &Judgement) -> PamResultCode {
 }
 
 /// Decides about an account that is not local. At a login, keymakerd is asked first whether anything changed.
-pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> Judgement {
+pub fn judge(name: &[u8], service: &[u8], host: &PamHost<'_>, now: SystemTime) -> Judgement {
     let deadline = Instant::now() + ACCOUNT_BUDGET;
-    let Some(account) = Account::of(name, host) else {
+    let Some(account) = LoginAccount::of(name, host) else {
         return Judgement::NotOurs;
     };
     let at_login = ours::at_login(service);
@@ -81,7 +81,7 @@ pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> J
         Ok(Judgement::Ours(_)) if at_login => {}
         first => return first.unwrap_or_else(|error| without_directory(&account, at_login, &error)),
     }
-    if nudge(&account, service, host, deadline) == Published::DoesNotStand {
+    if nudge(&account, service, host, deadline) == AccountAfterNudge::DoesNotStand {
         let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
         return Judgement::Ours(Decided::about(&account, doubt, ""));
     }
@@ -97,7 +97,7 @@ pub fn judge(name: &[u8], service: &[u8], host: &Host<'_>, now: SystemTime) -> J
 
 /// What is published stands if keymakerd does not answer; not if it says so (P9). sshd has had a key proved, which
 /// session judges: when the keys command asked, nobody had proved anything, and keymakerd may have put it off.
-fn nudge(account: &Account<'_>, service: &[u8], host: &Host<'_>, deadline: Instant) -> Published {
+fn nudge(account: &LoginAccount<'_>, service: &[u8], host: &PamHost<'_>, deadline: Instant) -> AccountAfterNudge {
     let budget: Duration = deadline.saturating_duration_since(Instant::now());
     let mut buffer = [0; MAX_ANSWER];
     let question = match service {
@@ -110,17 +110,17 @@ fn nudge(account: &Account<'_>, service: &[u8], host: &Host<'_>, deadline: Insta
     worth(asked)
 }
 
-fn worth(asked: Option<Result<Answer<'_>, AskError>>) -> Published {
+fn worth(asked: Option<Result<Answer<'_>, AskError>>) -> AccountAfterNudge {
     match asked {
         // A user can run su with next to no descriptors.
-        Some(Ok(Answer::NotPublished) | Err(AskError::ThisHost(_))) => Published::DoesNotStand,
-        _ => Published::Stands,
+        Some(Ok(Answer::NotPublished) | Err(AskError::ThisHost(_))) => AccountAfterNudge::DoesNotStand,
+        _ => AccountAfterNudge::Stands,
     }
 }
 
 /// What the published files are worth after a nudge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Published {
+enum AccountAfterNudge {
     /// they are fresh, or nobody knows better
     Stands,
     /// they allow more than IAM does
@@ -128,7 +128,7 @@ enum Published {
 }
 
 /// The decision as the published files have it now.
-fn read(account: &Account<'_>, host: &Host<'_>, now: SystemTime) -> Result<Judgement, ReadError> {
+fn read(account: &LoginAccount<'_>, host: &PamHost<'_>, now: SystemTime) -> Result<Judgement, ReadError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
     let mut buffer = [0; MAX_USER_RECORD];
@@ -156,10 +156,10 @@ fn read(account: &Account<'_>, host: &Host<'_>, now: SystemTime) -> Result<Judge
 
 /// What keymaker-keys decides too, and behind it what only PAM can see.
 fn decide(
-    account: &Account<'_>,
+    account: &LoginAccount<'_>,
     user: &User<'_>,
     header: &Header<'_>,
-    host: &Host<'_>,
+    host: &PamHost<'_>,
     now: SystemTime,
 ) -> LoginDecision {
     let contact = login::last_contact(host.contact);
@@ -179,12 +179,12 @@ fn decide(
 }
 
 /// A user whom the nudge has only just brought in did not resolve before it.
-fn resolves_now(account: &Account<'_>, user: &User<'_>, host: &Host<'_>) -> bool {
-    account.entry.is_none() && Account::of(account.name.as_bytes(), host).is_some_and(|now| now.is_of(user))
+fn resolves_now(account: &LoginAccount<'_>, user: &User<'_>, host: &PamHost<'_>) -> bool {
+    account.entry.is_none() && LoginAccount::of(account.name.as_bytes(), host).is_some_and(|now| now.is_of(user))
 }
 
 /// Whether /etc/passwd or /etc/group gives somebody the user's number, perhaps since keymakerd last read them (P1).
-fn is_a_local_id(user: &User<'_>, host: &Host<'_>) -> bool {
+fn is_a_local_id(user: &User<'_>, host: &PamHost<'_>) -> bool {
     let has = |path| local_files::has_id(path, user.uid.get()).unwrap_or(true);
     has(host.passwd) || has(host.group)
 }
@@ -192,21 +192,21 @@ fn is_a_local_id(user: &User<'_>, host: &Host<'_>) -> bool {
 /// Whether another service, which stands before ours, gives somebody the user's number, perhaps since keymakerd last
 /// asked it (P1): sudo and others that ask by number would take the user for that person. One that cannot tell keeps
 /// nobody out who was here.
-fn is_anothers_number(user: &User<'_>, host: &Host<'_>) -> bool {
+fn is_anothers_number(user: &User<'_>, host: &PamHost<'_>) -> bool {
     let name = (host.name_of)(user.uid.get()).ok().flatten();
     name.is_some_and(|name| name != user.name.as_str().as_bytes())
 }
 
 /// Whether sshd's `Match Group keymaker-users` holds for the user: asked as sshd asks, since otherwise it fails open
 /// (P8).
-fn in_keymaker_users(user: &User<'_>, host: &Host<'_>) -> bool {
+fn in_keymaker_users(user: &User<'_>, host: &PamHost<'_>) -> bool {
     let gid = local_files::number_of(host.group, paths::KEYMAKER_USERS).ok().flatten();
     let groups = (host.group_list)(user.name.as_str(), user.uid.get()).unwrap_or_default();
     gid.is_some_and(|gid| gid != 0 && groups.contains(&gid))
 }
 
 /// The files cannot be read: nobody can tell about ours, and others are not concerned.
-fn without_directory(account: &Account<'_>, at_login: bool, error: &ReadError) -> Judgement {
+fn without_directory(account: &LoginAccount<'_>, at_login: bool, error: &ReadError) -> Judgement {
     if !account.may_be_ours(at_login, error) {
         return Judgement::NotOurs;
     }
@@ -217,7 +217,7 @@ fn without_directory(account: &Account<'_>, at_login: bool, error: &ReadError) -
 
 impl Decided {
     /// The decision with the sentence for the user, which is the beginning of the administrator's line.
-    pub fn about(account: &Account<'_>, decision: LoginDecision, required_group: &str) -> Self {
+    pub fn about(account: &LoginAccount<'_>, decision: LoginDecision, required_group: &str) -> Self {
         let sentence = match account.user_name {
             Some(name) => decision.sentence(name, required_group).to_string(),
             None => "keymaker: this account may not log in here.".to_owned(),

@@ -19,7 +19,7 @@ use keymaker_core::{local_files, paths};
 
 /// Where the facts about this host lie, and how it resolves names.
 #[derive(Clone, Copy)]
-pub struct Host<'a> {
+pub struct PamHost<'a> {
     /// /etc/passwd
     pub passwd: &'a Path,
     /// /etc/group
@@ -40,7 +40,7 @@ pub struct Host<'a> {
     pub group_list: &'a dyn Fn(&str, u32) -> io::Result<Vec<u32>>,
 }
 
-impl Host<'static> {
+impl PamHost<'static> {
     /// The host that this process runs on.
     pub fn this() -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Host<'static> {
 
 /// A name as a program gave it to PAM.
 #[derive(Clone, Copy, Debug)]
-pub struct Account<'a> {
+pub struct LoginAccount<'a> {
     /// the name
     pub name: &'a str,
     /// the same, where an IAM user can have it
@@ -71,16 +71,16 @@ pub struct Account<'a> {
 }
 
 /// Whether root or /etc/passwd has this name. Where that file cannot be read, only root is sure to be local.
-pub fn is_local(name: &[u8], host: &Host<'_>) -> bool {
+pub fn is_local(name: &[u8], host: &PamHost<'_>) -> bool {
     let Ok(name) = str::from_utf8(name) else {
         return false;
     };
     local_files::names(host.passwd, name).unwrap_or(name == "root")
 }
 
-impl<'a> Account<'a> {
+impl<'a> LoginAccount<'a> {
     /// `None` where the account cannot be ours: another service's with uid 0, or with a name that is not a text.
-    pub fn of(name: &'a [u8], host: &Host<'_>) -> Option<Self> {
+    pub fn of(name: &'a [u8], host: &PamHost<'_>) -> Option<Self> {
         let name = str::from_utf8(name).ok()?;
         let generation = Directory::open(host.directory)
             .ok()

@@ -19,7 +19,7 @@ use crate::account::Decided;
 use crate::auth_info::{ProvedKeys, proved_keys};
 use crate::handle::{Handle, Priority};
 use crate::home::{self, Home, NewHome};
-use crate::ours::{self, Account, Host, Ownership};
+use crate::ours::{self, LoginAccount, Ownership, PamHost};
 
 /// The arguments on the PAM line.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum Opening {
 }
 
 /// The hook.
-pub fn open(handle: &Handle<'_>, arguments: &[&CStr], host: &Host<'_>) -> PamResultCode {
+pub fn open(handle: &Handle<'_>, arguments: &[&CStr], host: &PamHost<'_>) -> PamResultCode {
     let Some(name) = handle.user() else {
         return PamResultCode::PAM_IGNORE;
     };
@@ -125,8 +125,8 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: &Welcome) {
 }
 
 /// Decides about a session for an account that is not local.
-pub fn judge(name: &[u8], service: &[u8], auth_info: &[u8], host: &Host<'_>, now: SystemTime) -> Opening {
-    let Some(account) = Account::of(name, host) else {
+pub fn judge(name: &[u8], service: &[u8], auth_info: &[u8], host: &PamHost<'_>, now: SystemTime) -> Opening {
+    let Some(account) = LoginAccount::of(name, host) else {
         return Opening::NotOurs;
     };
     read(&account, auth_info, host, now).unwrap_or_else(|error| {
@@ -139,7 +139,12 @@ pub fn judge(name: &[u8], service: &[u8], auth_info: &[u8], host: &Host<'_>, now
     })
 }
 
-fn read(account: &Account<'_>, auth_info: &[u8], host: &Host<'_>, now: SystemTime) -> Result<Opening, ReadError> {
+fn read(
+    account: &LoginAccount<'_>,
+    auth_info: &[u8],
+    host: &PamHost<'_>,
+    now: SystemTime,
+) -> Result<Opening, ReadError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
     let mut buffer = [0; MAX_USER_RECORD];

@@ -12,7 +12,7 @@ use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::replace_file;
 use keymaker_core::sys::ResolvedUser;
 
-use crate::ours::Host;
+use crate::ours::PamHost;
 
 pub const UID: u32 = 1_900_000_000;
 pub const KEYMAKER_USERS: u32 = 998;
@@ -136,10 +136,10 @@ impl TestHost {
     }
 
     /// Calls `ask` with this host.
-    pub fn asked<T>(&self, ask: impl FnOnce(&Host<'_>) -> T) -> T {
+    pub fn asked<T>(&self, ask: impl FnOnce(&PamHost<'_>) -> T) -> T {
         let files = ["passwd", "group", "directory", "keys", "contact", "login.sock"].map(|name| self.file(name));
         let [passwd, group, directory, keys, contact, login_socket] = files.each_ref().map(Path::new);
-        ask(&Host {
+        ask(&PamHost {
             passwd,
             group,
             directory,

@@ -11,7 +11,7 @@ use crate::output::Output;
 
 /// What becomes of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum KeyChange {
     /// It opens logins again.
     Enable,
     /// It opens nothing until it is enabled again.
@@ -20,7 +20,7 @@ pub enum Change {
     Delete,
 }
 
-impl Change {
+impl KeyChange {
     fn status(self) -> &'static str {
         match self {
             Self::Enable => "Active",
@@ -32,7 +32,7 @@ impl Change {
 
 /// Changes the key `id`.
 pub fn run(
-    change: Change,
+    change: KeyChange,
     id: &str,
     user: Option<&str>,
     options: &AwsOptions,
@@ -45,7 +45,7 @@ pub fn run(
     Ok(())
 }
 
-async fn apply(config: SdkConfig, change: Change, id: &str, user: Option<&str>) -> Result<String, AwsError> {
+async fn apply(config: SdkConfig, change: KeyChange, id: &str, user: Option<&str>) -> Result<String, AwsError> {
     let user = user_meant(&config, user).await?;
     let iam = aws::iam(&config);
     let no_such = |error| match error {
@@ -55,7 +55,7 @@ async fn apply(config: SdkConfig, change: Change, id: &str, user: Option<&str>) 
         },
         other => other.into(),
     };
-    if change == Change::Delete {
+    if change == KeyChange::Delete {
         let request = iam.delete_ssh_public_key().user_name(&user).ssh_public_key_id(id);
         let action = Action::named("iam:DeleteSSHPublicKey");
         let answer = request.send().await;

@@ -17,8 +17,8 @@ use super::{CommandError, changes};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
 use crate::output::Output;
 use account::ConfigureError;
-pub use wanted::Method;
 use wanted::Request;
+pub use wanted::WantedMethod;
 
 /// What the account is configured for.
 #[derive(Args, Debug)]
@@ -31,7 +31,7 @@ pub struct ConfigureOptions {
     grade: u8,
     /// A method of credd's that the hosts use; may be repeated.
     #[arg(long, value_enum, value_name = "METHOD")]
-    method: Vec<Method>,
+    method: Vec<WantedMethod>,
     /// The one role of the method shared-role.
     #[arg(long, value_name = "ARN")]
     shared_role: Option<String>,
@@ -170,7 +170,7 @@ fn request(
     instances: &CallerIdentity,
 ) -> Result<Request, ConfigureError> {
     let role = role_named(options.instance_iam_role.as_deref().unwrap_or_default(), instances)?;
-    if options.method.contains(&Method::SharedRole) && options.shared_role.is_none() {
+    if options.method.contains(&WantedMethod::SharedRole) && options.shared_role.is_none() {
         return Err(ConfigureError::NoSharedRole);
     }
     Ok(Request {

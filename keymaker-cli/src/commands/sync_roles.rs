@@ -24,12 +24,12 @@ use crate::aws::{self, AwsError, AwsOptions, with_aws};
 use crate::output::{Output, Paint};
 pub use options::SyncRolesOptions;
 
-use account::{Account, User};
+use account::{ListedAccount, ListedUser};
 use steps::Make;
-use wanted::Wanted;
+use wanted::WantedRole;
 
 /// A user whose role is not what it should be, and why.
-struct Refused {
+struct RefusedUser {
     user: String,
     why: String,
 }
@@ -69,7 +69,7 @@ pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Res
 }
 
 /// The users meant. One that was named and is not there is an error.
-fn chosen<'a>(options: &SyncRolesOptions, account: &'a Account) -> Result<Vec<&'a User>, AwsError> {
+fn chosen<'a>(options: &SyncRolesOptions, account: &'a ListedAccount) -> Result<Vec<&'a ListedUser>, AwsError> {
     if options.user.is_empty() {
         return Ok(account.users.iter().collect());
     }
@@ -85,7 +85,7 @@ fn chosen<'a>(options: &SyncRolesOptions, account: &'a Account) -> Result<Vec<&'
 struct Done {
     in_step: usize,
     changes: Vec<Change>,
-    refused: Vec<Refused>,
+    refused: Vec<RefusedUser>,
     /// Roles that are nobody's by their present name, and what of it the administrator reads.
     gone: Vec<(RoleArn, &'static str)>,
 }
@@ -93,14 +93,14 @@ struct Done {
 impl Done {
     fn refuse(&mut self, user: &str, why: impl Into<String>) {
         let (user, why) = (user.to_owned(), why.into());
-        self.refused.push(Refused { user, why });
+        self.refused.push(RefusedUser { user, why });
     }
 
     async fn bring_about(
         &mut self,
         iam: &impl Make,
-        account: &Account,
-        wanted: Wanted,
+        account: &ListedAccount,
+        wanted: WantedRole,
         instances: &RoleArn,
         dry_run: bool,
     ) -> Result<(), AwsError> {
@@ -151,7 +151,7 @@ impl Done {
     async fn former(
         &mut self,
         iam: &impl Make,
-        account: &mut Account,
+        account: &mut ListedAccount,
         options: &SyncRolesOptions,
     ) -> Result<(), AwsError> {
         let mut deleted = Vec::new();
@@ -201,12 +201,12 @@ impl Done {
         for (role, why) in &self.gone {
             text += &format!("\n{} {role} {why}.", output.paint(Paint::Doubtful, "gone"));
         }
-        for Refused { user, why } in &self.refused {
+        for RefusedUser { user, why } in &self.refused {
             text += &format!("\n{} {user}: {why}", output.paint(Paint::Bad, "refused"));
         }
         if let Some(fields) = value.as_object_mut() {
             let refused = self.refused.iter();
-            let refused = refused.map(|Refused { user, why }| json!({ "user": user, "why": why }));
+            let refused = refused.map(|RefusedUser { user, why }| json!({ "user": user, "why": why }));
             fields.insert("in_step".to_owned(), json!(self.in_step));
             fields.insert("refused".to_owned(), refused.collect());
             fields.insert(

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::CommandError;
 use crate::aws::{self, AwsError, AwsOptions, user_meant, with_aws};
 use crate::output::Output;
-use crate::public_key::{self, Found};
+use crate::public_key::{self, FoundPublicKey};
 
 /// Finds the key, checks it, uploads it.
 pub fn run(
@@ -29,7 +29,7 @@ pub fn run(
     Ok(())
 }
 
-async fn upload(config: SdkConfig, user: Option<&str>, key: &Found) -> Result<(String, String), AwsError> {
+async fn upload(config: SdkConfig, user: Option<&str>, key: &FoundPublicKey) -> Result<(String, String), AwsError> {
     let user = user_meant(&config, user).await?;
     let request = aws::iam(&config)
         .upload_ssh_public_key()

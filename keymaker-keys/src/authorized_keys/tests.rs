@@ -94,7 +94,7 @@ impl TestHost {
     /// What keymaker-keys prints for `argument`.
     fn output(&self, argument: &str) -> Result<String, NoKeys> {
         let file = |name| self.folder.join(name);
-        let host = Host {
+        let host = KeysHost {
             passwd: &file("passwd"),
             group: &file("group"),
             directory: &file("directory"),
@@ -308,9 +308,9 @@ fn a_hung_daemon_delays_the_keys_by_the_budget_and_no_more() {
     let _hung = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let started = Instant::now();
     let name = UserName::parse(b"alice").unwrap();
-    let asked = Host {
+    let asked = KeysHost {
         login_socket: &socket,
-        ..Host::this()
+        ..KeysHost::this()
     };
     assert!(matches!(nudge(name, &asked), Err(AskError::TimedOut)));
     assert!(started.elapsed() >= KEYS_BUDGET && started.elapsed() < KEYS_BUDGET * 2);
@@ -321,9 +321,9 @@ fn a_hung_daemon_delays_the_keys_by_the_budget_and_no_more() {
 fn files_that_keymakerd_says_do_not_stand_show_nothing() {
     use std::io::{Read, Write};
     for (answer, worth) in [
-        ("not-published\n", Published::DoesNotStand),
-        ("cannot-tell\n", Published::Stands),
-        ("fresh\n", Published::Stands),
+        ("not-published\n", KeysAfterNudge::DoesNotStand),
+        ("cannot-tell\n", KeysAfterNudge::Stands),
+        ("fresh\n", KeysAfterNudge::Stands),
     ] {
         let host = TestHost::new();
         let socket = host.folder.join("login.sock");
@@ -334,9 +334,9 @@ fn files_that_keymakerd_says_do_not_stand_show_nothing() {
                 asker.read_exact(&mut [0; "keys alice\n".len()]).unwrap();
                 asker.write_all(answer.as_bytes()).unwrap();
             });
-            let asked = Host {
+            let asked = KeysHost {
                 login_socket: &socket,
-                ..Host::this()
+                ..KeysHost::this()
             };
             assert_eq!(nudge(UserName::parse(b"alice").unwrap(), &asked).unwrap(), worth);
         });
@@ -349,9 +349,9 @@ fn where_this_host_cannot_ask_what_was_known_opens_nothing() {
     let lacking = || io::Error::from(io::ErrorKind::Other);
     assert_eq!(
         worth(Err(AskError::ThisHost(lacking()))).unwrap(),
-        Published::DoesNotStand
+        KeysAfterNudge::DoesNotStand
     );
-    assert_eq!(worth(Ok(Answer::NotPublished)).unwrap(), Published::DoesNotStand);
-    assert_eq!(worth(Ok(Answer::CannotTell)).unwrap(), Published::Stands);
+    assert_eq!(worth(Ok(Answer::NotPublished)).unwrap(), KeysAfterNudge::DoesNotStand);
+    assert_eq!(worth(Ok(Answer::CannotTell)).unwrap(), KeysAfterNudge::Stands);
     assert!(worth(Err(AskError::NotListening(lacking()))).is_err());
 }

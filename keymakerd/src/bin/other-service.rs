@@ -7,7 +7,7 @@
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::process::ExitCode;
 
-use keymaker_core::sys::{self, Wanted};
+use keymaker_core::sys::{self, NameLookup};
 
 fn main() -> ExitCode {
     match answer_all() {
@@ -38,13 +38,13 @@ fn answer_all() -> io::Result<()> {
     Ok(())
 }
 
-fn wanted(question: &str) -> io::Result<Wanted<'_>> {
+fn wanted(question: &str) -> io::Result<NameLookup<'_>> {
     let number = |text: &str| text.parse().map_err(|_| ErrorKind::InvalidInput);
     Ok(match question.split_once(' ') {
-        Some(("user", name)) => Wanted::User(name),
-        Some(("group", name)) => Wanted::Group(name),
-        Some(("uid", uid)) => Wanted::Uid(number(uid)?),
-        Some(("gid", gid)) => Wanted::Gid(number(gid)?),
+        Some(("user", name)) => NameLookup::User(name),
+        Some(("group", name)) => NameLookup::Group(name),
+        Some(("uid", uid)) => NameLookup::Uid(number(uid)?),
+        Some(("gid", gid)) => NameLookup::Gid(number(gid)?),
         _ => return Err(ErrorKind::InvalidInput.into()),
     })
 }

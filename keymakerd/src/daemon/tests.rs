@@ -136,7 +136,7 @@ async fn users_are_asked_for_by_the_role_of_the_account_that_the_file_names() {
         metadata.url,
         url = aws.url
     );
-    let service = open(&Host {
+    let service = open(&HostPaths {
         config_path: file("keymakerd.toml", &settings),
         store: Store {
             public: folder.join("public"),

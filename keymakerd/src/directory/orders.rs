@@ -9,7 +9,7 @@ use keymaker_core::name::UserName;
 use tracing::info;
 
 use super::iam::Iam;
-use super::outcome::Outcome;
+use super::outcome::DirectoryOutcome;
 use super::service::Service;
 use super::state::State;
 use crate::config::ConfigError;
@@ -26,7 +26,7 @@ impl<I: Iam + 'static> Service<I> {
         let passed = self.pass().await;
         let state = self.state();
         match passed {
-            Outcome::Fresh => {
+            DirectoryOutcome::Fresh => {
                 let (users, groups) = (state.published.users, state.published.groups);
                 Ok(format!(
                     "published: users {users}, groups {groups}, by grade {}",

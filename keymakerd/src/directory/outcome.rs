@@ -2,7 +2,7 @@
 
 /// What is known now of a user, or of everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DirectoryOutcome {
     /// What is published is fresh.
     Fresh,
     /// IAM says that there is no such user.

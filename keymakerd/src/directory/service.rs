@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::asking::flights::Flights;
 use super::iam::Iam;
-use super::outcome::Outcome;
+use super::outcome::DirectoryOutcome;
 use super::publishing::store::Store;
 use super::publishing::turns::{ToldContact, Turns};
 use super::state::State;
@@ -25,11 +25,11 @@ pub const NEGATIVE_TTL: u64 = 5;
 /// The directory of this host.
 pub struct Service<I> {
     state: RefCell<State>,
-    accounts: RefCell<Option<Rc<Accounts<I>>>>,
+    accounts: RefCell<Option<Rc<AskedAccounts<I>>>>,
     /// The endpoints may have changed: the clients serve until others are made.
     outdated: Cell<bool>,
-    pub(super) nudges: Rc<Flights<Outcome>>,
-    pub(super) passes: Rc<Flights<Outcome>>,
+    pub(super) nudges: Rc<Flights<DirectoryOutcome>>,
+    pub(super) passes: Rc<Flights<DirectoryOutcome>>,
     pub(super) turns: Turns,
     pub(super) told_contact: Cell<Option<ToldContact>>,
     /// The daemon is to reach for other accounts, and then to make a pass.
@@ -39,7 +39,7 @@ pub struct Service<I> {
 }
 
 /// Whom to ask: clients of the accounts, by patience.
-pub struct Accounts<I> {
+pub struct AskedAccounts<I> {
     /// Where these people live, as the settings said when the clients were made.
     pub id_resolver: Option<IdResolver>,
     /// This host's own account, for its role.
@@ -81,7 +81,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Whom to ask now; `None` while there is no way to AWS.
-    pub fn accounts(&self) -> Option<Rc<Accounts<I>>> {
+    pub fn accounts(&self) -> Option<Rc<AskedAccounts<I>>> {
         self.accounts.borrow().clone()
     }
 
@@ -98,7 +98,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// From now on these accounts are asked.
-    pub fn ask(&self, accounts: Option<Accounts<I>>) {
+    pub fn ask(&self, accounts: Option<AskedAccounts<I>>) {
         self.outdated.set(false);
         *self.accounts.borrow_mut() = accounts.map(Rc::new);
         self.state_mut().outages.forget();

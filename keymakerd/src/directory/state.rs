@@ -9,7 +9,7 @@ use super::entitlement::entitled::Known;
 use super::entitlement::ids::IdMap;
 use super::entitlement::neighbours::Neighbours;
 use super::facts::Facts;
-use super::publishing::published::Published;
+use super::publishing::published::PublishedState;
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
 use crate::settings::{EffectiveSettings, KeptSettings};
@@ -29,7 +29,7 @@ pub struct State {
     /// Who has which number and name here, for ever.
     pub ids: IdMap,
     /// What is on disk for everybody to read.
-    pub published: Published,
+    pub published: PublishedState,
     /// Whether something is known that the files do not say yet.
     pub unpublished: bool,
     /// When the last pass in which everything answered began, by `Clock::answer_time`; the contact file has it by the host's clock.

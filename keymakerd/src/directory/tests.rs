@@ -12,10 +12,10 @@ use keymaker_core::name::{GroupName, UserName};
 
 use super::asking::nudge::Cause;
 use super::iam::fake::IamFake;
-use super::outcome::Outcome;
-use super::publishing::published::Published;
+use super::outcome::DirectoryOutcome;
+use super::publishing::published::PublishedState;
 use super::publishing::store::Store;
-use super::service::{Accounts, Service};
+use super::service::{AskedAccounts, Service};
 use super::state::{Grade, State};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -74,7 +74,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Cloc
         settings: store.load_settings().unwrap(),
         facts: facts.since_contact(contact),
         ids: store.load_ids().unwrap(),
-        published: Published::left_in(&store),
+        published: PublishedState::left_in(&store),
         unpublished: true,
         local: LocalAccounts::parse(LOCAL_PASSWD, LOCAL_GROUP, "/bin/bash\n/bin/zsh\n"),
         neighbours: Default::default(),
@@ -94,7 +94,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Cloc
         halted: false,
     };
     let service = Service::new(state, store, clock);
-    service.ask(Some(Accounts {
+    service.ask(Some(AskedAccounts {
         id_resolver: None,
         host: iam.clone(),
         host_role: Some("host".into()),

@@ -5,7 +5,7 @@
 use std::ffi::c_long;
 
 use crate::LookupError;
-use crate::initgroups::Memberships;
+use crate::initgroups::SupplementaryGids;
 
 /// glibc's list of groups: an array from malloc(3), how much of it is used, and how large it is.
 pub(super) struct GroupList<'a> {
@@ -38,7 +38,7 @@ impl<'a> GroupList<'a> {
     }
 
     /// Adds what is not there yet, but not `skip`, up to `limit` gids in all where that is positive.
-    pub fn add(mut self, found: &Memberships, skip: libc::gid_t, limit: c_long) -> Result<(), LookupError> {
+    pub fn add(mut self, found: &SupplementaryGids, skip: libc::gid_t, limit: c_long) -> Result<(), LookupError> {
         for gid in found.gids() {
             if *gid == skip || self.present().contains(gid) {
                 continue;
@@ -98,7 +98,8 @@ mod tests {
         let mut room = size as c_long;
         // SAFETY: three live variables, and an array as glibc's.
         let list = unsafe { GroupList::of(&raw mut start, &raw mut room, &raw mut groups) }.unwrap();
-        list.add(&Memberships::of(gids.iter().copied()), 7, limit).unwrap();
+        list.add(&SupplementaryGids::of(gids.iter().copied()), 7, limit)
+            .unwrap();
         // SAFETY: `start` gids are there.
         let after = unsafe { std::slice::from_raw_parts(groups, start as usize) }.to_vec();
         // SAFETY: the array came from malloc(3) or realloc(3).

@@ -10,7 +10,7 @@ use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 
 use crate::handle::Handle;
-use crate::ours::Host;
+use crate::ours::PamHost;
 use crate::{account, session};
 
 struct Keymaker;
@@ -19,10 +19,10 @@ pam::pam_hooks!(Keymaker);
 
 impl PamHooks for Keymaker {
     fn acct_mgmt(pamh: &mut PamHandle, _arguments: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
-        account::account(&Handle::new(pamh, flags), &Host::this())
+        account::account(&Handle::new(pamh, flags), &PamHost::this())
     }
 
     fn sm_open_session(pamh: &mut PamHandle, arguments: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
-        session::open(&Handle::new(pamh, flags), &arguments, &Host::this())
+        session::open(&Handle::new(pamh, flags), &arguments, &PamHost::this())
     }
 }

@@ -125,7 +125,7 @@ fn what_a_replaced_directory_resolved_is_denied_where_the_present_one_does_not_g
             }))
         };
         let judgement = host.asked(|asked| {
-            let asked = Host {
+            let asked = PamHost {
                 resolve: &resolve,
                 ..*asked
             };
@@ -188,7 +188,7 @@ fn without_a_directory_nobody_of_ours_gets_in_and_others_are_ignored() {
     for service in ["sshd", "cron"] {
         host.publish();
         let judgement = host.asked(|asked| {
-            let asked = Host {
+            let asked = PamHost {
                 resolve: &resolve,
                 ..*asked
             };
@@ -240,7 +240,7 @@ fn a_number_that_another_service_gives_to_somebody_else_is_denied() {
     let host = TestHost::new();
     host.publish();
     let judgement = host.asked(|asked| {
-        let asked = Host {
+        let asked = PamHost {
             name_of: &|_| Err(std::io::ErrorKind::TimedOut.into()),
             ..*asked
         };
@@ -282,9 +282,15 @@ fn a_number_that_a_local_account_or_group_has_been_given_since_is_denied() {
 #[test]
 fn a_process_without_a_descriptor_to_ask_by_lets_nobody_in_by_what_was_known() {
     let lacking = std::io::Error::from_raw_os_error(libc::EMFILE);
-    assert_eq!(worth(Some(Err(AskError::ThisHost(lacking)))), Published::DoesNotStand);
+    assert_eq!(
+        worth(Some(Err(AskError::ThisHost(lacking)))),
+        AccountAfterNudge::DoesNotStand
+    );
     let absent = std::io::Error::from_raw_os_error(libc::ECONNREFUSED);
-    assert_eq!(worth(Some(Err(AskError::NotListening(absent)))), Published::Stands);
+    assert_eq!(
+        worth(Some(Err(AskError::NotListening(absent)))),
+        AccountAfterNudge::Stands
+    );
 }
 
 // P5
@@ -359,7 +365,7 @@ fn a_user_who_resolves_only_since_the_nudge_gets_in() {
             .then_some(ResolvedUser { uid: UID, gid: UID }))
     };
     let judgement = host.asked(|asked| {
-        let asked = Host {
+        let asked = PamHost {
             resolve: &resolve,
             ..*asked
         };
@@ -382,7 +388,7 @@ fn a_name_that_resolves_to_somebody_elses_number_by_now_is_denied() {
         asked_before.set(false);
         let resolve = |_: &str| Ok(entry.filter(|_| asked_before.replace(true)));
         let judgement = host.asked(|asked| {
-            let asked = Host {
+            let asked = PamHost {
                 resolve: &resolve,
                 ..*asked
             };

@@ -50,7 +50,7 @@ impl fmt::Display for ConfigureError {
 /// Makes the account as wanted, or, with `undo`, as if it had never been; returns the changes. With `dry_run` only
 /// those.
 pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -> Result<Vec<Change>, AwsError> {
-    let mut account = Account {
+    let mut account = ConfiguredAccount {
         iam,
         side,
         dry_run,
@@ -64,7 +64,7 @@ pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -
 }
 
 /// The account at work.
-pub struct Account<'a> {
+pub struct ConfiguredAccount<'a> {
     pub(super) iam: &'a Client,
     pub(super) side: &'a Side,
     dry_run: bool,
@@ -99,7 +99,7 @@ pub fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, Aw
     }
 }
 
-impl Account<'_> {
+impl ConfiguredAccount<'_> {
     /// Notes a change; returns whether it is to be made now.
     pub(super) fn change(&mut self, what: String, before: String, after: String) -> bool {
         self.changes.push(Change { what, before, after });

@@ -3,7 +3,7 @@
 
 use keymaker_aws::AwsCallError;
 
-use super::account::{Account, made_by_us, mark, unless_absent};
+use super::account::{ConfiguredAccount, made_by_us, mark, unless_absent};
 use crate::aws::{AwsError, call};
 
 /// What there is.
@@ -12,7 +12,7 @@ struct Profile {
     made_by_us: bool,
 }
 
-impl Account<'_> {
+impl ConfiguredAccount<'_> {
     /// Makes the profile, and puts the role into it.
     pub(super) async fn make_profile(&mut self, role: &str) -> Result<(), AwsError> {
         let present = self.profile(role).await?;

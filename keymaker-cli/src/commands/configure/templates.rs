@@ -4,10 +4,10 @@
 use serde_json::{Value, json};
 
 use super::Template;
-use super::wanted::{Side, Wanted};
+use super::wanted::{Side, WantedSides};
 
 /// The template; where there are two accounts, an object of both.
-pub fn print(template: Template, wanted: &Wanted) -> Value {
+pub fn print(template: Template, wanted: &WantedSides) -> Value {
     let of = |side: &Side| match template {
         Template::Cloudformation => cloudformation(side),
         Template::Terraform => terraform(side),

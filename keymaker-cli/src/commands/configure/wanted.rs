@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// A way of credd's to make credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(clippy::enum_variant_names, reason = "they are the names of credd.toml")]
-pub enum Method {
+pub enum WantedMethod {
     /// A role for each user; create-user-role, where sync-roles makes them.
     #[value(alias = "create-user-role")]
     UserRole,
@@ -31,10 +31,10 @@ pub struct Request {
     /// 1, 2 or 3.
     pub grade: u8,
     /// credd's methods.
-    pub methods: Vec<Method>,
-    /// The role of [`Method::SharedRole`].
+    pub methods: Vec<WantedMethod>,
+    /// The role of [`WantedMethod::SharedRole`].
     pub shared_role: Option<String>,
-    /// The roles of [`Method::UserRole`].
+    /// The roles of [`WantedMethod::UserRole`].
     pub user_role_pattern: String,
     /// The settings for the role's description.
     pub require_iam_group: Option<String>,
@@ -67,7 +67,7 @@ pub struct Side {
 
 /// What both accounts should hold; one where users and instances live in the same.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedSides {
     /// The instances'.
     pub instances: Side,
     /// The users', where it is another one.
@@ -75,7 +75,7 @@ pub struct Wanted {
 }
 
 /// Puts together what should be.
-pub fn of(request: &Request) -> Wanted {
+pub fn of(request: &Request) -> WantedSides {
     let role = &request.role;
     let resolver = request.users_account.as_ref().map(|account| {
         // A name that the command line took is legal, or AWS says what is wrong with it.
@@ -114,8 +114,8 @@ pub fn of(request: &Request) -> Wanted {
             .iter()
             .map(|suffix| (LINUX_USER_SUFFIX, suffix.clone())),
     );
-    let itself = [Method::RestrictedInstanceRole, Method::InstanceRole];
-    Wanted {
+    let itself = [WantedMethod::RestrictedInstanceRole, WantedMethod::InstanceRole];
+    WantedSides {
         instances: Side {
             role: role.clone(),
             trust: document(vec![trust_of(json!({ "Service": service(role) }))]),
@@ -159,7 +159,7 @@ pub fn trust_of(principal: Value) -> Value {
 
 fn own_role(request: &Request) -> Value {
     let mut roles = vec![request.role.to_string()];
-    if request.methods.contains(&Method::UserRole) {
+    if request.methods.contains(&WantedMethod::UserRole) {
         roles.push(role_in(request, &request.user_role_pattern));
     }
     allow("KeymakerReadRoles", &["iam:GetRole"], json!(roles))
@@ -192,11 +192,11 @@ fn methods(request: &Request, cross_account: bool) -> Vec<Value> {
     let mut statements = Vec::new();
     let has = |method| request.methods.contains(&method);
     let sessions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
-    if has(Method::UserRole) {
+    if has(WantedMethod::UserRole) {
         let roles = role_in(request, &request.user_role_pattern);
         statements.push(allow("KeymakerUserRoles", &sessions, json!(roles)));
     }
-    if has(Method::RestrictedInstanceRole) || has(Method::InstanceRole) {
+    if has(WantedMethod::RestrictedInstanceRole) || has(WantedMethod::InstanceRole) {
         statements.push(allow(
             "KeymakerOwnRole",
             &["sts:AssumeRole"],
@@ -206,7 +206,7 @@ fn methods(request: &Request, cross_account: bool) -> Vec<Value> {
     if !cross_account {
         statements.extend(policies_of_users(request));
     }
-    if let (true, Some(role)) = (has(Method::SharedRole), &request.shared_role) {
+    if let (true, Some(role)) = (has(WantedMethod::SharedRole), &request.shared_role) {
         statements.push(allow("KeymakerSharedRole", &sessions, json!(role)));
     }
     statements
@@ -223,7 +223,7 @@ fn policies_of_users(request: &Request) -> Vec<Value> {
         "iam:GetPolicy",
         "iam:GetPolicyVersion",
     ];
-    match request.methods.contains(&Method::RestrictedInstanceRole) {
+    match request.methods.contains(&WantedMethod::RestrictedInstanceRole) {
         true => vec![allow("KeymakerReadPolicies", &actions, json!("*"))],
         false => Vec::new(),
     }
@@ -253,7 +253,7 @@ pub fn guard_policy(allowed: &[String]) -> Value {
 mod tests {
     use super::*;
 
-    fn request(grade: u8, methods: &[Method], users_account: Option<&str>) -> Request {
+    fn request(grade: u8, methods: &[WantedMethod], users_account: Option<&str>) -> Request {
         Request {
             role: "arn:aws:iam::123456789012:role/web".parse().unwrap(),
             users_account: users_account.map(|account| account.parse().unwrap()),
@@ -284,8 +284,12 @@ mod tests {
 
     #[test]
     fn the_role_trusts_itself_only_where_a_method_needs_it() {
-        assert!(!of(&request(2, &[Method::UserRole], None)).instances.trusts_itself);
-        assert!(of(&request(2, &[Method::InstanceRole], None)).instances.trusts_itself);
+        assert!(!of(&request(2, &[WantedMethod::UserRole], None)).instances.trusts_itself);
+        assert!(
+            of(&request(2, &[WantedMethod::InstanceRole], None))
+                .instances
+                .trusts_itself
+        );
     }
 
     #[test]

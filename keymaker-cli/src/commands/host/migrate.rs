@@ -22,12 +22,12 @@ use super::probe::{self, run as command};
 use crate::output::Output;
 
 /// One step, in words, and what does it.
-struct Step {
+struct MigrationStep {
     what: String,
     act: Box<dyn FnOnce() -> Result<(), String>>,
 }
 
-impl Step {
+impl MigrationStep {
     fn new(what: impl Into<String>, act: impl FnOnce() -> Result<(), String> + 'static) -> Self {
         Self {
             what: what.into(),
@@ -82,7 +82,7 @@ pub fn run(dry_run: bool, output: &Output) -> Result<(), HostError> {
 }
 
 /// One step after the other; the error says which one failed.
-fn take(steps: Vec<Step>) -> Result<(), String> {
+fn take(steps: Vec<MigrationStep>) -> Result<(), String> {
     for step in steps {
         (step.act)().map_err(|why| format!("could not {}: {why}", step.what))?;
     }
@@ -103,7 +103,7 @@ fn put_back(before: Before, why: &str) -> String {
 
 /// What takes something away comes after keymakerd has shown that it runs, in an order in which every moment between
 /// two steps leaves the administrator a way in.
-fn plan() -> Result<Vec<Step>, String> {
+fn plan() -> Result<Vec<MigrationStep>, String> {
     let accounts = accounts::found()?;
     let mut steps = match accounts.is_empty() {
         true => Vec::new(),
@@ -119,7 +119,7 @@ fn plan() -> Result<Vec<Step>, String> {
     }
     steps.extend(removed(KEYS_SCRIPT));
     if probe::local_line(paths::PASSWD, "keymaker").is_some_and(|line| line.contains("Keymaker SSH key daemon")) {
-        steps.push(Step::new("remove the system user keymaker", || {
+        steps.push(MigrationStep::new("remove the system user keymaker", || {
             command("userdel", &["keymaker"]).map(|_| ())
         }));
     }
@@ -142,19 +142,19 @@ fn accepts(program: &str, check: &str, path: &str, settings: &str) -> Result<(),
     })
 }
 
-fn removed(path: &'static str) -> Option<Step> {
+fn removed(path: &'static str) -> Option<MigrationStep> {
     let mine = fs::read_to_string(path).is_ok_and(|text| text.contains("keymaker"));
     mine.then(|| {
-        Step::new(format!("remove {path}"), move || {
+        MigrationStep::new(format!("remove {path}"), move || {
             fs::remove_file(path).map_err(|error| error.to_string())
         })
     })
 }
 
-fn without_lines(path: &'static str, what: &str, ours: fn(&str) -> bool) -> Option<Step> {
+fn without_lines(path: &'static str, what: &str, ours: fn(&str) -> bool) -> Option<MigrationStep> {
     let text = fs::read_to_string(path).ok()?;
     text.lines().any(ours).then(|| {
-        Step::new(format!("take {what} out of {path}"), move || {
+        MigrationStep::new(format!("take {what} out of {path}"), move || {
             let kept: String = text
                 .lines()
                 .filter(|line| !ours(line))
@@ -166,10 +166,10 @@ fn without_lines(path: &'static str, what: &str, ours: fn(&str) -> bool) -> Opti
 }
 
 /// The four lines of its installer; the two that others may have written too go only together with the first.
-fn sshd_config() -> Option<Step> {
+fn sshd_config() -> Option<MigrationStep> {
     let text = fs::read_to_string(SSHD_CONFIG).ok()?;
     let kept = without_python_lines(&text)?;
-    Some(Step::new(
+    Some(MigrationStep::new(
         format!("take the Python keymaker's lines out of {SSHD_CONFIG}"),
         move || {
             write(Path::new(SSHD_CONFIG), kept.as_bytes(), 0o644)?;

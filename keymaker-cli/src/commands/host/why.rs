@@ -21,7 +21,7 @@ use crate::output::{Output, Paint};
 
 /// What a gate says.
 #[derive(Debug)]
-enum State {
+enum GateState {
     /// The user passes; the evidence.
     Open(String),
     /// The user does not pass; why, and what to do.
@@ -32,7 +32,7 @@ enum State {
 
 struct Gate {
     name: &'static str,
-    state: State,
+    state: GateState,
 }
 
 /// The gates passed so far; `Err` once one is closed.
@@ -46,23 +46,23 @@ impl Walk {
     /// The first closed gate, which is the last: why, and what to do.
     fn answer(&self) -> Option<(&str, &str)> {
         match &self.gates.last()?.state {
-            State::Closed(why, remedy) => Some((why, remedy)),
+            GateState::Closed(why, remedy) => Some((why, remedy)),
             _ => None,
         }
     }
 
     fn open(&mut self, name: &'static str, evidence: impl Into<String>) {
-        let state = State::Open(evidence.into());
+        let state = GateState::Open(evidence.into());
         self.gates.push(Gate { name, state });
     }
 
     fn untold(&mut self, name: &'static str, why: impl Into<String>) {
-        let state = State::Untold(why.into());
+        let state = GateState::Untold(why.into());
         self.gates.push(Gate { name, state });
     }
 
     fn closed<T>(&mut self, name: &'static str, why: impl Into<String>, remedy: impl Into<String>) -> Result<T, Shut> {
-        let state = State::Closed(why.into(), remedy.into());
+        let state = GateState::Closed(why.into(), remedy.into());
         self.gates.push(Gate { name, state });
         Err(Shut)
     }
@@ -77,9 +77,9 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
     let mut text = String::new();
     for gate in to_shell.gates.iter().chain(&to_credentials.gates) {
         let (paint, word, said) = match &gate.state {
-            State::Open(evidence) => (Paint::Good, "open  ", evidence),
-            State::Closed(why, _) => (Paint::Bad, "CLOSED", why),
-            State::Untold(why) => (Paint::Doubtful, "?     ", why),
+            GateState::Open(evidence) => (Paint::Good, "open  ", evidence),
+            GateState::Closed(why, _) => (Paint::Bad, "CLOSED", why),
+            GateState::Untold(why) => (Paint::Doubtful, "?     ", why),
         };
         text += &format!("{} {:<11} {said}\n", output.paint(paint, word), gate.name);
     }
@@ -98,7 +98,7 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
     let untold = to_credentials
         .gates
         .iter()
-        .any(|gate| matches!(gate.state, State::Untold(_)));
+        .any(|gate| matches!(gate.state, GateState::Untold(_)));
     let value = json!({
         "user": user,
         "may_log_in": passed,
@@ -113,9 +113,9 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
 
 fn gate_value(gate: &Gate) -> Value {
     let (state, said, remedy) = match &gate.state {
-        State::Open(evidence) => ("open", evidence, None),
-        State::Closed(why, remedy) => ("closed", why, Some(remedy)),
-        State::Untold(why) => ("unknown", why, None),
+        GateState::Open(evidence) => ("open", evidence, None),
+        GateState::Closed(why, remedy) => ("closed", why, Some(remedy)),
+        GateState::Untold(why) => ("unknown", why, None),
     };
     json!({ "gate": gate.name, "state": state, "evidence": said, "remedy": remedy })
 }

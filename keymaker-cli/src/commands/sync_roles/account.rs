@@ -22,13 +22,13 @@ pub const THIS: &str = "sync-roles";
 
 /// What there is.
 #[derive(Default)]
-pub struct Account {
+pub struct ListedAccount {
     /// Every user.
-    pub users: Vec<User>,
+    pub users: Vec<ListedUser>,
     /// The groups' policies, by name.
     pub groups: BTreeMap<String, Policies>,
     /// Every role, by name.
-    pub roles: BTreeMap<String, Role>,
+    pub roles: BTreeMap<String, ListedRole>,
     /// The documents of the account's own managed policies, by ARN.
     pub managed: BTreeMap<String, Value>,
 }
@@ -43,7 +43,7 @@ pub struct Policies {
 }
 
 /// An IAM user.
-pub struct User {
+pub struct ListedUser {
     /// The name.
     pub name: String,
     /// The UserId.
@@ -57,7 +57,7 @@ pub struct User {
 }
 
 /// A role as it is.
-pub struct Role {
+pub struct ListedRole {
     /// With its path.
     pub arn: RoleArn,
     /// Who may assume it.
@@ -77,7 +77,7 @@ pub struct Role {
 const DETAILS: Action = Action::named("iam:GetAccountAuthorizationDetails");
 
 /// Reads all of it.
-pub async fn read(iam: &Client) -> Result<Account, AwsError> {
+pub async fn read(iam: &Client) -> Result<ListedAccount, AwsError> {
     let kinds = [
         EntityType::User,
         EntityType::Group,
@@ -92,7 +92,7 @@ pub async fn read(iam: &Client) -> Result<Account, AwsError> {
             (vec![page], is_truncated, marker)
         })
     });
-    let mut account = Account::default();
+    let mut account = ListedAccount::default();
     for page in pages.await? {
         account.users.extend(page.user_detail_list().iter().map(user));
         for group in page.group_detail_list() {
@@ -115,8 +115,8 @@ fn text(field: Option<&str>) -> String {
     field.unwrap_or_default().to_owned()
 }
 
-fn user(user: &UserDetail) -> User {
-    User {
+fn user(user: &UserDetail) -> ListedUser {
+    ListedUser {
         name: text(user.user_name()),
         id: text(user.user_id()),
         groups: user.group_list().to_vec(),
@@ -127,12 +127,12 @@ fn user(user: &UserDetail) -> User {
     }
 }
 
-fn role(role: &RoleDetail) -> Result<Role, String> {
+fn role(role: &RoleDetail) -> Result<ListedRole, String> {
     let tag = |key: &str| {
         let tag = role.tags().iter().find(|tag| tag.key() == key);
         tag.map(Tag::value).map(str::to_owned)
     };
-    Ok(Role {
+    Ok(ListedRole {
         arn: text(role.arn()).parse().map_err(|why| format!("{why}"))?,
         trust: decoded(role.assume_role_policy_document().unwrap_or_default()),
         policies: policies(role.role_policy_list(), role.attached_managed_policies()),
@@ -171,7 +171,7 @@ mod tests {
     use crate::canned::{Canned, Reply};
 
     /// What `read` makes of an account whose only page ends like this.
-    async fn read_page(end: &'static str) -> Result<Account, AwsError> {
+    async fn read_page(end: &'static str) -> Result<ListedAccount, AwsError> {
         let user = "<member><UserName>alice</UserName><UserId>AIDAALICE</UserId></member>";
         let page = format!(
             "<GetAccountAuthorizationDetailsResponse><GetAccountAuthorizationDetailsResult><UserDetailList>{user}</UserDetailList>\

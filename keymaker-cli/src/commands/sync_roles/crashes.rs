@@ -9,10 +9,10 @@ use clap::Parser;
 use keymaker_aws::{Action, AwsCallError, OutageCause, RoleArn};
 use serde_json::{Value, json};
 
-use super::account::{Account, Policies, Role, User};
+use super::account::{ListedAccount, ListedRole, ListedUser, Policies};
 use super::options::{SyncRolesOptions, Trust};
-use super::steps::{self, Make, Step};
-use super::wanted::Wanted;
+use super::steps::{self, Make, RoleStep};
+use super::wanted::WantedRole;
 use super::{Done, wanted};
 
 #[path = "../../../../session-policy/src/tests/evaluator.rs"]
@@ -31,7 +31,7 @@ async fn a_run_that_breaks_off_at_any_call_leaves_no_right_that_neither_the_old_
     let (mut moments, mut calls, mut with_rights) = (0, 0, 0);
     for seed in 1..=SITUATIONS {
         let situation = Situation::draw(&mut Random(seed));
-        let mut judge = |role: Option<&Role>| situation.rights(role, &mut judge);
+        let mut judge = |role: Option<&ListedRole>| situation.rights(role, &mut judge);
         let (before, after) = (judge(situation.present.as_ref()), judge(Some(&situation.done())));
         with_rights += usize::from(before != NONE || after != NONE);
         let whole = situation.run(&situation.present, None).await;
@@ -246,17 +246,17 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
                 .collect()
         };
         *iam.users.borrow_mut() = named(case.now);
-        let user = |(name, id): (String, String)| User {
+        let user = |(name, id): (String, String)| ListedUser {
             name,
             id,
             groups: Vec::new(),
             policies: Policies::default(),
             boundary: None,
         };
-        let mut account = Account {
+        let mut account = ListedAccount {
             users: named(case.listed).into_iter().map(user).collect(),
             roles: [(role.arn.name().to_owned(), role)].into(),
-            ..Account::default()
+            ..ListedAccount::default()
         };
         let arguments = ["sync-roles", "--instance-iam-role", "instances"];
         let options = Options::try_parse_from(arguments.iter().chain(case.arguments))
@@ -313,8 +313,8 @@ impl Judge {
 
 /// A role as it is, and as it should be.
 struct Situation {
-    present: Option<Role>,
-    wanted: Wanted,
+    present: Option<ListedRole>,
+    wanted: WantedRole,
     /// What every managed policy says.
     managed: BTreeMap<String, Value>,
 }
@@ -324,13 +324,13 @@ struct Run {
     /// How many users were refused; `Err`: it broke off.
     outcome: Result<usize, ()>,
     /// The role after each call.
-    moments: Vec<Option<Role>>,
-    made: Vec<Step>,
-    begin: Option<Role>,
+    moments: Vec<Option<ListedRole>>,
+    made: Vec<RoleStep>,
+    begin: Option<ListedRole>,
 }
 
 impl Run {
-    fn last(&self) -> Option<&Role> {
+    fn last(&self) -> Option<&ListedRole> {
         self.moments.last().unwrap_or(&self.begin).as_ref()
     }
 }
@@ -348,7 +348,7 @@ impl Situation {
         let old = random.policies(&managed, None);
         let new = random.policies(&managed, Some(&old));
         let refused = random.below(8) == 0;
-        let wanted = Wanted {
+        let wanted = WantedRole {
             user: "a".to_owned(),
             user_id: "AIDAA".to_owned(),
             role: role.clone(),
@@ -358,7 +358,7 @@ impl Situation {
             boundary: random.boundary(&managed),
             refused: refused.then(|| "it is refused".to_owned()),
         };
-        let present = Role {
+        let present = ListedRole {
             arn: role,
             trust: random.trust(),
             policies: old,
@@ -374,16 +374,16 @@ impl Situation {
         }
     }
 
-    async fn run(&self, begin: &Option<Role>, fault: Option<(usize, Fault)>) -> Run {
+    async fn run(&self, begin: &Option<ListedRole>, fault: Option<(usize, Fault)>) -> Run {
         let iam = Fake::new(begin, fault);
-        let mut account = Account::default();
+        let mut account = ListedAccount::default();
         let local = self.managed.iter().filter(|(arn, _)| !arn.contains(":aws:policy/"));
         account.managed = local.map(|(arn, document)| (arn.clone(), document.clone())).collect();
         if let Some(role) = begin {
             account.roles.insert("user-a".to_owned(), copy(role));
         }
         let mut done = Done::default();
-        let wanted = Wanted {
+        let wanted = WantedRole {
             user: self.wanted.user.clone(),
             user_id: self.wanted.user_id.clone(),
             role: self.wanted.role.clone(),
@@ -406,8 +406,8 @@ impl Situation {
         (&self.wanted.policies, &self.wanted.boundary, &self.wanted.trust)
     }
 
-    fn done(&self) -> Role {
-        Role {
+    fn done(&self) -> ListedRole {
+        ListedRole {
             arn: self.wanted.role.clone(),
             trust: self.wanted.trust.clone(),
             policies: self.wanted.policies.clone(),
@@ -418,7 +418,7 @@ impl Situation {
         }
     }
 
-    fn rights(&self, role: Option<&Role>, judge: &mut Judge) -> Rights {
+    fn rights(&self, role: Option<&ListedRole>, judge: &mut Judge) -> Rights {
         let Some(role) = role else { return NONE };
         let attached = role.policies.attached.iter().map(|arn| &self.managed[arn]);
         let documents = role.policies.inline.values().chain(attached);
@@ -439,8 +439,8 @@ fn instances() -> RoleArn {
     "arn:aws:iam::123456789012:role/instances".parse().unwrap()
 }
 
-fn copy(role: &Role) -> Role {
-    Role {
+fn copy(role: &ListedRole) -> ListedRole {
+    ListedRole {
         arn: role.arn.clone(),
         trust: role.trust.clone(),
         policies: role.policies.clone(),
@@ -464,17 +464,17 @@ enum Fault {
 
 /// One role in IAM.
 struct Fake {
-    role: RefCell<Option<Role>>,
+    role: RefCell<Option<ListedRole>>,
     fault: Option<(usize, Fault)>,
     calls: Cell<usize>,
-    moments: RefCell<Vec<Option<Role>>>,
-    made: RefCell<Vec<Step>>,
+    moments: RefCell<Vec<Option<ListedRole>>>,
+    made: RefCell<Vec<RoleStep>>,
     /// UserIds by name, as GetUser says.
     users: RefCell<BTreeMap<String, String>>,
 }
 
 impl Fake {
-    fn new(role: &Option<Role>, fault: Option<(usize, Fault)>) -> Self {
+    fn new(role: &Option<ListedRole>, fault: Option<(usize, Fault)>) -> Self {
         Self {
             role: RefCell::new(role.as_ref().map(copy)),
             fault,
@@ -485,11 +485,11 @@ impl Fake {
         }
     }
 
-    fn apply(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError> {
+    fn apply(&self, step: &RoleStep, wanted: &WantedRole) -> Result<(), AwsCallError> {
         let mut present = self.role.borrow_mut();
-        if *step == Step::Create {
+        if *step == RoleStep::Create {
             assert!(present.is_none(), "it exists");
-            *present = Some(Role {
+            *present = Some(ListedRole {
                 arn: wanted.role.clone(),
                 trust: wanted.trust.clone(),
                 policies: Policies::default(),
@@ -503,12 +503,12 @@ impl Fake {
         let role = present.as_mut().ok_or(AwsCallError::NoSuchEntity { action: ACTION })?;
         let policies = &mut role.policies;
         match step {
-            Step::Create => {}
-            Step::Tag => role.made_as = Some(wanted.made_as.clone()),
-            Step::Trust => role.trust = wanted.trust.clone(),
-            Step::PutBoundary(arn) => role.boundary = Some(arn.clone()),
-            Step::DeleteBoundary => role.boundary = None,
-            Step::Put(name, document) => {
+            RoleStep::Create => {}
+            RoleStep::Tag => role.made_as = Some(wanted.made_as.clone()),
+            RoleStep::Trust => role.trust = wanted.trust.clone(),
+            RoleStep::PutBoundary(arn) => role.boundary = Some(arn.clone()),
+            RoleStep::DeleteBoundary => role.boundary = None,
+            RoleStep::Put(name, document) => {
                 let former = policies.inline.insert(name.clone(), document.clone());
                 let length: usize = policies
                     .inline
@@ -523,15 +523,15 @@ impl Fake {
                     return Err(refused("LimitExceeded"));
                 }
             }
-            Step::Attach(arn) => {
+            RoleStep::Attach(arn) => {
                 if policies.attached.len() >= MOST_ATTACHED {
                     return Err(refused("LimitExceeded"));
                 }
                 policies.attached.insert(arn.clone());
             }
-            Step::Delete(name) => assert!(policies.inline.remove(name).is_some(), "{name} is not there"),
-            Step::Detach(arn) => assert!(policies.attached.remove(arn), "{arn} is not there"),
-            Step::DeleteRole => {
+            RoleStep::Delete(name) => assert!(policies.inline.remove(name).is_some(), "{name} is not there"),
+            RoleStep::Detach(arn) => assert!(policies.attached.remove(arn), "{arn} is not there"),
+            RoleStep::DeleteRole => {
                 assert_eq!(*policies, Policies::default());
                 *present = None;
             }
@@ -549,7 +549,7 @@ fn refused(code: &str) -> AwsCallError {
 }
 
 impl Make for Fake {
-    async fn make(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError> {
+    async fn make(&self, step: &RoleStep, wanted: &WantedRole) -> Result<(), AwsCallError> {
         let number = self.calls.replace(self.calls.get() + 1);
         let lost = AwsCallError::Outage {
             action: ACTION,
@@ -575,18 +575,18 @@ impl Make for Fake {
         }
     }
 
-    async fn make_on(&self, step: &Step, _: &str) -> Result<(), AwsCallError> {
+    async fn make_on(&self, step: &RoleStep, _: &str) -> Result<(), AwsCallError> {
         let mut present = self.role.borrow_mut();
-        if *step == Step::DeleteRole {
+        if *step == RoleStep::DeleteRole {
             let role = present.take().expect("a role");
             assert_eq!(role.policies, Policies::default());
             return Ok(());
         }
         let role = present.as_mut().expect("a role");
         match step {
-            Step::Put(name, document) => drop(role.policies.inline.insert(name.clone(), document.clone())),
-            Step::Delete(name) => drop(role.policies.inline.remove(name)),
-            Step::Detach(arn) => drop(role.policies.attached.remove(arn)),
+            RoleStep::Put(name, document) => drop(role.policies.inline.insert(name.clone(), document.clone())),
+            RoleStep::Delete(name) => drop(role.policies.inline.remove(name)),
+            RoleStep::Detach(arn) => drop(role.policies.attached.remove(arn)),
             other => panic!("{other:?} of a role that goes"),
         }
         Ok(())

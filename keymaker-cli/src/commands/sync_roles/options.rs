@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::pattern::Pattern;
+use super::pattern::UsernamePattern;
 
 /// Which roles are made, and whom they trust.
 #[derive(Args, Debug)]
@@ -15,14 +15,14 @@ pub struct SyncRolesOptions {
     pub(super) trust: Trust,
     /// The name of a user's role, as in credd.toml.
     #[arg(long, value_name = "PATTERN", default_value = "user-{username}")]
-    pub(super) role_name_pattern: Pattern,
+    pub(super) role_name_pattern: UsernamePattern,
     /// The path of the users' roles, as in credd.toml. One that nothing else has lets a policy name these roles and no
     /// others. Give each of several runs with different patterns its own.
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub(super) role_path: String,
     /// The IAM name of a user, as in credd.toml; a user whose name does not match gets no role.
     #[arg(long, value_name = "PATTERN", default_value = "{username}")]
-    pub(super) iam_name_pattern: Pattern,
+    pub(super) iam_name_pattern: UsernamePattern,
     /// Only this IAM user; may be repeated. Without it, all.
     #[arg(long, value_name = "NAME", add = clap_complete::engine::ArgValueCompleter::new(crate::completion::users))]
     pub(super) user: Vec<String>,

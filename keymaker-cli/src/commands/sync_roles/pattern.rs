@@ -4,12 +4,12 @@ use std::str::FromStr;
 
 /// A name with `{username}` once.
 #[derive(Clone, Debug)]
-pub struct Pattern {
+pub struct UsernamePattern {
     before: String,
     after: String,
 }
 
-impl FromStr for Pattern {
+impl FromStr for UsernamePattern {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -23,7 +23,7 @@ impl FromStr for Pattern {
     }
 }
 
-impl Pattern {
+impl UsernamePattern {
     /// The name of this user by the pattern.
     pub fn with(&self, username: &str) -> String {
         format!("{}{username}{}", self.before, self.after)
@@ -43,11 +43,13 @@ mod tests {
 
     #[test]
     fn a_pattern_names_and_finds_a_user() {
-        let pattern: Pattern = "u-{username}@corp".parse().unwrap();
+        let pattern: UsernamePattern = "u-{username}@corp".parse().unwrap();
         assert_eq!(pattern.with("alice"), "u-alice@corp");
         assert_eq!(pattern.username_in("u-alice@corp"), Some("alice"));
         assert_eq!(pattern.username_in("u-@corp"), None);
         assert_eq!(pattern.username_in("alice"), None);
-        assert!("user".parse::<Pattern>().is_err() && "{username}{username}".parse::<Pattern>().is_err());
+        assert!(
+            "user".parse::<UsernamePattern>().is_err() && "{username}{username}".parse::<UsernamePattern>().is_err()
+        );
     }
 }

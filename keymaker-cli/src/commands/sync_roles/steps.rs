@@ -13,13 +13,13 @@ use keymaker_aws::{Action, AwsCallError};
 use serde_json::Value;
 
 use super::super::changes::Change;
-use super::account::{MADE_AS, MADE_BY, MADE_FOR, Policies, Role, THIS};
-use super::wanted::{REFUSED, Wanted, denial};
+use super::account::{ListedRole, MADE_AS, MADE_BY, MADE_FOR, Policies, THIS};
+use super::wanted::{REFUSED, WantedRole, denial};
 use crate::aws::call;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RoleStep {
     /// Makes the role, with its boundary.
     Create,
     /// Has its tag say by which patterns it was made.
@@ -49,21 +49,21 @@ const MOST_CHARACTERS: usize = 10_240;
 /// Who makes the changes: IAM, or a test.
 pub trait Make {
     /// Makes one of them.
-    async fn make(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError>;
+    async fn make(&self, step: &RoleStep, wanted: &WantedRole) -> Result<(), AwsCallError>;
 
     /// Makes one of a role that goes.
-    async fn make_on(&self, step: &Step, role: &str) -> Result<(), AwsCallError>;
+    async fn make_on(&self, step: &RoleStep, role: &str) -> Result<(), AwsCallError>;
 
     /// The UserId of the user who has this name now; `None`: nobody, as IAM says. Any doubt is an error.
     async fn user_id(&self, name: &str) -> Result<Option<String>, AwsCallError>;
 }
 
 impl Make for Client {
-    async fn make(&self, step: &Step, wanted: &Wanted) -> Result<(), AwsCallError> {
+    async fn make(&self, step: &RoleStep, wanted: &WantedRole) -> Result<(), AwsCallError> {
         step.make(self, wanted).await
     }
 
-    async fn make_on(&self, step: &Step, role: &str) -> Result<(), AwsCallError> {
+    async fn make_on(&self, step: &RoleStep, role: &str) -> Result<(), AwsCallError> {
         step.make_on(self, role).await
     }
 
@@ -81,25 +81,29 @@ impl Make for Client {
 }
 
 /// The step that takes everything from anybody who has the role.
-pub fn deny_all() -> Step {
-    Step::Put(REFUSED.to_owned(), denial())
+pub fn deny_all() -> RoleStep {
+    RoleStep::Put(REFUSED.to_owned(), denial())
 }
 
 /// Whether these steps begin so: then wherever they break off the role gives nothing.
-pub fn begin_by_denial(steps: &[Step]) -> bool {
-    matches!(steps.first(), Some(Step::Put(_, document)) if *document == denial())
+pub fn begin_by_denial(steps: &[RoleStep]) -> bool {
+    matches!(steps.first(), Some(RoleStep::Put(_, document)) if *document == denial())
 }
 
 /// What is to be done. The tag comes last: it gives no right. `managed` has the documents of the managed policies that
 /// are known; any other may deny something.
-pub fn between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<String, Value>) -> Vec<Step> {
+pub fn between(present: Option<&ListedRole>, wanted: &WantedRole, managed: &BTreeMap<String, Value>) -> Vec<RoleStep> {
     let mut steps = rights_between(present, wanted, managed);
     let is_tagged = present.is_none_or(|role| role.made_as.as_ref() == Some(&wanted.made_as));
-    steps.extend((!is_tagged).then_some(Step::Tag));
+    steps.extend((!is_tagged).then_some(RoleStep::Tag));
     steps
 }
 
-fn rights_between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<String, Value>) -> Vec<Step> {
+fn rights_between(
+    present: Option<&ListedRole>,
+    wanted: &WantedRole,
+    managed: &BTreeMap<String, Value>,
+) -> Vec<RoleStep> {
     let none = Policies::default();
     let exchange = Exchange {
         old: present.map_or(&none, |role| &role.policies),
@@ -107,18 +111,18 @@ fn rights_between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<St
     };
     let Some(role) = present else {
         // Without a policy a role gives nothing.
-        let mut steps = vec![Step::Create];
+        let mut steps = vec![RoleStep::Create];
         if wanted.policies != none {
             steps.extend(exchange.behind_denial(vec![]));
         }
         return steps;
     };
     let mut steps = Vec::new();
-    steps.extend((role.trust != wanted.trust).then_some(Step::Trust));
+    steps.extend((role.trust != wanted.trust).then_some(RoleStep::Trust));
     if role.boundary != wanted.boundary {
         steps.push(match &wanted.boundary {
-            Some(boundary) => Step::PutBoundary(boundary.clone()),
-            None => Step::DeleteBoundary,
+            Some(boundary) => RoleStep::PutBoundary(boundary.clone()),
+            None => RoleStep::DeleteBoundary,
         });
     }
     let policies_alone = steps.is_empty() && exchange.denies_nothing(managed) && exchange.fits();
@@ -131,13 +135,13 @@ fn rights_between(present: Option<&Role>, wanted: &Wanted, managed: &BTreeMap<St
 }
 
 /// What deletes a role: IAM wants it empty first.
-pub fn deletion(role: &Role) -> Vec<Step> {
+pub fn deletion(role: &ListedRole) -> Vec<RoleStep> {
     let exchange = Exchange {
         old: &role.policies,
         new: &Policies::default(),
     };
     let mut steps = exchange.behind_denial(vec![]);
-    steps.push(Step::DeleteRole);
+    steps.push(RoleStep::DeleteRole);
     steps
 }
 
@@ -149,54 +153,54 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// What is new comes before what is old goes.
-    fn in_place(&self) -> Vec<Step> {
+    fn in_place(&self) -> Vec<RoleStep> {
         let puts = self.changed(self.new, self.old);
-        let puts = puts.map(|(name, document)| Step::Put(name.clone(), document.clone()));
+        let puts = puts.map(|(name, document)| RoleStep::Put(name.clone(), document.clone()));
         let gone = self.old.inline.keys();
         let gone = gone.filter(|name| !self.new.inline.contains_key(*name));
         puts.chain(self.attaches())
             .chain(self.detaches())
-            .chain(gone.cloned().map(Step::Delete))
+            .chain(gone.cloned().map(RoleStep::Delete))
             .collect()
     }
 
     /// In between, the role gives nothing. Every document that does not stay goes before another comes, so that all
     /// have room; where a role is too full for one more policy, the denial stands in the place of the largest.
-    fn behind_denial(&self, of_the_role: Vec<Step>) -> Vec<Step> {
+    fn behind_denial(&self, of_the_role: Vec<RoleStep>) -> Vec<RoleStep> {
         let (first, last) = (place_for_denial(self.old), place_for_denial(self.new));
-        let deny = |name: &str| Step::Put(name.to_owned(), denial());
+        let deny = |name: &str| RoleStep::Put(name.to_owned(), denial());
         let is_there = self.old.inline.get(first) == Some(&denial());
-        let mut steps: Vec<Step> = (!is_there).then(|| deny(first)).into_iter().collect();
+        let mut steps: Vec<RoleStep> = (!is_there).then(|| deny(first)).into_iter().collect();
         steps.extend(of_the_role);
         steps.extend(self.detaches());
         let going = self.changed(self.old, self.new).map(|(name, _)| name);
         let going = going.filter(|name| ![first, last].contains(&name.as_str()));
-        steps.extend(going.cloned().map(Step::Delete));
+        steps.extend(going.cloned().map(RoleStep::Delete));
         if first != last {
             steps.push(deny(last));
-            steps.extend((!self.new.inline.contains_key(first)).then(|| Step::Delete(first.to_owned())));
+            steps.extend((!self.new.inline.contains_key(first)).then(|| RoleStep::Delete(first.to_owned())));
         }
         let stays = |name: &String, document: &Value| name != first && self.old.inline.get(name) == Some(document);
         let coming = self.new.inline.iter();
         let coming = coming.filter(|(name, document)| *name != last && !stays(name, document));
-        steps.extend(coming.map(|(name, document)| Step::Put(name.clone(), document.clone())));
+        steps.extend(coming.map(|(name, document)| RoleStep::Put(name.clone(), document.clone())));
         steps.extend(self.attaches());
         steps.extend(match self.new.inline.get(last) {
-            None => Some(Step::Delete(last.to_owned())),
+            None => Some(RoleStep::Delete(last.to_owned())),
             Some(document) if *document == denial() => None,
-            Some(document) => Some(Step::Put(last.to_owned(), document.clone())),
+            Some(document) => Some(RoleStep::Put(last.to_owned(), document.clone())),
         });
         steps
     }
 
-    fn attaches(&self) -> impl Iterator<Item = Step> {
+    fn attaches(&self) -> impl Iterator<Item = RoleStep> {
         let attached = self.new.attached.difference(&self.old.attached);
-        attached.cloned().map(Step::Attach)
+        attached.cloned().map(RoleStep::Attach)
     }
 
-    fn detaches(&self) -> impl Iterator<Item = Step> {
+    fn detaches(&self) -> impl Iterator<Item = RoleStep> {
         let detached = self.old.attached.difference(&self.new.attached);
-        detached.cloned().map(Step::Detach)
+        detached.cloned().map(RoleStep::Detach)
     }
 
     /// The inline policies of one that the other has not, or says otherwise.
@@ -251,9 +255,9 @@ fn only_allows(document: &Value) -> bool {
     statements.peek().is_some() && statements.all(|statement| statement.get("Effect") == Some(&"Allow".into()))
 }
 
-impl Step {
+impl RoleStep {
     /// What the administrator reads of it.
-    pub fn change(&self, present: Option<&Role>, wanted: &Wanted) -> Change {
+    pub fn change(&self, present: Option<&ListedRole>, wanted: &WantedRole) -> Change {
         let change = |what: String, before: String, after: String| Change { what, before, after };
         let trust = format!("{:#}", wanted.trust);
         let name = wanted.role.name();
@@ -275,7 +279,7 @@ impl Step {
     }
 
     /// The same where the role goes.
-    pub fn change_of(&self, role: &Role) -> Change {
+    pub fn change_of(&self, role: &ListedRole) -> Change {
         self.change_of_policy(role.arn.name(), Some(&role.policies))
     }
 
@@ -296,7 +300,7 @@ impl Step {
     }
 
     /// Makes the change.
-    pub async fn make(&self, iam: &Client, wanted: &Wanted) -> Result<(), AwsCallError> {
+    pub async fn make(&self, iam: &Client, wanted: &WantedRole) -> Result<(), AwsCallError> {
         let name = wanted.role.name();
         match self {
             Self::Create => {
@@ -353,7 +357,7 @@ impl Step {
     }
 }
 
-fn tags(wanted: &Wanted) -> Result<Vec<Tag>, AwsCallError> {
+fn tags(wanted: &WantedRole) -> Result<Vec<Tag>, AwsCallError> {
     let tags = [(MADE_BY, THIS), (MADE_FOR, &wanted.user_id), (MADE_AS, &wanted.made_as)];
     tags.into_iter()
         .map(|(key, value)| tag("iam:CreateRole", key, value))
@@ -380,9 +384,9 @@ mod tests {
         }
     }
 
-    fn steps(old: Policies, old_boundary: Option<&str>, new: Policies, boundary: Option<&str>) -> Vec<Step> {
+    fn steps(old: Policies, old_boundary: Option<&str>, new: Policies, boundary: Option<&str>) -> Vec<RoleStep> {
         let role: keymaker_aws::RoleArn = "arn:aws:iam::123456789012:role/user-a".parse().unwrap();
-        let present = Role {
+        let present = ListedRole {
             arn: role.clone(),
             trust: json!(1),
             policies: old,
@@ -391,7 +395,7 @@ mod tests {
             made_for: None,
             made_as: Some(String::new()),
         };
-        let wanted = Wanted {
+        let wanted = WantedRole {
             user: "a".to_owned(),
             user_id: String::new(),
             role,
@@ -417,25 +421,25 @@ mod tests {
         let (old, new) = (policies(&["old"], &[]), policies(&["new"], &[]));
         assert_eq!(
             steps(old, Some("b"), new, Some("b")),
-            [Step::Attach("new".to_owned()), Step::Detach("old".to_owned())]
+            [RoleStep::Attach("new".to_owned()), RoleStep::Detach("old".to_owned())]
         );
     }
 
     #[test]
     fn one_call_is_one_moment_and_more_of_which_one_may_deny_happen_behind_a_denial() {
-        let boundary = Step::PutBoundary("b".to_owned());
+        let boundary = RoleStep::PutBoundary("b".to_owned());
         let same = policies(&["old"], &[]);
         assert_eq!(
             steps(same.clone(), None, same.clone(), Some("b")),
             std::slice::from_ref(&boundary)
         );
         let more = steps(same.clone(), None, policies(&["old", "new"], &[]), Some("b"));
-        let end = Step::Delete(REFUSED.to_owned());
+        let end = RoleStep::Delete(REFUSED.to_owned());
         assert_eq!(
             more,
-            [deny_all(), boundary, Step::Attach("new".to_owned()), end.clone()]
+            [deny_all(), boundary, RoleStep::Attach("new".to_owned()), end.clone()]
         );
-        let unknown = Step::Attach("unknown".to_owned());
+        let unknown = RoleStep::Attach("unknown".to_owned());
         assert_eq!(
             steps(same.clone(), None, policies(&["old", "unknown"], &[]), None),
             [unknown]
@@ -449,7 +453,7 @@ mod tests {
         let mut left = same;
         left.inline.insert(REFUSED.to_owned(), denial());
         let resumed = steps(left, None, policies(&["old", "new"], &[]), None);
-        assert_eq!(resumed, [Step::Attach("new".to_owned()), end]);
+        assert_eq!(resumed, [RoleStep::Attach("new".to_owned()), end]);
     }
 
     #[test]
@@ -462,7 +466,7 @@ mod tests {
         ] {
             let steps = steps(old, None, new, None);
             assert_eq!(steps.first(), Some(&deny_all()));
-            assert_eq!(steps.last(), Some(&Step::Delete(REFUSED.to_owned())));
+            assert_eq!(steps.last(), Some(&RoleStep::Delete(REFUSED.to_owned())));
         }
         // Replaced under its own name, there is room.
         let step = steps(policies(&[], &[("a", 6000)]), None, policies(&[], &[("a", 6001)]), None);

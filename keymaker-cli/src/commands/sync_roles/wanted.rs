@@ -6,13 +6,13 @@ use keymaker_aws::{RoleArn, trusts_only};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::account::{Account, MADE_BY, MADE_FOR, Policies, Role, THIS, User};
+use super::account::{ListedAccount, ListedRole, ListedUser, MADE_BY, MADE_FOR, Policies, THIS};
 use super::bound;
 use super::options::{SyncRolesOptions, Trust};
 
 /// A user's role as it should be.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct WantedRole {
     /// The IAM user.
     pub user: String,
     /// The UserId.
@@ -36,12 +36,12 @@ pub const REFUSED: &str = "keymaker-refused";
 
 /// The role of `user`; `Err` where there can be none.
 pub fn of(
-    user: &User,
+    user: &ListedUser,
     username: &str,
-    account: &Account,
+    account: &ListedAccount,
     options: &SyncRolesOptions,
     instances: &RoleArn,
-) -> Result<Wanted, String> {
+) -> Result<WantedRole, String> {
     let name = options.role_name_pattern.with(username);
     let role = RoleArn::new(
         instances.partition().clone(),
@@ -71,7 +71,7 @@ pub fn of(
     if refused.is_some() {
         policies = nothing();
     }
-    Ok(Wanted {
+    Ok(WantedRole {
         user: user.name.clone(),
         user_id: user.id.clone(),
         role,
@@ -90,7 +90,7 @@ fn missing(what: &str) -> String {
 
 /// A policy of which nobody can tell what it says: one of the account's own that is not in the listing, or a document
 /// that is none. AWS's own policies are in no listing.
-fn unread<'a>(policies: &'a Policies, boundary: Option<&'a str>, account: &Account) -> Option<&'a str> {
+fn unread<'a>(policies: &'a Policies, boundary: Option<&'a str>, account: &ListedAccount) -> Option<&'a str> {
     let is_aws_own = |arn: &str| arn.contains(":iam::aws:policy/");
     let is_read = |arn: &str| account.managed.get(arn).is_some_and(Value::is_object);
     let managed = policies.attached.iter().map(String::as_str).chain(boundary);
@@ -109,9 +109,9 @@ pub fn made_as(options: &SyncRolesOptions) -> String {
     .replace(',', ":")
 }
 
-impl Wanted {
+impl WantedRole {
     /// Why the role that is there is not one of ours to change; nothing where it is.
-    pub fn not_ours(&self, present: &Role, instances: &RoleArn) -> Option<String> {
+    pub fn not_ours(&self, present: &ListedRole, instances: &RoleArn) -> Option<String> {
         let role = &present.arn;
         if !trusts_only(&present.trust.to_string(), instances) {
             return Some(format!(
@@ -153,7 +153,7 @@ pub struct Former {
 
 /// Whether the role was made for somebody whom IAM no longer has, or has under another name. One by another pattern or
 /// path may be another fleet's, and is named only where its owner is gone.
-pub fn former(role: &Role, account: &Account, options: &SyncRolesOptions) -> Option<Former> {
+pub fn former(role: &ListedRole, account: &ListedAccount, options: &SyncRolesOptions) -> Option<Former> {
     let Some(owner) = role.made_for.clone() else {
         return Some(Former {
             asked: None,
@@ -257,7 +257,7 @@ mod tests {
     fn no_role_is_made_without_a_policy_of_the_users_that_the_listing_lacks() {
         let allow = || json!({ "Statement": [] });
         let local = "arn:aws:iam::123456789012:policy/p";
-        let boss = || User {
+        let boss = || ListedUser {
             name: "boss".to_owned(),
             id: "AIDABOSS".to_owned(),
             groups: vec!["ops".to_owned()],
@@ -269,14 +269,14 @@ mod tests {
             },
             boundary: Some("arn:aws:iam::123456789012:policy/b".to_owned()),
         };
-        let whole = || Account {
+        let whole = || ListedAccount {
             groups: [("ops".to_owned(), Policies::default())].into(),
             managed: [local, "arn:aws:iam::123456789012:policy/b"]
                 .map(|arn| (arn.to_owned(), allow()))
                 .into(),
-            ..Account::default()
+            ..ListedAccount::default()
         };
-        let role = |user: User, account: Account| {
+        let role = |user: ListedUser, account: ListedAccount| {
             let arguments = ["sync-roles", "--instance-iam-role", "instances"];
             let options = super::super::crashes::Options::try_parse_from(arguments)
                 .unwrap()
@@ -286,10 +286,10 @@ mod tests {
         };
         assert!(role(boss(), whole()).unwrap().refused.is_none());
         for lack in [
-            |account: &mut Account| drop(account.groups.remove("ops")),
-            |account: &mut Account| drop(account.managed.remove("arn:aws:iam::123456789012:policy/p")),
-            |account: &mut Account| drop(account.managed.remove("arn:aws:iam::123456789012:policy/b")),
-            |account: &mut Account| {
+            |account: &mut ListedAccount| drop(account.groups.remove("ops")),
+            |account: &mut ListedAccount| drop(account.managed.remove("arn:aws:iam::123456789012:policy/p")),
+            |account: &mut ListedAccount| drop(account.managed.remove("arn:aws:iam::123456789012:policy/b")),
+            |account: &mut ListedAccount| {
                 drop(
                     account
                         .managed

@@ -118,7 +118,7 @@ impl OfferedKeys {
 
 /// Whose nudges: what keeps some of them from being answered must not silence the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Door {
+pub enum NudgeOrigin {
     /// Local users', at lookup.sock.
     Lookup,
     /// Those of clients who have proved nothing yet: the keys command's, at login.sock.
@@ -127,12 +127,12 @@ pub enum Door {
     Login,
 }
 
-/// What is not answering now, by door and action; by user, too, where IAM answered and only would not tell about that one. The account
+/// What is not answering now, by origin and action; by user, too, where IAM answered and only would not tell about that one. The account
 /// needs no place here: when it changes, all is forgotten.
 #[derive(Debug, Default)]
 pub struct Outages {
-    open: BTreeMap<(Door, Action), Outage>,
-    of_one_user: BTreeMap<(Door, Action, String), Outage>,
+    open: BTreeMap<(NudgeOrigin, Action), Outage>,
+    of_one_user: BTreeMap<(NudgeOrigin, Action, String), Outage>,
     /// By IAM user name: who could not be asked for, for want of something on this host.
     of_this_host: BTreeMap<String, (Action, Outage)>,
     /// Until when this host lacked what it takes to reach AWS at all.
@@ -166,28 +166,28 @@ const LAST_PROBE: Duration = Duration::from_secs(60);
 
 impl Outages {
     /// Whether a nudge that needs this action for this user is to be answered "cannot tell" at once.
-    pub fn is_open(&self, door: Door, action: Action, name: &str, now: Instant) -> bool {
-        let of_one = self.of_one_user.get(&(door, action, name.to_owned()));
-        self.open.contains_key(&(door, action)) || of_one.is_some_and(|outage| outage.probe_at > now)
+    pub fn is_open(&self, origin: NudgeOrigin, action: Action, name: &str, now: Instant) -> bool {
+        let of_one = self.of_one_user.get(&(origin, action, name.to_owned()));
+        self.open.contains_key(&(origin, action)) || of_one.is_some_and(|outage| outage.probe_at > now)
     }
 
     /// This action got no answer.
-    pub fn begin(&mut self, door: Door, action: Action, name: &str, why: String, now: Instant) {
+    pub fn begin(&mut self, origin: NudgeOrigin, action: Action, name: &str, why: String, now: Instant) {
         let outage = self
             .open
-            .entry((door, action))
+            .entry((origin, action))
             .or_insert_with(|| Outage::new(name, now));
         outage.why = why;
     }
 
     /// IAM would not tell about this user; the next nudge after a while asks again. So few are asked for in that time that they all have room.
-    pub fn begin_of_one(&mut self, door: Door, action: Action, name: &str, why: String, now: Instant) {
+    pub fn begin_of_one(&mut self, origin: NudgeOrigin, action: Action, name: &str, why: String, now: Instant) {
         self.of_one_user.retain(|_, outage| outage.probe_at > now);
         let outage = Outage {
             why,
             ..Outage::new(name, now)
         };
-        self.of_one_user.insert((door, action, name.to_owned()), outage);
+        self.of_one_user.insert((origin, action, name.to_owned()), outage);
     }
 
     /// This host lacks what it takes to ask about this user. Nobody is silent: the next nudge asks again.
@@ -211,7 +211,7 @@ impl Outages {
         lack.max(self.no_way_until).is_some_and(|until| until > now)
     }
 
-    /// This action answers again, for all doors: they ask the same service.
+    /// This action answers again, for all origins: they ask the same service.
     pub fn end(&mut self, action: Action) {
         self.open.retain(|(_, open), _| *open != action);
     }
@@ -284,7 +284,7 @@ mod tests {
     fn an_outage_is_probed_after_ten_seconds_and_then_less_often_up_to_a_minute() {
         let start = Instant::now();
         let mut outages = Outages::default();
-        outages.begin(Door::Login, Action::GET_USER, "alice", "timeout".into(), start);
+        outages.begin(NudgeOrigin::Login, Action::GET_USER, "alice", "timeout".into(), start);
         let mut probes = Vec::new();
         for second in 0..200 {
             if !outages.due(start + second * SECOND).is_empty() {
@@ -295,16 +295,16 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_at_one_door_leaves_the_others_alone_and_ends_for_all() {
+    fn an_outage_of_one_origin_leaves_the_others_alone_and_ends_for_all() {
         let start = Instant::now();
         let mut outages = Outages::default();
-        for door in [Door::Lookup, Door::Offer] {
-            outages.begin(door, Action::GET_USER, "x", "throttled".into(), start);
+        for origin in [NudgeOrigin::Lookup, NudgeOrigin::Offer] {
+            outages.begin(origin, Action::GET_USER, "x", "throttled".into(), start);
         }
-        let is_open = |outages: &Outages, door| outages.is_open(door, Action::GET_USER, "y", start);
-        assert!(is_open(&outages, Door::Offer) && !is_open(&outages, Door::Login));
+        let is_open = |outages: &Outages, origin| outages.is_open(origin, Action::GET_USER, "y", start);
+        assert!(is_open(&outages, NudgeOrigin::Offer) && !is_open(&outages, NudgeOrigin::Login));
         outages.end(Action::GET_USER);
-        assert!(!is_open(&outages, Door::Lookup) && !is_open(&outages, Door::Offer));
+        assert!(!is_open(&outages, NudgeOrigin::Lookup) && !is_open(&outages, NudgeOrigin::Offer));
     }
 
     // P6 P9
@@ -312,8 +312,8 @@ mod tests {
     fn what_iam_will_not_tell_about_one_user_silences_it_about_nobody_else() {
         let start = Instant::now();
         let mut outages = Outages::default();
-        outages.begin_of_one(Door::Login, Action::GET_USER, "robot", "denied".into(), start);
-        let is_open = |outages: &Outages, name, now| outages.is_open(Door::Login, Action::GET_USER, name, now);
+        outages.begin_of_one(NudgeOrigin::Login, Action::GET_USER, "robot", "denied".into(), start);
+        let is_open = |outages: &Outages, name, now| outages.is_open(NudgeOrigin::Login, Action::GET_USER, name, now);
         assert!(is_open(&outages, "robot", start) && !is_open(&outages, "alice", start));
         assert!(!is_open(&outages, "robot", start + 11 * SECOND));
         assert!(outages.due(start + 60 * SECOND).is_empty() && outages.list().count() == 1);

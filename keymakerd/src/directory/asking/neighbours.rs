@@ -12,13 +12,13 @@ use futures_util::future::join_all;
 use keymaker_core::name::UserName;
 
 use crate::directory::entitlement::entitled::{Candidate, candidates};
-use crate::directory::entitlement::neighbours::{Answers, Key};
+use crate::directory::entitlement::neighbours::{NameOrId, ServiceAnswers};
 use crate::directory::entitlement::refused::Kind;
 use crate::directory::iam::Iam;
-use crate::directory::outcome::Outcome;
+use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::Service;
 use crate::directory::state::State;
-use crate::other_services::{Question, Said};
+use crate::other_services::{Said, ServiceQuestion};
 
 /// How long a pass waits for the other services in all; they are asked side by side.
 const PASS_LIMIT: Duration = Duration::from_secs(30);
@@ -44,14 +44,18 @@ impl<I: Iam + 'static> Service<I> {
         let own = candidates(&state.known(), &state.ids)
             .into_iter()
             .filter(|candidate| Some(&candidate.iam_id) == user_id.as_ref());
-        let mut keys: Vec<Key> = own.flat_map(|candidate| candidate.keys).collect();
-        keys.push(Key::Name(login.to_string()));
+        let mut keys: Vec<NameOrId> = own.flat_map(|candidate| candidate.keys).collect();
+        keys.push(NameOrId::Name(login.to_string()));
         state.neighbours.release(&keys)
     }
 
     /// Has the other services asked about the user of this name, whom IAM has and who may be new here.
-    pub(crate) async fn beside_neighbours(self: &Rc<Self>, login: UserName, answer: Outcome) -> Outcome {
-        if answer != Outcome::Fresh || self.state().new_keys_of(login).0.is_empty() {
+    pub(crate) async fn beside_neighbours(
+        self: &Rc<Self>,
+        login: UserName,
+        answer: DirectoryOutcome,
+    ) -> DirectoryOutcome {
+        if answer != DirectoryOutcome::Fresh || self.state().new_keys_of(login).0.is_empty() {
             return answer;
         }
         let service = Rc::clone(self);
@@ -59,14 +63,14 @@ impl<I: Iam + 'static> Service<I> {
             let (own, of_groups) = service.state().new_keys_of(login);
             service.put_to_neighbours([own, of_groups].concat(), NUDGE_LIMIT).await;
             match service.state().new_keys_of(login).0.is_empty() {
-                true => Outcome::Fresh,
-                false => Outcome::CannotTell,
+                true => DirectoryOutcome::Fresh,
+                false => DirectoryOutcome::CannotTell,
             }
         });
-        asked.await.unwrap_or(Outcome::CannotTell)
+        asked.await.unwrap_or(DirectoryOutcome::CannotTell)
     }
 
-    async fn put_to_neighbours(&self, keys: Vec<Key>, limit: Duration) {
+    async fn put_to_neighbours(&self, keys: Vec<NameOrId>, limit: Duration) {
         let (ask, services) = {
             let state = self.state();
             match &state.neighbours.ask {
@@ -75,14 +79,14 @@ impl<I: Iam + 'static> Service<I> {
             }
         };
         let answers = services.each().map(|(service, users, groups)| {
-            let asked: Vec<(&Key, Question)> = keys
+            let asked: Vec<(&NameOrId, ServiceQuestion)> = keys
                 .iter()
                 .flat_map(|key| key.questions(users, groups).map(move |question| (key, question)))
                 .collect();
             let questions = asked.iter().map(|(_, question)| question.clone()).collect();
             let said = ask.ask(service.clone(), questions, limit);
             async move {
-                let mut by_key: BTreeMap<Key, Said> = BTreeMap::new();
+                let mut by_key: BTreeMap<NameOrId, Said> = BTreeMap::new();
                 for ((key, _), said) in asked.into_iter().zip(said.await) {
                     let known = by_key.entry(key.clone()).or_insert(Said::No);
                     // A user or a group of it suffices; one silence is doubt.
@@ -90,7 +94,7 @@ impl<I: Iam + 'static> Service<I> {
                         *known = said;
                     }
                 }
-                Answers {
+                ServiceAnswers {
                     service: service.clone(),
                     by_key,
                 }
@@ -107,7 +111,7 @@ impl<I: Iam + 'static> Service<I> {
 }
 
 impl State {
-    fn due(&mut self) -> Vec<Key> {
+    fn due(&mut self) -> Vec<NameOrId> {
         if self.neighbours.services.is_empty() {
             return Vec::new();
         }
@@ -117,7 +121,7 @@ impl State {
     }
 
     /// What waits for an answer: the name and number of this user, and those of groups, which the user may be in.
-    fn new_keys_of(&self, login: UserName) -> (Vec<Key>, Vec<Key>) {
+    fn new_keys_of(&self, login: UserName) -> (Vec<NameOrId>, Vec<NameOrId>) {
         if self.neighbours.services.is_empty() {
             return Default::default();
         }

@@ -14,13 +14,13 @@ use keymaker_core::protocol::FRESH_SHARE;
 use tokio::time::Instant;
 
 use super::by_name::{About, Deadlines, FetchedKeys, within};
-use super::limits::Door;
+use super::limits::NudgeOrigin;
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::order::Asked;
 use crate::directory::facts::{KEYS_TIME_STEP, UserFacts};
 use crate::directory::iam::{Iam, IamGroup, IamUser};
-use crate::directory::outcome::Outcome;
-use crate::directory::service::{Accounts, NEGATIVE_TTL, Service};
+use crate::directory::outcome::DirectoryOutcome;
+use crate::directory::service::{AskedAccounts, NEGATIVE_TTL, Service};
 use crate::directory::state::{Grade, State};
 
 /// How long the calls of one nudge may last together.
@@ -37,12 +37,12 @@ const BY_NAME: [Action; 3] = [
 
 /// What a nudge asks IAM for, besides who has the name.
 #[derive(Clone, Copy, Debug, Default)]
-struct Wanted {
+struct NudgeWanted {
     groups: bool,
     keys: bool,
 }
 
-impl Wanted {
+impl NudgeWanted {
     /// What that takes: each answer, and the two GetUser around them. The body of a key is fetched once, ever, and not counted.
     fn calls(self) -> u32 {
         2 + u32::from(self.groups) + u32::from(self.keys)
@@ -50,7 +50,7 @@ impl Wanted {
 }
 
 /// What came of that.
-struct Answers {
+struct NudgeAnswers {
     groups: Option<Result<Vec<IamGroup>, AwsCallError>>,
     keys: Option<Result<FetchedKeys, AwsCallError>>,
 }
@@ -69,11 +69,11 @@ pub enum Cause {
 }
 
 impl Cause {
-    fn door(self) -> Door {
+    fn origin(self) -> NudgeOrigin {
         match self {
-            Self::Lookup { .. } => Door::Lookup,
-            Self::KeyOffered => Door::Offer,
-            Self::Credentials | Self::Login => Door::Login,
+            Self::Lookup { .. } => NudgeOrigin::Lookup,
+            Self::KeyOffered => NudgeOrigin::Offer,
+            Self::Credentials | Self::Login => NudgeOrigin::Login,
         }
     }
 
@@ -89,46 +89,46 @@ impl Cause {
 
 impl<I: Iam + 'static> Service<I> {
     /// Makes sure that what is published about whether `name` exists and may log in is fresh.
-    pub async fn refresh_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
+    pub async fn refresh_account(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
         let deadline = Instant::now() + cause.patience();
         let answer = self.know_account(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
         self.as_published(name, answer, deadline).await
     }
 
-    async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
+    async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
         let iam_name = self.state().iam_name(name.as_str());
         if let Some(answer) = self.account_from_memory(&iam_name) {
             self.note_login(name, &iam_name, cause);
             return answer;
         }
-        let door = cause.door();
-        if self.is_silent(door, &[Action::GET_USER, Action::LIST_GROUPS_FOR_USER], &iam_name) {
-            return Outcome::CannotTell;
+        let origin = cause.origin();
+        if self.is_silent(origin, &[Action::GET_USER, Action::LIST_GROUPS_FOR_USER], &iam_name) {
+            return DirectoryOutcome::CannotTell;
         }
         if let Cause::Lookup { uid } = cause
             && !self.state_mut().unknown_names.may_ask(uid, self.clock.instant())
         {
             return self.ask_by_listing(&iam_name).await;
         }
-        let account = Wanted {
+        let account = NudgeWanted {
             groups: true,
             keys: false,
         };
-        let answer = self.ask_joined(&iam_name, door, account).await;
+        let answer = self.ask_joined(&iam_name, origin, account).await;
         self.note_login(name, &iam_name, cause);
         answer
     }
 
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
-    pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
+    pub async fn refresh_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
         let deadline = Instant::now() + cause.patience();
         let answer = self.know_keys(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
         self.as_published(name, answer, deadline).await
     }
 
-    async fn know_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> Outcome {
+    async fn know_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
         let iam_name = self.state().iam_name(name.as_str());
         let account = self.account_from_memory(&iam_name);
         let keys_are_young = self
@@ -136,38 +136,38 @@ impl<I: Iam + 'static> Service<I> {
             .facts
             .user_named(&iam_name)
             .is_some_and(|(_, user)| !user.ask_again && self.keys_are_young(user));
-        if keys_are_young || account == Some(Outcome::NoSuchUser) {
+        if keys_are_young || account == Some(DirectoryOutcome::NoSuchUser) {
             return self.know_account(name, cause).await;
         }
-        let door = cause.door();
-        if self.is_silent(door, &[Action::GET_USER], &iam_name) {
-            return Outcome::CannotTell;
+        let origin = cause.origin();
+        if self.is_silent(origin, &[Action::GET_USER], &iam_name) {
+            return DirectoryOutcome::CannotTell;
         }
-        let silent = |actions| self.is_silent(door, actions, &iam_name);
-        let needed = Wanted {
+        let silent = |actions| self.is_silent(origin, actions, &iam_name);
+        let needed = NudgeWanted {
             groups: account.is_none(),
             keys: true,
         };
-        let wanted = Wanted {
+        let wanted = NudgeWanted {
             groups: needed.groups && !silent(&[Action::LIST_GROUPS_FOR_USER]),
             keys: !silent(&[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]),
         };
-        let answer = self.ask_joined(&iam_name, door, wanted).await;
+        let answer = self.ask_joined(&iam_name, origin, wanted).await;
         self.note_login(name, &iam_name, cause);
         match answer {
-            Outcome::Fresh if wanted.groups != needed.groups || !wanted.keys => Outcome::CannotTell,
+            DirectoryOutcome::Fresh if wanted.groups != needed.groups || !wanted.keys => DirectoryOutcome::CannotTell,
             answer => answer,
         }
     }
 
-    fn account_from_memory(&self, iam_name: &str) -> Option<Outcome> {
+    fn account_from_memory(&self, iam_name: &str) -> Option<DirectoryOutcome> {
         let state = self.state();
         if state
             .no_such_user
             .get(iam_name)
             .is_some_and(|until| *until > self.clock.instant())
         {
-            return Some(Outcome::NoSuchUser);
+            return Some(DirectoryOutcome::NoSuchUser);
         }
         let (_, user) = state.facts.user_named(iam_name)?;
         let now = self.clock.answer_time();
@@ -188,12 +188,12 @@ impl<I: Iam + 'static> Service<I> {
         let young = now.checked_sub(answered_at).is_some_and(|age| age < ttl);
         let answered = young && !user.ask_again;
         drop(state);
-        answered.then_some(Outcome::Fresh)
+        answered.then_some(DirectoryOutcome::Fresh)
     }
 
     /// Whether IAM may be asked so often. For a client that has proved nothing it may not be without end; PAM asks again once they have.
-    fn may_call(&self, door: Door, iam_name: &str, calls: u32) -> bool {
-        if door != Door::Offer {
+    fn may_call(&self, origin: NudgeOrigin, iam_name: &str, calls: u32) -> bool {
+        if origin != NudgeOrigin::Offer {
             return true;
         }
         let mut state = self.state_mut();
@@ -219,58 +219,64 @@ impl<I: Iam + 'static> Service<I> {
             .is_some_and(|age| age < ttl)
     }
 
-    async fn ask_joined(self: &Rc<Self>, iam_name: &str, door: Door, wanted: Wanted) -> Outcome {
+    async fn ask_joined(self: &Rc<Self>, iam_name: &str, origin: NudgeOrigin, wanted: NudgeWanted) -> DirectoryOutcome {
         let (service, name) = (Rc::clone(self), iam_name.to_owned());
-        // By door: a lookup in trouble must not answer a login.
-        let about = format!("{door:?} {wanted:?} {iam_name}");
+        // By origin: a lookup in trouble must not answer a login.
+        let about = format!("{origin:?} {wanted:?} {iam_name}");
         let asked = self.nudges.join(about, || async move {
             let Some(accounts) = service.accounts() else {
-                return Outcome::CannotTell;
+                return DirectoryOutcome::CannotTell;
             };
             if !wanted.groups && !wanted.keys {
-                return Outcome::CannotTell;
+                return DirectoryOutcome::CannotTell;
             }
-            service.ask_about(&accounts, &name, door, wanted).await
+            service.ask_about(&accounts, &name, origin, wanted).await
         });
-        asked.await.unwrap_or(Outcome::CannotTell)
+        asked.await.unwrap_or(DirectoryOutcome::CannotTell)
     }
 
     /// Asks, and once more where the name moved meanwhile.
-    async fn ask_about(&self, accounts: &Accounts<I>, iam_name: &str, door: Door, wanted: Wanted) -> Outcome {
+    async fn ask_about(
+        &self,
+        accounts: &AskedAccounts<I>,
+        iam_name: &str,
+        origin: NudgeOrigin,
+        wanted: NudgeWanted,
+    ) -> DirectoryOutcome {
         let end = Instant::now() + BUDGET;
         for _ in 0..2 {
-            if !self.may_call(door, iam_name, wanted.calls()) {
+            if !self.may_call(origin, iam_name, wanted.calls()) {
                 break;
             }
             let asked_at = self.clock.answer_time();
             match self
-                .ask_once(&accounts.people_nudged, iam_name, door, wanted, end)
+                .ask_once(&accounts.people_nudged, iam_name, origin, wanted, end)
                 .await
             {
-                Ok(Some(about)) => return self.learn_about(about, iam_name, door),
-                Ok(None) if self.is_silent(door, &BY_NAME, iam_name) => break,
+                Ok(Some(about)) => return self.learn_about(about, iam_name, origin),
+                Ok(None) if self.is_silent(origin, &BY_NAME, iam_name) => break,
                 Ok(None) => {}
                 Err(AwsCallError::NoSuchEntity { .. }) => {
                     self.learn_no_such_user(iam_name, asked_at);
-                    return Outcome::NoSuchUser;
+                    return DirectoryOutcome::NoSuchUser;
                 }
                 Err(error) => {
-                    self.begin_outage(door, iam_name, &error);
+                    self.begin_outage(origin, iam_name, &error);
                     break;
                 }
             }
         }
-        Outcome::CannotTell
+        DirectoryOutcome::CannotTell
     }
 
     async fn ask_once(
         &self,
         people: &I,
         iam_name: &str,
-        door: Door,
-        wanted: Wanted,
+        origin: NudgeOrigin,
+        wanted: NudgeWanted,
         end: Instant,
-    ) -> Result<Option<About<Answers>>, AwsCallError> {
+    ) -> Result<Option<About<NudgeAnswers>>, AwsCallError> {
         let deadlines = Deadlines {
             answer: Some(end - LAST_CALL),
             all: Some(end),
@@ -285,9 +291,9 @@ impl<I: Iam + 'static> Service<I> {
             let keys = self.fetch_keys(people, &user.id, iam_name, deadlines.answer);
             let (groups, keys) = tokio::join!(only_if(wanted.groups, groups), only_if(wanted.keys, keys));
             let answered = matches!(groups, Some(Ok(_))) || matches!(keys, Some(Ok(_)));
-            let answers = Answers { groups, keys };
+            let answers = NudgeAnswers { groups, keys };
             if !answered {
-                self.begin_outages(door, iam_name, &answers);
+                self.begin_outages(origin, iam_name, &answers);
             }
             answered.then_some(answers)
         };
@@ -327,9 +333,9 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Takes in what was answered about one person; what was not is an outage.
-    fn learn_about(&self, about: About<Answers>, iam_name: &str, door: Door) -> Outcome {
+    fn learn_about(&self, about: About<NudgeAnswers>, iam_name: &str, origin: NudgeOrigin) -> DirectoryOutcome {
         let asked = self.asked(about.asked_at);
-        self.begin_outages(door, iam_name, &about.answer);
+        self.begin_outages(origin, iam_name, &about.answer);
         let mut state = self.state_mut();
         state.outages.end(Action::GET_USER);
         state.no_such_user.remove(iam_name);
@@ -353,17 +359,21 @@ impl<I: Iam + 'static> Service<I> {
             Some(Err(_)) => whole = false,
             None => {}
         }
-        if whole { Outcome::Fresh } else { Outcome::CannotTell }
+        if whole {
+            DirectoryOutcome::Fresh
+        } else {
+            DirectoryOutcome::CannotTell
+        }
     }
 
-    fn begin_outages(&self, door: Door, iam_name: &str, answers: &Answers) {
+    fn begin_outages(&self, origin: NudgeOrigin, iam_name: &str, answers: &NudgeAnswers) {
         let groups = answers.groups.as_ref().and_then(|groups| groups.as_ref().err());
         let keys = answers.keys.as_ref().and_then(|keys| match keys {
             Ok(keys) => keys.missing.as_ref(),
             Err(error) => Some(error),
         });
         for error in groups.into_iter().chain(keys) {
-            self.begin_outage(door, iam_name, error);
+            self.begin_outage(origin, iam_name, error);
         }
     }
 
@@ -379,7 +389,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The bucket for unknown names is empty: one early listing, at most one a minute, answers everybody's.
-    async fn ask_by_listing(self: &Rc<Self>, iam_name: &str) -> Outcome {
+    async fn ask_by_listing(self: &Rc<Self>, iam_name: &str) -> DirectoryOutcome {
         let now = self.clock.instant();
         {
             let mut state = self.state_mut();
@@ -387,19 +397,19 @@ impl<I: Iam + 'static> Service<I> {
                 .early_pass
                 .is_some_and(|at| now.saturating_duration_since(at).as_secs() < 60);
             if state.grade == Grade::Three || lately && !self.passes.is_under_way() {
-                return Outcome::CannotTell;
+                return DirectoryOutcome::CannotTell;
             }
             if !lately {
                 state.early_pass = Some(now);
             }
         }
-        if self.pass().await != Outcome::Fresh {
-            return Outcome::CannotTell;
+        if self.pass().await != DirectoryOutcome::Fresh {
+            return DirectoryOutcome::CannotTell;
         }
         if self.state().facts.user_named(iam_name).is_some() {
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         } else {
-            Outcome::NoSuchUser
+            DirectoryOutcome::NoSuchUser
         }
     }
 

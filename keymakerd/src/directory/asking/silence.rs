@@ -6,7 +6,7 @@ use std::rc::Rc;
 use keymaker_aws::{Action, AwsCallError};
 use tracing::{info, warn};
 
-use super::limits::Door;
+use super::limits::NudgeOrigin;
 use crate::directory::iam::Iam;
 use crate::directory::service::Service;
 
@@ -33,14 +33,14 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    pub(super) fn is_silent(&self, door: Door, actions: &[Action], iam_name: &str) -> bool {
+    pub(super) fn is_silent(&self, origin: NudgeOrigin, actions: &[Action], iam_name: &str) -> bool {
         let (state, now) = (self.state(), self.clock.instant());
         actions
             .iter()
-            .any(|action| state.outages.is_open(door, *action, iam_name, now))
+            .any(|action| state.outages.is_open(origin, *action, iam_name, now))
     }
 
-    pub(super) fn begin_outage(&self, door: Door, iam_name: &str, error: &AwsCallError) {
+    pub(super) fn begin_outage(&self, origin: NudgeOrigin, iam_name: &str, error: &AwsCallError) {
         // NoSuchEntity of one call beside success of the other: the user is being made or deleted right now. No outage.
         if matches!(error, AwsCallError::NoSuchEntity { .. }) {
             return;
@@ -57,14 +57,14 @@ impl<I: Iam + 'static> Service<I> {
         warn!(%action, %error, name = iam_name, "IAM does not answer; the published files stay as they are: {error}");
         let mut state = self.state_mut();
         match error.is_about_this_request() {
-            true => state.outages.begin_of_one(door, action, iam_name, why, now),
+            true => state.outages.begin_of_one(origin, action, iam_name, why, now),
             // Clients that have proved nothing can have IAM throttle; they cannot silence it, and a login asks a silent IAM once.
-            false if matches!(error, AwsCallError::Throttled { .. }) || door == Door::Lookup => {
-                state.outages.begin(door, action, iam_name, why, now);
+            false if matches!(error, AwsCallError::Throttled { .. }) || origin == NudgeOrigin::Lookup => {
+                state.outages.begin(origin, action, iam_name, why, now);
             }
             false => {
-                for door in [Door::Offer, Door::Login] {
-                    state.outages.begin(door, action, iam_name, why.clone(), now);
+                for origin in [NudgeOrigin::Offer, NudgeOrigin::Login] {
+                    state.outages.begin(origin, action, iam_name, why.clone(), now);
                 }
             }
         }

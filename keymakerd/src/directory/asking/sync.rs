@@ -14,8 +14,8 @@ use super::by_name::Deadlines;
 use crate::config::Prefetch;
 use crate::directory::facts::{Facts, Listing, Members, Memberships, UserFacts};
 use crate::directory::iam::{Iam, IamGroup, IamUser};
-use crate::directory::outcome::Outcome;
-use crate::directory::service::{Accounts, Service};
+use crate::directory::outcome::DirectoryOutcome;
+use crate::directory::service::{AskedAccounts, Service};
 use crate::directory::state::{Grade, State};
 
 /// So many users' tags are asked for in a pass.
@@ -56,21 +56,21 @@ impl From<AwsCallError> for PassError {
 
 impl<I: Iam + 'static> Service<I> {
     /// Runs a pass, or waits for the one under way. `Fresh`: everything answered.
-    pub async fn pass(self: &Rc<Self>) -> Outcome {
+    pub async fn pass(self: &Rc<Self>) -> DirectoryOutcome {
         let service = Rc::clone(self);
         let passed = self
             .passes
             .join("pass".into(), || async move { service.run_pass().await });
-        passed.await.unwrap_or(Outcome::CannotTell)
+        passed.await.unwrap_or(DirectoryOutcome::CannotTell)
     }
 
-    async fn run_pass(self: &Rc<Self>) -> Outcome {
+    async fn run_pass(self: &Rc<Self>) -> DirectoryOutcome {
         let Some(accounts) = self.accounts() else {
             self.fail_pass(
                 "AWS cannot be asked yet: the metadata service has not named the region and the role".to_owned(),
                 false,
             );
-            return Outcome::CannotTell;
+            return DirectoryOutcome::CannotTell;
         };
         let asked = self.ask_everything(&accounts).await;
         // Whatever IAM said: somebody may have come to be in another service.
@@ -79,24 +79,24 @@ impl<I: Iam + 'static> Service<I> {
             Ok(began) => self.end_pass(began).await,
             Err(PassError::OtherAccount) => {
                 self.accounts_changed.notify_one();
-                Outcome::CannotTell
+                DirectoryOutcome::CannotTell
             }
             Err(PassError::OtherRole) => {
                 self.fail_pass(
                     "this host's role was replaced; the next pass asks as the new one".to_owned(),
                     false,
                 );
-                Outcome::CannotTell
+                DirectoryOutcome::CannotTell
             }
             Err(PassError::Aws(error)) => {
                 let throttled = matches!(error, AwsCallError::Throttled { .. });
                 self.fail_pass(error.to_string(), throttled);
-                Outcome::CannotTell
+                DirectoryOutcome::CannotTell
             }
         }
     }
 
-    async fn ask_everything(self: &Rc<Self>, accounts: &Accounts<I>) -> Result<Began, PassError> {
+    async fn ask_everything(self: &Rc<Self>, accounts: &AskedAccounts<I>) -> Result<Began, PassError> {
         let began = Began {
             answer_time: self.clock.answer_time(),
             unix: self.clock.unix(),
@@ -128,7 +128,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// GetRole on this host's own role: its description holds settings.
-    async fn learn_settings(&self, accounts: &Accounts<I>) -> Result<(), AwsCallError> {
+    async fn learn_settings(&self, accounts: &AskedAccounts<I>) -> Result<(), AwsCallError> {
         let Some(role) = accounts
             .host_role
             .as_ref()
@@ -156,7 +156,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Facts about another account's people are no facts about these.
-    async fn learn_account(&self, accounts: &Accounts<I>) -> Result<(), AwsCallError> {
+    async fn learn_account(&self, accounts: &AskedAccounts<I>) -> Result<(), AwsCallError> {
         let account = accounts.people.caller_identity().await?.account.to_string();
         let mut state = self.state_mut();
         if state.facts.account.as_ref() != Some(&account) {
@@ -373,19 +373,19 @@ impl<I: Iam + 'static> Service<I> {
         missing.map_or(Ok(()), Err)
     }
 
-    async fn end_pass(self: &Rc<Self>, began: Began) -> Outcome {
+    async fn end_pass(self: &Rc<Self>, began: Began) -> DirectoryOutcome {
         {
             let mut state = self.state_mut();
             state.contact = Some(began.answer_time);
             state.throttled = false;
         }
         let why = match tokio::time::timeout(WRITING, self.publish_contact(began.unix)).await {
-            Ok(Ok(())) => return Outcome::Fresh,
+            Ok(Ok(())) => return DirectoryOutcome::Fresh,
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("the disk has not answered for {} s", WRITING.as_secs()),
         };
         self.fail_pass(format!("could not publish: {why}"), false);
-        Outcome::CannotTell
+        DirectoryOutcome::CannotTell
     }
 
     fn fail_pass(&self, why: String, throttled: bool) {

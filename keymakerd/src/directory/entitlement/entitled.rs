@@ -9,7 +9,7 @@ use keymaker_core::paths::KEYMAKER_SUDO;
 
 use super::ids::{AssignedIds, IdClaim, IdMap, IdRules, Wish};
 use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
-use super::neighbours::{Key, Neighbours};
+use super::neighbours::{NameOrId, Neighbours};
 use super::refused::{Kind, RefusedEntry};
 use crate::config::{Config, Tag};
 use crate::directory::facts::{Facts, UserFacts};
@@ -110,7 +110,7 @@ pub struct Candidate {
     /// IAM's UserId or GroupId.
     pub iam_id: String,
     /// The Unix name, and the number where there is one.
-    pub keys: Vec<Key>,
+    pub keys: Vec<NameOrId>,
 }
 
 /// Who gets a name.
@@ -124,7 +124,7 @@ fn accept_names(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
 fn strike_names(known: &Known<'_>, names: &mut AcceptedNames) {
     let mut refused = Vec::new();
     let mut strike = |kind, iam_id: &str, iam_name: &str, name: &str| {
-        let reason = known.neighbours.refusal(&Key::Name(name.to_owned()));
+        let reason = known.neighbours.refusal(&NameOrId::Name(name.to_owned()));
         let entry = reason.map(|reason| RefusedEntry {
             kind,
             iam_id: iam_id.to_owned(),
@@ -165,8 +165,8 @@ pub fn candidates(known: &Known<'_>, ids: &IdMap) -> Vec<Candidate> {
     let candidate = |(kind, iam_id, name): (Kind, &String, String)| Candidate {
         kind,
         iam_id: iam_id.clone(),
-        keys: std::iter::once(Key::Name(name))
-            .chain(ids.ids.get(iam_id).map(|id| Key::Id(*id)))
+        keys: std::iter::once(NameOrId::Name(name))
+            .chain(ids.ids.get(iam_id).map(|id| NameOrId::Id(*id)))
             .collect(),
     };
     users.chain(groups).map(candidate).collect()

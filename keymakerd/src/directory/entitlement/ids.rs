@@ -15,8 +15,8 @@ use keymaker_core::name::UserName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::neighbours::{Key, Neighbours};
-use super::refused::{Kind, Refusal};
+use super::neighbours::{NameOrId, Neighbours};
+use super::refused::{EntryRefusal, Kind};
 use crate::local_accounts::LocalAccounts;
 
 /// How ids are drawn.
@@ -59,7 +59,7 @@ impl IdScheme {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IdMap {
-    kept: BTreeMap<String, Kept>,
+    kept: BTreeMap<String, KeptId>,
     /// Unix user names and the UserId that last had each here.
     holders: BTreeMap<String, String>,
     /// Unix group names and the GroupId that last had each here, memberships of local groups included.
@@ -67,7 +67,7 @@ pub struct IdMap {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
+struct KeptId {
     kind: Kind,
     id: u32,
     /// Numbers that it had before: its files may carry them still.
@@ -144,7 +144,7 @@ pub struct AssignedIds {
     /// By IAM id.
     pub ids: HashMap<String, u32>,
     /// IAM ids that get none, and why.
-    pub refused: Vec<(String, Refusal)>,
+    pub refused: Vec<(String, EntryRefusal)>,
 }
 
 impl AssignedIds {
@@ -335,7 +335,7 @@ impl IdMap {
     }
 
     /// The id that somebody would have if nobody else were there.
-    fn wanted(&self, claim: &IdClaim<'_>, rules: &IdRules<'_>) -> Result<u32, Refusal> {
+    fn wanted(&self, claim: &IdClaim<'_>, rules: &IdRules<'_>) -> Result<u32, EntryRefusal> {
         let drawn = || {
             self.kept_id(claim.iam_id)
                 .unwrap_or_else(|| rules.scheme.draw(claim.iam_id))
@@ -346,12 +346,12 @@ impl IdMap {
             (Wish::Tag(_), None) | (Wish::None, _) => drawn(),
         };
         if Uid::new(id).is_none() {
-            return Err(Refusal::ReservedId(id));
+            return Err(EntryRefusal::ReservedId(id));
         }
         if rules.local.owns_id(id) {
-            return Err(Refusal::LocalId(id));
+            return Err(EntryRefusal::LocalId(id));
         }
-        rules.neighbours.refusal(&Key::Id(id)).map_or(Ok(id), Err)
+        rules.neighbours.refusal(&NameOrId::Id(id)).map_or(Ok(id), Err)
     }
 
     fn holders_of_ids(&self) -> HashMap<u32, String> {
@@ -364,7 +364,7 @@ impl IdMap {
     }
 
     fn keep(&mut self, claim: &IdClaim<'_>, id: u32) {
-        let kept = self.kept.entry(claim.iam_id.to_owned()).or_insert_with(|| Kept {
+        let kept = self.kept.entry(claim.iam_id.to_owned()).or_insert_with(|| KeptId {
             kind: claim.kind,
             id,
             former: Vec::new(),
@@ -390,7 +390,7 @@ impl IdMap {
     }
 }
 
-impl Kept {
+impl KeptId {
     fn was_here_as(&self, name: &str) -> bool {
         self.here_as.as_ref().is_none_or(|names| names.contains(name))
     }
@@ -427,7 +427,7 @@ pub struct WhoWas<'a> {
 }
 
 /// Whether `claim` gets the id that all `claimants` want and `holder` has, or had, on this host.
-fn settle(claim: &IdClaim<'_>, id: u32, claimants: &[&IdClaim<'_>], holder: Option<&str>) -> Result<(), Refusal> {
+fn settle(claim: &IdClaim<'_>, id: u32, claimants: &[&IdClaim<'_>], holder: Option<&str>) -> Result<(), EntryRefusal> {
     let owner = match holder {
         Some(holder) => claimants.iter().find(|claim| claim.iam_id == holder),
         None => claimants.iter().min_by_key(|claim| rank(claim)),
@@ -439,7 +439,7 @@ fn settle(claim: &IdClaim<'_>, id: u32, claimants: &[&IdClaim<'_>], holder: Opti
         .and_then(|owner| rival(owner, claimants));
     let disputed = |other: &str| {
         let other = other.to_owned();
-        Err(Refusal::IdDisputed { id, other })
+        Err(EntryRefusal::IdDisputed { id, other })
     };
     match rival {
         Some(rival) if claim.iam_id == owner_id => disputed(rival.iam_id),
@@ -447,7 +447,7 @@ fn settle(claim: &IdClaim<'_>, id: u32, claimants: &[&IdClaim<'_>], holder: Opti
         _ if claim.iam_id == owner_id => Ok(()),
         _ => {
             let owner = owner_id.to_owned();
-            Err(Refusal::IdOwned { id, owner })
+            Err(EntryRefusal::IdOwned { id, owner })
         }
     }
 }
@@ -466,13 +466,13 @@ fn rival<'c, 'a>(holder: &IdClaim<'a>, claimants: &[&'c IdClaim<'a>]) -> Option<
     earlier.min_by_key(|claim| rank(claim)).copied()
 }
 
-fn tag_uid(value: &str, range: IdRange) -> Result<u32, Refusal> {
+fn tag_uid(value: &str, range: IdRange) -> Result<u32, EntryRefusal> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let uid = value.parse().ok().filter(|_| digits);
-    let uid = uid.ok_or_else(|| Refusal::UnreadableTagUid(value.to_owned()))?;
+    let uid = uid.ok_or_else(|| EntryRefusal::UnreadableTagUid(value.to_owned()))?;
     match range.contains(uid) {
         true => Ok(uid),
-        false => Err(Refusal::TagUidOutside(uid, range)),
+        false => Err(EntryRefusal::TagUidOutside(uid, range)),
     }
 }
 

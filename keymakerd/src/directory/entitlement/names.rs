@@ -8,7 +8,7 @@ use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::reserved_names;
 
 use super::ids::IdMap;
-use super::refused::{Kind, Refusal, RefusedEntry};
+use super::refused::{EntryRefusal, Kind, RefusedEntry};
 use crate::config::Config;
 use crate::local_accounts::LocalAccounts;
 use crate::settings::EffectiveSettings;
@@ -89,7 +89,7 @@ enum NotAccepted {
     /// It lacks the suffix or prefix, or lies outside the path: somebody else's business, reported nowhere.
     NotOurs,
     /// It would be ours but for this.
-    Refused(Refusal),
+    Refused(EntryRefusal),
 }
 
 impl NameRules<'_> {
@@ -100,7 +100,7 @@ impl NameRules<'_> {
         let groups = accepted.candidates(Kind::Group, groups, |group| self.group(group));
         let had_by = |kind, name: GroupName, entity: &InIam<'_>| {
             (!self.kept(kind, name, entity) && self.ids.was_of_other_kind(kind, name.as_str())).then(|| {
-                Refusal::HadByOtherKind {
+                EntryRefusal::HadByOtherKind {
                     name: name.to_string(),
                     kind: kind.other(),
                 }
@@ -145,7 +145,7 @@ impl NameRules<'_> {
         let login = user.name.strip_suffix(self.settings.user_suffix.as_str());
         let login = self.folded(login.ok_or(NotAccepted::NotOurs)?);
         let name = UserName::parse(login.as_bytes())
-            .map_err(|why| NotAccepted::Refused(Refusal::IllegalName(login.into_owned(), why)))?;
+            .map_err(|why| NotAccepted::Refused(EntryRefusal::IllegalName(login.into_owned(), why)))?;
         self.free(name.as_str())?;
         if !self.kept(Kind::User, name.into(), user)
             && let Some(member) = self.member_line(name.as_str())
@@ -160,16 +160,16 @@ impl NameRules<'_> {
         let rest = group.name.strip_prefix(self.settings.group_prefix.as_str());
         let rest = self.folded(rest.ok_or(NotAccepted::NotOurs)?);
         let name = GroupName::parse(rest.as_bytes())
-            .map_err(|why| NotAccepted::Refused(Refusal::IllegalName(rest.into_owned(), why)))?;
+            .map_err(|why| NotAccepted::Refused(EntryRefusal::IllegalName(rest.into_owned(), why)))?;
         let text = || name.to_string();
         match self.local.group(name.as_str()) {
             Some(local) if self.config.local_groups.contains(name.as_str()) => match local.gid {
-                Some(0) => Err(NotAccepted::Refused(Refusal::RootGroup(text()))),
+                Some(0) => Err(NotAccepted::Refused(EntryRefusal::RootGroup(text()))),
                 Some(gid) => Ok(Judged {
                     is: UnixGroup::Local { name, gid },
                     despite: None,
                 }),
-                None => Err(NotAccepted::Refused(Refusal::LocalGroup(text()))),
+                None => Err(NotAccepted::Refused(EntryRefusal::LocalGroup(text()))),
             },
             _ => {
                 self.free(name.as_str())?;
@@ -189,13 +189,13 @@ impl NameRules<'_> {
     /// Whether a user or a group of ours may have the name at all: a user's name is that of a private group too.
     fn free(&self, name: &str) -> Result<(), NotAccepted> {
         let refused = if self.local.user(name).is_some() {
-            Refusal::LocalUser(name.to_owned())
+            EntryRefusal::LocalUser(name.to_owned())
         } else if self.local.group(name).is_some() {
-            Refusal::LocalGroup(name.to_owned())
+            EntryRefusal::LocalGroup(name.to_owned())
         } else if reserved_names::is_reserved(name) || self.config.reserved_names.contains(name) {
-            Refusal::ReservedName(name.to_owned())
+            EntryRefusal::ReservedName(name.to_owned())
         } else if !self.config.dotted_names && name.contains('.') {
-            Refusal::DottedName(name.to_owned())
+            EntryRefusal::DottedName(name.to_owned())
         } else {
             return Ok(());
         };
@@ -227,17 +227,17 @@ impl NameRules<'_> {
     }
 
     /// What of this host would read the name as its own.
-    fn wanted_by_the_host(&self, name: &str) -> Option<Refusal> {
+    fn wanted_by_the_host(&self, name: &str) -> Option<EntryRefusal> {
         if let Some(source) = self.local.services.wanting(name) {
-            return Some(Refusal::ServiceName(name.to_owned(), source.to_string()));
+            return Some(EntryRefusal::ServiceName(name.to_owned(), source.to_string()));
         }
         if reserved_names::is_known_software(name) {
-            return Some(Refusal::ReservedName(name.to_owned()));
+            return Some(EntryRefusal::ReservedName(name.to_owned()));
         }
         // chown(1) takes A.B for the user A.B where there is one, else for user A and group B.
         let mut owners = name.match_indices('.').filter_map(|(dot, _)| name.get(..dot));
         let owner = owners.find(|owner| self.is_of_the_host(owner))?;
-        Some(Refusal::OwnerAndGroup(name.to_owned(), owner.to_owned()))
+        Some(EntryRefusal::OwnerAndGroup(name.to_owned(), owner.to_owned()))
     }
 
     fn is_of_the_host(&self, name: &str) -> bool {
@@ -250,9 +250,9 @@ impl NameRules<'_> {
     }
 
     /// A line of /etc/group that would make a member of whoever comes by this name.
-    fn member_line(&self, name: &str) -> Option<Refusal> {
+    fn member_line(&self, name: &str) -> Option<EntryRefusal> {
         let (group, line) = self.local.membership(name)?;
-        Some(Refusal::LocalMember {
+        Some(EntryRefusal::LocalMember {
             name: name.to_owned(),
             group: group.to_owned(),
             line,
@@ -264,7 +264,7 @@ impl NameRules<'_> {
 struct Judged<T> {
     is: T,
     /// What a newcomer of this name would be refused for.
-    despite: Option<Refusal>,
+    despite: Option<EntryRefusal>,
 }
 
 impl AcceptedNames {
@@ -274,7 +274,7 @@ impl AcceptedNames {
         let of_group = self.refused.iter().filter(|entry| entry.kind == Kind::Group);
         of_group
             .filter_map(|entry| match &entry.reason {
-                Refusal::SameName {
+                EntryRefusal::SameName {
                     name,
                     other_kind: Kind::User,
                     ..
@@ -306,14 +306,14 @@ impl AcceptedNames {
         candidates
     }
 
-    fn refuse(&mut self, kind: Kind, entity: &InIam<'_>, reason: Refusal) {
+    fn refuse(&mut self, kind: Kind, entity: &InIam<'_>, reason: EntryRefusal) {
         self.kept.retain(|kept| kept.iam_id != entity.id);
         self.refused.push(RefusedEntry::of(kind, entity, reason));
     }
 }
 
 impl RefusedEntry {
-    fn of(kind: Kind, entity: &InIam<'_>, reason: Refusal) -> Self {
+    fn of(kind: Kind, entity: &InIam<'_>, reason: EntryRefusal) -> Self {
         Self {
             kind,
             iam_id: entity.id.to_owned(),
@@ -375,9 +375,9 @@ impl<'a> Claims<'a> {
     }
 
     /// Whoever has the name instead.
-    fn rival(&self, name: GroupName, entity: &InIam<'_>) -> Option<Refusal> {
+    fn rival(&self, name: GroupName, entity: &InIam<'_>) -> Option<EntryRefusal> {
         let best = self.0.get(&name).filter(|best| best.id != entity.id)?;
-        Some(Refusal::SameName {
+        Some(EntryRefusal::SameName {
             name: name.to_string(),
             other_kind: best.kind,
             other: best.name.to_owned(),

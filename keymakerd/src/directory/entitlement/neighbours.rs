@@ -9,32 +9,35 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::refused::Refusal;
-use crate::other_services::{Ask, OtherServices, Question, Said};
+use super::refused::EntryRefusal;
+use crate::other_services::{AskServices, OtherServices, Said, ServiceQuestion};
 
 /// A pass asks about one in so many of those who were asked about before.
 const TURNS: usize = 12;
 
 /// A name or a number, of users and groups alike: they share one space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+pub enum NameOrId {
     /// A Unix name.
     Name(String),
     /// A uid or gid.
     Id(u32),
 }
 
-impl Key {
-    pub(crate) fn questions(&self, users: bool, groups: bool) -> impl Iterator<Item = Question> {
+impl NameOrId {
+    pub(crate) fn questions(&self, users: bool, groups: bool) -> impl Iterator<Item = ServiceQuestion> {
         let (user, group) = match self {
-            Self::Name(name) => (Question::User(name.clone()), Question::Group(name.clone())),
-            Self::Id(id) => (Question::Uid(*id), Question::Gid(*id)),
+            Self::Name(name) => (
+                ServiceQuestion::User(name.clone()),
+                ServiceQuestion::Group(name.clone()),
+            ),
+            Self::Id(id) => (ServiceQuestion::Uid(*id), ServiceQuestion::Gid(*id)),
         };
         users.then_some(user).into_iter().chain(groups.then_some(group))
     }
 }
 
-impl std::fmt::Display for Key {
+impl std::fmt::Display for NameOrId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
@@ -46,14 +49,14 @@ impl std::fmt::Display for Key {
 /// What private/neighbours.json holds: what other services have, or once had.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Held {
-    names: BTreeMap<String, Holder>,
-    ids: BTreeMap<u32, Holder>,
+pub struct HeldByServices {
+    names: BTreeMap<String, HoldingService>,
+    ids: BTreeMap<u32, HoldingService>,
 }
 
 /// Who has a name or a number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
+pub struct HoldingService {
     /// The service, as nsswitch.conf names it.
     pub service: String,
     /// Whether it had it when it last answered.
@@ -64,19 +67,19 @@ pub struct Holder {
 #[derive(Default)]
 pub struct Neighbours {
     /// Kept on disk.
-    pub held: Held,
+    pub held: HeldByServices,
     /// What all of them have answered about, and in which turn last; 0: not yet, but it was published before that.
-    asked: BTreeMap<Key, u64>,
+    asked: BTreeMap<NameOrId, u64>,
     turn: u64,
     pub(crate) services: OtherServices,
     /// Services that could not tell when they were last asked, and why.
     silent: BTreeMap<String, String>,
-    pub(crate) ask: Option<Rc<dyn Ask>>,
+    pub(crate) ask: Option<Rc<dyn AskServices>>,
 }
 
 impl Neighbours {
     /// As they were left: what was published then is not taken back before a service has claimed it.
-    pub fn left(held: Held, ask: Rc<dyn Ask>, published: impl FnOnce() -> Vec<Key>) -> Self {
+    pub fn left(held: HeldByServices, ask: Rc<dyn AskServices>, published: impl FnOnce() -> Vec<NameOrId>) -> Self {
         let mut neighbours = Self {
             held,
             ask: Some(ask),
@@ -87,15 +90,15 @@ impl Neighbours {
     }
 
     /// Why this may not be published now.
-    pub fn refusal(&self, key: &Key) -> Option<Refusal> {
+    pub fn refusal(&self, key: &NameOrId) -> Option<EntryRefusal> {
         if let Some(holder) = self.holder(key) {
-            return Some(Refusal::OtherService {
+            return Some(EntryRefusal::OtherService {
                 what: key.to_string(),
                 service: holder.service.clone(),
                 present: holder.present,
             });
         }
-        (!self.services.is_empty() && !self.asked.contains_key(key)).then(|| Refusal::NotYetAsked {
+        (!self.services.is_empty() && !self.asked.contains_key(key)).then(|| EntryRefusal::NotYetAsked {
             what: key.to_string(),
             why: self.silent.values().next().cloned(),
         })
@@ -110,12 +113,12 @@ impl Neighbours {
     }
 
     /// Frees these, to be asked about anew; returns who had one of them.
-    pub fn release(&mut self, keys: &[Key]) -> Option<String> {
+    pub fn release(&mut self, keys: &[NameOrId]) -> Option<String> {
         let mut service = None;
         for key in keys {
             let holder = match key {
-                Key::Name(name) => self.held.names.remove(name),
-                Key::Id(id) => self.held.ids.remove(id),
+                NameOrId::Name(name) => self.held.names.remove(name),
+                NameOrId::Id(id) => self.held.ids.remove(id),
             };
             if let Some(holder) = holder {
                 self.asked.remove(key);
@@ -125,20 +128,20 @@ impl Neighbours {
         service
     }
 
-    fn holder(&self, key: &Key) -> Option<&Holder> {
+    fn holder(&self, key: &NameOrId) -> Option<&HoldingService> {
         match key {
-            Key::Name(name) => self.held.names.get(name),
-            Key::Id(id) => self.held.ids.get(id),
+            NameOrId::Name(name) => self.held.names.get(name),
+            NameOrId::Id(id) => self.held.ids.get(id),
         }
     }
 
     /// Whether it waits for an answer.
-    pub(crate) fn is_new(&self, key: &Key) -> bool {
+    pub(crate) fn is_new(&self, key: &NameOrId) -> bool {
         self.holder(key).is_none() && !self.asked.contains_key(key)
     }
 
     /// Reads nsswitch.conf. A service that was added has been asked about nobody; what is published stays until it claims it.
-    pub(crate) fn learn_services(&mut self, published: impl FnOnce() -> Vec<Key>) {
+    pub(crate) fn learn_services(&mut self, published: impl FnOnce() -> Vec<NameOrId>) {
         let Some(ask) = &self.ask else { return };
         match ask.services() {
             Ok(services) if services == self.services => {}
@@ -156,10 +159,10 @@ impl Neighbours {
 
     /// What a pass asks about: whoever was not asked about in this life of the daemon, and a twelfth of the others. Who comes back after
     /// having been gone is new.
-    pub(crate) fn due(&mut self, keys: &BTreeSet<Key>) -> Vec<Key> {
+    pub(crate) fn due(&mut self, keys: &BTreeSet<NameOrId>) -> Vec<NameOrId> {
         self.asked.retain(|key, _| keys.contains(key));
-        let turn = |key: &Key| self.asked.get(key).copied().unwrap_or(0);
-        let (new, mut others): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| turn(key) == 0);
+        let turn = |key: &NameOrId| self.asked.get(key).copied().unwrap_or(0);
+        let (new, mut others): (Vec<&NameOrId>, Vec<&NameOrId>) = keys.iter().partition(|key| turn(key) == 0);
         let share = others.len().div_ceil(TURNS);
         // A name that a service hangs on must not be in the way of the same others each time.
         fastrand::shuffle(&mut others);
@@ -168,7 +171,7 @@ impl Neighbours {
     }
 
     /// Takes down what the services said of these keys. Returns whether anything may be published that was not, or no longer.
-    pub(crate) fn learn(&mut self, keys: Vec<Key>, answers: &[Answers]) -> bool {
+    pub(crate) fn learn(&mut self, keys: Vec<NameOrId>, answers: &[ServiceAnswers]) -> bool {
         self.turn += 1;
         self.silent.clear();
         for answers in answers {
@@ -186,7 +189,7 @@ impl Neighbours {
             let silent = answers
                 .iter()
                 .any(|answers| !matches!(answers.by_key.get(&key), Some(Said::Yes | Said::No)));
-            if let Some(Answers { service, .. }) = said(&Said::Yes) {
+            if let Some(ServiceAnswers { service, .. }) = said(&Said::Yes) {
                 changed |= self.hold(&key, service);
             } else if !silent {
                 changed |= self.let_go(&key);
@@ -198,14 +201,14 @@ impl Neighbours {
         changed
     }
 
-    fn hold(&mut self, key: &Key, service: &str) -> bool {
-        let holder = Holder {
+    fn hold(&mut self, key: &NameOrId, service: &str) -> bool {
+        let holder = HoldingService {
             service: service.to_owned(),
             present: true,
         };
         let before = match key {
-            Key::Name(name) => self.held.names.insert(name.clone(), holder.clone()),
-            Key::Id(id) => self.held.ids.insert(*id, holder.clone()),
+            NameOrId::Name(name) => self.held.names.insert(name.clone(), holder.clone()),
+            NameOrId::Id(id) => self.held.ids.insert(*id, holder.clone()),
         };
         if before.is_none() {
             info!(%service, "{key} is also in {service}, and belongs to it from now on");
@@ -214,17 +217,17 @@ impl Neighbours {
     }
 
     /// What a service has no longer stays its own.
-    fn let_go(&mut self, key: &Key) -> bool {
+    fn let_go(&mut self, key: &NameOrId) -> bool {
         let holder = match key {
-            Key::Name(name) => self.held.names.get_mut(name),
-            Key::Id(id) => self.held.ids.get_mut(id),
+            NameOrId::Name(name) => self.held.names.get_mut(name),
+            NameOrId::Id(id) => self.held.ids.get_mut(id),
         };
         holder.is_some_and(|holder| std::mem::take(&mut holder.present))
     }
 }
 
 /// What one service said.
-pub(crate) struct Answers {
+pub(crate) struct ServiceAnswers {
     pub(crate) service: String,
-    pub(crate) by_key: BTreeMap<Key, Said>,
+    pub(crate) by_key: BTreeMap<NameOrId, Said>,
 }

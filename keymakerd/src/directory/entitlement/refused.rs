@@ -17,7 +17,7 @@ pub struct RefusedEntry {
     /// The full name in IAM.
     pub iam_name: String,
     /// Why.
-    pub reason: Refusal,
+    pub reason: EntryRefusal,
 }
 
 /// What an IAM id stands for.
@@ -32,7 +32,7 @@ pub enum Kind {
 
 /// Why an entry is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum EntryRefusal {
     /// "'Alice' is not a Unix name: …; rename the user in IAM." The name without suffix or prefix.
     IllegalName(String, NameError),
     /// "'postgres' is reserved for the system."
@@ -121,14 +121,14 @@ impl RefusedEntry {
     pub fn remedy(&self) -> String {
         let kind = self.kind;
         match &self.reason {
-            Refusal::OtherService {
+            EntryRefusal::OtherService {
                 present: true, service, ..
             } => {
                 format!(
                     "give the IAM {kind} another name, or another id (tag uid, or group_ids), if the account in {service} is somebody else's"
                 )
             }
-            Refusal::OtherService {
+            EntryRefusal::OtherService {
                 present: false,
                 service,
                 ..
@@ -136,20 +136,20 @@ impl RefusedEntry {
                 "keymaker release NAME, if the account in {service} is gone for good and nothing on this host still \
                 belongs to it"
             ),
-            Refusal::HadByOtherKind { name, kind: had } => format!(
+            EntryRefusal::HadByOtherKind { name, kind: had } => format!(
                 "keymaker release {name}, if nothing on this host (sudoers, sshd_config, files) still refers to the \
                 former {had}; else rename the IAM {kind}"
             ),
-            Refusal::NotYetAsked { why: Some(_), .. } => {
+            EntryRefusal::NotYetAsked { why: Some(_), .. } => {
                 "repair that service, or remove it from /etc/nsswitch.conf; then: keymaker sync".to_owned()
             }
-            Refusal::NotYetAsked { why: None, .. } => "keymaker sync".to_owned(),
-            Refusal::IdOwned { .. } => format!(
+            EntryRefusal::NotYetAsked { why: None, .. } => "keymaker sync".to_owned(),
+            EntryRefusal::IdOwned { .. } => format!(
                 "delete the IAM {kind} and create it again, or give it another id (tag uid, or group_ids); if many \
                  are refused for this reason, set a wider id_range in keymakerd.toml: everybody who has an id here \
                  keeps it"
             ),
-            Refusal::LocalMember { name, group, .. } => {
+            EntryRefusal::LocalMember { name, group, .. } => {
                 format!(
                     "if the line means this person: gpasswd -d {name} {group}; keymaker sync; gpasswd -a {name} {group}"
                 )
@@ -184,7 +184,7 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for EntryRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::IllegalName(name, why) => write!(f, "{name:?} cannot be a Unix name: {why}"),

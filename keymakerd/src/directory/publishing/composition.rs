@@ -20,7 +20,7 @@ use crate::directory::entitlement::entitled::{Entitlements, Known, refused_ids};
 use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
 use crate::directory::entitlement::names::UnixGroup;
 use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell};
-use crate::directory::entitlement::refused::{Kind, Refusal, RefusedEntry};
+use crate::directory::entitlement::refused::{EntryRefusal, Kind, RefusedEntry};
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::{KEYS_TIME_STEP, KeyFacts, UserFacts};
 use crate::directory::iam::ssh_keys;
@@ -175,7 +175,7 @@ impl Composition {
             kind,
             iam_id: iam_id.to_owned(),
             iam_name: iam_name.to_owned(),
-            reason: Refusal::DoesNotFit(error),
+            reason: EntryRefusal::DoesNotFit(error),
         });
     }
 

@@ -23,11 +23,11 @@ use crate::directory::state::State;
 /// What is to be written, in this order, and what it was made from.
 #[derive(Default)]
 struct Draft {
-    files: Vec<File>,
+    files: Vec<DraftFile>,
     composition: Option<Composition>,
 }
 
-enum File {
+enum DraftFile {
     /// Only keymakerd's; written where its content has changed.
     Private(&'static str, Vec<u8>),
     /// Everybody's.
@@ -182,17 +182,17 @@ impl<I: Iam + 'static> Service<I> {
 }
 
 /// Writes them one after the other; returns which public ones are in place, and what became of the rest.
-fn write(files: Vec<File>, store: &Store) -> (Vec<(&'static str, Built)>, Result<(), StoreError>) {
+fn write(files: Vec<DraftFile>, store: &Store) -> (Vec<(&'static str, Built)>, Result<(), StoreError>) {
     let mut written = Vec::new();
     for file in files {
         let done = match &file {
-            File::Private(name, bytes) => store.save(name, bytes),
-            File::Public(name, built) => store.publish(name, &built.bytes),
+            DraftFile::Private(name, bytes) => store.save(name, bytes),
+            DraftFile::Public(name, built) => store.publish(name, &built.bytes),
         };
         if done.is_err() {
             return (written, done);
         }
-        if let File::Public(name, built) = file {
+        if let DraftFile::Public(name, built) = file {
             written.push((name, built));
         }
     }
@@ -229,7 +229,7 @@ impl State {
             ("keys", composition.keys.build_after(&self.published.keys)),
         ] {
             let built = built.map_err(StoreError::Unbuildable)?;
-            draft.files.extend(built.map(|built| File::Public(name, built)));
+            draft.files.extend(built.map(|built| DraftFile::Public(name, built)));
         }
         draft.composition = Some(composition);
         self.unpublished = false;
@@ -240,7 +240,7 @@ impl State {
 impl Draft {
     fn keep(&mut self, name: &'static str, value: &impl Serialize) -> Result<(), StoreError> {
         let bytes = serde_json::to_vec(value).map_err(|error| StoreError::Unwritable(name.into(), error.into()))?;
-        self.files.push(File::Private(name, bytes));
+        self.files.push(DraftFile::Private(name, bytes));
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use crate::directory::entitlement::refused::RefusedEntry;
 
 /// What is on disk, and what was left out of it.
 #[derive(Debug, Default)]
-pub struct Published {
+pub struct PublishedState {
     /// Of the directory file; one more at each publication.
     pub generation: u64,
     pub(super) directory: Vec<u8>,
@@ -37,7 +37,7 @@ pub struct Published {
     pub left_out: BTreeMap<&'static str, Vec<String>>,
 }
 
-impl Published {
+impl PublishedState {
     /// What an earlier life of the daemon left.
     pub fn left_in(store: &Store) -> Self {
         let whole = store.directory();
@@ -50,7 +50,7 @@ impl Published {
     }
 }
 
-impl Published {
+impl PublishedState {
     pub(super) fn take(&mut self, name: &'static str, built: Built) {
         for left_out in &built.left_out {
             error!(%left_out, "there is no room for {left_out} in the file {name}, which leaves it out");

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::directory::entitlement::ids::IdMap;
-use crate::directory::entitlement::neighbours::Key;
+use crate::directory::entitlement::neighbours::NameOrId;
 use crate::settings::KeptSettings;
 
 /// Room for a group of every user that one directory holds.
@@ -189,7 +189,7 @@ impl Store {
     }
 
     /// The names and numbers that are published to resolve, of users and groups.
-    pub fn published_keys(&self) -> Vec<Key> {
+    pub fn published_keys(&self) -> Vec<NameOrId> {
         let mut keys = Vec::new();
         let Some(directory) = self.directory() else {
             return keys;
@@ -198,14 +198,14 @@ impl Store {
         let mut from = 0;
         while let Ok(Some((next, user))) = directory.next_user(from, &mut record) {
             if !user.tombstone {
-                keys.extend([Key::Name(user.name.to_string()), Key::Id(user.uid.get())]);
+                keys.extend([NameOrId::Name(user.name.to_string()), NameOrId::Id(user.uid.get())]);
             }
             from = next;
         }
         let mut record = vec![0; LARGEST_GROUP];
         let mut from = 0;
         while let Ok(Some((next, group))) = directory.next_group(from, &mut record) {
-            keys.extend([Key::Name(group.name.to_string()), Key::Id(group.gid.get())]);
+            keys.extend([NameOrId::Name(group.name.to_string()), NameOrId::Id(group.gid.get())]);
             from = next;
         }
         keys

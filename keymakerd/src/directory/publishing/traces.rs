@@ -38,7 +38,7 @@ impl<I: Iam + 'static> Service<I> {
         let (tell, told) = tokio::sync::oneshot::channel();
         // Not tokio's own threads: it waits for them when the daemon ends.
         std::thread::spawn(move || {
-            let host = Host {
+            let host = SearchedHost {
                 root: &root,
                 homes: &homes,
                 owner_of: |path: &Path| Ok(path.symlink_metadata()?.uid()),
@@ -84,7 +84,7 @@ impl State {
 }
 
 /// Where to look.
-struct Host<'a, O> {
+struct SearchedHost<'a, O> {
     root: &'a Path,
     /// Below the root.
     homes: &'a str,
@@ -92,7 +92,7 @@ struct Host<'a, O> {
     owner_of: O,
 }
 
-impl<O: Fn(&Path) -> io::Result<u32>> Host<'_, O> {
+impl<O: Fn(&Path) -> io::Result<u32>> SearchedHost<'_, O> {
     /// Who left something, and who did not. What cannot be looked at may be something.
     fn look(&self, unsettled: Unsettled) -> (Unsettled, Unsettled) {
         let (gone, not_gone) = unsettled.gone.into_iter().partition(|gone| self.has_left(gone));
@@ -160,7 +160,7 @@ mod tests {
         let absent = || Err(io::Error::from(io::ErrorKind::NotFound));
         let theirs = 2_000_000_001;
         let looked = |homes: &'static str, at: &'static str, found: fn() -> io::Result<u32>| {
-            let host = Host {
+            let host = SearchedHost {
                 root: Path::new("/nowhere"),
                 homes,
                 owner_of: |path: &Path| {

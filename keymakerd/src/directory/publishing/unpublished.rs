@@ -22,7 +22,7 @@ use crate::directory::entitlement::passwd_fields::lag;
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
 use crate::directory::iam::Iam;
-use crate::directory::outcome::Outcome;
+use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::Service;
 use crate::directory::state::State;
 
@@ -44,10 +44,15 @@ enum Standing {
 impl<I: Iam + 'static> Service<I> {
     /// The answer about `login`, once what is known is on disk; where it cannot be put there, or not before the deadline, what the files
     /// are worth.
-    pub(crate) async fn as_published(self: &Rc<Self>, login: UserName, answer: Outcome, deadline: Instant) -> Outcome {
+    pub(crate) async fn as_published(
+        self: &Rc<Self>,
+        login: UserName,
+        answer: DirectoryOutcome,
+        deadline: Instant,
+    ) -> DirectoryOutcome {
         let iam_name = self.state().iam_name(login.as_str());
-        if answer == Outcome::CannotTell && self.state().outages.lacks(&iam_name, self.clock.instant()) {
-            return Outcome::NotPublished;
+        if answer == DirectoryOutcome::CannotTell && self.state().outages.lacks(&iam_name, self.clock.instant()) {
+            return DirectoryOutcome::NotPublished;
         }
         if self.is_published() {
             return answer;
@@ -61,8 +66,8 @@ impl<I: Iam + 'static> Service<I> {
         };
         match published {
             true => answer,
-            false if self.standing(login) == Standing::More => Outcome::NotPublished,
-            false => Outcome::CannotTell,
+            false if self.standing(login) == Standing::More => DirectoryOutcome::NotPublished,
+            false => DirectoryOutcome::CannotTell,
         }
     }
 

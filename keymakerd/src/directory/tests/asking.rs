@@ -43,7 +43,10 @@ fn at_the_age_of_authz_ttl_what_is_known_is_asked_for_again_and_before_it_is_not
         let before = host.iam.all_calls();
         // Less the twelfth for which credd keeps the answer.
         host.pass_time(54);
-        assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_keys(name("alice"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
         assert_eq!(host.iam.all_calls(), before);
         host.pass_time(1);
         host.service.refresh_account(name("alice"), SSHD).await;
@@ -66,7 +69,7 @@ fn half_an_answer_is_not_called_fresh_while_iam_is_known_to_be_silent_about_the_
             for _ in 0..3 {
                 host.pass_time(61);
                 let answer = host.service.refresh_keys(name("alice"), SSHD).await;
-                assert_eq!(answer, Outcome::CannotTell, "{silent:?}");
+                assert_eq!(answer, DirectoryOutcome::CannotTell, "{silent:?}");
             }
             assert_eq!(host.iam.calls(silent), calls + 1, "{silent:?}");
         });
@@ -110,14 +113,14 @@ fn that_there_is_nobody_of_a_name_is_remembered_for_five_seconds_beside_other_su
             let answer = host.service.refresh_account(name(login), Cause::Login).await;
             (answer, host.iam.calls(Action::GET_USER))
         };
-        assert_eq!(ask("dave").await, (Outcome::NoSuchUser, 1));
+        assert_eq!(ask("dave").await, (DirectoryOutcome::NoSuchUser, 1));
         host.pass_time(2);
-        assert_eq!(ask("erin").await, (Outcome::NoSuchUser, 2));
+        assert_eq!(ask("erin").await, (DirectoryOutcome::NoSuchUser, 2));
         host.pass_time(2);
-        assert_eq!(ask("dave").await, (Outcome::NoSuchUser, 2));
+        assert_eq!(ask("dave").await, (DirectoryOutcome::NoSuchUser, 2));
         host.pass_time(1);
-        assert_eq!(ask("dave").await, (Outcome::NoSuchUser, 3));
-        assert_eq!(ask("erin").await, (Outcome::NoSuchUser, 3));
+        assert_eq!(ask("dave").await, (DirectoryOutcome::NoSuchUser, 3));
+        assert_eq!(ask("erin").await, (DirectoryOutcome::NoSuchUser, 3));
     });
 }
 
@@ -135,12 +138,12 @@ fn where_the_name_moves_meanwhile_iam_is_asked_once_more_and_where_it_is_silent_
             }
         });
         let answer = host.service.refresh_account(name("alice"), Cause::Login).await;
-        assert_eq!((answer, host.iam.calls(Action::GET_USER)), (Outcome::Fresh, 4));
+        assert_eq!((answer, host.iam.calls(Action::GET_USER)), (DirectoryOutcome::Fresh, 4));
         let asked = host.iam.calls(Action::LIST_GROUPS_FOR_USER);
         host.iam.time_out(Action::LIST_GROUPS_FOR_USER);
         host.pass_time(61);
         let answer = host.service.refresh_account(name("alice"), Cause::Login).await;
-        assert_eq!(answer, Outcome::CannotTell);
+        assert_eq!(answer, DirectoryOutcome::CannotTell);
         assert_eq!(host.iam.calls(Action::LIST_GROUPS_FOR_USER), asked + 1);
     });
 }
@@ -175,10 +178,10 @@ fn who_finds_no_token_is_answered_by_a_listing_or_not_at_all() {
             host.service.refresh_account(name(login), cause).await
         };
         host.iam.add_user("dave", "AIDADAVE", 200);
-        assert_eq!(ask("dave").await, Outcome::Fresh);
-        assert_eq!(ask("erin").await, Outcome::NoSuchUser);
+        assert_eq!(ask("dave").await, DirectoryOutcome::Fresh);
+        assert_eq!(ask("erin").await, DirectoryOutcome::NoSuchUser);
         host.iam.time_out(Action::LIST_USERS);
-        assert_eq!(ask("frank").await, Outcome::CannotTell);
+        assert_eq!(ask("frank").await, DirectoryOutcome::CannotTell);
         assert_eq!(host.iam.calls(Action::GET_USER), 0);
     });
 }
@@ -210,7 +213,10 @@ fn an_answer_about_somebody_whose_facts_lag_is_published_although_it_is_no_news(
         host.service.pass().await;
         assert_eq!(host.lags_since("alice"), asked_at);
         host.pass_time(61);
-        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
         assert_eq!(host.lags_since("alice"), 0);
     });
 }

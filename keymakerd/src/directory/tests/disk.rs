@@ -18,7 +18,7 @@ async fn host_of_two() -> Host {
     for login in ["alice", "bob"] {
         assert_eq!(
             host.service.refresh_keys(name(login), Cause::Login).await,
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         );
     }
     host
@@ -34,12 +34,12 @@ fn that_iam_answered_counts_although_the_disk_is_full() {
             host.iam
                 .add_user(&format!("new{number}"), &format!("AIDANEW{number}"), number);
             host.pass_time(LONG);
-            assert_eq!(host.service.pass().await, Outcome::CannotTell);
+            assert_eq!(host.service.pass().await, DirectoryOutcome::CannotTell);
             assert!(host.status().contains("could not publish"));
             assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed), "day {number}");
         }
         host.fill_disk(false);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert!(host.uid("new2").is_some());
     });
 }
@@ -99,7 +99,11 @@ fn a_slow_disk_keeps_nobody_waiting_and_lets_nobody_in_whom_iam_refuses() {
                     host.service.refresh_keys(name("bob"), cause).await,
                     host.service.refresh_keys(name("alice"), cause).await,
                 ];
-                assert_eq!(answers, [Outcome::NotPublished, Outcome::Fresh], "{cause:?}");
+                assert_eq!(
+                    answers,
+                    [DirectoryOutcome::NotPublished, DirectoryOutcome::Fresh],
+                    "{cause:?}"
+                );
             }
         }
         assert_eq!(
@@ -110,8 +114,11 @@ fn a_slow_disk_keeps_nobody_waiting_and_lets_nobody_in_whom_iam_refuses() {
         // What IAM has added is not said to be there before it is.
         host.iam.add_user("dave", "AIDADAVE", 1);
         host.iam.join("dave", "prod_ssh_users");
-        assert_eq!(host.service.refresh_keys(name("dave"), SSHD).await, Outcome::CannotTell);
-        assert_eq!(host.service.pass().await, Outcome::CannotTell);
+        assert_eq!(
+            host.service.refresh_keys(name("dave"), SSHD).await,
+            DirectoryOutcome::CannotTell
+        );
+        assert_eq!(host.service.pass().await, DirectoryOutcome::CannotTell);
         assert!(host.status().contains("the disk has not answered"));
         drop(stuck);
         host.service.publish().await.unwrap();
@@ -136,7 +143,7 @@ fn who_asks_while_files_are_written_waits_for_one_more_publication_at_most() {
                 .service
                 .refresh_keys(name(&format!("new{number}")), Cause::Login)
                 .await;
-            assert_eq!(answer, Outcome::CannotTell, "{number}");
+            assert_eq!(answer, DirectoryOutcome::CannotTell, "{number}");
         }
         let before = host.directory().generation();
         drop(stuck);

@@ -9,13 +9,13 @@ use crate::service_names::{ServiceFolders, ServiceNames};
 fn a_pass_publishes_everyone_with_their_groups() {
     on_one_thread(async {
         let host = host("");
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert!(host.uid("alice").unwrap() >= 1_879_048_192);
         assert_eq!(host.groups("alice").len(), 1);
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
         let generation = host.directory().generation();
         host.pass_time(300);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert_eq!(
             host.directory().generation(),
             generation,
@@ -232,7 +232,7 @@ fn a_replaced_role_is_asked_for_nothing_more_and_the_next_ones_description_appli
         host.iam
             .set_role("other", Some("keymaker_require_iam_group=keymaker_devs"));
         let asked = host.iam.calls(Action::GET_ROLE);
-        assert_eq!(host.service.pass().await, Outcome::CannotTell);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::CannotTell);
         assert!(host.service.accounts().is_none() && !host.service.is_connected());
         assert_eq!(
             host.iam.calls(Action::GET_ROLE),
@@ -245,14 +245,14 @@ fn a_replaced_role_is_asked_for_nothing_more_and_the_next_ones_description_appli
             "what the former one said holds until the next one has spoken"
         );
         host.iam.set_replaced(None);
-        host.service.ask(Some(Accounts {
+        host.service.ask(Some(AskedAccounts {
             id_resolver: None,
             host: host.iam.clone(),
             host_role: Some("other".into()),
             people: host.iam.clone(),
             people_nudged: host.iam.clone(),
         }));
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
         assert!(
             host.status().contains("this host has another role"),

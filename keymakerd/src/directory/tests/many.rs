@@ -39,7 +39,7 @@ fn who_is_deleted_among_hundreds_is_refused_by_the_next_pass() {
         }
         host.iam.delete_user("dave");
         host.pass_time(300);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert_eq!(host.decision("dave"), Some(LoginDecision::Refused(Refusal::Deleted)));
         host.pass_time(300);
         host.service.pass().await;
@@ -66,7 +66,7 @@ fn who_leaves_the_required_group_with_hundreds_is_refused_by_the_next_pass() {
         assert_eq!(host.decision("dave"), Some(LoginDecision::Allowed));
         logins.iter().for_each(|login| host.iam.leave(login, "prod_ssh_users"));
         host.pass_time(300);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         let refused = Some(LoginDecision::Refused(Refusal::NotInRequiredGroup));
         assert_eq!(host.decision("dave"), refused);
     });
@@ -90,7 +90,7 @@ fn a_listing_that_iam_contradicts_removes_nobody_and_costs_few_calls() {
             }
         });
         host.pass_time(300);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         let asked = host.iam.calls(Action::GET_USER) - before;
         assert!((50..=60).contains(&asked), "{asked}");
         assert_eq!(host.decision("user599"), Some(LoginDecision::Allowed));

@@ -216,7 +216,7 @@ fn a_name_that_is_anothers_for_one_call_and_comes_back_brings_none_of_the_others
         host.pass_time(61);
         assert_eq!(
             host.service.refresh_account(name("bob"), Cause::Login).await,
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         );
         assert!(host.groups_of_uid(host.uid("bob").unwrap()).contains(&27));
     });

@@ -8,18 +8,18 @@ use keymaker_core::name::GroupName;
 
 use super::*;
 use crate::directory::entitlement::neighbours::Neighbours;
-use crate::other_services::{Ask, OtherServices, Question, Said};
+use crate::other_services::{AskServices, OtherServices, Said, ServiceQuestion};
 
 /// Services that answer from a table.
 #[derive(Default)]
 struct Table {
     services: RefCell<Vec<&'static str>>,
-    has: RefCell<BTreeMap<&'static str, BTreeSet<Question>>>,
+    has: RefCell<BTreeMap<&'static str, BTreeSet<ServiceQuestion>>>,
     silent: RefCell<BTreeSet<&'static str>>,
-    asked: RefCell<Vec<Question>>,
+    asked: RefCell<Vec<ServiceQuestion>>,
 }
 
-impl Ask for Table {
+impl AskServices for Table {
     fn services(&self) -> std::io::Result<OtherServices> {
         let names: Vec<String> = self.services.borrow().iter().map(|name| (*name).to_owned()).collect();
         Ok(OtherServices {
@@ -28,9 +28,9 @@ impl Ask for Table {
         })
     }
 
-    fn ask(&self, service: String, questions: Vec<Question>, _limit: Duration) -> LocalBoxFuture<'_, Vec<Said>> {
+    fn ask(&self, service: String, questions: Vec<ServiceQuestion>, _limit: Duration) -> LocalBoxFuture<'_, Vec<Said>> {
         self.asked.borrow_mut().extend(questions.iter().cloned());
-        let answer = |question: &Question| {
+        let answer = |question: &ServiceQuestion| {
             if self.silent.borrow().contains(service.as_str()) {
                 return Said::CannotTell(format!("{service} is down"));
             }
@@ -56,7 +56,7 @@ impl Table {
         Rc::new(table)
     }
 
-    fn give(&self, service: &'static str, question: Question) {
+    fn give(&self, service: &'static str, question: ServiceQuestion) {
         self.has.borrow_mut().entry(service).or_default().insert(question);
     }
 
@@ -77,12 +77,12 @@ impl Host {
     /// As the daemon starts beside these services, after whatever it was before.
     fn beside(&self, table: &Rc<Table>) {
         let held = self.service.store.load("neighbours.json").unwrap().unwrap_or_default();
-        let ask = Rc::clone(table) as Rc<dyn Ask>;
+        let ask = Rc::clone(table) as Rc<dyn AskServices>;
         self.service.state_mut().neighbours = Neighbours::left(held, ask, || self.service.store.published_keys());
     }
 
     async fn pass(&self) {
-        assert_eq!(self.service.pass().await, Outcome::Fresh);
+        assert_eq!(self.service.pass().await, DirectoryOutcome::Fresh);
     }
 
     fn shows(&self, text: &str) -> bool {
@@ -90,8 +90,8 @@ impl Host {
     }
 }
 
-fn user(name: &str) -> Question {
-    Question::User(name.to_owned())
+fn user(name: &str) -> ServiceQuestion {
+    ServiceQuestion::User(name.to_owned())
 }
 
 // P1
@@ -105,9 +105,9 @@ fn who_is_in_another_service_by_name_or_number_is_not_published_and_status_says_
         };
         for question in [
             user("alice"),
-            Question::Group("alice".to_owned()),
-            Question::Uid(uid),
-            Question::Gid(uid),
+            ServiceQuestion::Group("alice".to_owned()),
+            ServiceQuestion::Uid(uid),
+            ServiceQuestion::Gid(uid),
         ] {
             let host = host("");
             let table = Table::with(&["systemd", "sss"]);
@@ -122,7 +122,7 @@ fn who_is_in_another_service_by_name_or_number_is_not_published_and_status_says_
             );
             assert_ne!(
                 host.service.refresh_account(name("alice"), Cause::Login).await,
-                Outcome::NotPublished
+                DirectoryOutcome::NotPublished
             );
             assert_eq!(host.uid("alice"), None, "{question:?}");
         }
@@ -135,7 +135,7 @@ fn a_group_that_another_service_has_is_not_published_nor_given() {
     on_one_thread(async {
         let host = host("");
         let table = Table::with(&["sss"]);
-        table.give("sss", Question::Group("devs".to_owned()));
+        table.give("sss", ServiceQuestion::Group("devs".to_owned()));
         host.beside(&table);
         host.pass().await;
         assert!(host.uid("alice").is_some() && host.groups("alice").is_empty());
@@ -169,7 +169,7 @@ fn what_another_service_ever_had_stays_its_own_until_root_releases_it() {
         host.pass().await;
         assert_eq!(host.uid("alice"), Some(published));
         // Released too early, it is taken back.
-        table.give("sss", Question::Uid(published));
+        table.give("sss", ServiceQuestion::Uid(published));
         host.beside(&table);
         host.pass().await;
         assert!(host.uid("alice").is_none() && host.service.order_release(name("alice")).await.is_ok());
@@ -196,7 +196,7 @@ fn a_service_that_cannot_tell_keeps_whom_it_did_not_claim_and_adds_nobody() {
         assert!(host.shows("sss is down"), "{}", host.status());
         assert_eq!(
             host.service.refresh_account(name("bob"), Cause::Login).await,
-            Outcome::CannotTell
+            DirectoryOutcome::CannotTell
         );
         // One service's yes counts, whatever another's silence.
         table.give("systemd", user("alice"));
@@ -205,7 +205,7 @@ fn a_service_that_cannot_tell_keeps_whom_it_did_not_claim_and_adds_nobody() {
         table.fall_silent(&[]);
         assert_eq!(
             host.service.refresh_account(name("bob"), Cause::Login).await,
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         );
         assert!(host.uid("bob").is_some(), "the first login after that works (P6)");
     });
@@ -240,7 +240,7 @@ fn a_user_made_a_moment_ago_is_asked_about_before_being_published_and_nobody_els
         table.give("sss", user("carol"));
         assert_eq!(
             host.service.refresh_account(name("bob"), Cause::Login).await,
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         );
         assert!(host.uid("bob").is_some());
         assert_eq!(table.count(), 4, "name and number, for a user and a group");
@@ -249,7 +249,7 @@ fn a_user_made_a_moment_ago_is_asked_about_before_being_published_and_nobody_els
         table.count();
         assert_eq!(
             host.service.refresh_account(name("alice"), Cause::Login).await,
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         );
         assert_eq!(table.count(), 0);
     });

@@ -13,8 +13,14 @@ fn a_user_made_just_now_is_found_by_name_with_groups_and_keys() {
         host.iam.add_key("dave", "APKA2", KEY);
         host.pass_time(5);
         let lookup = Cause::Lookup { uid: 0 };
-        assert_eq!(host.service.refresh_account(name("dave"), lookup).await, Outcome::Fresh);
-        assert_eq!(host.service.refresh_keys(name("dave"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_account(name("dave"), lookup).await,
+            DirectoryOutcome::Fresh
+        );
+        assert_eq!(
+            host.service.refresh_keys(name("dave"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
         assert_eq!((host.groups("dave").len(), host.keys("dave")), (1, 1));
         assert_eq!(host.decision("dave"), Some(LoginDecision::Allowed));
     });
@@ -29,15 +35,18 @@ fn an_unknown_name_is_asked_for_again_after_five_seconds() {
         let lookup = Cause::Lookup { uid: 0 };
         assert_eq!(
             host.service.refresh_account(name("dave"), lookup).await,
-            Outcome::NoSuchUser
+            DirectoryOutcome::NoSuchUser
         );
         host.iam.add_user("dave", "AIDADAVE", 200);
         assert_eq!(
             host.service.refresh_account(name("dave"), lookup).await,
-            Outcome::NoSuchUser
+            DirectoryOutcome::NoSuchUser
         );
         host.pass_time(6);
-        assert_eq!(host.service.refresh_account(name("dave"), lookup).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_account(name("dave"), lookup).await,
+            DirectoryOutcome::Fresh
+        );
         assert!(host.uid("dave").is_some());
     });
 }
@@ -52,7 +61,10 @@ fn who_leaves_the_required_group_is_refused_within_authz_ttl() {
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
         host.iam.leave("alice", "prod_ssh_users");
         host.pass_time(61);
-        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
         assert_eq!(
             host.decision("alice"),
             Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
@@ -95,8 +107,14 @@ fn within_authz_ttl_a_login_asks_iam_once_and_no_longer() {
         let calls = host.iam.all_calls();
         // The clock goes on by itself, too, slowly where the machine is busy.
         host.pass_time(20);
-        assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Outcome::Fresh);
-        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_keys(name("alice"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
         assert_eq!(host.iam.all_calls(), calls, "asked again within the minute");
         host.pass_time(41);
         host.service.refresh_account(name("alice"), SSHD).await;
@@ -136,7 +154,7 @@ fn what_is_silent_about_keys_or_groups_is_not_called_fresh_because_the_rest_answ
             for _ in 0..2 {
                 assert_eq!(
                     host.service.refresh_keys(name("alice"), SSHD).await,
-                    Outcome::CannotTell,
+                    DirectoryOutcome::CannotTell,
                     "{silent:?}"
                 );
             }
@@ -165,7 +183,7 @@ fn scanners_cannot_spend_the_accounts_quota_and_one_listing_answers_them_all() {
             host.service
                 .refresh_account(name("alice"), Cause::Lookup { uid: 0 })
                 .await,
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         );
     });
 }
@@ -196,14 +214,14 @@ fn names_offered_without_proof_buy_few_calls_and_silence_nobody_who_has_proved_a
         });
         host.pass_time(1);
         let offered = host.service.refresh_keys(name("alice"), SSHD).await;
-        assert_eq!(offered, Outcome::CannotTell);
+        assert_eq!(offered, DirectoryOutcome::CannotTell);
         host.iam.mend(Action::LIST_SSH_PUBLIC_KEYS);
         assert_eq!(
             host.service.refresh_keys(name("alice"), SSHD).await,
-            Outcome::CannotTell
+            DirectoryOutcome::CannotTell
         );
         let proved = host.service.refresh_keys(name("alice"), Cause::Login).await;
-        assert_eq!((proved, host.keys("alice")), (Outcome::Fresh, 0));
+        assert_eq!((proved, host.keys("alice")), (DirectoryOutcome::Fresh, 0));
     });
 }
 
@@ -218,7 +236,7 @@ fn ten_thousand_who_ask_at_once_cause_one_question() {
             tokio::task::spawn_local(async move { service.refresh_account(name("alice"), SSHD).await })
         });
         for answer in asked.collect::<Vec<_>>() {
-            assert_eq!(answer.await.unwrap(), Outcome::Fresh);
+            assert_eq!(answer.await.unwrap(), DirectoryOutcome::Fresh);
         }
         let questions = [Action::GET_USER, Action::LIST_GROUPS_FOR_USER].map(|action| host.iam.calls(action));
         assert_eq!(questions, [2, 1]);
@@ -278,7 +296,7 @@ fn a_steady_pass_asks_for_nobody_by_name_but_for_one_list_of_keys_each() {
             host.service.pass().await;
             let before = host.iam.all_calls();
             host.pass_time(400);
-            assert_eq!(host.service.pass().await, Outcome::Fresh);
+            assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
             let calls = host.iam.all_calls() - before;
             println!("5,000 users, 50 groups, the keys of 100 kept fresh, {settings:?}: {calls} calls a pass");
             assert_eq!(calls, expected, "{settings}");

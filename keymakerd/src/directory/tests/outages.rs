@@ -23,7 +23,7 @@ fn no_failure_of_any_listing_makes_anybody_disappear() {
                     _ => host.iam.deny(action),
                 }
                 host.pass_time(300);
-                assert_eq!(host.service.pass().await, Outcome::CannotTell, "{action}");
+                assert_eq!(host.service.pass().await, DirectoryOutcome::CannotTell, "{action}");
                 assert!(host.uid("alice").is_some(), "{action}");
                 assert_eq!(host.groups("alice").len(), 1, "{action}");
             }
@@ -58,7 +58,7 @@ fn a_group_that_iam_denies_stops_no_pass_and_only_its_own_members_grow_old() {
         host.iam.leave("carol", "keymaker_ops");
         for _ in 0..300 {
             host.pass_time(300);
-            assert_eq!(host.service.pass().await, Outcome::Fresh);
+            assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         }
         assert!(host.groups("carol").is_empty(), "what the other group said was lost");
         assert_eq!(host.groups("alice").len(), 1);
@@ -84,7 +84,7 @@ fn a_denied_listing_is_a_lower_grade_in_which_nobody_disappears() {
         host.service.pass().await;
         host.iam.deny(Action::LIST_USERS);
         host.pass_time(300);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert_eq!(host.service.state().grade, Grade::Three);
         assert!(host.uid("alice").is_some() && host.uid("carol").is_some());
         host.iam.delete_user("carol");
@@ -111,12 +111,12 @@ fn while_iam_is_silent_nobody_waits_for_it_twice() {
         host.pass_time(61);
         assert_eq!(
             host.service.refresh_account(name("alice"), SSHD).await,
-            Outcome::CannotTell
+            DirectoryOutcome::CannotTell
         );
         let calls = host.iam.calls(Action::GET_USER);
         assert_eq!(
             host.service.refresh_account(name("alice"), SSHD).await,
-            Outcome::CannotTell
+            DirectoryOutcome::CannotTell
         );
         assert_eq!(host.iam.calls(Action::GET_USER), calls);
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
@@ -125,7 +125,10 @@ fn while_iam_is_silent_nobody_waits_for_it_twice() {
         assert!(host.status().contains("\"action\": \"iam:GetUser\""));
         host.service.probe().await;
         assert!(host.status().contains("\"outages\": []"));
-        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
     });
 }
 
@@ -141,12 +144,15 @@ fn what_a_full_disk_kept_back_is_published_by_the_next_nudge() {
         std::fs::rename(host.folder.join("public"), host.folder.join("gone")).unwrap();
         assert_eq!(
             host.service.refresh_account(name("alice"), SSHD).await,
-            Outcome::CannotTell
+            DirectoryOutcome::CannotTell
         );
         std::fs::rename(host.folder.join("gone"), host.folder.join("public")).unwrap();
         assert_eq!(host.decision("alice"), Some(LoginDecision::Allowed));
         host.pass_time(6);
-        assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_account(name("alice"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
         assert_eq!(
             host.decision("alice"),
             Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
@@ -195,7 +201,10 @@ fn while_the_disk_is_full_whoever_iam_has_taken_something_from_is_not_let_in_and
         }
         host.service.pass().await;
         for all in ["alice", "inactive", "left", "deleted", "excluded"] {
-            assert_eq!(host.service.refresh_keys(name(all), SSHD).await, Outcome::Fresh);
+            assert_eq!(
+                host.service.refresh_keys(name(all), SSHD).await,
+                DirectoryOutcome::Fresh
+            );
         }
         host.fill_disk(true);
         host.iam.set_key_active("inactive", "APKAinactive", false);
@@ -207,15 +216,18 @@ fn while_the_disk_is_full_whoever_iam_has_taken_something_from_is_not_let_in_and
         for _ in 0..2 {
             for lost in ["inactive", "left", "deleted", "excluded"] {
                 let answer = host.service.refresh_keys(name(lost), SSHD).await;
-                assert_eq!(answer, Outcome::NotPublished, "{lost}");
+                assert_eq!(answer, DirectoryOutcome::NotPublished, "{lost}");
             }
             assert_eq!(
                 host.service.refresh_keys(name("alice"), SSHD).await,
-                Outcome::CannotTell
+                DirectoryOutcome::CannotTell
             );
         }
         host.fill_disk(false);
-        assert_eq!(host.service.refresh_keys(name("inactive"), SSHD).await, Outcome::Fresh);
+        assert_eq!(
+            host.service.refresh_keys(name("inactive"), SSHD).await,
+            DirectoryOutcome::Fresh
+        );
         assert_eq!((host.keys("inactive"), host.keys("alice")), (0, 1));
         assert_eq!(
             host.decision("excluded"),
@@ -240,8 +252,11 @@ fn a_user_whom_the_role_may_not_read_keeps_nobody_else_from_being_asked_for() {
         host.iam.fail_for("robot", denied(Action::LIST_SSH_PUBLIC_KEYS));
         for cause in [SSHD, Cause::Login, Cause::Lookup { uid: 0 }] {
             let robot = host.service.refresh_account(name("robot"), cause).await;
-            assert_eq!(robot, Outcome::CannotTell);
-            assert_eq!(host.service.refresh_account(name("alice"), cause).await, Outcome::Fresh);
+            assert_eq!(robot, DirectoryOutcome::CannotTell);
+            assert_eq!(
+                host.service.refresh_account(name("alice"), cause).await,
+                DirectoryOutcome::Fresh
+            );
             host.pass_time(61);
         }
         let calls = host.iam.calls(Action::GET_USER);
@@ -266,7 +281,7 @@ fn a_clock_set_back_discards_no_newer_answer() {
         host.pass_time(61);
         assert_eq!(
             host.service.refresh_keys(name("alice"), Cause::Login).await,
-            Outcome::Fresh
+            DirectoryOutcome::Fresh
         );
         let refused = Some(LoginDecision::Refused(Refusal::NotInRequiredGroup));
         assert_eq!((host.keys("alice"), host.decision("alice")), (0, refused));
@@ -294,7 +309,7 @@ fn what_iam_said_about_known_keys_counts_although_one_body_cannot_be_had() {
         host.iam.time_out(Action::GET_SSH_PUBLIC_KEY);
         host.pass_time(61);
         let answer = host.service.refresh_keys(name("alice"), Cause::Login).await;
-        assert_eq!((answer, host.keys("alice")), (Outcome::CannotTell, 1));
+        assert_eq!((answer, host.keys("alice")), (DirectoryOutcome::CannotTell, 1));
         host.iam.mend(Action::GET_SSH_PUBLIC_KEY);
         host.pass_time(11);
         host.service.probe().await;
@@ -315,7 +330,10 @@ fn whoever_cannot_be_asked_for_because_of_this_host_is_not_let_in_by_what_was_kn
             let host = host("require_iam_group = \"prod_ssh_users\"");
             host.iam.join("alice", "prod_ssh_users");
             host.service.pass().await;
-            assert_eq!(host.service.refresh_keys(name("alice"), SSHD).await, Outcome::Fresh);
+            assert_eq!(
+                host.service.refresh_keys(name("alice"), SSHD).await,
+                DirectoryOutcome::Fresh
+            );
             host.iam.leave("alice", "prod_ssh_users");
             host.iam.fail(AwsCallError::ThisHost {
                 action,
@@ -327,10 +345,13 @@ fn whoever_cannot_be_asked_for_because_of_this_host_is_not_let_in_by_what_was_kn
                     host.iam.calls(action),
                     host.service.refresh_keys(name("alice"), cause).await,
                 );
-                assert_ne!(answer, Outcome::Fresh, "{action}");
+                assert_ne!(answer, DirectoryOutcome::Fresh, "{action}");
                 // What was known counts where it says no, and nowhere else.
                 let refused = host.decision("alice") != Some(LoginDecision::Allowed);
-                assert!(refused || answer == Outcome::NotPublished, "{action}: {answer:?}");
+                assert!(
+                    refused || answer == DirectoryOutcome::NotPublished,
+                    "{action}: {answer:?}"
+                );
                 assert!(host.iam.calls(action) > calls, "{action} was taken for silent");
                 assert!(host.status().contains("Cannot assign requested address"));
                 host.pass_time(6);
@@ -338,7 +359,7 @@ fn whoever_cannot_be_asked_for_because_of_this_host_is_not_let_in_by_what_was_kn
             host.iam.mend(action);
             assert_eq!(
                 host.service.refresh_keys(name("alice"), Cause::Login).await,
-                Outcome::Fresh
+                DirectoryOutcome::Fresh
             );
             assert_eq!(
                 host.decision("alice"),
@@ -360,18 +381,18 @@ fn before_this_host_has_a_port_to_reach_aws_by_nobody_is_let_in_by_what_was_know
         host.pass_time(61);
         assert_eq!(
             host.service.refresh_keys(name("alice"), Cause::Login).await,
-            Outcome::CannotTell
+            DirectoryOutcome::CannotTell
         );
         let now = host.service.clock.instant();
         host.service.state_mut().outages.note_lack_of_way(now);
         assert_eq!(
             host.service.refresh_keys(name("alice"), Cause::Login).await,
-            Outcome::NotPublished
+            DirectoryOutcome::NotPublished
         );
         host.pass_time(11);
         assert_eq!(
             host.service.refresh_keys(name("alice"), Cause::Login).await,
-            Outcome::CannotTell
+            DirectoryOutcome::CannotTell
         );
     });
 }

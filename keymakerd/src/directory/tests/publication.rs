@@ -18,7 +18,7 @@ fn whoever_chooses_the_names_of_iam_users_keeps_nobody_from_coming_or_going() {
         host.iam.add_user("dave", "AIDADAVE", 1);
         host.iam.delete_user("alice");
         host.pass_time(300);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert_eq!((host.uid("dave").is_some(), host.uid("alice")), (true, None));
         for chosen in COLLIDING.split_whitespace() {
             assert!(host.uid(chosen).is_some(), "{chosen}");
@@ -38,7 +38,7 @@ fn an_entry_that_does_not_fit_is_left_out_and_named_and_stops_nobody() {
         }
         host.iam.add_user("dave", "AIDADAVE", 1);
         host.pass_time(300);
-        assert_eq!(host.service.pass().await, Outcome::Fresh);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
         assert_eq!((host.uid("dave").is_some(), host.uid("alice")), (true, None));
         assert!(host.status().contains("more groups or keys than fit into a record"));
         // Denied by PAM, not ignored.

@@ -136,7 +136,10 @@ fn facts_are_asked_for_again_once_they_are_older_than_authz_ttl() {
             let host = after_a_pass(settings, |_| ()).await;
             let before = host.iam.all_calls();
             host.pass_time(60);
-            assert_eq!(host.service.refresh_account(name("alice"), SSHD).await, Outcome::Fresh);
+            assert_eq!(
+                host.service.refresh_account(name("alice"), SSHD).await,
+                DirectoryOutcome::Fresh
+            );
             assert_eq!(host.iam.all_calls() > before, asked, "{settings}");
         }
     });

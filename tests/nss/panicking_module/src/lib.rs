@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 #[allow(dead_code)]
-struct Host<'a> {
+struct NssHost<'a> {
     directory: &'a Path,
     lookup_socket: &'a Path,
     passwd: &'a Path,
@@ -26,7 +26,7 @@ enum LookupError {
 }
 
 mod passwd {
-    use super::{Host, LookupError};
+    use super::{LookupError, NssHost};
 
     pub struct PasswdEntry {
         pub uid: u32,
@@ -37,21 +37,21 @@ mod passwd {
         pub shell: usize,
     }
 
-    pub fn by_name(_: &Host<'_>, _: &[u8], _: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+    pub fn by_name(_: &NssHost<'_>, _: &[u8], _: &mut [u8]) -> Result<PasswdEntry, LookupError> {
         panic!("a lookup by name")
     }
 
-    pub fn by_uid(_: &Host<'_>, uid: u32, _: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+    pub fn by_uid(_: &NssHost<'_>, uid: u32, _: &mut [u8]) -> Result<PasswdEntry, LookupError> {
         panic!("a lookup by uid {uid}")
     }
 
-    pub fn next(_: &Host<'_>, from: u32, _: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
+    pub fn next(_: &NssHost<'_>, from: u32, _: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
         panic!("an enumeration at {from}")
     }
 }
 
 mod group {
-    use super::{Host, LookupError};
+    use super::{LookupError, NssHost};
 
     pub struct GroupEntry {
         pub gid: u32,
@@ -60,25 +60,25 @@ mod group {
         pub members: usize,
     }
 
-    pub fn by_name(_: &Host<'_>, _: &[u8], _: &mut [u8]) -> Result<GroupEntry, LookupError> {
+    pub fn by_name(_: &NssHost<'_>, _: &[u8], _: &mut [u8]) -> Result<GroupEntry, LookupError> {
         panic!("a group by name")
     }
 
-    pub fn by_gid(_: &Host<'_>, gid: u32, _: &mut [u8]) -> Result<GroupEntry, LookupError> {
+    pub fn by_gid(_: &NssHost<'_>, gid: u32, _: &mut [u8]) -> Result<GroupEntry, LookupError> {
         panic!("a group by gid {gid}")
     }
 
-    pub fn next(_: &Host<'_>, from: u32, _: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
+    pub fn next(_: &NssHost<'_>, from: u32, _: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
         panic!("an enumeration at {from}")
     }
 }
 
 mod initgroups {
-    use super::{Host, LookupError};
+    use super::{LookupError, NssHost};
 
-    pub struct Memberships;
+    pub struct SupplementaryGids;
 
-    impl Memberships {
+    impl SupplementaryGids {
         #[allow(dead_code)]
         pub fn of(_: impl Iterator<Item = u32>) -> Self {
             Self
@@ -89,7 +89,7 @@ mod initgroups {
         }
     }
 
-    pub fn of_user(_: &Host<'_>, _: &[u8], _: u32) -> Result<Memberships, LookupError> {
+    pub fn of_user(_: &NssHost<'_>, _: &[u8], _: u32) -> Result<SupplementaryGids, LookupError> {
         panic!("the groups of a user")
     }
 }

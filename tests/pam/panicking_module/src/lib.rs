@@ -26,10 +26,10 @@ mod abi {
 }
 
 mod ours {
-    pub use crate::real_ours::{Account, Host, Ownership};
+    pub use crate::real_ours::{LoginAccount, Ownership, PamHost};
 
     /// Looks into /etc/passwd as the product does, but panics there about one name.
-    pub fn is_local(name: &[u8], host: &Host<'_>) -> bool {
+    pub fn is_local(name: &[u8], host: &PamHost<'_>) -> bool {
         assert!(name != b"panics-early", "in the look into /etc/passwd");
         crate::real_ours::is_local(name, host)
     }

@@ -18,7 +18,7 @@ use super::super::get::MAX_GROUP_RECORD;
 use super::super::install::files::{remove, write};
 use super::super::order;
 use super::super::probe::run;
-use super::{Step, accepts};
+use super::{MigrationStep, accepts};
 
 /// `id = 2000 + (u16 // 2)`, u16 being the last two bytes of the id's SHA-256, little-endian.
 fn formula(iam_id: &str) -> u32 {
@@ -29,13 +29,13 @@ fn formula(iam_id: &str) -> u32 {
 
 /// What the predecessor made here: names with their numbers.
 #[derive(Debug, Default)]
-pub struct Accounts {
+pub struct FormerAccounts {
     users: Vec<(String, u32)>,
     groups: Vec<(String, u32)>,
 }
 
 /// Finds them.
-pub fn found() -> Result<Accounts, String> {
+pub fn found() -> Result<FormerAccounts, String> {
     let text = fs::read_to_string(paths::STATUS);
     let text = text.map_err(|error| {
         format!(
@@ -44,7 +44,7 @@ pub fn found() -> Result<Accounts, String> {
         )
     })?;
     let status: Value = serde_json::from_str(&text).unwrap_or_default();
-    let mut accounts = Accounts::default();
+    let mut accounts = FormerAccounts::default();
     for entry in status
         .get("refused_entries")
         .and_then(Value::as_array)
@@ -66,7 +66,7 @@ pub fn found() -> Result<Accounts, String> {
     Ok(accounts)
 }
 
-impl Accounts {
+impl FormerAccounts {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.groups.is_empty()
@@ -74,15 +74,17 @@ impl Accounts {
 
     /// The steps that give them up and see to it that IAM's have the same numbers. A group still has its members until
     /// they are gone.
-    pub fn given_up(self) -> Vec<Step> {
+    pub fn given_up(self) -> Vec<MigrationStep> {
         if self.is_empty() {
             return Vec::new();
         }
         let users = self.users.iter().map(|(name, uid)| give_up_user(name.clone(), *uid));
         let groups = self.groups.iter().map(|(name, gid)| give_up_group(name.clone(), *gid));
-        let mut steps: Vec<Step> = users.chain(groups).collect();
+        let mut steps: Vec<MigrationStep> = users.chain(groups).collect();
         let what = "have keymakerd publish them, with the same numbers";
-        steps.push(Step::new(what, move || publish().and_then(|()| self.are_published())));
+        steps.push(MigrationStep::new(what, move || {
+            publish().and_then(|()| self.are_published())
+        }));
         steps
     }
 
@@ -114,17 +116,17 @@ impl Accounts {
     }
 }
 
-fn give_up_user(name: String, uid: u32) -> Step {
+fn give_up_user(name: String, uid: u32) -> MigrationStep {
     let what = format!("remove the local account {name}, whose uid {uid} and home the IAM user keeps");
-    Step::new(what, move || {
+    MigrationStep::new(what, move || {
         // --force: also while the user is logged in. Without --remove the home stays.
         run("userdel", &["--force", &name]).map(|_| ())
     })
 }
 
-fn give_up_group(name: String, gid: u32) -> Step {
+fn give_up_group(name: String, gid: u32) -> MigrationStep {
     let what = format!("remove the local group {name}, whose gid {gid} the IAM group keeps");
-    Step::new(what, move || match number_of(Path::new(paths::GROUP), &name) {
+    MigrationStep::new(what, move || match number_of(Path::new(paths::GROUP), &name) {
         // userdel has taken it along: it was its user's own.
         Ok(None) => Ok(()),
         Ok(Some(_)) => run("groupdel", &[&name]).map(|_| ()),
@@ -134,21 +136,24 @@ fn give_up_group(name: String, gid: u32) -> Step {
 
 /// The steps after which keymakerd runs with the Python formula for all ids of this host; an error where its settings
 /// do not allow that.
-pub fn new_scheme() -> Result<Vec<Step>, String> {
+pub fn new_scheme() -> Result<Vec<MigrationStep>, String> {
     let path = Path::new(paths::KEYMAKERD_TOML);
     let settings = with_scheme(&fs::read_to_string(path).unwrap_or_default());
     accepts("/usr/sbin/keymakerd", "--check", paths::KEYMAKERD_TOML, &settings)?;
-    let mut steps = vec![Step::new(
+    let mut steps = vec![MigrationStep::new(
         format!("set id_scheme = \"keymaker\" in {}", paths::KEYMAKERD_TOML),
         move || write(path, settings.as_bytes(), 0o644),
     )];
     if !anybody_seen_here() {
-        steps.push(Step::new(
+        steps.push(MigrationStep::new(
             "have keymakerd forget the uids that it has given so far, since nobody has logged in with them",
             forget_ids,
         ));
     }
-    steps.push(Step::new("start keymakerd with that, and have it read IAM", publish));
+    steps.push(MigrationStep::new(
+        "start keymakerd with that, and have it read IAM",
+        publish,
+    ));
     Ok(steps)
 }
 

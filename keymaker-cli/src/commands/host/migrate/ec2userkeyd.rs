@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::super::install::files::write;
 use super::super::probe::{credd, run};
-use super::{Step, accepts};
+use super::{MigrationStep, accepts};
 
 /// Its unit.
 pub const SERVICE: &str = "ec2userkeyd.service";
@@ -21,10 +21,10 @@ const OLD: &str = "/etc/ec2userkeyd.conf";
 const MIGRATED: &str = "/etc/ec2userkeyd.conf.migrated";
 
 /// What there is to do.
-pub fn steps() -> Result<Vec<Step>, String> {
+pub fn steps() -> Result<Vec<MigrationStep>, String> {
     let mut steps = Vec::new();
     if run("systemctl", &["is-enabled", SERVICE]).is_ok() {
-        steps.push(Step::new("stop and disable ec2userkeyd.service", || {
+        steps.push(MigrationStep::new("stop and disable ec2userkeyd.service", || {
             run("systemctl", &["disable", "--now", SERVICE]).map(|_| ())
         }));
     }
@@ -44,7 +44,7 @@ pub fn steps() -> Result<Vec<Step>, String> {
         credd::SETTINGS,
         imported.replace('\n', "\n  ")
     );
-    steps.push(Step::new(what, move || {
+    steps.push(MigrationStep::new(what, move || {
         write(Path::new(credd::SETTINGS), settings.as_bytes(), 0o644)?;
         fs::rename(OLD, MIGRATED).map_err(|error| error.to_string())
     }));

@@ -10,7 +10,7 @@ const DEEPEST: u8 = 32;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct PamLine {
     /// Such as `required` or `[success=1 default=ignore]`.
     pub control: String,
     /// The module's file.
@@ -18,13 +18,13 @@ pub struct Line {
 }
 
 /// The lines of one type (`account`, `session`) of a service, whose file lies in `folder`.
-pub fn stack(folder: &Path, service: &str, kind: &str) -> Vec<Line> {
+pub fn stack(folder: &Path, service: &str, kind: &str) -> Vec<PamLine> {
     let mut lines = Vec::new();
     collect(folder, service, kind, DEEPEST, &mut lines);
     lines
 }
 
-fn collect(folder: &Path, service: &str, kind: &str, depth: u8, lines: &mut Vec<Line>) {
+fn collect(folder: &Path, service: &str, kind: &str, depth: u8, lines: &mut Vec<PamLine>) {
     let Some(depth) = depth.checked_sub(1) else { return };
     let text = std::fs::read_to_string(folder.join(service)).unwrap_or_default();
     for line in text.replace("\\\n", " ").lines() {
@@ -50,7 +50,7 @@ fn collect(folder: &Path, service: &str, kind: &str, depth: u8, lines: &mut Vec<
         let module = rest.split_whitespace().next().unwrap_or_default();
         match control {
             "include" | "substack" => collect(folder, module, kind, depth, lines),
-            _ => lines.push(Line {
+            _ => lines.push(PamLine {
                 control: control.to_owned(),
                 module: module.to_owned(),
             }),
@@ -59,7 +59,7 @@ fn collect(folder: &Path, service: &str, kind: &str, depth: u8, lines: &mut Vec<
 }
 
 /// What keeps our module's answer from counting in this stack; `None` where it counts.
-pub fn what_defeats_us(stack: &[Line]) -> Option<Defeat> {
+pub fn what_defeats_us(stack: &[PamLine]) -> Option<Defeat> {
     let Some(at) = stack.iter().position(|line| line.module.ends_with(MODULE)) else {
         return Some(Defeat::Absent);
     };
@@ -103,8 +103,8 @@ impl Defeat {
 mod tests {
     use super::*;
 
-    fn line(control: &str, module: &str) -> Line {
-        Line {
+    fn line(control: &str, module: &str) -> PamLine {
+        PamLine {
             control: control.to_owned(),
             module: module.to_owned(),
         }

@@ -8,7 +8,7 @@ use keymaker_core::directory_file::{Directory, User};
 use keymaker_core::keys_file::KeysFile;
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::name::UserName;
-use keymaker_core::sys::Wanted;
+use keymaker_core::sys::NameLookup;
 use keymaker_core::{nsswitch, paths, sys};
 
 use super::super::get::group_names;
@@ -69,7 +69,7 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
 /// Whether the home's owner is somebody whom this host knows, by whatever service: not to be moved away.
 fn home_is_an_accounts(user: &User<'_>) -> bool {
     let owner = std::fs::symlink_metadata(user.home).map(|home| home.uid());
-    owner.is_ok_and(|uid| sys::is_known(Wanted::Uid(uid)).unwrap_or(true))
+    owner.is_ok_and(|uid| sys::is_known(NameLookup::Uid(uid)).unwrap_or(true))
 }
 
 pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Result<(), Shut> {

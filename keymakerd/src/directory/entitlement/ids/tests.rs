@@ -82,7 +82,7 @@ fn user<'a>(iam_id: &'a str, created: u64, name: &'a str) -> IdClaim<'a> {
     }
 }
 
-fn refusal(assigned: &AssignedIds, iam_id: &str) -> Option<Refusal> {
+fn refusal(assigned: &AssignedIds, iam_id: &str) -> Option<EntryRefusal> {
     assert!(!assigned.ids.contains_key(iam_id));
     assigned
         .refused
@@ -91,15 +91,15 @@ fn refusal(assigned: &AssignedIds, iam_id: &str) -> Option<Refusal> {
         .map(|(_, refusal)| refusal.clone())
 }
 
-fn disputed(other: &str) -> Option<Refusal> {
-    Some(Refusal::IdDisputed {
+fn disputed(other: &str) -> Option<EntryRefusal> {
+    Some(EntryRefusal::IdDisputed {
         id: BOTH,
         other: other.to_owned(),
     })
 }
 
-fn owned(id: u32, owner: &str) -> Option<Refusal> {
-    Some(Refusal::IdOwned {
+fn owned(id: u32, owner: &str) -> Option<EntryRefusal> {
+    Some(EntryRefusal::IdOwned {
         id,
         owner: owner.to_owned(),
     })
@@ -256,7 +256,7 @@ fn a_local_id_refuses_that_user_and_nobody_else() {
         let mut host = Host::new();
         host.local = LocalAccounts::parse(passwd, "", "");
         let assigned = host.assign(&[user(X, 100, "x"), user(VECTORS[1].0, 1, "z")]);
-        assert_eq!(refusal(&assigned, X), Some(Refusal::LocalId(BOTH)));
+        assert_eq!(refusal(&assigned, X), Some(EntryRefusal::LocalId(BOTH)));
         assert_eq!(assigned.uid(VECTORS[1].0).map(Uid::get), Some(10_939));
     }
     let mut host = Host::new();
@@ -264,7 +264,7 @@ fn a_local_id_refuses_that_user_and_nobody_else() {
     host.local = LocalAccounts::parse("", "late:x:4442:", "");
     assert_eq!(
         refusal(&host.assign(&[user(X, 100, "x")]), X),
-        Some(Refusal::LocalId(BOTH)),
+        Some(EntryRefusal::LocalId(BOTH)),
         "one added later too"
     );
 }
@@ -279,7 +279,7 @@ fn a_reserved_id_in_the_map_is_given_to_nobody() {
     };
     assert_eq!(
         refusal(&host.assign(&[user(X, 1, "x")]), X),
-        Some(Refusal::ReservedId(0))
+        Some(EntryRefusal::ReservedId(0))
     );
 }
 
@@ -305,11 +305,14 @@ fn a_tag_gives_a_uid_in_its_range_that_nobody_else_had() {
         ..user(iam_id, 100, "t")
     };
     for (value, expected) in [
-        ("", Refusal::UnreadableTagUid("".into())),
-        ("+200001", Refusal::UnreadableTagUid("+200001".into())),
-        ("99999999999", Refusal::UnreadableTagUid("99999999999".into())),
-        ("0", Refusal::TagUidOutside(0, host.tag_uid_range.unwrap())),
-        ("300000", Refusal::TagUidOutside(300_000, host.tag_uid_range.unwrap())),
+        ("", EntryRefusal::UnreadableTagUid("".into())),
+        ("+200001", EntryRefusal::UnreadableTagUid("+200001".into())),
+        ("99999999999", EntryRefusal::UnreadableTagUid("99999999999".into())),
+        ("0", EntryRefusal::TagUidOutside(0, host.tag_uid_range.unwrap())),
+        (
+            "300000",
+            EntryRefusal::TagUidOutside(300_000, host.tag_uid_range.unwrap()),
+        ),
     ] {
         assert_eq!(refusal(&host.assign(&[tagged(X, value)]), X), Some(expected));
     }

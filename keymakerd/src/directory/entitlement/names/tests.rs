@@ -99,7 +99,7 @@ impl AcceptedNames {
         self.users.keys().map(UserName::as_str).collect()
     }
 
-    fn reason(&self, iam_name: &str) -> &Refusal {
+    fn reason(&self, iam_name: &str) -> &EntryRefusal {
         &self
             .refused
             .iter()
@@ -154,15 +154,15 @@ fn names_of_the_system_and_of_this_host_are_refused() {
     ];
     let names = host.accept(&users, &[]);
     assert_eq!(names.logins(), ["alice"]);
-    let is = |name: &str, reason: fn(String) -> Refusal| assert_eq!(*names.reason(name), reason(name.into()));
+    let is = |name: &str, reason: fn(String) -> EntryRefusal| assert_eq!(*names.reason(name), reason(name.into()));
     for name in ["root", "ubuntu", "bad"] {
-        is(name, Refusal::LocalUser);
+        is(name, EntryRefusal::LocalUser);
     }
     for name in ["sudo", "staff2", "broken"] {
-        is(name, Refusal::LocalGroup);
+        is(name, EntryRefusal::LocalGroup);
     }
     for name in ["postgres", "systemd-x", "_apt", "boss"] {
-        is(name, Refusal::ReservedName);
+        is(name, EntryRefusal::ReservedName);
     }
     let shown = names.refused[0].to_string();
     assert_eq!(
@@ -180,11 +180,11 @@ fn names_that_are_no_unix_names_are_refused() {
     assert!(names.users.is_empty() && names.groups.is_empty());
     assert_eq!(
         *names.reason("2001"),
-        Refusal::IllegalName("2001".into(), NameError::BadStart)
+        EntryRefusal::IllegalName("2001".into(), NameError::BadStart)
     );
     assert_eq!(
         *names.reason("bob@x.org"),
-        Refusal::IllegalName("bob@x.org".into(), NameError::BadCharacter)
+        EntryRefusal::IllegalName("bob@x.org".into(), NameError::BadCharacter)
     );
     assert_eq!(names.refused.len(), 9);
 }
@@ -200,18 +200,18 @@ fn capitals_are_folded_in_ascii_only_and_of_two_that_fold_alike_the_later_one_is
     assert_eq!(names.users.values().collect::<Vec<_>>(), ["Alice@X", "bob@X"]);
     assert_eq!(
         *names.reason("BOB@X"),
-        Refusal::SameName {
+        EntryRefusal::SameName {
             name: "bob".into(),
             other_kind: Kind::User,
             other: "bob@X".into()
         }
     );
     assert!(
-        matches!(names.reason("\u{212A}arl@X"), Refusal::IllegalName(..)),
+        matches!(names.reason("\u{212A}arl@X"), EntryRefusal::IllegalName(..)),
         "the Kelvin sign is not a k"
     );
     assert!(
-        matches!(names.reason("Root@X"), Refusal::LocalUser(_)),
+        matches!(names.reason("Root@X"), EntryRefusal::LocalUser(_)),
         "names are judged after folding"
     );
     assert_eq!(names.groups.keys().collect::<Vec<_>>(), ["keymaker_Devs"]);
@@ -264,20 +264,32 @@ fn a_local_group_is_given_only_where_it_exists_and_the_file_names_it() {
     );
     assert_eq!(
         *names.reason("keymaker_lxd"),
-        Refusal::ReservedName("lxd".into()),
+        EntryRefusal::ReservedName("lxd".into()),
         "not on this host"
     );
-    assert_eq!(*names.reason("keymaker_disk"), Refusal::ReservedName("disk".into()));
-    assert_eq!(*names.reason("keymaker_zero"), Refusal::RootGroup("zero".into()));
-    assert_eq!(*names.reason("keymaker_broken"), Refusal::LocalGroup("broken".into()));
+    assert_eq!(
+        *names.reason("keymaker_disk"),
+        EntryRefusal::ReservedName("disk".into())
+    );
+    assert_eq!(*names.reason("keymaker_zero"), EntryRefusal::RootGroup("zero".into()));
+    assert_eq!(
+        *names.reason("keymaker_broken"),
+        EntryRefusal::LocalGroup("broken".into())
+    );
     assert_eq!(
         *names.reason("keymaker_wheel"),
-        Refusal::LocalGroup("wheel".into()),
+        EntryRefusal::LocalGroup("wheel".into()),
         "not in local_groups"
     );
-    assert_eq!(*names.reason("keymaker_docker"), Refusal::LocalGroup("docker".into()));
-    assert_eq!(*names.reason("keymaker_root"), Refusal::LocalUser("root".into()));
-    assert_eq!(*names.reason("keymaker_ubuntu"), Refusal::LocalUser("ubuntu".into()));
+    assert_eq!(
+        *names.reason("keymaker_docker"),
+        EntryRefusal::LocalGroup("docker".into())
+    );
+    assert_eq!(*names.reason("keymaker_root"), EntryRefusal::LocalUser("root".into()));
+    assert_eq!(
+        *names.reason("keymaker_ubuntu"),
+        EntryRefusal::LocalUser("ubuntu".into())
+    );
     assert!(names.reason("keymaker_docker").to_string().contains("local_groups"));
 }
 
@@ -286,14 +298,14 @@ fn root_is_no_local_group_whatever_the_file_says() {
     let names = Host::new("local_groups = [\"root\"]").accept(&[], &["keymaker_root"]);
     assert_eq!(
         (names.groups.len(), names.reason("keymaker_root")),
-        (0, &Refusal::RootGroup("root".into()))
+        (0, &EntryRefusal::RootGroup("root".into()))
     );
 }
 
 // P2
 #[test]
 fn of_a_user_and_a_group_of_one_name_only_the_one_who_came_later_is_refused() {
-    let same = |other_kind, other: &str| Refusal::SameName {
+    let same = |other_kind, other: &str| EntryRefusal::SameName {
         name: "devs".into(),
         other_kind,
         other: other.into(),
@@ -340,7 +352,7 @@ fn of_a_user_and_a_group_of_one_name_only_the_one_who_came_later_is_refused() {
 // P2
 #[test]
 fn a_name_that_a_group_had_is_no_users_and_that_of_a_user_who_was_here_no_groups_until_it_is_released() {
-    let had_by = |kind| Refusal::HadByOtherKind {
+    let had_by = |kind| EntryRefusal::HadByOtherKind {
         name: "ops".into(),
         kind,
     };
@@ -421,7 +433,7 @@ fn a_dotted_name_is_refused_where_its_first_part_is_a_name_of_the_host() {
         &["keymaker_root.x", "keymaker_team.one"],
     );
     assert_eq!(names.logins(), ["alice.", "first.last", "ubuntu2.x", "x.root"]);
-    let of = |name: &str, owner: &str| Refusal::OwnerAndGroup(name.into(), owner.into());
+    let of = |name: &str, owner: &str| EntryRefusal::OwnerAndGroup(name.into(), owner.into());
     assert_eq!(*names.reason("root.root"), of("root.root", "root"));
     assert_eq!(*names.reason("docker.root.x"), of("docker.root.x", "docker"));
     assert_eq!(*names.reason("keymaker_root.x"), of("root.x", "root"));
@@ -437,7 +449,10 @@ fn a_dotted_name_is_refused_where_its_first_part_is_a_name_of_the_host() {
     assert_eq!(names.groups.len(), 1);
     let names = Host::new("dotted_names = false").accept(&["first.last", "alice"], &["keymaker_team.one"]);
     assert_eq!((names.logins(), names.groups.len()), (vec!["alice"], 0));
-    assert_eq!(*names.reason("first.last"), Refusal::DottedName("first.last".into()));
+    assert_eq!(
+        *names.reason("first.last"),
+        EntryRefusal::DottedName("first.last".into())
+    );
 }
 
 // P1
@@ -457,7 +472,7 @@ fn an_owner_before_the_dot_is_the_hosts_by_its_passwd_line_its_group_line_or_its
     for owner in ["frieda", "crew", "relay"] {
         let name = format!("{owner}.x");
         let names = host.accept(&[&name], &[]);
-        let refused = Refusal::OwnerAndGroup(name.clone(), owner.to_owned());
+        let refused = EntryRefusal::OwnerAndGroup(name.clone(), owner.to_owned());
         assert_eq!(*names.reason(&name), refused);
         // Nothing else refuses it.
         assert_eq!(Host::new("").accept(&[&name], &[]).logins(), [&name]);
@@ -491,7 +506,7 @@ fn a_name_that_software_wants_is_refused_to_newcomers_and_kept_by_who_was_here()
     let groups = ["keymaker_gpio", "keymaker_ssl-cert"];
     let names = Host::new("").accept(&users, &groups);
     assert_eq!((names.logins(), names.groups.len()), (vec!["alice"], 0));
-    assert_eq!(*names.reason("puppet"), Refusal::ReservedName("puppet".into()));
+    assert_eq!(*names.reason("puppet"), EntryRefusal::ReservedName("puppet".into()));
     let host = Host::new("").knowing(
         &[("puppet", "puppet"), ("alice", "alice")],
         &[("gpio", "keymaker_gpio")],
@@ -505,7 +520,7 @@ fn a_name_that_software_wants_is_refused_to_newcomers_and_kept_by_who_was_here()
     host.local = LocalAccounts::parse("root:x:0:0\npuppet:x:120:120::/:/bin/sh\n", GROUP, "");
     assert!(matches!(
         host.accept(&users, &[]).reason("puppet"),
-        Refusal::LocalUser(_)
+        EntryRefusal::LocalUser(_)
     ));
     let mut host = Host::new("reserved_names = [\"alice\"]").knowing(&[("alice", "alice")], &[]);
     assert!(host.accept(&["alice"], &[]).users.is_empty());
