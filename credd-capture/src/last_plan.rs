@@ -181,7 +181,7 @@ mod tests {
 
     // P14
     #[test]
-    fn a_last_plan_that_is_gone_cut_or_from_a_newer_version_captures_everybody_but_root_and_the_daemons() {
+    fn an_unusable_last_plan_captures_everybody_but_root_and_the_daemons() {
         let folder = TestFolder::new();
         let accounts = accounts_of(&folder, PASSWD);
         let check = || {

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_refusals_is_a_few_lines_that_say_how_many_and_takes_none_of_the_others() {
+    fn a_flood_of_refusals_is_a_few_lines_that_say_how_many() {
         let (now, lines) = (
             Rc::new(Now(Cell::new(Duration::from_secs(100)))),
             Rc::new(Lines::default()),

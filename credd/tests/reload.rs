@@ -116,7 +116,7 @@ impl Drop for Daemon {
 }
 
 #[test]
-fn systemd_is_told_when_it_is_ready_reloads_stops_and_all_the_while_that_it_is_alive() {
+fn systemd_is_told_that_it_is_ready_reloads_stops_and_lives() {
     let daemon = Daemon::start("exempt_uids = []\n");
     assert_eq!(daemon.tells(), "READY=1");
     daemon.reload("exempt_uids = []\n");
@@ -145,7 +145,7 @@ fn a_systemd_that_reads_nothing_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_reload_takes_up_good_settings_and_a_bad_file_leaves_the_old_ones_and_says_so() {
+fn a_reload_applies_good_settings_and_a_bad_file_changes_nothing() {
     let daemon = Daemon::start("exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\n");
     daemon.until("it listens and wants a token", || daemon.status("/latest/") == 401);
     let lenient = "exempt_uids = []\nmetadata_endpoint = \"http://127.0.0.1:9\"\nrequire_imds_v2 = false\n";

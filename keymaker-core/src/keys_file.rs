@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_of_the_longest_keys_as_a_user_may_have_fit_and_a_larger_record_is_never_read() {
+    fn the_longest_keys_fit_and_a_larger_record_is_never_read() {
         let longest = rsa_of(MAX_LINE);
         let mut user = alice(&vec![longest.as_str(); MAX_KEYS]);
         for key in &mut user.keys {

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_writes_so_many_lines_in_a_while_and_the_next_says_how_many_it_left_out() {
+    fn a_place_limits_its_lines_and_says_how_many_it_left_out() {
         let mut place = Place::default();
         let now = Instant::now();
         let turns: Vec<Option<u64>> = (0..1000).map(|_| place.turn(now)).collect();

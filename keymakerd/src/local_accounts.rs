@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_read_with_the_stamps_of_its_files_and_with_bytes_that_are_no_text() {
+    fn a_host_is_read_with_stamps_and_with_bytes_that_are_not_text() {
         let folder = TestFolder::new();
         let files = LocalFiles {
             passwd: folder.file("passwd", "root:x:0:0::/root:/bin/sh\n"),

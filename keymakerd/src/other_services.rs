@@ -207,7 +207,7 @@ mod tests {
 
     // P5
     #[tokio::test]
-    async fn a_service_that_hangs_crashes_or_says_something_else_cannot_tell_and_what_it_said_before_counts() {
+    async fn a_service_that_hangs_or_crashes_cannot_tell_and_its_former_answer_counts() {
         let second = Duration::from_secs(5);
         assert_eq!(
             told("read a; echo yes; read b; echo no", second).await,

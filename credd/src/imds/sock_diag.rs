@@ -335,7 +335,7 @@ mod tests {
 
     // P13
     #[test]
-    fn all_sockets_of_a_pair_are_found_in_both_families_and_none_of_another_pair_with_its_ports() {
+    fn exactly_the_sockets_of_a_pair_are_found_in_both_families() {
         for (address, other) in [("127.0.0.1:0", Some("127.0.0.2")), ("[::1]:0", None)] {
             let (client, _server, _listener) = pair(address);
             let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());

@@ -133,7 +133,7 @@ fn numbers_that_nobody_was_given_have_the_places_of_one_uid_together() {
 
 // P13: reading the files for each kept the daemon too busy to take in anybody else.
 #[test]
-fn a_number_that_nobody_was_given_and_that_has_no_place_costs_no_look_at_the_files() {
+fn a_number_without_owner_or_place_costs_no_look_at_the_files() {
     let limits = Limits {
         connections_of_one_uid: 5,
         ..Limits::default()

@@ -90,7 +90,7 @@ fn container_2_the_token_of_another_uid_or_none_or_two_is_401_and_audited() {
 
 // P16
 #[test]
-fn container_3_the_token_file_is_for_its_uid_alone_and_made_anew_where_it_holds_something_else() {
+fn container_3_the_token_file_is_for_its_uid_alone_and_rewritten_if_wrong() {
     container(|stand| {
         let token = token(stand, ALICE);
         let file = stand.tokens().join(ALICE.to_string());

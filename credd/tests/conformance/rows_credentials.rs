@@ -145,7 +145,7 @@ fn row_36_credentials_that_end_within_a_minute_are_never_served() {
 }
 
 #[test]
-fn row_37_a_refusal_by_sts_is_404_for_the_list_and_a_code_for_the_role() {
+fn row_37_a_refusal_by_sts_is_404_or_a_code() {
     on_both(|stand| {
         stand.plan(ALICE, Plan::RefusedByAws);
         let reply = stand.get(ROLE);

@@ -104,7 +104,7 @@ fn by_role(present: Option<&str>) -> Option<Replaced> {
 
 // P18
 #[tokio::test]
-async fn a_role_that_is_replaced_or_detached_is_noticed_within_a_minute_and_at_once_where_asked() {
+async fn a_replaced_or_detached_role_is_noticed_within_a_minute() {
     for (role, present) in [("other", Some("other")), ("", None)] {
         let stage = Stage::new().await;
         stage.set(|host| host.role = role);
@@ -162,7 +162,7 @@ async fn a_refusal_drops_nothing_while_the_metadata_service_has_the_same_role_an
 
 // P18
 #[tokio::test]
-async fn a_refusal_drops_a_session_for_which_there_is_another_and_is_followed_at_most_once_a_minute() {
+async fn a_refusal_drops_a_replaced_session_at_most_once_a_minute() {
     for code in [
         "AccessDenied",
         "ExpiredToken",

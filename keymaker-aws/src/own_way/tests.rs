@@ -94,7 +94,7 @@ async fn an_own_port_trusts_no_other_certificates_than_the_first_way() {
 }
 
 #[tokio::test]
-async fn an_own_port_asks_through_the_proxy_and_tells_it_nothing_in_the_clear_that_wants_tls() {
+async fn an_own_port_tells_the_proxy_nothing_in_the_clear_that_wants_tls() {
     let asked = Arc::new(Mutex::new(String::new()));
     let log = Arc::clone(&asked);
     let proxy = Canned::serve(move |request| {

@@ -114,7 +114,7 @@ mod tests {
 
     // P3
     #[test]
-    fn a_host_whose_power_fails_at_any_step_has_the_old_file_or_the_new_one_whole() {
+    fn a_power_failure_at_any_step_leaves_one_whole_file() {
         for leftover in [false, true] {
             let (steps, result) = steps_of_a_replacement(leftover, usize::MAX);
             assert!(result.is_ok());
@@ -133,7 +133,7 @@ mod tests {
 
     // P3
     #[test]
-    fn a_disk_that_fails_at_any_step_is_an_error_and_leaves_the_old_file_or_the_new_one_whole() {
+    fn a_disk_that_fails_at_any_step_leaves_one_whole_file() {
         let (steps, _) = steps_of_a_replacement(true, usize::MAX);
         for failing in 0..steps.len() {
             let (steps, result) = steps_of_a_replacement(true, failing);

@@ -218,7 +218,7 @@ fn what_exists_is_never_changed() {
 
 // P11
 #[test]
-fn where_it_cannot_be_seen_whether_there_is_a_home_or_a_skel_no_home_is_made() {
+fn no_home_is_made_where_home_or_skel_cannot_be_seen() {
     let host = host();
     let (home, homes) = (host.0.join("home/alice"), host.0.join("home"));
     symlink("alice", &home).unwrap();

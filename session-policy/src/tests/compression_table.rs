@@ -41,7 +41,7 @@ fn row_1_a_suspended_user_stays_suspended_under_a_role_that_denies_all_but_s3() 
 }
 
 #[test]
-fn row_2_a_deny_of_all_but_s3_get_is_kept_under_one_of_all_but_s3() {
+fn row_2_a_deny_of_all_but_s3_get_is_kept_under_a_wider_one() {
     let role = with_allow_all(DENY_ALL_BUT_S3);
     let session = compressed(
         &with_allow_all(r#"{"Effect":"Deny","NotAction":"s3:Get*","Resource":"*"}"#),
@@ -64,7 +64,7 @@ fn row_3_a_deny_is_covered_by_an_exception_only_where_nothing_meets_it() {
 }
 
 #[test]
-fn row_4_an_allow_of_all_but_s3_is_not_taken_for_part_of_an_allow_of_iam() {
+fn row_4_an_allow_of_all_but_s3_is_not_part_of_one_of_iam() {
     let role = r#"{"Effect":"Allow","Action":"iam:*","Resource":"*"}"#;
     let session = compressed(r#"{"Effect":"Allow","NotAction":"s3:*","Resource":"*"}"#, role);
     assert!(may(&session, role, "iam:GetUser", "*"));

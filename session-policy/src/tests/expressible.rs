@@ -38,7 +38,7 @@ fn conditions_on_who_asks_are_refused() {
 
 // P18
 #[test]
-fn no_statement_that_a_session_policy_carries_is_worth_more_to_the_session_than_to_the_user() {
+fn no_statement_of_a_session_policy_is_worth_more_to_the_session() {
     let (mut kept, mut all) = (0, 0);
     for statement in super::who_asks::statements() {
         all += 1;

@@ -78,7 +78,7 @@ fn a_role_that_is_made_reaches_instances_by_a_profile_and_lets_users_in() {
 
 // P3
 #[test]
-fn a_profile_that_is_replaced_while_the_host_runs_counts_from_the_next_sync_and_what_it_changes_is_reported() {
+fn a_replaced_profile_counts_from_the_next_sync_and_is_reported() {
     let host = Host::fresh();
     ssh("carol", "true").ok();
     sh("sandbox-admin keymaker configure --instance-iam-role web --require-iam-group prod_ssh_users");

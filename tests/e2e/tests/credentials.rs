@@ -83,7 +83,7 @@ fn who_is_taken_out_of_the_required_group_gets_no_more_credentials_in_an_open_sh
 
 // P17
 #[test]
-fn what_was_issued_before_an_outage_of_sts_goes_on_and_what_was_not_is_told_to_try_again() {
+fn an_outage_of_sts_leaves_issued_credentials_and_asks_others_to_retry() {
     let _host = fresh();
     assert!(identity("alice").is_ok());
     sh("sandbox-fault down:AssumeRole");

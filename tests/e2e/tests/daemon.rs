@@ -84,7 +84,7 @@ fn it_is_ready_at_once_without_a_network_and_known_users_log_in() {
 }
 
 #[test]
-fn sshd_and_whoever_looks_users_up_wait_for_it_at_boot_and_it_waits_for_no_network() {
+fn sshd_waits_for_it_at_boot_and_it_waits_for_no_network() {
     let _host = Host::fresh();
     let before = show("Before");
     for unit in ["ssh.service", "nss-user-lookup.target", "systemd-user-sessions.service"] {

@@ -131,7 +131,7 @@ fn h6_ipv6_is_captured_as_ipv4_is() {
 
 // P13 H9
 #[test]
-fn h9_root_of_a_user_namespace_is_the_user_and_root_may_be_left_out_of_the_exempt() {
+fn h9_root_of_a_user_namespace_is_the_user() {
     let _host = tempting();
     let curl =
         "curl -sS -m 3 -o /dev/null -w %{http_code} http://169.254.169.254/latest/meta-data/iam/security-credentials/";

@@ -152,7 +152,7 @@ fn seed_of(users: &[&str]) -> String {
 
 // P2
 #[test]
-fn of_two_user_ids_with_one_uid_the_earlier_made_owns_it_and_the_other_is_nobody() {
+fn of_two_users_with_one_uid_the_earlier_owns_it() {
     let _host = Host::with_seed(&seed_of(&[FRANK, ERIN]));
     assert_eq!(uid("erin"), ONE_UID);
     ssh("erin", "true").ok();
@@ -179,7 +179,7 @@ fn where_the_later_made_had_the_uid_first_both_are_refused_until_an_administrato
 
 // P2
 #[test]
-fn a_user_made_again_is_refused_until_the_name_is_released_and_then_gets_a_home_of_their_own() {
+fn a_recreated_user_is_refused_until_the_name_is_released() {
     let host = Host::fresh();
     let old = uid("alice");
     ssh("alice", "echo secret > diary").ok();
@@ -289,7 +289,7 @@ fn the_files_of_another_instance_give_ids_and_no_login_before_the_first_sync() {
 
 // P1
 #[test]
-fn a_local_account_made_before_keymaker_keeps_its_keys_and_the_iam_user_of_that_name_gets_nothing() {
+fn an_older_local_account_keeps_its_keys_and_its_iam_namesake_gets_nothing() {
     let host = Host::unstarted();
     sh("sandbox-key intruder; useradd -m -s /bin/bash alice; mkdir -m 700 ~alice/.ssh; cp /sandbox/keys/intruder.pub ~alice/.ssh/authorized_keys
         chown -R alice: ~alice/.ssh");

@@ -53,7 +53,7 @@ fn a_foreign_certification_authority_on_sshds_command_line_opens_nothing() {
 
 // P8
 #[test]
-fn where_the_match_block_of_sshd_is_gone_pam_refuses_a_key_that_iam_does_not_have() {
+fn without_the_match_block_pam_refuses_a_key_that_iam_lacks() {
     let _host = Host::fresh();
     sh("sandbox-key intruder");
     ssh("bob", "true").ok();

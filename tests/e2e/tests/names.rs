@@ -191,7 +191,7 @@ fn systemd_sysusers_makes_the_account_that_a_package_wants_whoever_has_its_name_
 
 // P1
 #[test]
-fn a_line_of_etc_group_gives_its_group_to_no_newcomer_and_the_remedy_lets_the_person_in() {
+fn a_line_of_etc_group_gives_its_group_to_no_newcomer() {
     let host = Host::fresh();
     sh("groupadd -g 4343 secrets; sed -i 's/^secrets:.*/&harry/' /etc/group; gpasswd -a bob secrets");
     make_user("harry", &[]);
@@ -244,7 +244,7 @@ fn a_group_of_a_users_name_stops_nobody_who_was_here_and_ends_no_session() {
 
 // P2
 #[test]
-fn a_line_of_sudoers_for_a_group_of_iam_is_for_no_user_who_takes_its_name() {
+fn a_sudoers_line_for_an_iam_group_is_for_no_user() {
     let host = Host::fresh();
     let _line = Installed::file("/etc/sudoers.d/dba", "%dba ALL=(ALL) NOPASSWD: ALL\n");
     iam("create-group --group-name keymaker_dba");

@@ -143,7 +143,7 @@ fn without_pam_iam_users_get_no_keys_and_local_users_log_in_as_before() {
 
 // P7
 #[test]
-fn where_pam_was_switched_off_since_the_installation_the_refusal_is_the_shell_of_whoever_is_refused() {
+fn with_pam_switched_off_the_refusal_is_a_refused_users_shell() {
     let _host = host_with_traps("UsePAM no");
     for read in try_everything().into_iter().take(2) {
         assert!(read.contains("carol is not in the IAM group"), "{read}");

@@ -64,7 +64,7 @@ fn why(user: &str) -> String {
 }
 
 #[test]
-fn a_user_has_the_credentials_of_the_role_that_was_made_and_its_rights_are_the_users_own() {
+fn a_user_gets_the_role_that_was_made_with_the_users_own_rights() {
     let _host = fresh();
     identity("alice").refused();
     let keys = document("Allow", "iam:ListSSHPublicKeys", "arn:aws:iam::*:user/alice");
@@ -102,7 +102,7 @@ fn a_user_has_the_credentials_of_the_role_that_was_made_and_its_rights_are_the_u
 }
 
 #[test]
-fn what_is_given_to_or_taken_from_a_user_or_a_group_is_so_in_the_role_after_one_run() {
+fn one_run_brings_each_change_of_policies_to_the_role() {
     let _host = fresh();
     let (own, of_group, boundary) = (make_policy("own"), make_policy("of-group"), make_policy("boundary"));
     let inline = |action: &str| document("Allow", action, "*");

@@ -89,7 +89,7 @@ fn a_home_is_made_as_the_line_says_and_anothers_is_left_alone() {
 
 // P11
 #[test]
-fn a_full_disk_a_read_only_one_and_a_squashed_root_leave_no_half_home_and_let_the_login_go_on() {
+fn a_home_that_cannot_be_made_is_not_left_half_made() {
     holds("no-home");
 }
 

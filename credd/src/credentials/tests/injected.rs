@@ -201,7 +201,7 @@ async fn what_asks_no_aws_costs_no_call_whoever_asks() {
 
 // P18
 #[tokio::test]
-async fn users_of_another_account_are_read_there_by_the_role_that_both_the_directory_and_the_host_name() {
+async fn users_of_another_account_are_read_by_the_role_that_both_name() {
     let world = World::new().await;
     let elsewhere = Case {
         method: Method::RestrictedInstanceRole,

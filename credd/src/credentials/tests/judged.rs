@@ -115,7 +115,7 @@ async fn keymakerd_is_asked_again_before_what_it_said_is_older_than_authz_ttl() 
 
 // P20
 #[tokio::test]
-async fn what_keymakerd_says_against_a_user_counts_though_it_is_not_published_and_until_it_says_otherwise() {
+async fn keymakerds_word_against_a_user_counts_although_it_is_not_published() {
     let host = Host::new("unpublished");
     let people = host.people();
     for against in ["not-published", "no-such-user"] {
@@ -172,7 +172,7 @@ async fn a_local_account_is_nobody_in_iam_unless_a_chain_names_it() {
 
 // P13
 #[tokio::test]
-async fn the_groups_of_a_directory_user_are_those_of_the_directory_and_of_etc_group_less_the_private_one() {
+async fn a_directory_user_has_the_directorys_and_the_local_groups() {
     let host = Host::new("groups");
     std::fs::write(
         host.path("group"),
@@ -264,7 +264,7 @@ async fn cached_credentials_of_a_refused_user_are_not_given_out_and_are_wiped() 
 }
 
 #[tokio::test]
-async fn a_uid_without_a_name_or_a_chain_by_number_is_known_to_nobody_and_shares_the_strangers_allotment() {
+async fn a_uid_without_name_or_chain_shares_the_strangers_allotment() {
     let host = Host::new("allotted");
     let source = Generous(host.clock.clone(), Rc::default());
     let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::default());

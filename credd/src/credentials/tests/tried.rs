@@ -50,7 +50,7 @@ async fn a_check_finds_each_call_that_is_denied_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_check_tries_nothing_that_no_chain_needs_and_gives_out_no_session_that_may_do_anything() {
+async fn a_check_tries_only_what_chains_need_and_gives_out_nothing() {
     let world = World::new().await;
     try_out(&world, &Config::default(), None).await;
     assert_eq!(

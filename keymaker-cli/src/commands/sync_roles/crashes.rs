@@ -26,7 +26,7 @@ const MOST_CHARACTERS: usize = 10_240;
 
 // P18
 #[tokio::test]
-async fn a_run_that_breaks_off_at_any_call_leaves_no_right_that_neither_the_old_nor_the_new_policies_give() {
+async fn a_run_that_breaks_off_at_any_call_adds_no_right() {
     let mut judge = Judge::new();
     let (mut moments, mut calls, mut with_rights) = (0, 0, 0);
     for seed in 1..=SITUATIONS {

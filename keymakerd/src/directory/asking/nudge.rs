@@ -466,7 +466,7 @@ mod tests {
 
     // P5
     #[test]
-    fn who_waits_for_a_slow_disk_is_answered_before_they_go_and_not_before_iam_had_its_time() {
+    fn a_caller_is_answered_in_time_although_the_disk_is_slow() {
         for (cause, waits) in [
             (Cause::Lookup { uid: 0 }, LOOKUP_BUDGET),
             (Cause::KeyOffered, KEYS_BUDGET),

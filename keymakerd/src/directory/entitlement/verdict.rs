@@ -53,7 +53,7 @@ mod tests {
 
     // P7
     #[test]
-    fn a_user_has_expired_from_the_first_second_after_their_last_day_and_where_the_date_is_unreadable() {
+    fn a_user_expires_after_the_last_day_and_by_an_unreadable_date() {
         const END: u64 = 1_798_761_600;
         let verdict = |expires: &str, settings: &str, now| {
             let config = Config::parse(settings, "keymakerd.toml".as_ref()).unwrap();

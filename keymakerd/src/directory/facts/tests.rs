@@ -393,7 +393,7 @@ fn an_end_of_access_that_one_of_two_answers_within_five_seconds_knows_counts() {
 
 // P3
 #[test]
-fn who_is_absent_from_a_listing_is_gone_only_if_it_began_five_seconds_after_their_own_answer() {
+fn a_listing_removes_a_user_only_five_seconds_after_their_own_answer() {
     let mut facts = Facts::of_account("1".into());
     facts.learn_answers(&user("new", "AIDANEW"), &[], at(100));
     for (began, missing) in [(96, 0), (104, 0), (105, 1)] {
@@ -425,7 +425,7 @@ fn a_group_whose_name_another_one_has_now_gives_nothing() {
 
 // P2
 #[test]
-fn who_was_in_a_group_before_its_name_is_in_none_of_that_name_until_iam_says_so() {
+fn a_member_of_a_renamed_group_waits_for_iam_to_confirm_it() {
     let (ops, sudo) = (group("keymaker_ops", "AGPA1"), group("keymaker_sudo", "AGPA1"));
     let mut facts = Facts::of_account("1".into());
     for (name, id) in [("alice", "AIDAA"), ("bob", "AIDAB")] {
@@ -459,7 +459,7 @@ fn who_was_in_a_group_before_its_name_is_in_none_of_that_name_until_iam_says_so(
 
 // P2
 #[test]
-fn a_group_that_was_renamed_while_it_was_listed_gives_the_new_name_only_to_who_is_in_it_since() {
+fn a_group_renamed_while_listed_gives_its_new_name_to_later_members_only() {
     let (ops, sudo) = (group("keymaker_ops", "AGPA1"), group("keymaker_sudo", "AGPA1"));
     let mut facts = Facts::of_account("1".into());
     let mut pass = listing(100, &[("alice", "AIDAA"), ("bob", "AIDAB")], true);
@@ -574,7 +574,7 @@ fn somebody_created_since_a_groups_members_were_told_is_in_it_at_once() {
 
 // P2
 #[test]
-fn of_two_groups_with_one_name_within_five_seconds_neither_gives_anything_also_where_both_are_new() {
+fn two_groups_with_one_name_within_five_seconds_give_nothing() {
     let mut facts = Facts::of_account("1".into());
     facts.learn_answers(&user("alice", "AIDAA"), &[group("keymaker_devs", "AGPA1")], at(100));
     facts.learn_answers(&user("bob", "AIDAB"), &[group("keymaker_devs", "AGPA2")], at(103));
@@ -585,7 +585,7 @@ fn of_two_groups_with_one_name_within_five_seconds_neither_gives_anything_also_w
 
 // P2
 #[test]
-fn a_dispute_about_a_groups_name_ends_five_seconds_after_it_began_however_many_answers_come_meanwhile() {
+fn a_dispute_about_a_groups_name_ends_after_five_seconds() {
     let mut facts = Facts::of_account("1".into());
     let mut learn = |name: &str, time| {
         facts.learn_answers(&user("alice", "AIDAA"), &[group(name, "AGPA1")], at(time));
@@ -624,7 +624,7 @@ fn whoever_was_in_a_group_that_is_renamed_is_asked_about_again_and_nobody_else()
 
 // P3
 #[test]
-fn of_two_names_within_five_seconds_the_one_asked_for_later_counts_and_iam_is_asked_again() {
+fn of_two_names_within_five_seconds_the_later_counts_for_now() {
     for answers in [[("former", 100), ("present", 103)], [("present", 103), ("former", 100)]] {
         let mut facts = Facts::of_account("1".into());
         for (name, asked_at) in answers {
@@ -637,7 +637,7 @@ fn of_two_names_within_five_seconds_the_one_asked_for_later_counts_and_iam_is_as
 
 // P3
 #[test]
-fn as_many_as_vanish_on_an_ordinary_day_go_at_once_and_more_wait_for_a_second_pass() {
+fn few_vanished_users_go_at_once_and_many_wait_for_a_pass() {
     for (vanished, known, wait) in [
         (10, 10, false),
         (11, 43, true),
@@ -672,7 +672,7 @@ fn an_answer_older_than_the_contact_is_no_younger_after_a_restart() {
 
 // P2
 #[test]
-fn a_list_of_keys_is_known_as_a_users_by_a_key_of_theirs_or_where_neither_has_any() {
+fn a_list_of_keys_is_a_users_by_one_key_of_theirs() {
     let recognizes = |known: &[(&str, bool)], answer: &[(&str, bool)]| {
         let mut facts = learned(&many(1));
         facts.learn_keys("AIDA0", listed(known), at(100));

@@ -33,7 +33,7 @@ impl Host {
 
 // P9
 #[test]
-fn at_the_age_of_authz_ttl_what_is_known_is_asked_for_again_and_before_it_is_not() {
+fn facts_are_asked_for_again_at_the_age_of_authz_ttl() {
     on_one_thread(async {
         let host = at_rest("").await;
         host.service.refresh_keys(name("alice"), SSHD).await;
@@ -59,7 +59,7 @@ fn at_the_age_of_authz_ttl_what_is_known_is_asked_for_again_and_before_it_is_not
 
 // P9
 #[test]
-fn half_an_answer_is_not_called_fresh_while_iam_is_known_to_be_silent_about_the_rest() {
+fn half_an_answer_is_not_fresh_while_iam_is_silent() {
     for silent in [Action::LIST_SSH_PUBLIC_KEYS, Action::LIST_GROUPS_FOR_USER] {
         on_one_thread(async {
             let host = at_rest("").await;
@@ -126,7 +126,7 @@ fn that_there_is_nobody_of_a_name_is_remembered_for_five_seconds_beside_other_su
 
 // P2
 #[test]
-fn where_the_name_moves_meanwhile_iam_is_asked_once_more_and_where_it_is_silent_it_is_not() {
+fn iam_is_asked_once_more_where_a_name_moves_meanwhile() {
     on_one_thread(async {
         let host = at_rest("").await;
         host.iam.add_user("bob", "AIDABOB", 200);

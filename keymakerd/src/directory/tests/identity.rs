@@ -62,7 +62,7 @@ fn a_user_made_again_is_another_person_until_an_administrator_says_otherwise() {
 
 // P7
 #[test]
-fn whoever_is_refused_at_login_has_the_refusal_for_a_shell_and_no_group_until_they_may_log_in_again() {
+fn a_refused_user_has_the_refusal_as_shell_and_no_groups() {
     on_one_thread(async {
         let mut host = host("");
         host.iam.add_group("keymaker_sudo", "AGPASUDO", 1);
@@ -218,7 +218,7 @@ fn until_the_settings_have_been_read_once_nobody_of_ours_logs_in() {
 
 // P3
 #[test]
-fn a_replaced_role_is_asked_for_nothing_more_and_the_next_ones_description_applies_and_is_reported() {
+fn a_replaced_roles_description_gives_way_to_the_next_ones() {
     on_one_thread(async {
         let host = host("");
         host.iam

@@ -149,7 +149,7 @@ fn who_is_renamed_through_many_names_or_made_and_deleted_keeps_them_from_nobody(
 
 // P2
 #[test]
-fn a_name_under_which_somebody_was_here_or_for_a_day_is_theirs_until_it_is_released() {
+fn a_name_somebody_used_here_is_theirs_until_it_is_released() {
     on_one_thread(async {
         let traces = ["login", "session", "linger", "day", "present"];
         for trace in traces {

@@ -184,7 +184,7 @@ fn names_that_move_at_any_boundary_of_a_pass_give_nobody_elses_keys_or_groups() 
 
 // P2
 #[test]
-fn a_name_that_is_anothers_for_one_call_and_comes_back_brings_none_of_the_others_groups() {
+fn a_name_borrowed_for_one_call_brings_no_foreign_groups() {
     on_one_thread(async {
         for by_pass in [false, true] {
             let host = host_of_two("");
@@ -224,7 +224,7 @@ fn a_name_that_is_anothers_for_one_call_and_comes_back_brings_none_of_the_others
 
 // P2 P3
 #[test]
-fn what_iam_says_of_who_has_a_members_name_by_now_takes_no_group_from_the_member() {
+fn a_namesakes_answer_takes_no_group_from_a_member() {
     on_one_thread(async {
         let host = host_of_two("");
         host.service.pass().await;

@@ -256,7 +256,7 @@ fn a_user_made_a_moment_ago_is_asked_about_before_being_published_and_nobody_els
 }
 
 #[test]
-fn a_pass_asks_about_who_is_new_and_a_twelfth_of_the_others_and_all_of_them_in_turns() {
+fn a_pass_asks_about_everybody_new_and_a_twelfth_of_the_others() {
     on_one_thread(async {
         let host = host("");
         for number in 0..118 {

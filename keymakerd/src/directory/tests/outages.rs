@@ -188,7 +188,7 @@ fn a_daemon_started_during_an_outage_serves_what_it_knew() {
 
 // P9
 #[test]
-fn while_the_disk_is_full_whoever_iam_has_taken_something_from_is_not_let_in_and_everybody_else_is() {
+fn a_full_disk_keeps_out_only_users_from_whom_iam_took_something() {
     on_one_thread(async {
         let host = host("require_iam_group = \"prod_ssh_users\"");
         for other in ["inactive", "left", "deleted", "excluded"] {
@@ -320,7 +320,7 @@ fn what_iam_said_about_known_keys_counts_although_one_body_cannot_be_had() {
 
 // P3 P9
 #[test]
-fn whoever_cannot_be_asked_for_because_of_this_host_is_not_let_in_by_what_was_known() {
+fn a_user_about_whom_this_host_cannot_ask_is_not_let_in() {
     on_one_thread(async {
         for action in [
             Action::GET_USER,
@@ -373,7 +373,7 @@ fn whoever_cannot_be_asked_for_because_of_this_host_is_not_let_in_by_what_was_kn
 
 // P3 P9
 #[test]
-fn before_this_host_has_a_port_to_reach_aws_by_nobody_is_let_in_by_what_was_known() {
+fn a_host_without_a_port_to_aws_lets_nobody_in() {
     on_one_thread(async {
         let host = host("");
         host.service.pass().await;

@@ -106,7 +106,7 @@ fn home_and_shell_are_the_files_unless_a_tag_may_decide_and_does() {
 }
 
 #[test]
-fn a_key_in_a_tag_is_published_where_the_file_allows_it_and_is_as_old_as_the_users_facts_to_the_hour() {
+fn a_key_in_a_tag_is_published_with_the_age_of_the_users_facts() {
     on_one_thread(async {
         let (hour, later) = (3600, 1_000);
         for (settings, published) in [("", None), ("tags = [\"keys\"]", Some((1, 500_000 * hour)))] {

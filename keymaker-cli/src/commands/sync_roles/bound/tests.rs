@@ -14,7 +14,7 @@ fn refused(statement: &Value) -> bool {
 
 // P18
 #[test]
-fn no_statement_that_a_role_is_given_is_worth_more_to_its_session_than_to_the_user() {
+fn no_statement_of_a_role_is_worth_more_than_to_the_user() {
     let (mut kept, mut all, mut widening) = (0, 0, 0);
     for statement in statements() {
         all += 1;

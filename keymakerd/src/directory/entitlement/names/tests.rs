@@ -190,7 +190,7 @@ fn names_that_are_no_unix_names_are_refused() {
 }
 
 #[test]
-fn capitals_are_folded_in_ascii_only_and_of_two_that_fold_alike_the_later_one_is_refused() {
+fn capitals_fold_in_ascii_only_and_the_later_of_two_is_refused() {
     let host = Host::new("lowercase_names = true\nlinux_user_suffix = \"@X\"");
     let names = host.accept(
         &["Alice@X", "bob@X", "BOB@X", "\u{212A}arl@X", "Root@X", "eve@x"],
@@ -304,7 +304,7 @@ fn root_is_no_local_group_whatever_the_file_says() {
 
 // P2
 #[test]
-fn of_a_user_and_a_group_of_one_name_only_the_one_who_came_later_is_refused() {
+fn of_a_user_and_a_group_with_one_name_the_later_is_refused() {
     let same = |other_kind, other: &str| EntryRefusal::SameName {
         name: "devs".into(),
         other_kind,
@@ -351,7 +351,7 @@ fn of_a_user_and_a_group_of_one_name_only_the_one_who_came_later_is_refused() {
 
 // P2
 #[test]
-fn a_name_that_a_group_had_is_no_users_and_that_of_a_user_who_was_here_no_groups_until_it_is_released() {
+fn a_name_passes_between_a_user_and_a_group_only_once_released() {
     let had_by = |kind| EntryRefusal::HadByOtherKind {
         name: "ops".into(),
         kind,
@@ -397,7 +397,7 @@ fn of_two_groups_of_one_unix_name_only_the_one_that_came_later_is_refused() {
 
 // P2
 #[test]
-fn a_user_who_had_the_name_here_comes_before_one_made_earlier_whatever_they_were_called_since() {
+fn a_user_who_had_the_name_here_comes_before_an_older_one() {
     let mut host = Host::new("lowercase_names = true").knowing(&[("bob", "BOB")], &[]);
     host.publishes(Kind::User, "robert", "BOB");
     let names = host.accept(&["bob", "BOB"], &[]);
@@ -457,7 +457,7 @@ fn a_dotted_name_is_refused_where_its_first_part_is_a_name_of_the_host() {
 
 // P1
 #[test]
-fn an_owner_before_the_dot_is_the_hosts_by_its_passwd_line_its_group_line_or_its_services_alone() {
+fn a_name_before_the_dot_is_the_hosts_by_any_one_source() {
     let folder = std::env::temp_dir().join(format!("keymakerd-names-{}-{}", std::process::id(), fastrand::u64(..)));
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("x.conf"), "u relay - -\n").unwrap();
