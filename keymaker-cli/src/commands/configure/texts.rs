@@ -1,9 +1,11 @@
 //! Texts as IAM keeps them: a role's description with our settings in it, a policy document in its encoding.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use keymaker_aws::role_description::{REQUIRE_IAM_GROUP, RoleDescription};
 use serde_json::Value;
+use session_policy::percent_decoded;
 
 /// A role's description with these settings and no others of ours; what else stands there stays.
 pub fn described(before: &str, settings: &[(&'static str, String)]) -> String {
@@ -36,19 +38,8 @@ pub fn settings_wait(before: &str, after: &str) -> bool {
 
 /// IAM gives documents percent-encoded (RFC 3986).
 pub fn decoded(text: &str) -> Value {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let code = (first == b'%').then(|| after.get(..2)).flatten();
-        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        bytes.push(code.unwrap_or(first));
-        rest = if code.is_some() {
-            after.get(2..).unwrap_or_default()
-        } else {
-            after
-        };
-    }
-    serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+    let text = percent_decoded(text).map_or(Cow::Borrowed(text), Cow::Owned);
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]

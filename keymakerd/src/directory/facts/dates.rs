@@ -1,36 +1,24 @@
 //! The date in the tag `expires`: read by `users`, which of several counts, and by the verdict.
 
-/// The first second after the day `YYYY-MM-DD` in UTC, as unix time; `None` where that is no date. Days from civil dates: Howard
-/// Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
+use time::{Date, Month};
+
+/// The first second after the day `YYYY-MM-DD` in UTC, as unix time; `None` where that is no date.
 pub(crate) fn day_after(date: &str) -> Option<u64> {
     let mut fields = date.split('-');
     let mut number = |len: usize| {
         let field = fields
             .next()
             .filter(|field| field.len() == len && field.bytes().all(|byte| byte.is_ascii_digit()))?;
-        field.parse::<i64>().ok()
+        field.parse::<u16>().ok()
     };
-    let (year, month, day) = (number(4)?, number(2)?, number(2)?);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if fields.next().is_some() || year < 1970 || !(1..=days).contains(&day) {
-        return None;
-    }
-    let (shifted_year, shifted_month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let since_1970 = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    u64::try_from((since_1970 + 1) * 86_400).ok()
+    let (year, month, day) = (
+        number(4)?,
+        u8::try_from(number(2)?).ok()?,
+        u8::try_from(number(2)?).ok()?,
+    );
+    let date = Date::from_calendar_date(year.into(), Month::try_from(month).ok()?, day).ok()?;
+    let start = date.midnight().assume_utc().unix_timestamp();
+    (fields.next().is_none() && start >= 0).then_some(start.unsigned_abs() + 86_400)
 }
 
 #[cfg(test)]
@@ -67,6 +55,8 @@ mod tests {
             "2026-01-01-",
             "+026-01-01",
             "2026-00-10",
+            "2026-01-00",
+            "1969-12-31",
         ] {
             assert_eq!(day_after(date), None, "{date:?}");
         }
