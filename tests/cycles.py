@@ -22,14 +22,7 @@ USE = re.compile(r"(?P<public>pub(?:\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 PATH = re.compile(r"(?<![\w:.])(?:(?:crate|super|self|[a-z_]\w*)::)+(?:\w+)")
 
 # Imports that close a circle, each with the reason why it stays for the time being.
-SPARED = {
-    ("credd-capture/src/guard.rs", "credd-capture/src/egress.rs"): "moved whole from credd, with nothing changed yet",
-    ("credd/src/credentials/entry.rs", "credd/src/credentials/cache.rs"): "credd's walls are being moved",
-    ("credd/src/credentials/user_role.rs", "credd/src/credentials/create_user_role.rs"): "credd's walls are being moved",
-    ("credd/src/daemon/parts.rs", "credd/src/daemon.rs"): "credd's walls are being moved",
-    ("credd/src/imds/container.rs", "credd/src/imds/answer.rs"): "credd's walls are being moved",
-    ("session-policy/src/refusal.rs", "session-policy/src/session_policies.rs"): "moved whole from credd, with nothing changed yet",
-}
+SPARED = {}
 # Of each file the one that declares it.
 PARENTS = {}
 

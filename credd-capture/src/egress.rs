@@ -18,14 +18,13 @@
 //!
 //! What names its last stop in a header (source routes) the filter does not see; the guard does.
 
-use std::hash::{BuildHasher, RandomState};
-
 use credd_core::config::CaptureMode;
 use credd_core::plan::Plan;
 use serde_json::{Deserializer, Value};
 
 use super::commands::{CommandError, json, run};
 use super::guard;
+use super::mark::Mark;
 use super::repair::Repair;
 
 /// What it means where the filters cannot be put up, and what to do.
@@ -33,10 +32,6 @@ pub const MISSING: &str = "the third part of capture is missing, the filter at t
      and the guard keep users from the real service, but anything that has a link of its own at a device (macvlan, \
      ipvlan, a bridge over it) reaches it. tc(8) must run (the package iproute2, or iproute-tc), the kernel needs cls_bpf, and no device may have a qdisc of the kind ingress \
      (use clsact in its place): then systemctl restart credd-capture";
-
-/// What a packet carries that the guard has judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark(pub u32);
 
 impl Mark {
     /// The one that the filters go by now, so that a new keeper changes nothing; where they cannot be read, the guard's, or whoever is
@@ -47,13 +42,6 @@ impl Mark {
         let marks = filters.iter().flat_map(|(_, found)| found).map(|filter| filter.mark);
         let first = marks.min_by_key(|mark| mark.0);
         first.or_else(guard::mark).unwrap_or_else(Self::random)
-    }
-
-    fn random() -> Self {
-        let bytes = RandomState::new().hash_one(0_u8).to_ne_bytes();
-        let [a, b, c, d, ..] = bytes;
-        // 0 is no mark.
-        Self(u32::from_ne_bytes([a, b, c, d]).max(1))
     }
 }
 

@@ -10,7 +10,7 @@ use credd_core::plan::{Family, Plan};
 use serde_json::Value;
 
 use super::commands::{CommandError, json, run};
-use super::egress::Mark;
+use super::mark::Mark;
 
 /// The ruleset of `plan` as `nft -f` takes it. Loading is atomic and may be repeated.
 pub fn ruleset(plan: &Plan, mark: Mark) -> String {

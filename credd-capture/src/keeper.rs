@@ -17,8 +17,9 @@ use credd_core::time_text::iso8601;
 use keymaker_daemon::account_files::AccountFilesError;
 
 use super::commands::CommandError;
-use super::egress::{self, Mark};
+use super::egress;
 use super::last_plan::LastPlanFile;
+use super::mark::Mark;
 use super::repair::Repair;
 use super::watch::Changes;
 use super::{guard, routing};

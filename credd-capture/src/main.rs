@@ -12,6 +12,7 @@ mod egress;
 mod guard;
 mod keeper;
 mod last_plan;
+mod mark;
 mod observed;
 mod repair;
 mod routing;
@@ -31,9 +32,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::commands::CommandError;
-use crate::egress::Mark;
 use crate::keeper::{Keeper, Report, take_down};
 use crate::last_plan::LAST_PLAN;
+use crate::mark::Mark;
 use crate::repair::Repair;
 
 /// Brings metadata requests of this host's users to credd.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clause::Clause;
-use super::session_policies::MAX_CHARACTERS;
+use super::limits::MAX_CHARACTERS;
 use super::statement::{Effect, Statement};
 
 /// The statements of one policy, in an order that depends only on what they say.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `restricted_instance_role.rs` | what does this user get of the instance's role? |
 //! | `instance_role.rs` | what does everybody get of it? |
-//! | `session_policies.rs` | what may be passed to STS, and is it small enough? |
+//! | `session_policies.rs`, `limits.rs` | what may be passed to STS, and is it small enough? |
 //! | `compaction.rs` | how is the same said in fewer characters? |
 //! | `compression.rs` | which statements change nothing under this role? (opt-in) |
 //! | `binding.rs`, `condition_key.rs` | what would mean something else in a role session? |
@@ -29,6 +29,7 @@ mod conditions;
 mod document;
 mod glob;
 mod instance_role;
+mod limits;
 mod pattern;
 mod policy_arn;
 mod refusal;

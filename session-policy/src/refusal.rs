@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::session_policies::MAX_CHARACTERS;
+use super::limits::MAX_CHARACTERS;
 
 /// Why a user's policies cannot be turned into a session policy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use super::binding::{self, Origin};
 use super::compaction::compacted;
 use super::compression::compressed;
 use super::document::PolicyDocument;
+use super::limits::MAX_POLICY_ARNS;
 use super::policy_arn::PolicyArn;
 use super::refusal::PolicyRefusal;
-use super::session_policies::{MAX_POLICY_ARNS, SessionPolicies};
+use super::session_policies::SessionPolicies;
 use super::statement::{Effect, Statement};
 
 /// Everything that IAM grants or denies one user: their own policies and those of all their groups.

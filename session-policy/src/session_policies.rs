@@ -12,15 +12,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::limits::MAX_CHARACTERS;
 use super::policy_arn::PolicyArn;
 use super::refusal::PolicyRefusal;
 use super::statement::Statement;
-
-/// Characters of the inline policy and all ARNs together.
-pub(super) const MAX_CHARACTERS: usize = 2048;
-
-/// ARNs of managed policies in one call.
-pub(super) const MAX_POLICY_ARNS: usize = 10;
 
 /// The session policies of one session: what it may do is what they and the role both allow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,28 +10,16 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::rc::Rc;
 
-use credd_core::config::Method;
-use keymaker_aws::RoleArn;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::entry::{Entry, LAST_MINUTE, Now};
+use super::issuance::Issuance;
 use super::metrics::{Metrics, count};
 use super::question::Question;
 use super::rate::Rates;
 use super::refusal::Refusal;
 use crate::clock::Clock;
-use crate::imds::credential_source::Credentials;
-
-/// Credentials, and whose they are.
-pub struct Issuance {
-    /// The method that issued them.
-    pub method: Method,
-    /// The role of the session.
-    pub role: RoleArn,
-    /// The session's credentials.
-    pub credentials: Credentials,
-}
 
 /// Asks AWS.
 pub trait Issue {

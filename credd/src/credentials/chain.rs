@@ -8,8 +8,9 @@ use keymaker_aws::{Ask, Replaced, RoleArn, RoleSession, assume_role};
 use session_policy::{ActionPattern, PolicyRefusal, SessionPolicies};
 
 use super::aws::Aws;
-use super::cache::{Issuance, Issue};
+use super::cache::Issue;
 use super::iam::Role;
+use super::issuance::Issuance;
 use super::question::Question;
 use super::refusal::Refusal;
 use super::session::{role_session_name, session_tags, source_identity_of};

@@ -3,15 +3,15 @@
 //! boundary, is not what sync-roles left there.
 
 use credd_core::config::Method;
-use keymaker_aws::{AwsCallError, USER_ID_TAG, trusts_only};
+use keymaker_aws::{AwsCallError, trusts_only};
 use session_policy::percent_decoded;
 
-use super::cache::Issuance;
 use super::chain::Chain;
-use super::iam::{self, Role};
+use super::iam;
+use super::issuance::Issuance;
+use super::meant_role::{made_for, other_path};
 use super::question::Question;
 use super::refusal::Refusal;
-use super::user_role::other_path;
 
 impl Chain {
     pub(super) async fn create_user_role(&self, question: &Question) -> Result<Issuance, Refusal> {
@@ -45,22 +45,5 @@ impl Chain {
             )));
         }
         Ok(self.session(Method::CreateUserRole, found, question, None).await?)
-    }
-}
-
-/// A role goes by a name, and the person who has the name may be another one by now: deleted and made again, or renamed (P2). What was made
-/// for a person says so by a tag.
-pub(super) fn made_for(role: &Role, user_id: &str) -> Result<(), Refusal> {
-    let remedy = "run keymaker sync-roles, which says what to do about a role that it did not make";
-    match &role.made_for {
-        Some(known) if known == user_id => Ok(()),
-        Some(other) => Err(Refusal::denied(format!(
-            "the role {} was made for the IAM user {other}, not for {user_id}; {remedy}",
-            role.arn
-        ))),
-        None => Err(Refusal::denied(format!(
-            "the role {} has no tag {USER_ID_TAG} that says for whom it was made; {remedy}",
-            role.arn
-        ))),
     }
 }

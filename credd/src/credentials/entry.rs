@@ -1,13 +1,13 @@
 //! One answer of the cache: what it holds, what may be handed out of it, and when AWS is asked again. The cache keeps the
 //! entries; time comes in, nothing here waits.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::cache::Issuance;
+use super::issuance::Issuance;
 use super::refusal::Refusal;
 
 /// The two times, read once for a decision.
@@ -120,20 +120,6 @@ impl Entry {
             .take()
             .filter(|kept| kept.issuance.left(now.wall) >= LAST_MINUTE);
         self.kept.is_none() && self.flight().is_none() && self.may_ask(now)
-    }
-}
-
-impl Issuance {
-    fn left(&self, now: SystemTime) -> Duration {
-        self.credentials.expiration.duration_since(now).unwrap_or_default()
-    }
-
-    /// Half the life, a tenth of that more or less, so that what was issued together is not renewed together.
-    fn half_life(&self, random: &RandomState) -> SystemTime {
-        let begin = self.credentials.last_updated;
-        let life = self.left(begin);
-        let jitter = u32::try_from(random.hash_one(life) % 201).unwrap_or(100);
-        begin + life / 2 * (900 + jitter) / 1000
     }
 }
 

@@ -3,8 +3,8 @@
 
 use credd_core::config::Method;
 
-use super::cache::Issuance;
 use super::chain::Chain;
+use super::issuance::Issuance;
 use super::question::Question;
 use super::refusal::Refusal;
 

@@ -9,7 +9,8 @@ use credd_core::config::Method;
 use keymaker_aws::RoleArn;
 use tokio::time::{Instant, timeout_at};
 
-use super::cache::{Cache, Issuance, Issue};
+use super::cache::{Cache, Issue};
+use super::issuance::Issuance;
 use super::metrics::{Metrics, count};
 use super::people::People;
 use super::question::{Person, Question};

@@ -4,8 +4,8 @@
 use credd_core::config::Method;
 use session_policy::Compression;
 
-use super::cache::Issuance;
 use super::chain::Chain;
+use super::issuance::Issuance;
 use super::question::Question;
 use super::refusal::Refusal;
 use super::user_policies;

@@ -8,10 +8,10 @@
 use credd_core::config::Method;
 use keymaker_aws::{AwsCallError, Principal, RoleArn};
 
-use super::cache::Issuance;
 use super::chain::{Chain, SessionError, Wanted};
-use super::create_user_role::made_for;
 use super::iam::{self, Role};
+use super::issuance::Issuance;
+use super::meant_role::{made_for, other_path};
 use super::question::Question;
 use super::refusal::Refusal;
 
@@ -77,8 +77,4 @@ impl Chain {
             Ok(_) => Refusal::denied(reason),
         }
     }
-}
-
-pub(super) fn other_path(found: &RoleArn, role: &RoleArn) -> Refusal {
-    Refusal::denied(format!("the role is {found}, not {role}; see role_path"))
 }

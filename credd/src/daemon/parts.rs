@@ -13,7 +13,7 @@ use keymaker_aws::{AwsSettings, Route};
 use keymaker_core::paths;
 use keymaker_daemon::log::Log;
 
-use super::DaemonError;
+use super::error::DaemonError;
 use crate::audit::FewRefusals;
 use crate::clock::{Clock, HostClock};
 use crate::credentials::directory_accounts::HostAccounts;
@@ -22,7 +22,7 @@ use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
 use crate::imds::answer::{MetadataService, TokenPolicy};
 use crate::imds::caller::{Arrival, Captured, IdentifyCaller, KernelCallers};
-use crate::imds::container::ContainerDoor;
+use crate::imds::container_door::ContainerDoor;
 use crate::imds::metadata_token::MetadataTokens;
 use crate::imds::token_files::TokenFiles;
 use crate::imds::upstream::Upstream;

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::admission::{self, Door};
 use super::caller::{CallerError, IdentifyCaller};
-use super::container::ContainerDoor;
+use super::container_door::ContainerDoor;
 use super::credential_source::{Caller, CredentialSource, Reason};
 use super::metadata_token::{MetadataTokens, TokenTtl};
 use super::reply::{self, Reply, TTL_HEADER};

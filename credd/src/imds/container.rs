@@ -9,19 +9,10 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::answer::{Answer, Client, MetadataService, decided, plain, refuse};
-use super::caller::IdentifyCaller;
+use super::container_door::ContainerDoor;
 use super::credential_source::{CredentialSource, Reason};
 use super::reply;
-use super::token_files::TokenFiles;
 use crate::audit::Decision;
-
-/// The door, where it is open. Its port on loopback is below 1024: nobody else can take it.
-pub struct ContainerDoor {
-    /// Who is at the other end of connections that nothing redirected.
-    pub callers: Box<dyn IdentifyCaller>,
-    /// Where each user's token lies.
-    pub files: TokenFiles,
-}
 
 impl<S: CredentialSource> MetadataService<S> {
     /// The reply to a request at this door.

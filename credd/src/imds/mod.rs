@@ -5,7 +5,8 @@
 mod admission;
 pub mod answer;
 pub mod caller;
-pub mod container;
+mod container;
+pub mod container_door;
 mod credential_answer;
 pub mod credential_source;
 pub mod metadata_token;

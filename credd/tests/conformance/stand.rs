@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use credd::imds::answer::{MetadataService, TokenPolicy};
 use credd::imds::caller::{Arrival, KernelCallers};
-use credd::imds::container::ContainerDoor;
+use credd::imds::container_door::ContainerDoor;
 use credd::imds::metadata_token::MetadataTokens;
 use credd::imds::server::{Limits, Server};
 use credd::imds::token_files::TokenFiles;
