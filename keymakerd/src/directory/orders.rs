@@ -58,14 +58,14 @@ impl<I: Iam + 'static> Service<I> {
         state.no_such_user.clear();
         let Some(name) = name else {
             state.facts.users.values_mut().for_each(|user| user.ask_again = true);
-            return Ok("every user is asked for again at the next login".to_owned());
+            return Ok("IAM is asked about each user again at the next login".to_owned());
         };
         let iam_name = state.iam_name(name.as_str());
         let named = state.facts.users.values_mut().filter(|user| user.name == iam_name);
         let count = named.map(|user| user.ask_again = true).count();
         match count {
             0 => Err(format!("no user {name} is known here; 'keymaker why {name}' says more")),
-            _ => Ok(format!("{name} is asked for again at the next login")),
+            _ => Ok(format!("IAM is asked about {name} again at the next login")),
         }
     }
 
@@ -163,7 +163,7 @@ impl<I: Iam + 'static> Service<I> {
         }
         self.ask(None);
         self.write_status();
-        Ok("users, ids and settings are forgotten; keymakerd rests until it is started again".to_owned())
+        Ok("users, ids and settings are forgotten; keymakerd stays idle until it is started again".to_owned())
     }
 }
 

@@ -147,7 +147,7 @@ const DAEMON_AND_IAM: [Fault; 15] = [
         "sed -i /nonsense/d /etc/keymaker/keymakerd.toml",
     ),
     fault("rm /run/keymaker/lookup.sock", "lookup.sock"),
-    fault("keymaker reset", "keymakerd rests"),
+    fault("keymaker reset", "keymakerd is idle"),
     by_hand(
         "sandbox-fault deny:ListUsers deny:GetUser deny:GetRole",
         "denied",

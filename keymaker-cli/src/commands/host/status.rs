@@ -101,7 +101,7 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
     }
     if status.get("halted") == Some(&Value::Bool(true)) {
         line(
-            "resting",
+            "idle",
             "everything was forgotten by 'keymaker reset'; systemctl restart keymakerd starts afresh".to_owned(),
         );
     }

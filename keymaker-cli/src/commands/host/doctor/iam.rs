@@ -129,7 +129,7 @@ fn settings(found: &mut Findings, status: &Value) {
     }
     if status.get("halted") == Some(&Value::Bool(true)) {
         let why = "after 'keymaker reset' nobody from IAM may log in";
-        found.fault("keymakerd rests", why, "systemctl restart keymakerd");
+        found.fault("keymakerd is idle", why, "systemctl restart keymakerd");
     }
 }
 
