@@ -32,8 +32,8 @@ fn names(line: &str, database: &str) -> bool {
 
 /// The line with keymaker where it belongs: behind every other service, since anybody who resolves without us wins; but
 /// before an action that ends the search where a name was not found, or we would never be asked. A line `initgroups`
-/// ends at the first service that knows the user, so there files goes on. (The Debian package's postinst does the
-/// same.)
+/// ends at the first service that knows the user, so there files goes on. (dist/nsswitch/join.sh does the same for the
+/// packages.)
 pub fn with_keymaker(line: &str) -> String {
     let line = without_keymaker(line);
     let written = words(&line);
