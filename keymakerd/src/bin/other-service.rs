@@ -5,6 +5,7 @@
 //! be told. (getent(1) says the same for "nobody" and for "the service is down".)
 
 use std::io::{self, BufRead, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use keymaker_core::sys::{self, NameLookup};
@@ -24,7 +25,10 @@ fn answer_all() -> io::Result<()> {
     for question in io::stdin().lock().lines() {
         let question = question?;
         let known = match &ready {
-            Ok(()) => wanted(&question).and_then(sys::is_known),
+            Ok(()) => match wanted(&question).and_then(sys::is_known) {
+                Err(why) if service == "sss" && never_ran(&why, Path::new(SSSD)) => Ok(false),
+                known => known,
+            },
             // A service whose module is not there knows nobody.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(io::Error::other(error.to_string())),
@@ -38,6 +42,14 @@ fn answer_all() -> io::Result<()> {
     Ok(())
 }
 
+/// SSSD whose socket is not there and which has no settings: its unit does not start it (ConditionPathExists=), so it knows nobody.
+/// Enterprise Linux 9 names it in nsswitch.conf all the same. A socket stays when SSSD ends, and is refused (ECONNREFUSED) from then on.
+fn never_ran(why: &io::Error, settings: &Path) -> bool {
+    // Not everybody may list the folder; who keeps settings there alone has had SSSD running, and so a socket.
+    let more = std::fs::read_dir(settings.join("conf.d")).is_ok_and(|mut files| files.next().is_some());
+    why.kind() == ErrorKind::NotFound && !more && matches!(settings.join("sssd.conf").try_exists(), Ok(false))
+}
+
 fn wanted(question: &str) -> io::Result<NameLookup<'_>> {
     let number = |text: &str| text.parse().map_err(|_| ErrorKind::InvalidInput);
     Ok(match question.split_once(' ') {
@@ -47,4 +59,31 @@ fn wanted(question: &str) -> io::Result<NameLookup<'_>> {
         Some(("gid", gid)) => NameLookup::Gid(number(gid)?),
         _ => return Err(ErrorKind::InvalidInput.into()),
     })
+}
+
+/// Where SSSD's settings are.
+const SSSD: &str = "/etc/sssd";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P1
+    #[test]
+    fn sssd_knows_nobody_only_where_it_has_neither_socket_nor_settings() {
+        let folder = std::env::temp_dir().join(format!("keymaker-sssd-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("conf.d")).unwrap();
+        let no_socket = io::Error::from(ErrorKind::NotFound);
+        assert!(never_ran(&no_socket, &folder));
+        assert!(never_ran(&no_socket, &folder.join("not-there")));
+        assert!(!never_ran(&io::Error::from(ErrorKind::ConnectionRefused), &folder));
+        std::fs::write(folder.join("conf.d/domain.conf"), "").unwrap();
+        assert!(!never_ran(&no_socket, &folder));
+        std::fs::remove_file(folder.join("conf.d/domain.conf")).unwrap();
+        std::fs::write(folder.join("sssd.conf"), "").unwrap();
+        assert!(!never_ran(&no_socket, &folder));
+        // What cannot be looked at is not taken for absent.
+        assert!(!never_ran(&no_socket, &folder.join("sssd.conf")));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
