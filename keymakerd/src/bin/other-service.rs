@@ -1,8 +1,9 @@
-//! Asks one other service of this host's nsswitch.conf (SSSD, LDAP, userdb …) whom it knows: `other-service SERVICE`, by keymakerd.
+//! Asks one other service of this host's nsswitch.conf (SSSD, LDAP, userdb …) whom it knows: `other-service SERVICE`,
+//! by keymakerd.
 //!
-//! A process of its own, since a service's module may hang, crash or keep what it likes, and keymakerd must not. Each line of standard
-//! input is a question, `user NAME`, `uid N`, `group NAME` or `gid N`; each is answered at once by a line, `yes`, `no`, or why it cannot
-//! be told. (getent(1) says the same for "nobody" and for "the service is down".)
+//! A process of its own, since a service's module may hang, crash or keep what it likes, and keymakerd must not. Each
+//! line of standard input is a question, `user NAME`, `uid N`, `group NAME` or `gid N`; each is answered at once by a
+//! line, `yes`, `no`, or why it cannot be told. (getent(1) says the same for "nobody" and for "the service is down".)
 
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::path::Path;
@@ -42,8 +43,9 @@ fn answer_all() -> io::Result<()> {
     Ok(())
 }
 
-/// SSSD whose socket is not there and which has no settings: its unit does not start it (ConditionPathExists=), so it knows nobody.
-/// Enterprise Linux 9 names it in nsswitch.conf all the same. A socket stays when SSSD ends, and is refused (ECONNREFUSED) from then on.
+/// SSSD whose socket is not there and which has no settings: its unit does not start it (ConditionPathExists=), so it
+/// knows nobody. Enterprise Linux 9 names it in nsswitch.conf all the same. A socket stays when SSSD ends, and is
+/// refused (ECONNREFUSED) from then on.
 fn never_ran(why: &io::Error, settings: &Path) -> bool {
     // Not everybody may list the folder; who keeps settings there alone has had SSSD running, and so a socket.
     let more = std::fs::read_dir(settings.join("conf.d")).is_ok_and(|mut files| files.next().is_some());

@@ -13,10 +13,16 @@ mod logins;
 mod names;
 mod ports;
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use super::install::authselect;
 use super::{HostError, probe};
 use crate::output::{Output, Paint, Progress};
+
+/// Where authselect writes nsswitch.conf and the PAM stacks, editing them lasts until its next run.
+const JOIN: &str = "keymaker install";
 
 /// Something that is not as it should be.
 #[derive(Debug)]
@@ -42,7 +48,10 @@ impl Findings {
         self.findings.push(Finding {
             what: what.into(),
             why,
-            remedy: remedy.into(),
+            remedy: match Path::new("/usr/bin/dpkg-query").exists() && !authselect::rules() {
+                true => remedy.into(),
+                false => for_enterprise_linux(&remedy.into()),
+            },
         });
     }
 
@@ -72,6 +81,15 @@ pub fn run(output: &Output) -> Result<bool, HostError> {
     Ok(found.findings.is_empty())
 }
 
+/// Remedies are written for Debian. Elsewhere the package manager is dnf, and sshd's unit has sshd's name.
+fn for_enterprise_linux(remedy: &str) -> String {
+    let mut remedy = remedy.replace("apt-get install -y --reinstall", "dnf reinstall -y");
+    for verb in ["reload", "restart", "revert", "enable --now"] {
+        remedy = remedy.replace(&format!("systemctl {verb} ssh"), &format!("systemctl {verb} sshd"));
+    }
+    remedy
+}
+
 fn print(found: &Findings, output: &Output) {
     let mut text = String::new();
     for finding in &found.findings {
@@ -94,4 +112,20 @@ fn print(found: &Findings, output: &Output) {
     let value = |finding: &Finding| json!({ "what": finding.what, "why": finding.why, "remedy": finding.remedy });
     let findings: Vec<Value> = found.findings.iter().map(value).collect();
     output.print(&text, &json!({ "findings": findings, "notes": found.notes }));
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn remedies_for_enterprise_linux_name_what_is_there() {
+        let remedy = super::for_enterprise_linux(
+            "systemctl revert ssh; systemctl restart ssh  # the option stands on sshd's command line",
+        );
+        assert_eq!(
+            remedy,
+            "systemctl revert sshd; systemctl restart sshd  # the option stands on sshd's command line"
+        );
+        let remedy = super::for_enterprise_linux("apt-get install -y --reinstall libnss-keymaker");
+        assert_eq!(remedy, "dnf reinstall -y libnss-keymaker");
+    }
 }

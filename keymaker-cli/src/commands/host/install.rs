@@ -1,9 +1,10 @@
 //! `keymaker install` and `uninstall`: the one enabling step on a host, where packages have not done it.
 //!
-//! On Debian the packages leave nothing to do. `--from DIR` puts a build in place without packages; every file it makes
-//! stands in a list, by which `uninstall` takes all of it back. It never overwrites a file that it did not make.
+//! On Debian the packages leave nothing to do; those of Enterprise Linux leave the selection of a profile where
+//! authselect rules. `--from DIR` puts a build in place without packages; every file it makes stands in a list, by
+//! which `uninstall` takes all of it back. It never overwrites a file that it did not make.
 
-mod authselect;
+pub mod authselect;
 pub mod files;
 mod joints;
 
@@ -24,16 +25,24 @@ pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
     if !probe::is_root() {
         return Err(HostError::NotRoot);
     }
-    if packaged() {
-        let text = "The package keymaker is installed and has enabled everything: nothing is left to do. 'keymaker \
-            doctor' checks the host.";
+    if packaged().is_some() {
+        let text = if authselect::rules() {
+            authselect::join().map_err(not_done)?;
+            "authselect has Keymaker's profile selected, a copy of the former one; 'keymaker uninstall' selects that one again. \
+             'keymaker doctor' checks the host."
+        } else {
+            "The package keymaker is installed and has enabled everything: nothing is left to do. 'keymaker doctor' checks the host."
+        };
         output.print(text, &json!({ "done": text }));
         return Ok(());
     }
     let Some(from) = from else {
+        if !listed().is_empty() {
+            return again(output);
+        }
         return Err(not_done(
-            "the package keymaker is not installed: install it (apt-get install ./keymaker_*.deb), or put a build in place with \
-             'keymaker install --from target/release'",
+            "the package keymaker is not installed: install it (apt-get install ./keymaker_*.deb, or dnf install ./*keymaker*.rpm), or put \
+             a build in place with 'keymaker install --from target/release'",
         ));
     };
     let _progress = Progress::begin("installing");
@@ -63,17 +72,33 @@ pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
     Ok(())
 }
 
+/// What joins an installation by `--from` to the host, once more: somebody may have taken a part of it away.
+fn again(output: &Output) -> Result<(), HostError> {
+    joints::join().map_err(not_done)?;
+    let text =
+        "What 'keymaker install --from' put in place is joined to this host again. 'keymaker doctor' checks the host.";
+    output.print(text, &json!({ "done": text }));
+    Ok(())
+}
+
 /// Takes back what [`install`] did: files, joints, what keymakerd kept, the system users. Homes stay.
 pub fn uninstall(output: &Output) -> Result<(), HostError> {
     if !probe::is_root() {
         return Err(HostError::NotRoot);
     }
-    if packaged() {
-        return Err(not_done(
-            "Keymaker came as packages: apt-get purge keymaker libnss-keymaker libpam-keymaker keymaker-cli",
-        ));
-    }
     let mine = listed();
+    // Not by asking rpm, which runs this when it erases the package.
+    if mine.is_empty() && authselect::has_joined() {
+        authselect::part().map_err(not_done)?;
+        let text = "authselect's profile of Keymaker is gone; 'dnf remove keymaker' removes the rest.";
+        output.print(text, &json!({ "done": text }));
+        return Ok(());
+    }
+    if let Some(removal) = packaged() {
+        return Err(not_done(format!(
+            "Keymaker came as packages: {removal} keymaker libnss-keymaker libpam-keymaker keymaker-cli"
+        )));
+    }
     if mine.is_empty() {
         return Err(not_done(format!(
             "nothing was installed by 'keymaker install --from' here ({LIST} is not there)"
@@ -120,9 +145,18 @@ pub fn uninstall(output: &Output) -> Result<(), HostError> {
     }
 }
 
-fn packaged() -> bool {
-    command("dpkg-query", &["-W", "-f", "${db:Status-Status}", "keymaker"]).is_ok_and(|status| status == "installed")
-        || command("rpm", &["-q", "keymaker"]).is_ok()
+/// What removes the packages, where Keymaker came as such.
+fn packaged() -> Option<&'static str> {
+    let deb = || {
+        command("dpkg-query", &["-W", "-f", "${db:Status-Status}", "keymaker"])
+            .is_ok_and(|status| status == "installed")
+    };
+    let rpm = || command("rpm", &["-q", "keymaker"]).is_ok();
+    match (deb(), rpm()) {
+        (true, _) => Some("apt-get purge"),
+        (_, true) => Some("dnf remove"),
+        _ => None,
+    }
 }
 
 fn listed() -> Vec<PathBuf> {

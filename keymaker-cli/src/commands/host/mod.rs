@@ -67,14 +67,20 @@ pub enum HostCommand {
     ///
     /// Exit status: 0 if there is no finding, 1 if there is one. Notes do not count as findings.
     Doctor,
-    /// Enable Keymaker on this host: what the packages do by themselves, or a build without packages. (root)
+    /// Enable Keymaker on this host: the step that the rpms leave to you, or a build without packages. (root)
+    ///
+    /// The packages for Debian leave no step. Where authselect writes nsswitch.conf and the PAM stacks, this selects a
+    /// profile named custom/keymaker: a copy of the selected one, with its features and with Keymaker's lines. Run it
+    /// again after another profile was selected ('keymaker doctor' says so), or after an upgrade of authselect brought
+    /// a new version of the former one.
     Install {
         /// The folder of a build, such as target/release: modules, programs, units, users and drop-ins are put in
         /// place.
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         from: Option<PathBuf>,
     },
-    /// Remove what 'keymaker install --from' put in place. Homes stay. (root)
+    /// Take back what 'keymaker install' did: authselect's former profile is selected again, and what '--from' put in
+    /// place is removed. Homes stay. (root)
     Uninstall,
     /// Take over from the Python keymaker and from ec2userkeyd: what they changed is undone, uids and homes stay; if
     /// a step fails, everything is put back. (root)

@@ -5,9 +5,10 @@ use std::path::Path;
 use keymaker_core::local_files::members_named_by;
 use keymaker_core::paths;
 
+use super::super::install::authselect;
 use super::super::probe::{local_line, pam, run, sshd};
 use super::super::published::published_names;
-use super::Findings;
+use super::{Findings, JOIN};
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
 /// One that fails leaves the drop-in that is there, without which keys in a home would open a login.
@@ -42,6 +43,7 @@ fn pam_stacks(found: &mut Findings) {
                 ),
                 why,
                 match defeat {
+                    _ if authselect::rules() => JOIN.to_owned(),
                     pam::Defeat::DecidedBefore(_) => {
                         format!("sed -i '1i {kind} {} pam_keymaker.so' /etc/pam.d/sshd", pam::CONTROL)
                     }

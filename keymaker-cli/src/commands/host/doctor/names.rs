@@ -5,8 +5,9 @@ use std::path::Path;
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::{nsswitch, paths, sys};
 
+use super::super::install::authselect;
 use super::super::probe::run;
-use super::Findings;
+use super::{Findings, JOIN};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 const UNSEEN: &str = "IAM users and groups do not exist for the programs of this host";
@@ -14,6 +15,14 @@ const UNSEEN: &str = "IAM users and groups do not exist for the programs of this
 /// Looks at how names become users.
 pub fn look(found: &mut Findings) {
     let text = std::fs::read_to_string(NSSWITCH).unwrap_or_default();
+    if let Some(profile) = authselect::other_profile() {
+        found.fault(
+            format!("authselect has {profile} selected, not Keymaker's profile"),
+            "it writes nsswitch.conf and the PAM stacks, so IAM users do not exist here, and PAM refuses nobody",
+            JOIN,
+        );
+        return;
+    }
     for database in ["passwd", "group", "initgroups"] {
         database_line(found, &text, database);
     }
@@ -47,7 +56,10 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
         return;
     }
     let named = nsswitch::line(text, database).is_some_and(|line| line.position("keymaker").is_some());
-    let remedy = format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}");
+    let remedy = match authselect::rules() {
+        true => JOIN.to_owned(),
+        false => format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}"),
+    };
     match (named, database) {
         (false, "initgroups") => found.fault(
             format!("the line initgroups of {NSSWITCH} does not continue to keymaker"),

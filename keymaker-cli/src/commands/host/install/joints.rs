@@ -27,7 +27,7 @@ pub fn join() -> Result<(), String> {
         run("systemctl", &["enable", "--now", unit])?;
     }
     match authselect::is_here() {
-        true => authselect::join(with_keymaker)?,
+        true => authselect::join()?,
         false => {
             edit_nsswitch(with_keymaker)?;
             pam_auth_update(&[])?;
