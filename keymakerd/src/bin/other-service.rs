@@ -45,10 +45,8 @@ fn answer_all() -> io::Result<()> {
 
 /// SSSD whose socket is not there and which has no settings: its unit does not start it (ConditionPathExists=), so it
 /// knows nobody. Enterprise Linux 9 names it in nsswitch.conf all the same.
-/// knows nobody. Enterprise Linux 9 names it in nsswitch.conf all the same. A socket stays when SSSD ends, and is
-/// refused (ECONNREFUSED) from then on.
 fn never_ran(why: &io::Error, settings: &Path) -> bool {
-    // Not everybody may list this folder.
+    // Not everybody may list this folder: what is asked for by name, sssd.conf, decides.
     let more = std::fs::read_dir(settings.join("conf.d")).is_ok_and(|mut files| files.next().is_some());
     why.kind() == ErrorKind::NotFound && !more && matches!(settings.join("sssd.conf").try_exists(), Ok(false))
 }
