@@ -1,6 +1,6 @@
-//! sts:AssumeRole, the one call that makes credentials, and what its answer must hold to count. keymakerd and credd assume the id resolver
-//! with it ([`crate::AwsClients::assuming`]), and credd's methods make each user's session. Nothing here decides who gets a session, and
-//! nothing here keeps or shows a secret.
+//! sts:AssumeRole, the one call that makes credentials, and what its answer must hold to count. keymakerd and credd
+//! assume the id resolver with it ([`crate::AwsClients::assuming`]), and credd's methods make each user's session.
+//! Nothing here decides who gets a session, and nothing here keeps or shows a secret.
 
 use std::time::SystemTime;
 
@@ -24,8 +24,8 @@ pub struct RoleSession<'a> {
     pub policy_arns: &'a [String],
     /// Session tags.
     pub tags: &'a [(&'static str, String)],
-    /// Whether the tags stay with every session that this one begets (STS API Reference, AssumeRole, TransitiveTagKeys): "you cannot pass a
-    /// session tag with the same key as an inherited one".
+    /// Whether the tags stay with every session that this one begets (STS API Reference, AssumeRole,
+    /// TransitiveTagKeys): "you cannot pass a session tag with the same key as an inherited one".
     pub transitive_tags: bool,
     /// The SourceIdentity.
     pub source_identity: Option<&'a str>,
@@ -47,8 +47,8 @@ impl<'a> RoleSession<'a> {
     }
 }
 
-/// Makes the session. The credentials always have a session token and an expiry. Fails where the answer is about another role id than the
-/// one wanted, and where a part of the credentials is missing or empty.
+/// Makes the session. The credentials always have a session token and an expiry. Fails where the answer is about
+/// another role id than the one wanted, and where a part of the credentials is missing or empty.
 pub async fn assume_role(sts: &aws_sdk_sts::Client, session: &RoleSession<'_>) -> Result<Credentials, AwsCallError> {
     let action = Action::ASSUME_ROLE;
     let unreadable = |what: String| AwsCallError::unreadable(action, what);
@@ -70,7 +70,8 @@ pub async fn assume_role(sts: &aws_sdk_sts::Client, session: &RoleSession<'_>) -
     }
     let answer = request.send().await;
     let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
-    // STS API Reference, AssumedRoleUser: "contains the role ID and the role session name of the role that is being assumed".
+    // STS API Reference, AssumedRoleUser: "contains the role ID and the role session name of the role that is being
+    // assumed".
     let assumed = answer.assumed_role_user.as_ref().map(|user| user.assumed_role_id());
     let assumed = assumed.and_then(|id| id.split(':').next()).unwrap_or_default();
     if let Some(wanted) = session.role_id.filter(|wanted| *wanted != assumed) {

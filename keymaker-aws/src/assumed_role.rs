@@ -1,5 +1,5 @@
-//! Credentials of another role, where a client calls with them; those of the instance's own role come from `instance_role.rs`. Both are
-//! asked through [`crate::refreshed_ahead`] only. Nothing here keeps or shows a secret.
+//! Credentials of another role, where a client calls with them; those of the instance's own role come from
+//! `instance_role.rs`. Both are asked through [`crate::refreshed_ahead`] only. Nothing here keeps or shows a secret.
 
 use std::fmt;
 

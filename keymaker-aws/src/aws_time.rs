@@ -1,12 +1,12 @@
-//! What time it is at AWS, by the `Date` header of its answers. The order of answers rests on it: this host's own clock may be set by
-//! anybody with the right to, and by a broken time server.
+//! What time it is at AWS, by the `Date` header of its answers. The order of answers rests on it: this host's own clock
+//! may be set by anybody with the right to, and by a broken time server.
 //!
-//! Every answer of IAM's and STS's tells it, errors too, over the connection whose certificate was checked; over plain http only where the
-//! settings name such an endpoint. Between two answers time advances by CLOCK_BOOTTIME (clock_gettime(2)), which counts a suspended host's
-//! time and which no one can set.
+//! Every answer of IAM's and STS's tells it, errors too, over the connection whose certificate was checked; over plain
+//! http only where the settings name such an endpoint. Between two answers time advances by CLOCK_BOOTTIME
+//! (clock_gettime(2)), which counts a suspended host's time and which no one can set.
 //!
-//! The SDK measures the same header for itself (aws-runtime's `ServiceClockSkewInterceptor`, one offset a client) and signs by it, so a
-//! wrong clock of this host's makes AWS refuse nothing, and proves nothing about that clock.
+//! The SDK measures the same header for itself (aws-runtime's `ServiceClockSkewInterceptor`, one offset a client) and
+//! signs by it, so a wrong clock of this host's makes AWS refuse nothing, and proves nothing about that clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 #[cfg(feature = "host")]
 use rustix::time::{ClockId, clock_gettime};
 
-/// `Date` counts whole seconds and was written before the answer travelled: what differs by less is no news, and would let time go back.
+/// `Date` counts whole seconds and was written before the answer travelled: what differs by less is not news, and would
+/// let time go back.
 const INEXACT: Duration = Duration::from_secs(2);
 
 /// The time at AWS, as far as it has been heard. Clones share it.
@@ -69,7 +70,8 @@ impl Heard {
     }
 }
 
-/// What has passed since this host booted, by CLOCK_BOOTTIME: a suspended host's time counts; setting the host's clock does not.
+/// What has passed since this host booted, by CLOCK_BOOTTIME: a suspended host's time counts; setting the host's clock
+/// does not.
 #[cfg(feature = "host")]
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);

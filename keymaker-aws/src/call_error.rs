@@ -1,5 +1,6 @@
 //! What can come of a call to AWS, sorted by what a daemon may conclude from it. Every call's error passes through
-//! [`AwsCallError::from_sdk`] (`sdk_error`). Only `NoSuchEntity` is a statement about an entity; nothing else may be read as absence.
+//! [`AwsCallError::from_sdk`] (`sdk_error`). Only `NoSuchEntity` is a statement about an entity; nothing else may be
+//! read as absence.
 
 use std::error::Error;
 use std::fmt;
@@ -24,8 +25,8 @@ pub enum AwsCallError {
         /// The call.
         action: Action,
     },
-    /// "{action} could not be asked, since this host has run out of something: …" AWS may well be answering, and whoever filled this host may
-    /// have done so to keep it from being asked: this is no outage.
+    /// "{action} could not be asked, since this host has run out of something: …" AWS may well be answering, and
+    /// anybody who filled this host may have done so to keep it from being asked: this is not an outage.
     ThisHost {
         /// The call.
         action: Action,
@@ -75,8 +76,8 @@ impl AwsCallError {
         }
     }
 
-    /// Whether AWS did answer, and what it said may hold for this request alone: a policy can name single users, and one user's data be
-    /// odd. It says nothing about the next user's.
+    /// Whether AWS did answer, and what it said may hold for this request alone: a policy can name single users, and
+    /// one user's data be odd. It says nothing about the next user's.
     pub fn is_about_this_request(&self) -> bool {
         match self {
             Self::NoSuchEntity { .. } | Self::AccessDenied { .. } => true,

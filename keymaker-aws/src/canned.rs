@@ -1,5 +1,5 @@
-//! For tests: an HTTP server on loopback that answers what the test says, connection for connection, and remembers what was
-//! asked. Tests of keymakerd and of the command line include this file too.
+//! For tests: an HTTP server on loopback that answers what the test says, connection for connection, and remembers what
+//! was asked. Tests of keymakerd and of the command line include this file too.
 
 use std::sync::{Arc, Mutex};
 
@@ -27,7 +27,7 @@ pub enum Reply {
     With(String, String),
     /// The beginning of an answer, then silence.
     Stall(String),
-    /// Nothing at all, for ever.
+    /// Nothing at all, forever.
     Hang,
 }
 

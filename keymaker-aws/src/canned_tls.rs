@@ -1,5 +1,5 @@
-//! For tests: TLS in front of a canned server, with a certificate of an authority that no system trusts. The daemons' tests include this
-//! file too.
+//! For tests: TLS in front of a canned server, with a certificate of an authority that no system trusts. The daemons'
+//! tests include this file too.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// `https://localhost:PORT`, which leads to the server at `url`, `http://ADDRESS:PORT`. It ends with the test's runtime.
+/// `https://localhost:PORT`, which leads to the server at `url`, `http://ADDRESS:PORT`. It ends with the test's
+/// runtime.
 pub async fn in_front_of(url: &str) -> String {
     let server = url.trim_start_matches("http://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -30,7 +31,7 @@ pub async fn in_front_of(url: &str) -> String {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, server) = (acceptor.clone(), server.clone());
             tokio::spawn(async move {
-                // Whoever does not trust the certificate ends here.
+                // Anybody who does not trust the certificate ends here.
                 let mut inside = acceptor.accept(stream).await?;
                 let mut outside = TcpStream::connect(server).await?;
                 copy_bidirectional(&mut inside, &mut outside).await

@@ -1,4 +1,5 @@
-//! What the published directory says about the id resolver that keymakerd goes by. keymakerd writes it, credd compares it with its own.
+//! What the published directory says about the id resolver that keymakerd goes by. keymakerd writes it, credd compares
+//! it with its own.
 
 use keymaker_syntax::IdResolver;
 use sha2::{Digest, Sha256};

@@ -1,10 +1,11 @@
-//! The role of this instance: where its credentials come from, and whether it is still the one as which a daemon's clients call.
+//! The role of this instance: where its credentials come from, and whether it is still the one as which a daemon's
+//! clients call.
 //!
-//! An instance profile can be replaced while the instance runs; the former role's credentials are good for hours more. So one set of
-//! clients calls as one role for ever: the metadata service is asked for the role's name every minute, and once it names another the
-//! clients are to be dropped. AWS's word that it does not accept the credentials has the access key compared too, since sessions can be
-//! ended (IAM User Guide, "Revoke IAM role temporary security credentials"); that word alone proves nothing, or any user of this host could
-//! have the clients dropped.
+//! An instance profile can be replaced while the instance runs; the former role's credentials are good for hours more.
+//! So one set of clients calls as one role forever: the metadata service is asked for the role's name every minute, and
+//! once it names another the clients are to be dropped. AWS's word that it does not accept the credentials has the
+//! access key compared too, since sessions can be ended (IAM User Guide, "Revoke IAM role temporary security
+//! credentials"); that word alone proves nothing, or any user of this host could have the clients dropped.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,8 +56,8 @@ impl InstanceRole {
         }
     }
 
-    /// What the metadata service says against the credentials in use. `None` where it is not to be asked yet, says nothing, or where
-    /// no credentials are in use.
+    /// What the metadata service says against the credentials in use. `None` where it is not to be asked yet, says
+    /// nothing, or where no credentials are in use.
     pub(crate) async fn replaced(&self, ask: Ask) -> Result<Option<Replaced>, MetadataError> {
         let Some(compare) = self.shared.held().due(ask, Instant::now()) else {
             return Ok(None);
@@ -183,8 +184,8 @@ impl Intercept for HearsRefusal {
 
 /// The metadata service is on this host: a question costs nothing.
 const EACH: Duration = Duration::from_secs(60);
-/// What AWS answers to credentials of a role that is gone or whose sessions were ended; `…Exception` too (IAM and STS API Reference,
-/// "Common Errors").
+/// What AWS answers to credentials of a role that is gone or whose sessions were ended; `…Exception` too (IAM and STS
+/// API Reference, "Common Errors").
 const REFUSALS: [&str; 4] = [
     "AccessDenied",
     "ExpiredToken",

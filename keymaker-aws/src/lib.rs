@@ -1,6 +1,6 @@
-//! How Keymaker's daemons and command line reach AWS: credentials, region, endpoints, deadlines, errors, the instance's own
-//! role and roles of other accounts. Everything arrives in [`AwsSettings`]; neither the environment nor ~/.aws is read.
-//! It knows nothing of users, groups or the directory.
+//! How Keymaker's daemons and command line reach AWS: credentials, region, endpoints, deadlines, errors, the instance's
+//! own role and roles of other accounts. Everything arrives in [`AwsSettings`]; neither the environment nor ~/.aws is
+//! read. It knows nothing of users, groups or the directory.
 //!
 //! Order: [`Route::new`] (settings) → [`Route::as_instance_role`] (region) → [`AwsClients::iam`], [`AwsClients::sts`].
 

@@ -1,9 +1,10 @@
-//! Our own questions to the instance metadata service (IMDSv2): credentials of the instance's role, region, identity, and what credd passes
-//! on to users. Asked by the daemons, whose uids are exempt from capture. One connection per request, since the real service closes each one;
-//! never through a proxy, never IMDSv1, and nothing that the service answers is put into a URL unchecked.
+//! Our own questions to the instance metadata service (IMDSv2): credentials of the instance's role, region, identity,
+//! and what credd passes on to users. Asked by the daemons, whose uids are exempt from capture. One connection per
+//! request, since the real service closes each one; never through a proxy, never IMDSv1, and nothing that the service
+//! answers is put into a URL unchecked.
 //!
-//! AWS: EC2 User Guide, "Use IMDS", "Retrieve security credentials from instance metadata". (The SDK's own client is not used:
-//! it panics on a role name that ends with a newline.)
+//! AWS: EC2 User Guide, "Use IMDS", "Retrieve security credentials from instance metadata". (The SDK's own client is
+//! not used: it panics on a role name that ends with a newline.)
 
 use std::fmt;
 use std::io;
@@ -76,8 +77,8 @@ impl MetadataService {
         })
     }
 
-    /// The service at the first of `endpoints` that takes a connection within `connect_within`, which is shorter than the second that
-    /// [`Self::new`] allows: somebody waits.
+    /// The service at the first of `endpoints` that takes a connection within `connect_within`, which is shorter than
+    /// the second that [`Self::new`] allows: somebody waits.
     pub fn hasty(endpoints: &[SocketAddr], connect_within: Duration) -> Self {
         let address = |endpoint: &SocketAddr| (endpoint.ip().to_string(), endpoint.port());
         Self {

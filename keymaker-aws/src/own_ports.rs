@@ -1,10 +1,11 @@
-//! Ports that nobody but this daemon can connect from. A local user can hold every port that the kernel gives to whoever connects; a
-//! revocation would be missed for want of one. keymakerd takes a few at its start, and connects from them where the kernel has no other.
+//! Ports that nobody but this daemon can connect from. A local user can hold every port that the kernel gives to
+//! anybody who connects; a revocation would be missed for want of one. keymakerd takes a few at its start, and connects
+//! from them where the kernel has no other.
 //!
-//! How it works (tried on Linux 6.18; the rule is in `inet_csk_bind_conflict`, and SO_REUSEPORT in socket(7)): a port that is bound with
-//! SO_REUSEPORT alone may be bound again by the same user only. It is not so with SO_REUSEADDR: by it anybody binds the port too, and
-//! listens there. So a socket that is bound and never connected keeps the port, and others of ours connect from it: one at a time to
-//! each address and port.
+//! How it works (tried on Linux 6.18; the rule is in `inet_csk_bind_conflict`, and SO_REUSEPORT in socket(7)): a port
+//! that is bound with SO_REUSEPORT alone may be bound again by the same user only. It is not so with SO_REUSEADDR: by
+//! it anybody binds the port too, and listens there. So a socket that is bound and never connected keeps the port, and
+//! others of ours connect from it: one at a time to each address and port.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,12 +17,13 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// More than a daemon has connections at once to one address.
 const WANTED: usize = 32;
-/// Where they are taken, from above: the kernel's own range (net.ipv4.ip_local_port_range), which firewalls let out. Not at random, or a
-/// service that wants a port of this range for itself would find it taken on one host in a thousand.
+/// Where they are taken, from above: the kernel's own range (net.ipv4.ip_local_port_range), which firewalls let out.
+/// Not at random, or a service that wants a port of this range for itself would find it taken on one host in a
+/// thousand.
 const AMONG: RangeInclusive<u16> = 32768..=60999;
 
-/// The ports, and the addresses of whom they reach. Clones share them; the ports are free again when the last one is dropped. The default
-/// holds none.
+/// The ports, and the addresses of whom they reach. Clones share them; the ports are free again when the last one is
+/// dropped. The default holds none.
 #[derive(Clone, Debug, Default)]
 pub struct OwnPorts {
     held: Arc<Mutex<Vec<Port>>>,
@@ -36,7 +38,8 @@ struct Port {
 }
 
 impl OwnPorts {
-    /// Takes what is missing of 32 ports, or as many as this host has left. To be called at the start and whenever some may be free again.
+    /// Takes what is missing of 32 ports, or as many as this host has left. To be called at the start and whenever some
+    /// may be free again.
     pub fn hold(&self) {
         let own = self.numbers();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,8 +55,8 @@ impl OwnPorts {
         }
     }
 
-    /// Connects from whatever port the kernel gives, or else from one of these. Where all of them are connected to this address, the error
-    /// is the kernel's: EADDRNOTAVAIL.
+    /// Connects from whatever port the kernel gives, or else from one of these. Where all of them are connected to this
+    /// address, the error is the kernel's: EADDRNOTAVAIL.
     pub(crate) async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let lacking = match TcpStream::connect(to).await {
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => error,
@@ -73,7 +76,8 @@ impl OwnPorts {
         None
     }
 
-    /// What getaddrinfo(3) says of a name; where it cannot say, which is so where it has no port either, what it said last.
+    /// What getaddrinfo(3) says of a name; where it cannot say, which is so where it has no port either, what it said
+    /// last.
     pub(crate) async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let found = tokio::net::lookup_host((name, 0)).await;
         let mut known = self.names.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,9 @@
-//! The second way to AWS: from a port of this daemon's own, where the first one found none free on this host. Calls come here from
-//! [`Route`](crate::Route)'s connector, which is the SDK's own and lets nobody choose the port of a socket.
+//! The second way to AWS: from a port of this daemon's own, where the first one found none free on this host. Calls
+//! come here from [`Route`](crate::Route)'s connector, which is the SDK's own and lets nobody choose the port of a
+//! socket.
 //!
-//! A name server cannot be asked either then, so the addresses that a name had last are kept; TLS says whether they are still AWS's.
+//! A name server cannot be asked either then, so the addresses that a name had last are kept; TLS says whether they are
+//! still AWS's.
 
 use std::future::Future;
 use std::io;
@@ -34,7 +36,8 @@ use crate::sdk_error::local_error;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<E> = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, E>> + Send>>;
 
-/// A connector that sends a request again from an own port where `first` found none. Such a request has not left this host.
+/// A connector that sends a request again from an own port where `first` found none. Such a request has not left this
+/// host.
 #[derive(Debug)]
 pub(crate) struct OwnWay {
     pub(crate) first: SharedHttpConnector,
@@ -135,7 +138,7 @@ impl Service<Uri> for Way {
     }
 }
 
-/// To whoever a URL names, without TLS.
+/// To the host that a URL names, without TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Direct(pub(crate) OwnPorts);
 

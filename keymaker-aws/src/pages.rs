@@ -1,5 +1,6 @@
-//! A listing of IAM from its first page to its last, or an error. The SDK's own paginator ends a listing where a page lacks its marker: a
-//! user, a group or a Deny on a later page would be gone in silence. The daemons and the command line list by this only.
+//! A listing of IAM from its first page to its last, or an error. The SDK's own paginator ends a listing where a page
+//! lacks its marker: a user, a group or a Deny on a later page would be gone in silence. The daemons and the command
+//! line list by this only.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -38,9 +39,10 @@ impl<T> Page<T> {
     }
 }
 
-/// The items of all pages; `page_after` asks for the page behind a marker. IAM API Reference: "IsTruncated … you can make a subsequent
-/// pagination request using the Marker"; a page may hold fewer items than MaxItems, even none, and still be truncated. Fails where a page
-/// says that more follow but not where, and where a marker comes back a second time.
+/// The items of all pages; `page_after` asks for the page behind a marker. IAM API Reference: "IsTruncated … you can
+/// make a subsequent pagination request using the Marker"; a page may hold fewer items than MaxItems, even none, and
+/// still be truncated. Fails where a page says that more follow but not where, and where a marker comes back a second
+/// time.
 pub async fn all_pages<T>(
     action: Action,
     page_after: impl AsyncFn(Option<String>) -> Result<Page<T>, AwsCallError>,

@@ -1,6 +1,6 @@
-//! Keeps one set of credentials and renews it before it runs out, so that no call waits for a renewal and a failing source
-//! hurts nobody while the last credentials are valid. Used for the instance's role and for roles of other accounts.
-//! One fetch at a time; a caller that gives up does not cancel the fetch for the others.
+//! Keeps one set of credentials and renews it before it runs out, so that no call waits for a renewal and a failing
+//! source hurts nobody while the last credentials are valid. Used for the instance's role and for roles of other
+//! accounts. One fetch at a time; a caller that gives up does not cancel the fetch for the others.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

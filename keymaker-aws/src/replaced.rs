@@ -1,5 +1,5 @@
-//! What is asked, and said, about the role of this instance: whether it is still the one as which a daemon's clients call.
-//! `instance_role.rs` asks; the daemons drop what was made by a role that is no longer theirs.
+//! What is asked, and said, about the role of this instance: whether it is still the one as which a daemon's clients
+//! call. `instance_role.rs` asks; the daemons drop what was made by a role that is no longer theirs.
 
 use std::fmt;
 

@@ -1,6 +1,7 @@
-//! The way to AWS and who walks it: [`Route`] is the checked settings with one connection pool, [`AwsClients`] adds a region
-//! and credentials and makes the SDK's clients. Called once at a daemon's start, and again when the account to ask changes.
-//! Every client has explicit deadlines (the SDK's default is to wait for ever), and nothing is read from the environment.
+//! The way to AWS and who walks it: [`Route`] is the checked settings with one connection pool, [`AwsClients`] adds a
+//! region and credentials and makes the SDK's clients. Called once at a daemon's start, and again when the account to
+//! ask changes. Every client has explicit deadlines (the SDK's default is to wait forever), and nothing is read from
+//! the environment.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -72,8 +73,8 @@ impl Route {
         &self.metadata
     }
 
-    /// Clients that call as the instance's role. Asks the metadata service where the settings name no region; credentials
-    /// are fetched at the first call.
+    /// Clients that call as the instance's role. Asks the metadata service where the settings name no region;
+    /// credentials are fetched at the first call.
     pub async fn as_instance_role(&self) -> Result<AwsClients, MetadataError> {
         let region = match &self.region {
             Some(region) => region.clone(),
@@ -166,9 +167,9 @@ impl AwsClients {
         }
     }
 
-    /// Whether the metadata service says that this instance no longer has the role, or the session, as which these clients call. They are
-    /// then to be dropped, with all that was made by them. `None` also where the clients have not called yet, or have credentials of the
-    /// caller's own choice; an error says nothing about the role.
+    /// Whether the metadata service says that this instance no longer has the role, or the session, as which these
+    /// clients call. They are then to be dropped, with all that was made by them. `None` also where the clients have
+    /// not called yet, or have credentials of the caller's own choice; an error says nothing about the role.
     pub async fn replaced(&self, ask: Ask) -> Result<Option<Replaced>, MetadataError> {
         match &self.instance_role {
             Some(role) => role.replaced(ask).await,

@@ -1,5 +1,6 @@
-//! What an administrator may set about the way to AWS. The daemons fill [`AwsSettings`] from their configuration file; it is
-//! checked whole in [`crate::Route::new`], so that a bad value ends a start with a sentence and not a login with a timeout.
+//! What an administrator may set about the way to AWS. The daemons fill [`AwsSettings`] from their configuration file;
+//! it is checked whole in [`crate::Route::new`], so that a bad value ends a start with a sentence and not a login with
+//! a timeout.
 
 use std::fmt;
 use std::io;
@@ -25,7 +26,8 @@ pub struct AwsSettings {
     pub sts_endpoint: Option<String>,
     /// Where the metadata service is; `None`: its two link-local addresses.
     pub metadata_endpoint: Option<String>,
-    /// The proxy for calls over https; may hold a user name and password. The metadata service is never asked through it.
+    /// The proxy for calls over https; may hold a user name and password. The metadata service is never asked through
+    /// it.
     pub https_proxy: Option<ProxyUrl>,
     /// A PEM file of the only certificate authorities to trust, instead of the system's.
     pub ca_bundle: Option<PathBuf>,

@@ -1,6 +1,6 @@
-//! Whose a user's role is: which tag says for whom it was made, and whether it may be assumed by the instances' role and by nobody else. Two
-//! programs must agree on it: `keymaker sync-roles`, which makes such roles, and credd, which hands out sessions of them. It knows nothing of
-//! conditions: they only narrow.
+//! Whose a user's role is: which tag says for whom it was made, and whether it may be assumed by the instances' role
+//! and by nobody else. Two programs must agree on it: `keymaker sync-roles`, which makes such roles, and credd, which
+//! hands out sessions of them. It knows nothing of conditions: they only narrow.
 
 use serde_json::Value;
 
@@ -9,8 +9,8 @@ use crate::RoleArn;
 /// The tag of a role that says for whom it was made: the UserId, since a name may be another person's tomorrow.
 pub const USER_ID_TAG: &str = "keymaker:user-id";
 
-/// Whether every Allow of this trust policy (JSON) names the role `own` or its account, and nobody else. False for anything else,
-/// a text that is no policy included.
+/// Whether every Allow of this trust policy (JSON) names the role `own` or its account, and nobody else. False for
+/// anything else, a text that is not a policy included.
 pub fn trusts_only(trust: &str, own: &RoleArn) -> bool {
     let account = own.account().as_str();
     let trusted = [

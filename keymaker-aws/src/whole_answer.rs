@@ -1,6 +1,7 @@
-//! Refuses an answer that broke off, and a listing without its list. The SDK's XML reader takes the end of the text for the end
-//! of the document and a list that is not there for an empty one, so that a listing cut short would pass as a shorter listing:
-//! users would vanish, and with a policy a Deny. Every client of this crate and of the command line has it.
+//! Refuses an answer that broke off, and a listing without its list. The SDK's XML reader takes the end of the text for
+//! the end of the document and a list that is not there for an empty one, so that a listing cut short would pass as a
+//! shorter listing: users would vanish, and with a policy a Deny. Every client of this crate and of the command line
+//! has it.
 
 use aws_sdk_iam::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_iam::config::{ConfigBag, Intercept, RuntimeComponents};

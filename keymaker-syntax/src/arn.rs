@@ -1,5 +1,5 @@
-//! The parts of AWS's names for principals that Keymaker builds on: partition, account, role. Read from GetCallerIdentity
-//! and from settings, parsed here once. Never builds an ARN from a part that was not checked.
+//! The parts of AWS's names for principals that Keymaker builds on: partition, account, role. Read from
+//! GetCallerIdentity and from settings, parsed here once. Never builds an ARN from a part that was not checked.
 //!
 //! Formats: AWS General Reference, "Amazon Resource Names"; IAM User Guide, "IAM identifiers" and "IAM and STS quotas".
 

@@ -1,5 +1,5 @@
-//! The role through which users of another account are read, as keymakerd.toml, credd.toml or the description of the instance's role
-//! names it.
+//! The role through which users of another account are read, as keymakerd.toml, credd.toml or the description of the
+//! instance's role names it.
 
 use std::fmt;
 

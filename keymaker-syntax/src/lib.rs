@@ -1,5 +1,6 @@
-//! How AWS and settings files write ARNs and URLs, and what the description of the role says, read without asking anybody. keymaker-aws
-//! gives these types on; what must not link a client of AWS (session policies, settings of credd, credd-capture) uses them from here.
+//! How AWS and settings files write ARNs and URLs, and what the description of the role says, read without asking
+//! anybody. keymaker-aws gives these types on; what must not link a client of AWS (session policies, settings of credd,
+//! credd-capture) uses them from here.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
-//! The settings in the description of the instance's role, word by word, exactly as the Python keymaker reads them. keymakerd, credd and
-//! `keymaker configure` read a description here and nowhere else: two readers had come to differ in words that hold a second `=` and in a
-//! quote without its other half, and credd took another role for the id resolver than keymakerd did.
+//! The settings in the description of the instance's role, word by word, exactly as the Python keymaker reads them.
+//! keymakerd, credd and `keymaker configure` read a description here and nowhere else: two readers had come to differ
+//! in words that hold a second `=` and in a quote without its other half, and credd took another role for the id
+//! resolver than keymakerd did.
 //!
 //! What a value may be, and whether a change of it applies, keymakerd's `settings` decides.
 
@@ -23,8 +24,8 @@ pub const LINUX_GROUP_PREFIX: &str = "keymaker_linux_group_prefix";
 pub struct RoleDescription(Vec<(String, String)>);
 
 impl RoleDescription {
-    /// Splits at blanks and commas; a word counts if it begins with `keymaker_` and holds one `=`. A value in a pair of quotes, `"…"` or
-    /// `'…'`, is what stands between them.
+    /// Splits at blanks and commas; a word counts if it begins with `keymaker_` and holds one `=`. A value in a pair of
+    /// quotes, `"…"` or `'…'`, is what stands between them.
     pub fn parse(description: &str) -> Self {
         let setting = |word: &str| {
             let (key, value) = word.split_once('=')?;

@@ -1,7 +1,7 @@
 //! Turns the settings of ec2userkeyd, the predecessor, into a credd.toml, and says what could not be carried over.
 //!
-//! `keymaker migrate` writes it, or prints it for the administrator to read. Where the two differ, the narrower meaning is taken
-//! and the difference is said; nothing is left out silently.
+//! `keymaker migrate` writes it, or prints it for the administrator to read. Where the two differ, the narrower meaning
+//! is taken and the difference is said; nothing is left out silently.
 
 mod old_file;
 

@@ -1,5 +1,5 @@
-//! Reads the settings file of ec2userkeyd: which key has which value, and what a list of chains says. `import` gives them
-//! their meaning; nothing here judges a value.
+//! Reads the settings file of ec2userkeyd: which key has which value, and what a list of chains says. `import` gives
+//! them their meaning; nothing here judges a value.
 
 use std::collections::BTreeMap;
 
@@ -50,8 +50,8 @@ pub fn is_truth(value: &str) -> bool {
     ["1", "yes", "true", "on"].contains(&value.to_lowercase().as_str())
 }
 
-/// `joe:UserRole, InstanceRole, jane:UserRole`, with or without spaces: a name, and its methods up to the next name. One
-/// without methods meant "not set" and is left out, since an empty chain denies here.
+/// `joe:UserRole, InstanceRole, jane:UserRole`, with or without spaces: a name, and its methods up to the next name.
+/// One without methods meant "not set" and is left out, since an empty chain denies here.
 pub fn entries(text: &str) -> Vec<(&str, Vec<&str>)> {
     let mut entries: Vec<(&str, Vec<&str>)> = vec![];
     for word in words(text) {
