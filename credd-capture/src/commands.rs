@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 /// Why a command did not do its work.
 #[derive(Debug)]
-pub enum CommandError {
+pub enum ToolError {
     /// "ip -4 rule add … could not be run: …; is iproute2 (ip) or nftables (nft) installed?"
     NotRun(String, io::Error),
     /// "ip -4 rule add … failed: what it said"
@@ -18,7 +18,7 @@ pub enum CommandError {
     Unreadable(String),
 }
 
-impl fmt::Display for CommandError {
+impl fmt::Display for ToolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRun(line, why) => write!(
@@ -32,13 +32,13 @@ impl fmt::Display for CommandError {
 }
 
 /// Runs `program` with `arguments` and gives `input` to it.
-pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<Vec<u8>, CommandError> {
+pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<Vec<u8>, ToolError> {
     let line = || format!("{program} {}", arguments.join(" "));
-    let output = spawn(program, arguments, input).map_err(|why| CommandError::NotRun(line(), why))?;
+    let output = spawn(program, arguments, input).map_err(|why| ToolError::NotRun(line(), why))?;
     if output.status.success() {
         Ok(output.stdout)
     } else {
-        Err(CommandError::Failed(
+        Err(ToolError::Failed(
             line(),
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         ))
@@ -46,12 +46,12 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<Vec<u8>, Co
 }
 
 /// What `program` prints as a JSON value; an empty print is an empty list.
-pub fn json(program: &str, arguments: &[&str]) -> Result<serde_json::Value, CommandError> {
+pub fn json(program: &str, arguments: &[&str]) -> Result<serde_json::Value, ToolError> {
     let printed = run(program, arguments, "")?;
     if printed.trim_ascii().is_empty() {
         return Ok(serde_json::Value::Array(vec![]));
     }
-    serde_json::from_slice(&printed).map_err(|_| CommandError::Unreadable(format!("{program} {}", arguments.join(" "))))
+    serde_json::from_slice(&printed).map_err(|_| ToolError::Unreadable(format!("{program} {}", arguments.join(" "))))
 }
 
 fn spawn(program: &str, arguments: &[&str], input: &str) -> io::Result<Output> {

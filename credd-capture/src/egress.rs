@@ -22,7 +22,7 @@ use credd_core::config::CaptureMode;
 use credd_core::plan::Plan;
 use serde_json::{Deserializer, Value};
 
-use super::commands::{CommandError, json, run};
+use super::commands::{ToolError, json, run};
 use super::guard;
 use super::mark::Mark;
 use super::repair::Repair;
@@ -46,7 +46,7 @@ impl Mark {
 }
 
 /// What differs from the plan, what is missing before what is too much.
-pub fn drift(plan: &Plan, mark: Mark) -> Result<Vec<Repair>, CommandError> {
+pub fn drift(plan: &Plan, mark: Mark) -> Result<Vec<Repair>, ToolError> {
     let have = with_filters()?;
     let present = filters(&have);
     let wanted = match plan.mode {
@@ -104,7 +104,7 @@ fn running(printed: &Value) -> Vec<String> {
 }
 
 /// The devices that have a place for filters.
-fn with_filters() -> Result<Vec<String>, CommandError> {
+fn with_filters() -> Result<Vec<String>, ToolError> {
     let printed = json("tc", &["-json", "qdisc", "show"])?;
     let clsact = printed
         .as_array()

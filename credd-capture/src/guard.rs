@@ -9,7 +9,7 @@ use credd_core::config::{Capture, CaptureMode};
 use credd_core::plan::{Family, Plan};
 use serde_json::Value;
 
-use super::commands::{CommandError, json, run};
+use super::commands::{ToolError, json, run};
 use super::mark::Mark;
 
 /// The ruleset of `plan` as `nft -f` takes it. Loading is atomic and may be repeated.
@@ -31,12 +31,12 @@ pub fn ruleset(plan: &Plan, mark: Mark) -> String {
 }
 
 /// Loads the ruleset.
-pub fn load(plan: &Plan, mark: Mark) -> Result<(), CommandError> {
+pub fn load(plan: &Plan, mark: Mark) -> Result<(), ToolError> {
     run("nft", &["-f", "-"], &ruleset(plan, mark)).map(|_| ())
 }
 
 /// Takes the table away.
-pub fn unload() -> Result<(), CommandError> {
+pub fn unload() -> Result<(), ToolError> {
     run(
         "nft",
         &["-f", "-"],
@@ -47,13 +47,13 @@ pub fn unload() -> Result<(), CommandError> {
 
 /// What the kernel has in our table, without handles, counts and what was observed: two of these are equal if and only if
 /// they filter alike. None where there is no table.
-pub fn fingerprint() -> Result<Option<String>, CommandError> {
+pub fn fingerprint() -> Result<Option<String>, ToolError> {
     match json("nft", &["-j", "list", "table", "inet", TABLE]) {
         Ok(mut listed) => {
             strip(&mut listed);
             Ok(Some(listed.to_string()))
         }
-        Err(CommandError::Failed(_, said)) if said.contains("No such file or directory") => Ok(None),
+        Err(ToolError::Failed(_, said)) if said.contains("No such file or directory") => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -87,7 +87,7 @@ pub fn is_whole(plan: &Plan, fingerprint: &str) -> bool {
 }
 
 /// The uids that asked for the metadata service while it was only observed.
-pub fn seen() -> Result<Vec<u32>, CommandError> {
+pub fn seen() -> Result<Vec<u32>, ToolError> {
     let listed = json("nft", &["-j", "list", "set", "inet", TABLE, "seen"])?;
     let mut uids = vec![];
     collect_uids(&listed, &mut uids);
@@ -229,7 +229,7 @@ const TABLE: &str = "keymaker_credd";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use credd_core::accounts::LocalAccounts;
+    use credd_core::accounts::LocalNames;
     use credd_core::config::Config;
     use test_folder::TestFolder;
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_table_with_a_rule_too_few_or_too_many_is_not_whole() {
         let folder = TestFolder::new();
-        let accounts = LocalAccounts::new(
+        let accounts = LocalNames::new(
             folder.file("passwd", "root:x:0:0\n"),
             folder.file("group", "root:x:0:\n"),
         );
@@ -284,7 +284,7 @@ mod tests {
     fn what_only_looks_notes_every_uid_that_is_not_exempt_in_both_families() {
         let config = Config::parse("mode = \"observe\"", "credd.toml".as_ref()).unwrap();
         let folder = TestFolder::new();
-        let accounts = LocalAccounts::new(
+        let accounts = LocalNames::new(
             folder.file("passwd", "root:x:0:0\n"),
             folder.file("group", "root:x:0:\n"),
         );
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn the_guard_stops_every_protocol_and_every_way_around_it_and_nothing_else() {
         let folder = TestFolder::new();
-        let accounts = LocalAccounts::new(
+        let accounts = LocalNames::new(
             folder.file("passwd", "root:x:0:0\n"),
             folder.file("group", "root:x:0:\n"),
         );
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn the_guard_does_what_the_file_says_and_no_more() {
         let folder = TestFolder::new();
-        let accounts = LocalAccounts::new(
+        let accounts = LocalNames::new(
             folder.file("passwd", "root:x:0:0\n"),
             folder.file("group", "root:x:0:\n"),
         );

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use credd_core::accounts::LocalAccounts;
+use credd_core::accounts::LocalNames;
 use credd_core::capture_state::{CaptureState, StateFile};
 use credd_core::config::{CaptureMode, Config, ConfigError};
 use credd_core::plan::{Family, Plan};
 use credd_core::time_text::iso8601;
 use keymaker_daemon::account_files::AccountFilesError;
 
-use super::commands::CommandError;
+use super::commands::ToolError;
 use super::egress;
 use super::last_plan::LastPlanFile;
 use super::mark::Mark;
@@ -57,7 +57,7 @@ pub struct Report {
 /// Keeps one host's capture as planned.
 pub struct Keeper {
     config: PathBuf,
-    accounts: LocalAccounts,
+    accounts: LocalNames,
     plan: Plan,
     last: LastPlanFile,
     /// Why `plan` is the narrowest one and no good one.
@@ -78,7 +78,7 @@ impl Keeper {
     /// Reads the settings at `config`. Where they, or the accounts, cannot be read, the plan is the narrowest that the one kept at
     /// `last` leaves.
     pub fn new(config: PathBuf, last: PathBuf) -> Self {
-        let (accounts, last) = (LocalAccounts::host(), LastPlanFile::new(last));
+        let (accounts, last) = (LocalNames::host(), LastPlanFile::new(last));
         let (plan, no_good_plan) = match read_plan(&config, &accounts) {
             Ok(plan) => (plan, None),
             Err(error) => (last.narrowest(&accounts), Some(error.to_string())),
@@ -221,7 +221,7 @@ impl Keeper {
         }
     }
 
-    fn settle_guard(&mut self, report: &mut Report) -> Result<(), CommandError> {
+    fn settle_guard(&mut self, report: &mut Report) -> Result<(), ToolError> {
         let present = guard::fingerprint()?;
         if self.loaded.is_some() && present == self.loaded {
             return Ok(());
@@ -290,7 +290,7 @@ fn apply(repairs: &[Repair], report: &mut Report) {
     }
 }
 
-fn read_plan(config: &std::path::Path, accounts: &LocalAccounts) -> Result<Plan, KeeperError> {
+fn read_plan(config: &std::path::Path, accounts: &LocalNames) -> Result<Plan, KeeperError> {
     let config = Config::read(config).map_err(KeeperError::Config)?;
     Plan::new(&config, accounts).map_err(KeeperError::Accounts)
 }

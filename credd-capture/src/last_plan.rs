@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use credd_core::accounts::LocalAccounts;
+use credd_core::accounts::LocalNames;
 use credd_core::config::{Capture, CaptureMode, Config};
 use credd_core::plan::Plan;
 
@@ -56,7 +56,7 @@ impl LastPlan {
 
     /// The plan for now: spares root, if it was spared, and our daemons, by /etc/passwd if that can be read. No other account,
     /// no containers.
-    fn narrowest(self, accounts: &LocalAccounts) -> Plan {
+    fn narrowest(self, accounts: &LocalNames) -> Plan {
         let daemons = Plan::daemons(accounts).unwrap_or(self.daemons);
         Plan {
             exempt: daemons.iter().copied().chain(self.root.then_some(0)).collect(),
@@ -83,7 +83,7 @@ impl LastPlanFile {
     }
 
     /// What goes up where there is no good plan.
-    pub fn narrowest(&self, accounts: &LocalAccounts) -> Plan {
+    pub fn narrowest(&self, accounts: &LocalNames) -> Plan {
         let last = fs::read(&self.path).map(|text| serde_json::from_slice(&text));
         match last {
             Ok(Ok(last)) => last,
@@ -126,13 +126,13 @@ mod tests {
         LastPlanFile::new(folder.join("last-plan"))
     }
 
-    fn accounts_of(folder: &TestFolder, passwd: &str) -> LocalAccounts {
-        LocalAccounts::new(folder.file("passwd", passwd), folder.file("group", "root:x:0:\n"))
+    fn accounts_of(folder: &TestFolder, passwd: &str) -> LocalNames {
+        LocalNames::new(folder.file("passwd", passwd), folder.file("group", "root:x:0:\n"))
     }
 
     const PASSWD: &str = "root:x:0:0::/:/bin/sh\nkeymakerd:x:901:901::/:/bin/sh\ncredd:x:902:902::/:/bin/sh\ndeploy:x:1000:1000::/:/bin/sh\n";
 
-    fn good(settings: &str, accounts: &LocalAccounts) -> Plan {
+    fn good(settings: &str, accounts: &LocalNames) -> Plan {
         Plan::new(&Config::parse(settings, Path::new("credd.toml")).unwrap(), accounts).unwrap()
     }
 
@@ -151,7 +151,7 @@ mod tests {
             let plan = good(settings, &accounts);
             file(&folder).keep(&plan);
             for now in [
-                LocalAccounts::new(folder.join("gone"), folder.join("group")),
+                LocalNames::new(folder.join("gone"), folder.join("group")),
                 accounts_of(&folder, PASSWD),
             ] {
                 let narrowest = file(&folder).narrowest(&now);

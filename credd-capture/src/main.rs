@@ -31,7 +31,7 @@ use keymaker_daemon::{log, systemd};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::commands::CommandError;
+use crate::commands::ToolError;
 use crate::keeper::{Keeper, Report, take_down};
 use crate::last_plan::LAST_PLAN;
 use crate::mark::Mark;
@@ -40,7 +40,7 @@ use crate::repair::Repair;
 /// Brings metadata requests of this host's users to credd.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
+struct CaptureArguments {
     /// The settings file.
     #[arg(long, value_name = "FILE", default_value = "/etc/keymaker/credd.toml")]
     config: PathBuf,
@@ -51,11 +51,11 @@ struct Arguments {
     #[arg(long, value_name = "FILE", default_value = LAST_PLAN)]
     last_plan: PathBuf,
     #[command(subcommand)]
-    command: Command,
+    command: CaptureAction,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CaptureAction {
     /// Show what would be put up, and who uses the metadata service now; change nothing.
     Plan,
     /// Exit with 0 if routing is as planned and the guard has all its rules; else say what is missing.
@@ -71,26 +71,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CaptureArguments::parse();
     log::begin();
     let mut keeper = Keeper::new(arguments.config, arguments.last_plan);
-    if let (Command::Plan | Command::Check | Command::Try, Some(why)) = (&arguments.command, keeper.no_good_plan()) {
+    if let (CaptureAction::Plan | CaptureAction::Check | CaptureAction::Try, Some(why)) =
+        (&arguments.command, keeper.no_good_plan())
+    {
         return complain(why);
     }
     keeper.tell_of_unknown_names();
     match arguments.command {
-        Command::Plan => say(&shown(keeper.plan())),
-        Command::Check => check(keeper.plan(), &arguments.state),
-        Command::Up => end(&keeper.settle()),
-        Command::Down => end(&take_down(keeper.plan().clone())),
-        Command::Run => match keeper
+        CaptureAction::Plan => say(&shown(keeper.plan())),
+        CaptureAction::Check => check(keeper.plan(), &arguments.state),
+        CaptureAction::Up => end(&keeper.settle()),
+        CaptureAction::Down => end(&take_down(keeper.plan().clone())),
+        CaptureAction::Run => match keeper
             .tell(StateFile::new(arguments.state))
             .keep(systemd::ready, &AtomicBool::new(false))
         {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),
         },
-        Command::Try => match try_out(keeper) {
+        CaptureAction::Try => match try_out(keeper) {
             Ok(report) => end(&report),
             Err(why) => complain(&why),
         },
@@ -128,7 +130,7 @@ fn shown(plan: &Plan) -> String {
 
 fn check(plan: &Plan, state: &Path) -> ExitCode {
     let mut missing = vec![];
-    let mut differing = |found: Result<Vec<Repair>, CommandError>| match found {
+    let mut differing = |found: Result<Vec<Repair>, ToolError>| match found {
         Ok(repairs) => missing.extend(repairs.iter().map(|repair| format!("missing: {}", repair.line()))),
         Err(error) => missing.push(error.to_string()),
     };

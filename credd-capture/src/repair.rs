@@ -1,6 +1,6 @@
 //! One thing that is not as planned, as the command that puts it right: `routing` and `egress` find them, the keeper runs them.
 
-use super::commands::{CommandError, run};
+use super::commands::{ToolError, run};
 
 /// The command, and what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Repair {
     }
 
     /// Runs it.
-    pub fn apply(&self) -> Result<(), CommandError> {
+    pub fn apply(&self) -> Result<(), ToolError> {
         let arguments: Vec<&str> = self.words.iter().map(String::as_str).collect();
         run(self.program, &arguments, "").map(|_| ())
     }

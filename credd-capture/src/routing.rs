@@ -14,11 +14,11 @@ use credd_core::config::{Network, UidRange};
 use credd_core::plan::{Family, JUDGED_BY_UID, Plan, RoutingRule};
 use serde_json::Value;
 
-use super::commands::{CommandError, json};
+use super::commands::{ToolError, json};
 use super::repair::Repair;
 
 /// What differs from the plan in `family`, what is missing before what is too much.
-pub fn drift(plan: &Plan, family: Family) -> Result<Vec<Repair>, CommandError> {
+pub fn drift(plan: &Plan, family: Family) -> Result<Vec<Repair>, ToolError> {
     let wanted = plan.rules(family);
     let present = ours(&json("ip", &[flag(family), "-json", "rule", "show"])?, family);
     let missing = wanted
@@ -58,7 +58,7 @@ struct Device {
 }
 
 /// By what our table is to lead here: nothing where no rule leads to it.
-fn devices(wanted: &[RoutingRule], family: Family) -> Result<Vec<Device>, CommandError> {
+fn devices(wanted: &[RoutingRule], family: Family) -> Result<Vec<Device>, ToolError> {
     if !wanted.iter().any(|rule| matches!(rule, RoutingRule::ToCredd(_))) {
         return Ok(vec![]);
     }
@@ -142,11 +142,11 @@ fn network(source: &str, length: Option<u32>) -> Option<Network> {
 }
 
 /// By what our table leads here now.
-fn routes(family: Family) -> Result<Vec<Device>, CommandError> {
+fn routes(family: Family) -> Result<Vec<Device>, ToolError> {
     let table = match json("ip", &[flag(family), "-json", "route", "show", "table", TABLE]) {
         Ok(table) => table,
         // A table comes into being with its first route.
-        Err(CommandError::Failed(_, said)) if said.contains("FIB table does not exist") => return Ok(vec![]),
+        Err(ToolError::Failed(_, said)) if said.contains("FIB table does not exist") => return Ok(vec![]),
         Err(error) => return Err(error),
     };
     let address = family.address().to_string();

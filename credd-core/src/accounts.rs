@@ -30,7 +30,7 @@ pub struct Account {
 
 /// Nobody can tell whether a chain or a rule is about this caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doubt;
+pub struct AccountDoubt;
 
 impl Account {
     /// An account of which nothing can be told.
@@ -42,18 +42,18 @@ impl Account {
     }
 
     /// Whether this is the account of that name.
-    pub fn is_user(&self, name: &str) -> Result<bool, Doubt> {
+    pub fn is_user(&self, name: &str) -> Result<bool, AccountDoubt> {
         match &self.user {
             Some(user) => Ok(user == name),
-            None if self.is_doubtful => Err(Doubt),
+            None if self.is_doubtful => Err(AccountDoubt),
             None => Ok(false),
         }
     }
 
     /// Whether the account is a member of that group.
-    pub fn is_in(&self, group: &str) -> Result<bool, Doubt> {
+    pub fn is_in(&self, group: &str) -> Result<bool, AccountDoubt> {
         match self.groups.iter().any(|name| name == group) {
-            false if self.is_doubtful => Err(Doubt),
+            false if self.is_doubtful => Err(AccountDoubt),
             found => Ok(found),
         }
     }
@@ -66,14 +66,14 @@ pub trait Accounts {
 }
 
 /// `/etc/passwd` and `/etc/group`.
-pub struct LocalAccounts {
+pub struct LocalNames {
     passwd: PathBuf,
     group: PathBuf,
     nsswitch: PathBuf,
     read: RefCell<Option<Snapshot>>,
 }
 
-impl LocalAccounts {
+impl LocalNames {
     /// Reads nothing before it is asked. The paths are parameters for the tests.
     pub fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
         Self {
@@ -140,7 +140,7 @@ impl LocalAccounts {
     }
 }
 
-impl Accounts for LocalAccounts {
+impl Accounts for LocalNames {
     fn account(&self, uid: u32) -> Account {
         self.with_snapshot(|snapshot| snapshot.account(uid))
             .unwrap_or_else(|error| {
@@ -156,12 +156,12 @@ impl Accounts for LocalAccounts {
 /// What the files said when they had these stamps.
 struct Snapshot {
     stamps: [FileStamp; 2],
-    users: Vec<LocalUser>,
+    users: Vec<LocalName>,
     group_names: HashMap<u32, String>,
     memberships: HashMap<Vec<u8>, Vec<u32>>,
 }
 
-struct LocalUser {
+struct LocalName {
     name: Vec<u8>,
     uid: u32,
     gid: u32,
@@ -181,7 +181,7 @@ impl Snapshot {
                 memberships.entry(member.to_vec()).or_default().push(line.gid);
             }
         }
-        let users = lines(passwd).filter_map(PasswdLine::parse).map(|line| LocalUser {
+        let users = lines(passwd).filter_map(PasswdLine::parse).map(|line| LocalName {
             name: line.name.to_vec(),
             uid: line.uid,
             gid: line.gid,
@@ -218,10 +218,10 @@ mod tests {
     const ROOT: &str = "root:x:0:0::/root:/bin/sh\n";
     const GROUP: &str = "root:x:0:\nweb:x:33:\ntls:x:5:other,web\nbroken\n";
 
-    fn accounts(folder: &TestFolder) -> (LocalAccounts, PathBuf) {
+    fn accounts(folder: &TestFolder) -> (LocalNames, PathBuf) {
         let web = "# x\nweb:x:33:33::/:/bin/sh\ntwin:x:33:5::/:/bin/sh\nbad:x:y:1::\n";
         let passwd = folder.file("passwd", format!("{ROOT}{web}"));
-        (LocalAccounts::new(&passwd, folder.file("group", GROUP)), passwd)
+        (LocalNames::new(&passwd, folder.file("group", GROUP)), passwd)
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
         fs::write(&group, "root:x:0:\n").unwrap();
         assert_eq!(accounts.account(2555), Account::default());
         // Its size is never what is read from it, as when a file grows under the reader.
-        let restless = LocalAccounts::new("/proc/version", &group);
+        let restless = LocalNames::new("/proc/version", &group);
         assert_eq!(restless.account(2555), Account::unknown());
     }
 

@@ -16,11 +16,11 @@ pub use keymaker_daemon::config_error::ConfigError;
 use keymaker_syntax::{ArnError, IdResolver, ProxyUrl, RoleArn, is_service_url};
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::{Account, Doubt};
+use crate::accounts::{Account, AccountDoubt};
 use crate::metadata::METADATA_ADDRESSES;
 use crate::metadata::rules::Rule;
 use keys::SETTINGS;
-pub use values::{Capture, CaptureMode, Directory, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
+pub use values::{Capture, CaptureMode, DirectoryNeed, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
 
 /// The port of credd-container.socket.
 pub const CONTAINER_PORT: u16 = 989;
@@ -40,7 +40,7 @@ pub struct Config {
     /// Networks whose forwarded packets may reach the real metadata service.
     pub containers: Vec<Network>,
     /// Whether users must stand in keymakerd's directory.
-    pub directory: Directory,
+    pub directory: DirectoryNeed,
     /// How old a directory fact may be before it is asked for again, in seconds.
     pub authz_ttl: u32,
     /// The methods of whom no other chain names.
@@ -102,7 +102,7 @@ impl Default for Config {
             nft_port: 988,
             mode: CaptureMode::Enforce,
             containers: vec![],
-            directory: Directory::Auto,
+            directory: DirectoryNeed::Auto,
             authz_ttl: 60,
             default_chain: vec![Method::UserRole],
             user_chains: BTreeMap::new(),
@@ -164,7 +164,7 @@ impl Config {
 
     /// The chain of the caller of `uid`: by user, else by uid, else by group, else the default. An error where a chain goes by a
     /// name or group that cannot be told: to pass over it could pass over a chain that denies.
-    pub fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], Doubt> {
+    pub fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], AccountDoubt> {
         for (user, chain) in &self.user_chains {
             if account.is_user(user)? {
                 return Ok(chain);
@@ -218,7 +218,7 @@ impl Config {
             nft_port: 0,
             mode: CaptureMode::Enforce,
             containers: vec![],
-            directory: Directory::Auto,
+            directory: DirectoryNeed::Auto,
             authz_ttl: 0,
             default_chain: vec![],
             user_chains: BTreeMap::new(),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use keymaker_daemon::account_files::AccountFilesError;
 
-use crate::accounts::LocalAccounts;
+use crate::accounts::LocalNames;
 use crate::config::{Capture, CaptureMode, Config, Exempt, Network, UidRange};
 use crate::metadata::METADATA_ADDRESSES;
 
@@ -91,7 +91,7 @@ impl RoutingRule {
 
 impl Plan {
     /// What `config` means on this host.
-    pub fn new(config: &Config, accounts: &LocalAccounts) -> Result<Self, AccountFilesError> {
+    pub fn new(config: &Config, accounts: &LocalNames) -> Result<Self, AccountFilesError> {
         let daemons = Self::daemons(accounts)?;
         let mut exempt = daemons.clone();
         let mut unknown_names = vec![];
@@ -127,7 +127,7 @@ impl Plan {
     }
 
     /// The uids of our daemons that ask the real service.
-    pub fn daemons(accounts: &LocalAccounts) -> Result<BTreeSet<u32>, AccountFilesError> {
+    pub fn daemons(accounts: &LocalNames) -> Result<BTreeSet<u32>, AccountFilesError> {
         let mut daemons = BTreeSet::new();
         for daemon in DAEMONS {
             daemons.extend(accounts.uid(daemon)?);
@@ -194,7 +194,7 @@ mod tests {
 
     fn plan(exempt: &[u32]) -> Plan {
         let folder = TestFolder::new();
-        let accounts = LocalAccounts::new(
+        let accounts = LocalNames::new(
             folder.file("passwd", "toor:x:0:0\n"),
             folder.file("group", "root:x:0:\n"),
         );

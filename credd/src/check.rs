@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::rc::Rc;
 
-use credd_core::accounts::LocalAccounts;
+use credd_core::accounts::LocalNames;
 use credd_core::capture_state;
 use credd_core::config::{Config, KEYMAKERD_TRACES};
 use credd_core::plan::Plan;
@@ -46,7 +46,7 @@ fn directory(config: &Config) -> Option<Tried> {
 
 /// What is no fault, since settings may be meant for many hosts.
 fn notes(config: &Config) -> String {
-    let plan = Plan::new(config, &LocalAccounts::host());
+    let plan = Plan::new(config, &LocalNames::host());
     let sentences = plan.iter().flat_map(Plan::unknown);
     sentences.map(|sentence| format!("note     {sentence}\n")).collect()
 }

@@ -26,7 +26,7 @@ use crate::credentials::status_socket::{self, Status};
 use crate::imds::server::{Limits, Server};
 pub use error::DaemonError;
 pub use parts::chain;
-use parts::{HostIssuer, Parts};
+use parts::{DaemonParts, HostIssuer};
 use reload::Running;
 
 /// What `main` decides.
@@ -54,7 +54,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     let stop = stop_signal()?;
     let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let metrics = Rc::new(Metrics::default());
-    let parts = Parts {
+    let parts = DaemonParts {
         token_key: host.token_key,
         capture_state: host.capture_state,
         token_files: host.token_files,

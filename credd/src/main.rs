@@ -18,7 +18,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// Answers the metadata requests of this host's users with credentials of their own.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
+struct CreddArguments {
     /// The settings file.
     #[arg(long, value_name = "FILE", default_value = "/etc/keymaker/credd.toml")]
     config: PathBuf,
@@ -46,7 +46,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CreddArguments::parse();
     let config = match Config::read(&arguments.config) {
         Ok(config) => config,
         Err(error) => return complain(&error),

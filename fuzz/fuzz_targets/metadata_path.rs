@@ -4,7 +4,7 @@
 #![no_main]
 
 use credd_core::metadata::path::segments;
-use credd_core::metadata::routes::{Route, route};
+use credd_core::metadata::routes::{MetadataRoute, route};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|path: &str| {
@@ -17,7 +17,7 @@ fuzz_target!(|path: &str| {
         }
         let again = credd_core::metadata::path::segments(&format!("/{}", segments.join("/")));
         assert_eq!(again.as_ref(), Ok(&segments));
-        if let Route::Upstream(path) | Route::MetaDataListing(path) = route(&segments) {
+        if let MetadataRoute::Upstream(path) | MetadataRoute::MetaDataListing(path) = route(&segments) {
             let sent = path.as_str();
             let named = |folder: &&str| {
                 let name = sent

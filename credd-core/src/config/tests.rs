@@ -163,9 +163,9 @@ fn no_chain_is_passed_over_for_want_of_a_name_or_a_group() {
         user: Some("ann".into()),
         ..Account::unknown()
     };
-    assert_eq!(by_user.chain(5, &nameless), Err(Doubt));
+    assert_eq!(by_user.chain(5, &nameless), Err(AccountDoubt));
     assert_eq!(by_user.chain(5, &named), Ok([Method::InstanceRole].as_slice()));
-    assert_eq!(by_group.chain(5, &named), Err(Doubt));
+    assert_eq!(by_group.chain(5, &named), Err(AccountDoubt));
     assert_eq!(by_group.chain(7, &named), Ok([Method::UserRole].as_slice()));
     assert_eq!(plain.chain(5, &nameless), Ok([Method::InstanceRole].as_slice()));
 }
@@ -223,14 +223,14 @@ fn a_directory_that_was_in_use_stays_required_when_the_settings_of_keymakerd_are
     fs::create_dir_all(&folder).unwrap();
     let (settings, published) = (folder.join("keymakerd.toml"), folder.join("directory"));
     let traces = [&settings, &published];
-    assert!(!Directory::Auto.is_required(&traces) && Directory::Required.is_required(&traces));
+    assert!(!DirectoryNeed::Auto.is_required(&traces) && DirectoryNeed::Required.is_required(&traces));
     fs::write(&settings, "").unwrap();
-    assert!(Directory::Auto.is_required(&traces));
+    assert!(DirectoryNeed::Auto.is_required(&traces));
     fs::write(&published, "").unwrap();
     fs::remove_file(&settings).unwrap();
-    assert!(Directory::Auto.is_required(&traces) && !Directory::None.is_required(&traces));
+    assert!(DirectoryNeed::Auto.is_required(&traces) && !DirectoryNeed::None.is_required(&traces));
     // What cannot be looked for may be there.
-    assert!(Directory::Auto.is_required(&[published.join("below a file")]));
+    assert!(DirectoryNeed::Auto.is_required(&[published.join("below a file")]));
     fs::remove_dir_all(folder).unwrap();
 }
 

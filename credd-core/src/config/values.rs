@@ -11,7 +11,7 @@ use std::str::FromStr;
 use keymaker_core::paths;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::metadata::rules::{Effect, Rule, RuleError, Who};
+use crate::metadata::rules::{Rule, RuleEffect, RuleError, Who};
 
 /// How requests are brought to credd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum CaptureMode {
 /// Whether users must stand in keymakerd's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Directory {
+pub enum DirectoryNeed {
     /// Required where keymakerd.toml exists, or keymakerd has published here before: settings that are gone open nothing.
     Auto,
     /// Whom no chain names gets nothing while it cannot be read.
@@ -45,7 +45,7 @@ pub enum Directory {
     None,
 }
 
-impl Directory {
+impl DirectoryNeed {
     /// Whether the directory is required on a host where keymakerd leaves these `traces`. One that cannot be looked for counts
     /// as there.
     pub fn is_required(self, traces: &[impl AsRef<Path>]) -> bool {
@@ -223,9 +223,9 @@ impl RuleEntry {
                 );
             }
         };
-        let allowed = self.allow.iter().map(|path| (Effect::Allow, path));
-        let denied = self.deny.iter().map(|path| (Effect::Deny, path));
-        let rule = |(effect, path): (Effect, &String)| {
+        let allowed = self.allow.iter().map(|path| (RuleEffect::Allow, path));
+        let denied = self.deny.iter().map(|path| (RuleEffect::Deny, path));
+        let rule = |(effect, path): (RuleEffect, &String)| {
             Rule::new(who.clone(), effect, path).map_err(|error| rule_problem(&error, path))
         };
         allowed.chain(denied).map(rule).collect()

@@ -5,7 +5,7 @@
 
 /// One path of the real service.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Entry {
+pub struct PathEntry {
     /// The path below the version.
     pub pattern: &'static str,
     /// Who may read it where no rule says otherwise.
@@ -67,7 +67,7 @@ pub const VERSIONS: &[&str] = &[
 ];
 
 /// The allow-list.
-pub const TABLE: &[Entry] = &[
+pub const TABLE: &[PathEntry] = &[
     steady("meta-data/"),
     steady("meta-data/ami-id"),
     steady("meta-data/ami-launch-index"),
@@ -170,24 +170,24 @@ pub const TABLE: &[Entry] = &[
     by_rule("user-data"),
 ];
 
-const fn steady(pattern: &'static str) -> Entry {
-    Entry {
+const fn steady(pattern: &'static str) -> PathEntry {
+    PathEntry {
         pattern,
         readers: Readers::Everybody,
         freshness: Freshness::Steady,
     }
 }
 
-const fn live(pattern: &'static str) -> Entry {
-    Entry {
+const fn live(pattern: &'static str) -> PathEntry {
+    PathEntry {
         pattern,
         readers: Readers::Everybody,
         freshness: Freshness::Live,
     }
 }
 
-const fn by_rule(pattern: &'static str) -> Entry {
-    Entry {
+const fn by_rule(pattern: &'static str) -> PathEntry {
+    PathEntry {
         pattern,
         readers: Readers::ByRule,
         freshness: Freshness::Live,

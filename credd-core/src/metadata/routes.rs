@@ -4,11 +4,11 @@
 //! enters an upstream path only as a value that was parsed and matches a placeholder. Nothing under a
 //! `security-credentials` or `identity-credentials` path is in the table, and no rule can put it there (P15).
 
-use super::route_table::{Entry, TABLE, VERSIONS};
+use super::route_table::{PathEntry, TABLE, VERSIONS};
 
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum MetadataRoute {
     /// A listing that is the same for everybody.
     Listing(String),
     /// The token path: PUT only.
@@ -31,7 +31,7 @@ pub enum Route {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamPath {
     path: String,
-    entry: &'static Entry,
+    entry: &'static PathEntry,
 }
 
 impl UpstreamPath {
@@ -46,28 +46,28 @@ impl UpstreamPath {
     }
 
     /// Who may read it if no rule says otherwise, and how long an answer stays good.
-    pub fn entry(&self) -> &'static Entry {
+    pub fn entry(&self) -> &'static PathEntry {
         self.entry
     }
 }
 
 /// What the path made of these segments is.
-pub fn route(segments: &[String]) -> Route {
+pub fn route(segments: &[String]) -> MetadataRoute {
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Some((first, below)) = segments.split_first() else {
-        return Route::Listing(VERSIONS.join("\n"));
+        return MetadataRoute::Listing(VERSIONS.join("\n"));
     };
     let Some(version) = VERSIONS.iter().find(|version| *version == first) else {
-        return Route::NotFound;
+        return MetadataRoute::NotFound;
     };
     match below {
-        [] => Route::Listing("dynamic\nmeta-data\nuser-data".to_owned()),
-        ["api", "token"] => Route::Token,
+        [] => MetadataRoute::Listing("dynamic\nmeta-data\nuser-data".to_owned()),
+        ["api", "token"] => MetadataRoute::Token,
         ["meta-data", "iam", rest @ ..] => route_iam(version, rest),
         other => match upstream(version, other) {
-            Some(path) if *other == ["meta-data"] => Route::MetaDataListing(path),
-            Some(path) => Route::Upstream(path),
-            None => Route::NotFound,
+            Some(path) if *other == ["meta-data"] => MetadataRoute::MetaDataListing(path),
+            Some(path) => MetadataRoute::Upstream(path),
+            None => MetadataRoute::NotFound,
         },
     }
 }
@@ -78,17 +78,17 @@ pub fn has_iam(version: &str) -> bool {
 }
 
 /// Answered here and nowhere else, whatever stands below.
-fn route_iam(version: &str, rest: &[&str]) -> Route {
+fn route_iam(version: &str, rest: &[&str]) -> MetadataRoute {
     if !has_iam(version) {
-        return Route::NotFound;
+        return MetadataRoute::NotFound;
     }
     match rest {
-        [] => Route::Listing("info\nsecurity-credentials/".to_owned()),
-        ["info"] => Route::InstanceProfile,
-        ["security-credentials"] => Route::RoleList,
+        [] => MetadataRoute::Listing("info\nsecurity-credentials/".to_owned()),
+        ["info"] => MetadataRoute::InstanceProfile,
+        ["security-credentials"] => MetadataRoute::RoleList,
         // The real service ignores what follows the role's name; it must not become a way around us.
-        ["security-credentials", role, ..] => Route::RoleCredentials((*role).to_owned()),
-        _ => Route::NotFound,
+        ["security-credentials", role, ..] => MetadataRoute::RoleCredentials((*role).to_owned()),
+        _ => MetadataRoute::NotFound,
     }
 }
 
@@ -166,13 +166,13 @@ mod tests {
     use super::*;
     use crate::metadata::path::segments;
 
-    fn of(path: &str) -> Route {
-        segments(path).map_or(Route::NotFound, |segments| route(&segments))
+    fn of(path: &str) -> MetadataRoute {
+        segments(path).map_or(MetadataRoute::NotFound, |segments| route(&segments))
     }
 
     fn upstream_of(path: &str) -> Option<String> {
         match of(path) {
-            Route::Upstream(path) | Route::MetaDataListing(path) => Some(path.as_str().to_owned()),
+            MetadataRoute::Upstream(path) | MetadataRoute::MetaDataListing(path) => Some(path.as_str().to_owned()),
             _ => None,
         }
     }
@@ -246,9 +246,9 @@ mod tests {
 
     #[test]
     fn iam_is_not_there_before_its_version_and_unknown_versions_are_not_found() {
-        assert_eq!(of("/2011-05-01/meta-data/iam/info"), Route::NotFound);
-        assert_eq!(of("/2012-01-12/meta-data/iam/info"), Route::InstanceProfile);
-        assert_eq!(of("/2012-01-13/meta-data/iam/info"), Route::NotFound);
-        assert_eq!(of("/Latest/meta-data/"), Route::NotFound);
+        assert_eq!(of("/2011-05-01/meta-data/iam/info"), MetadataRoute::NotFound);
+        assert_eq!(of("/2012-01-12/meta-data/iam/info"), MetadataRoute::InstanceProfile);
+        assert_eq!(of("/2012-01-13/meta-data/iam/info"), MetadataRoute::NotFound);
+        assert_eq!(of("/Latest/meta-data/"), MetadataRoute::NotFound);
     }
 }

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use super::route_table::{Readers, TABLE};
 use super::routes::UpstreamPath;
-use crate::accounts::{Account, Doubt};
+use crate::accounts::{Account, AccountDoubt};
 
 /// Whom a rule or a chain is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Who {
 
 impl Who {
     /// Whether the caller of `uid` with this account is meant.
-    pub fn includes(&self, uid: u32, account: &Account) -> Result<bool, Doubt> {
+    pub fn includes(&self, uid: u32, account: &Account) -> Result<bool, AccountDoubt> {
         match self {
             Self::Everybody => Ok(true),
             Self::User(name) => account.is_user(name),
@@ -36,7 +36,7 @@ impl Who {
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum RuleEffect {
     /// The path may be read.
     Allow,
     /// The path answers 404.
@@ -49,7 +49,7 @@ pub struct Rule {
     /// Whom it is about.
     pub who: Who,
     /// What it does.
-    pub effect: Effect,
+    pub effect: RuleEffect,
     /// Where it begins, below the version.
     path: Vec<String>,
 }
@@ -66,7 +66,7 @@ pub enum RuleError {
 
 impl Rule {
     /// A rule for `path` (`meta-data/tags`, `user-data`; slashes at the ends mean nothing) and all below it.
-    pub fn new(who: Who, effect: Effect, path: &str) -> Result<Self, RuleError> {
+    pub fn new(who: Who, effect: RuleEffect, path: &str) -> Result<Self, RuleError> {
         let path: Vec<String> = path.trim_matches('/').split('/').map(str::to_owned).collect();
         if path.iter().any(|segment| segment.contains("credentials")) || path.get(1).is_some_and(|below| below == "iam")
         {
@@ -93,19 +93,19 @@ impl Rules {
     pub fn new(configured: Vec<Rule>) -> Self {
         let shipped = SHIPPED.iter().filter_map(|(user, path)| {
             let who = Who::User((*user).to_owned());
-            Rule::new(who, Effect::Allow, path).ok()
+            Rule::new(who, RuleEffect::Allow, path).ok()
         });
         Self(shipped.chain(configured).collect())
     }
 
     /// Whether the caller of `uid` may read `path`. A rule that would open it opens it to nobody of whom it cannot be told that
     /// they are meant; where one would close it, the answer is an error.
-    pub fn allow(&self, uid: u32, account: &Account, path: &UpstreamPath) -> Result<bool, Doubt> {
+    pub fn allow(&self, uid: u32, account: &Account, path: &UpstreamPath) -> Result<bool, AccountDoubt> {
         for rule in self.0.iter().rev().filter(|rule| rule.covers(path)) {
             match rule.who.includes(uid, account) {
-                Ok(true) => return Ok(rule.effect == Effect::Allow),
-                Err(Doubt) if rule.effect == Effect::Deny => return Err(Doubt),
-                Ok(false) | Err(Doubt) => {}
+                Ok(true) => return Ok(rule.effect == RuleEffect::Allow),
+                Err(AccountDoubt) if rule.effect == RuleEffect::Deny => return Err(AccountDoubt),
+                Ok(false) | Err(AccountDoubt) => {}
             }
         }
         Ok(path.entry().readers == Readers::Everybody)
@@ -140,11 +140,11 @@ const SHIPPED: &[(&str, &str)] = &[
 mod tests {
     use super::*;
     use crate::metadata::path::segments;
-    use crate::metadata::routes::{Route, route};
+    use crate::metadata::routes::{MetadataRoute, route};
 
     fn upstream(path: &str) -> UpstreamPath {
         match route(&segments(&format!("/latest/{path}")).unwrap()) {
-            Route::Upstream(path) => path,
+            MetadataRoute::Upstream(path) => path,
             other => panic!("{path} is {other:?}"),
         }
     }
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    fn rule(who: Who, effect: Effect, path: &str) -> Rule {
+    fn rule(who: Who, effect: RuleEffect, path: &str) -> Rule {
         Rule::new(who, effect, path).unwrap()
     }
 
@@ -197,10 +197,14 @@ mod tests {
     #[test]
     fn the_last_rule_that_matches_counts() {
         let rules = Rules::new(vec![
-            rule(Who::Group("ops".into()), Effect::Allow, "user-data"),
-            rule(Who::Everybody, Effect::Deny, "meta-data/tags"),
-            rule(Who::Uids(3000..=3001), Effect::Allow, "meta-data/tags/instance/Name"),
-            rule(Who::User("eve".into()), Effect::Deny, "/user-data/"),
+            rule(Who::Group("ops".into()), RuleEffect::Allow, "user-data"),
+            rule(Who::Everybody, RuleEffect::Deny, "meta-data/tags"),
+            rule(
+                Who::Uids(3000..=3001),
+                RuleEffect::Allow,
+                "meta-data/tags/instance/Name",
+            ),
+            rule(Who::User("eve".into()), RuleEffect::Deny, "/user-data/"),
         ]);
         let ops = account("olga", &["ops"]);
         assert!(rules.allow(2001, &ops, &upstream("user-data")).unwrap());
@@ -231,14 +235,14 @@ mod tests {
     #[test]
     fn a_rule_about_somebody_who_cannot_be_told_opens_nothing_and_closes_with_an_error() {
         let rules = Rules::new(vec![
-            rule(Who::Group("ops".into()), Effect::Allow, "user-data"),
-            rule(Who::User("eve".into()), Effect::Deny, "meta-data/tags"),
+            rule(Who::Group("ops".into()), RuleEffect::Allow, "user-data"),
+            rule(Who::User("eve".into()), RuleEffect::Deny, "meta-data/tags"),
         ]);
         let unknown = Account::unknown();
         assert_eq!(rules.allow(7, &unknown, &upstream("user-data")), Ok(false));
         assert_eq!(
             rules.allow(7, &unknown, &upstream("meta-data/tags/instance")),
-            Err(Doubt)
+            Err(AccountDoubt)
         );
         assert_eq!(
             rules.allow(7, &unknown, &upstream("dynamic/instance-identity/document")),
@@ -255,14 +259,14 @@ mod tests {
             "meta-data/identity-credentials/ec2",
         ] {
             assert_eq!(
-                Rule::new(Who::Everybody, Effect::Allow, path),
+                Rule::new(Who::Everybody, RuleEffect::Allow, path),
                 Err(RuleError::Credentials),
                 "{path}"
             );
         }
         for path in ["", "latest/user-data", "meta-data/nothing", "user-data/x"] {
             assert_eq!(
-                Rule::new(Who::Everybody, Effect::Allow, path),
+                Rule::new(Who::Everybody, RuleEffect::Allow, path),
                 Err(RuleError::NoSuchPath),
                 "{path}"
             );

@@ -13,7 +13,7 @@ use keymaker_aws::{
 
 use super::iam;
 use super::question::IamIdentity;
-use super::refusal::Refusal;
+use super::refusal::CredentialRefusal;
 use crate::clock::Clock;
 
 /// The way to AWS.
@@ -67,17 +67,17 @@ impl Aws {
     }
 
     /// STS, as the instance's role.
-    pub async fn sts(&self) -> Result<aws_sdk_sts::Client, Refusal> {
+    pub async fn sts(&self) -> Result<aws_sdk_sts::Client, CredentialRefusal> {
         Ok(self.clients().await?.sts(self.patience))
     }
 
     /// IAM, as the instance's role.
-    pub async fn iam(&self) -> Result<aws_sdk_iam::Client, Refusal> {
+    pub async fn iam(&self) -> Result<aws_sdk_iam::Client, CredentialRefusal> {
         Ok(self.clients().await?.iam(self.patience))
     }
 
     /// Account, partition and role of this host.
-    pub async fn identity(&self) -> Result<CallerIdentity, Refusal> {
+    pub async fn identity(&self) -> Result<CallerIdentity, CredentialRefusal> {
         if let Some(known) = self.known(&self.identity) {
             return Ok(known);
         }
@@ -87,21 +87,21 @@ impl Aws {
     }
 
     /// The ARN of the instance's role with its path, which only iam:GetRole knows.
-    pub async fn own_role(&self) -> Result<RoleArn, Refusal> {
+    pub async fn own_role(&self) -> Result<RoleArn, CredentialRefusal> {
         Ok(self.described_role().await?.arn)
     }
 
-    async fn described_role(&self) -> Result<OwnRole, Refusal> {
+    async fn described_role(&self) -> Result<OwnRole, CredentialRefusal> {
         if let Some(known) = self.known(&self.own_role) {
             return Ok(known);
         }
         let identity = self.identity().await?;
         let Principal::AssumedRole { role_name, .. } = &identity.principal else {
-            return Err(Refusal::denied("this host does not call AWS as a role"));
+            return Err(CredentialRefusal::denied("this host does not call AWS as a role"));
         };
         let role = iam::role(&self.iam().await?, role_name).await?;
         if role.arn.account() != &identity.account || role.arn.name() != role_name {
-            return Err(Refusal::transient(format!(
+            return Err(CredentialRefusal::transient(format!(
                 "iam:GetRole answered about {}, not {role_name}",
                 role.arn
             )));
@@ -116,7 +116,10 @@ impl Aws {
 
     /// IAM of the account in which the users live: that of `known` where the directory has the user, else the one that credd.toml names,
     /// else the instance's.
-    pub async fn iam_of_users(&self, known: Option<&IamIdentity>) -> Result<(aws_sdk_iam::Client, AccountId), Refusal> {
+    pub async fn iam_of_users(
+        &self,
+        known: Option<&IamIdentity>,
+    ) -> Result<(aws_sdk_iam::Client, AccountId), CredentialRefusal> {
         let identity = self.identity().await?;
         let account = match (known, &self.id_resolver) {
             (Some(known), _) => known.account.parse()?,
@@ -136,7 +139,7 @@ impl Aws {
     /// The role that reads users of `account`. The role's description alone opens no account and no other role of it: the directory has the
     /// last word on both, so that a changed description waits for `keymaker accept-settings` here too. The role that keymakerd goes by is
     /// kept, for as long as it does.
-    async fn resolver_of(&self, account: &AccountId, published: [u8; 32]) -> Result<IdResolver, Refusal> {
+    async fn resolver_of(&self, account: &AccountId, published: [u8; 32]) -> Result<IdResolver, CredentialRefusal> {
         let of_account = |resolver: &IdResolver| resolver.account() == account;
         let is_meant = |resolver: &IdResolver| {
             of_account(resolver) && (published == NOT_SAID || id_resolver_digest(resolver) == published)
@@ -156,7 +159,7 @@ impl Aws {
             }
         };
         named.ok_or_else(|| {
-            Refusal::denied(format!(
+            CredentialRefusal::denied(format!(
                 "users live in account {account}, and the instance role's description does not name the role through which keymakerd \
                  reads them; if the description was changed, run 'keymaker accept-settings', else set id_resolver_account and \
                  id_resolver_iam_role in credd.toml"
@@ -164,7 +167,7 @@ impl Aws {
         })
     }
 
-    async fn assuming(&self, resolver: IdResolver, partition: &Partition) -> Result<AwsClients, Refusal> {
+    async fn assuming(&self, resolver: IdResolver, partition: &Partition) -> Result<AwsClients, CredentialRefusal> {
         if let Some((known, clients)) = &*self.elsewhere.borrow()
             && *known == resolver
         {
@@ -177,10 +180,10 @@ impl Aws {
     }
 
     /// The name of this instance's own session: on EC2 the instance id.
-    pub async fn instance_id(&self) -> Result<String, Refusal> {
+    pub async fn instance_id(&self) -> Result<String, CredentialRefusal> {
         match self.identity().await?.principal {
             Principal::AssumedRole { role_session_name, .. } => Ok(role_session_name),
-            _ => Err(Refusal::denied("this host does not call AWS as a role")),
+            _ => Err(CredentialRefusal::denied("this host does not call AWS as a role")),
         }
     }
 
@@ -191,7 +194,7 @@ impl Aws {
         clients.replaced(ask).await.ok().flatten()
     }
 
-    async fn clients(&self) -> Result<AwsClients, Refusal> {
+    async fn clients(&self) -> Result<AwsClients, CredentialRefusal> {
         if let Some(clients) = self.clients.borrow().clone() {
             return Ok(clients);
         }

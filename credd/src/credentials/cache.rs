@@ -13,24 +13,24 @@ use std::rc::Rc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::entry::{Entry, LAST_MINUTE, Now};
+use super::entry::{CacheEntry, LAST_MINUTE, Now};
 use super::issuance::Issuance;
 use super::metrics::{Metrics, count};
-use super::question::Question;
+use super::question::CredentialQuestion;
 use super::rate::Rates;
-use super::refusal::Refusal;
+use super::refusal::CredentialRefusal;
 use crate::clock::Clock;
 
 /// Asks AWS.
 pub trait Issue {
     /// The credentials that answer the question, new.
-    fn issue(&self, question: &Question) -> impl Future<Output = Result<Issuance, Refusal>>;
+    fn issue(&self, question: &CredentialQuestion) -> impl Future<Output = Result<Issuance, CredentialRefusal>>;
 
     /// Whether that takes a call to AWS; if not, no method applies.
-    fn asks_aws(&self, question: &Question) -> bool;
+    fn asks_aws(&self, question: &CredentialQuestion) -> bool;
 
     /// Finds out what every question needs, and opens the connections.
-    fn warm(&self) -> impl Future<Output = Result<(), Refusal>>;
+    fn warm(&self) -> impl Future<Output = Result<(), CredentialRefusal>>;
 }
 
 /// What was issued, by question. Runs on a `LocalSet`.
@@ -38,7 +38,7 @@ pub struct Cache<I> {
     source: I,
     clock: Rc<dyn Clock>,
     metrics: Rc<Metrics>,
-    entries: RefCell<HashMap<Question, Entry>>,
+    entries: RefCell<HashMap<CredentialQuestion, CacheEntry>>,
     rates: RefCell<Rates>,
 }
 
@@ -55,10 +55,14 @@ impl<I: Issue + 'static> Cache<I> {
     }
 
     /// The answer to `question`, by `deadline`.
-    pub async fn get(self: &Rc<Self>, question: &Question, deadline: Instant) -> Result<Rc<Issuance>, Refusal> {
+    pub async fn get(
+        self: &Rc<Self>,
+        question: &CredentialQuestion,
+        deadline: Instant,
+    ) -> Result<Rc<Issuance>, CredentialRefusal> {
         if !self.source.asks_aws(question) {
             count(&self.metrics.not_applicable);
-            return Err(Refusal::NotApplicable);
+            return Err(CredentialRefusal::NotApplicable);
         }
         let now = self.now();
         if let Some(issuance) = self.fresh(question, now) {
@@ -98,7 +102,7 @@ impl<I: Issue + 'static> Cache<I> {
     }
 
     /// Asks AWS what every question will need, so that the first one need not wait for it.
-    pub async fn warm(&self) -> Result<(), Refusal> {
+    pub async fn warm(&self) -> Result<(), CredentialRefusal> {
         self.source.warm().await
     }
 
@@ -124,13 +128,13 @@ impl<I: Issue + 'static> Cache<I> {
         self.entries.borrow().is_empty()
     }
 
-    fn fresh(&self, question: &Question, now: Now) -> Option<Rc<Issuance>> {
+    fn fresh(&self, question: &CredentialQuestion, now: Now) -> Option<Rc<Issuance>> {
         self.entries.borrow_mut().get_mut(question)?.fresh(now)
     }
 
     /// Asks the source, unless it is being asked already, has refused a moment ago, or was asked too often. What is under
     /// way, if anything is.
-    fn ask(self: &Rc<Self>, question: &Question, now: Now) -> Option<watch::Receiver<()>> {
+    fn ask(self: &Rc<Self>, question: &CredentialQuestion, now: Now) -> Option<watch::Receiver<()>> {
         let known = self.with_entry(question, |entry| match entry.flight() {
             Some(flight) => Some(Some(flight)),
             None if !entry.may_ask(now) => Some(None),
@@ -157,21 +161,21 @@ impl<I: Issue + 'static> Cache<I> {
     }
 
     /// Keeps an answer; one that nobody waits for any more, since its uid was refused meanwhile, is dropped.
-    fn land(&self, question: &Question, outcome: Result<Issuance, Refusal>) {
+    fn land(&self, question: &CredentialQuestion, outcome: Result<Issuance, CredentialRefusal>) {
         let now = self.now();
         let outcome = outcome.and_then(|issuance| usable(issuance, now));
         count(match &outcome {
             Ok(_) => &self.metrics.issued,
-            Err(Refusal::NotApplicable) => &self.metrics.not_applicable,
-            Err(Refusal::Denied(_)) => &self.metrics.denied,
-            Err(Refusal::Transient(_)) => &self.metrics.transient,
+            Err(CredentialRefusal::NotApplicable) => &self.metrics.not_applicable,
+            Err(CredentialRefusal::Denied(_)) => &self.metrics.denied,
+            Err(CredentialRefusal::Transient(_)) => &self.metrics.transient,
         });
         if let Some(entry) = self.entries.borrow_mut().get_mut(question) {
             entry.end(outcome, now);
         }
     }
 
-    fn with_entry<T>(&self, question: &Question, ask: impl FnOnce(&mut Entry) -> T) -> T {
+    fn with_entry<T>(&self, question: &CredentialQuestion, ask: impl FnOnce(&mut CacheEntry) -> T) -> T {
         let mut entries = self.entries.borrow_mut();
         match entries.get_mut(question) {
             Some(entry) => ask(entry),
@@ -188,10 +192,10 @@ impl<I: Issue + 'static> Cache<I> {
 }
 
 /// Credentials that have ended by this host's clock are as good as none, and worth a word about the clock.
-fn usable(issuance: Issuance, now: Now) -> Result<Issuance, Refusal> {
+fn usable(issuance: Issuance, now: Now) -> Result<Issuance, CredentialRefusal> {
     if issuance.credentials.expiration < now.wall + LAST_MINUTE {
         let why = "STS gave credentials that have expired by this host's clock; set the clock";
-        return Err(Refusal::transient(why));
+        return Err(CredentialRefusal::transient(why));
     }
     Ok(issuance)
 }

@@ -11,8 +11,8 @@ use super::aws::Aws;
 use super::cache::Issue;
 use super::iam::Role;
 use super::issuance::Issuance;
-use super::question::Question;
-use super::refusal::Refusal;
+use super::question::CredentialQuestion;
+use super::refusal::CredentialRefusal;
 use super::session::{role_session_name, session_tags, source_identity_of};
 use crate::clock::Clock;
 use crate::imds::credential_source::Credentials;
@@ -67,7 +67,7 @@ impl Chain {
         self.aws.replaced(ask).await
     }
 
-    async fn by(&self, method: Method, question: &Question) -> Result<Issuance, Refusal> {
+    async fn by(&self, method: Method, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         match method {
             Method::UserRole => self.user_role(question).await,
             Method::InstanceRole => self.instance_role(question).await,
@@ -83,7 +83,7 @@ impl Chain {
         &self,
         method: Method,
         role: impl Into<Wanted>,
-        question: &Question,
+        question: &CredentialQuestion,
         policies: Option<&SessionPolicies>,
     ) -> Result<Issuance, SessionError> {
         let Wanted { role, id } = role.into();
@@ -116,17 +116,17 @@ impl Chain {
 }
 
 impl Issue for Chain {
-    async fn issue(&self, question: &Question) -> Result<Issuance, Refusal> {
+    async fn issue(&self, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         for method in &question.chain {
             match self.by(*method, question).await {
-                Err(Refusal::NotApplicable) => {}
+                Err(CredentialRefusal::NotApplicable) => {}
                 answer => return answer.map_err(|refusal| refusal.of(*method)),
             }
         }
-        Err(Refusal::NotApplicable)
+        Err(CredentialRefusal::NotApplicable)
     }
 
-    fn asks_aws(&self, question: &Question) -> bool {
+    fn asks_aws(&self, question: &CredentialQuestion) -> bool {
         question.chain.iter().any(|method| match method {
             Method::InstanceRole => true,
             Method::UserRole | Method::SharedRole | Method::CreateUserRole | Method::RestrictedInstanceRole => {
@@ -135,7 +135,7 @@ impl Issue for Chain {
         })
     }
 
-    async fn warm(&self) -> Result<(), Refusal> {
+    async fn warm(&self) -> Result<(), CredentialRefusal> {
         self.aws.identity().await?;
         if self.settings.own_role {
             self.aws.own_role().await?;
@@ -172,7 +172,7 @@ pub(super) enum SessionError {
     /// STS says no; it does not say whether the role is missing or does not trust this host.
     AccessDenied(String),
     /// Anything else.
-    Other(Refusal),
+    Other(CredentialRefusal),
 }
 
 impl From<keymaker_aws::AwsCallError> for SessionError {
@@ -184,13 +184,13 @@ impl From<keymaker_aws::AwsCallError> for SessionError {
     }
 }
 
-impl From<Refusal> for SessionError {
-    fn from(refusal: Refusal) -> Self {
+impl From<CredentialRefusal> for SessionError {
+    fn from(refusal: CredentialRefusal) -> Self {
         Self::Other(refusal)
     }
 }
 
-impl From<SessionError> for Refusal {
+impl From<SessionError> for CredentialRefusal {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::AccessDenied(why) => Self::denied(why),

@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use keymaker_core::directory_file::{Directory, User};
 use keymaker_core::published_file::reader::ReadError;
 
-use credd_core::accounts::{Account, Accounts, LocalAccounts};
+use credd_core::accounts::{Account, Accounts, LocalNames};
 
 /// The local accounts, then the directory.
 pub struct HostAccounts {
-    local: LocalAccounts,
+    local: LocalNames,
     directory: Option<PathBuf>,
 }
 
 impl HostAccounts {
     /// `directory` is the published file; None: this host has no directory.
-    pub fn new(local: LocalAccounts, directory: Option<PathBuf>) -> Self {
+    pub fn new(local: LocalNames, directory: Option<PathBuf>) -> Self {
         Self { local, directory }
     }
 
     /// The local accounts alone.
-    pub fn local(&self) -> &LocalAccounts {
+    pub fn local(&self) -> &LocalNames {
         &self.local
     }
 

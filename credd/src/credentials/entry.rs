@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use super::issuance::Issuance;
-use super::refusal::Refusal;
+use super::refusal::CredentialRefusal;
 
 /// The two times, read once for a decision.
 #[derive(Clone, Copy)]
@@ -21,34 +21,34 @@ pub struct Now {
 
 /// What is known about one question.
 #[derive(Default)]
-pub struct Entry {
-    kept: Option<Kept>,
-    refusal: Option<Refusal>,
+pub struct CacheEntry {
+    kept: Option<KeptIssuance>,
+    refusal: Option<CredentialRefusal>,
     failures: u32,
     not_before: Duration,
     flight: Option<watch::Receiver<()>>,
 }
 
-struct Kept {
+struct KeptIssuance {
     issuance: Rc<Issuance>,
     refresh_at: SystemTime,
     used: bool,
 }
 
-impl Entry {
+impl CacheEntry {
     /// Credentials with the stated minimum of life left, if there are any.
     pub fn fresh(&mut self, now: Now) -> Option<Rc<Issuance>> {
         self.lasting(FLOOR, now)
     }
 
     /// What can be said without AWS: credentials that still have a minute, else why there are none.
-    pub fn settled(&mut self, now: Now) -> Result<Rc<Issuance>, Refusal> {
+    pub fn settled(&mut self, now: Now) -> Result<Rc<Issuance>, CredentialRefusal> {
         match self.lasting(LAST_MINUTE, now) {
             Some(issuance) => Ok(issuance),
             None => Err(self
                 .refusal
                 .clone()
-                .unwrap_or_else(|| Refusal::transient("AWS has not answered in time"))),
+                .unwrap_or_else(|| CredentialRefusal::transient("AWS has not answered in time"))),
         }
     }
 
@@ -87,11 +87,11 @@ impl Entry {
     }
 
     /// The answer has come. Only a doubt leaves what was kept: a refusal is the newer word.
-    pub fn end(&mut self, outcome: Result<Issuance, Refusal>, now: Now) {
+    pub fn end(&mut self, outcome: Result<Issuance, CredentialRefusal>, now: Now) {
         self.flight = None;
         match outcome {
             Ok(issuance) => {
-                self.kept = Some(Kept {
+                self.kept = Some(KeptIssuance {
                     refresh_at: issuance.half_life(&RandomState::new()),
                     issuance: Rc::new(issuance),
                     used: false,
@@ -100,8 +100,8 @@ impl Entry {
             }
             Err(refusal) => {
                 let first = match refusal {
-                    Refusal::Transient(_) => DOUBT_PAUSE,
-                    Refusal::Denied(_) | Refusal::NotApplicable => {
+                    CredentialRefusal::Transient(_) => DOUBT_PAUSE,
+                    CredentialRefusal::Denied(_) | CredentialRefusal::NotApplicable => {
                         self.kept = None;
                         REFUSAL_PAUSE
                     }

@@ -50,7 +50,7 @@ fn read_role(answer: GetRoleOutput, name: &str) -> Result<Role, String> {
 }
 
 /// An IAM user, as iam:GetUser shows it.
-pub struct User {
+pub struct IamUserAnswer {
     /// `AIDA…`.
     pub user_id: String,
     /// The ARN of its permissions boundary.
@@ -58,7 +58,7 @@ pub struct User {
 }
 
 /// iam:GetUser.
-pub async fn user(iam: &Client, name: &str) -> Result<User, AwsCallError> {
+pub async fn user(iam: &Client, name: &str) -> Result<IamUserAnswer, AwsCallError> {
     let action = Action::GET_USER;
     let answer = iam.get_user().user_name(name).send().await;
     let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
@@ -66,7 +66,7 @@ pub async fn user(iam: &Client, name: &str) -> Result<User, AwsCallError> {
         .user
         .filter(|user| user.user_name == name)
         .ok_or_else(|| AwsCallError::unreadable(action, format!("it is not about the user {name}")))?;
-    Ok(User {
+    Ok(IamUserAnswer {
         user_id: user.user_id,
         permissions_boundary: user
             .permissions_boundary

@@ -5,11 +5,11 @@ use keymaker_aws::{AccountId, AwsCallError};
 
 use super::chain::Chain;
 use super::iam::user;
-use super::question::Question;
-use super::refusal::Refusal;
+use super::question::CredentialQuestion;
+use super::refusal::CredentialRefusal;
 
 /// A user whom IAM has.
-pub struct IamUser {
+pub struct ResolvedUser {
     /// The IAM user name.
     pub name: String,
     /// `AIDA…`: the person.
@@ -25,20 +25,20 @@ pub struct IamUser {
 impl Chain {
     /// Does not apply where IAM has no user of the caller's name. Whom the directory has was in IAM a moment ago: deleted or
     /// made again since, they are refused, and no wider method of the chain is theirs (P2, P18).
-    pub(super) async fn iam_user(&self, question: &Question) -> Result<IamUser, Refusal> {
+    pub(super) async fn iam_user(&self, question: &CredentialQuestion) -> Result<ResolvedUser, CredentialRefusal> {
         let name = question.iam_user_name(&self.settings.iam_name_pattern)?;
         let (iam, account) = self.aws.iam_of_users(question.person.iam.as_ref()).await?;
         match (user(&iam, &name).await, &question.person.iam) {
-            (Err(AwsCallError::NoSuchEntity { .. }), None) => Err(Refusal::NotApplicable),
+            (Err(AwsCallError::NoSuchEntity { .. }), None) => Err(CredentialRefusal::NotApplicable),
             (Err(AwsCallError::NoSuchEntity { .. }), Some(_)) => {
-                Err(Refusal::denied(format!("IAM no longer has the user {name}")))
+                Err(CredentialRefusal::denied(format!("IAM no longer has the user {name}")))
             }
             (Err(error), _) => Err(error.into()),
-            (Ok(found), Some(known)) if found.user_id != known.user_id => Err(Refusal::denied(format!(
+            (Ok(found), Some(known)) if found.user_id != known.user_id => Err(CredentialRefusal::denied(format!(
                 "the IAM user {name} is {}, and the directory's is {}",
                 found.user_id, known.user_id
             ))),
-            (Ok(found), _) => Ok(IamUser {
+            (Ok(found), _) => Ok(ResolvedUser {
                 name,
                 user_id: found.user_id,
                 permissions_boundary: found.permissions_boundary,

@@ -5,11 +5,11 @@ use credd_core::config::Method;
 
 use super::chain::Chain;
 use super::issuance::Issuance;
-use super::question::Question;
-use super::refusal::Refusal;
+use super::question::CredentialQuestion;
+use super::refusal::CredentialRefusal;
 
 impl Chain {
-    pub(super) async fn instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {
+    pub(super) async fn instance_role(&self, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         let policies = session_policy::instance_role(&self.settings.deny_actions)?;
         let role = self.aws.own_role().await?;
         Ok(self

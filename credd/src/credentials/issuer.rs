@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use credd_core::accounts::{Account, Doubt};
+use credd_core::accounts::{Account, AccountDoubt};
 use credd_core::config::Method;
 use keymaker_aws::RoleArn;
 use tokio::time::{Instant, timeout_at};
@@ -13,24 +13,24 @@ use super::cache::{Cache, Issue};
 use super::issuance::Issuance;
 use super::metrics::{Metrics, count};
 use super::people::People;
-use super::question::{Person, Question};
-use super::refusal::Refusal;
+use super::question::{CredentialQuestion, Person};
+use super::refusal::CredentialRefusal;
 use crate::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason};
 use crate::share::Share;
 
 /// The chains of credd.toml.
 pub trait Chains {
     /// The methods of the caller of `uid`, unless a chain goes by what cannot be told of them.
-    fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], Doubt>;
+    fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], AccountDoubt>;
 
     /// Whether a chain names that user or uid.
     fn names(&self, uid: u32, account: &Account) -> bool;
 }
 
 /// The metadata server's source of credentials. Clones are one.
-pub struct Issuer<I, C>(Rc<RefCell<Rc<Parts<I, C>>>>);
+pub struct Issuer<I, C>(Rc<RefCell<Rc<IssuerParts<I, C>>>>);
 
-struct Parts<I, C> {
+struct IssuerParts<I, C> {
     people: People,
     chains: C,
     cache: Rc<Cache<I>>,
@@ -46,7 +46,7 @@ impl<I, C> Clone for Issuer<I, C> {
 impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
     /// Joins the parts.
     pub fn new(people: People, chains: C, cache: Rc<Cache<I>>, metrics: Rc<Metrics>) -> Self {
-        Self(Rc::new(RefCell::new(Rc::new(Parts {
+        Self(Rc::new(RefCell::new(Rc::new(IssuerParts {
             people,
             chains,
             cache,
@@ -55,21 +55,22 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
     }
 
     /// What `uid` gets now.
-    pub async fn issuance(&self, uid: u32) -> Result<Rc<Issuance>, Refusal> {
+    pub async fn issuance(&self, uid: u32) -> Result<Rc<Issuance>, CredentialRefusal> {
         let parts = self.parts();
         let deadline = Instant::now() + WHOLE_ANSWER;
         let person = timeout_at(deadline, parts.person(uid)).await;
-        let person = person.unwrap_or_else(|_| Err(Refusal::transient("keymakerd has not answered in time")))?;
-        let chain = parts.chains.chain(uid, &person.account).map_err(|Doubt| {
-            Refusal::transient(
+        let person =
+            person.unwrap_or_else(|_| Err(CredentialRefusal::transient("keymakerd has not answered in time")))?;
+        let chain = parts.chains.chain(uid, &person.account).map_err(|AccountDoubt| {
+            CredentialRefusal::transient(
                 "a chain depends on a name or group, and the files of this host do not tell this caller's",
             )
         });
         let chain = chain?.to_vec();
         if chain.is_empty() {
-            return Err(Refusal::denied("this user's chain is empty"));
+            return Err(CredentialRefusal::denied("this user's chain is empty"));
         }
-        let question = Question {
+        let question = CredentialQuestion {
             uid,
             share: Share::of(uid, parts.knows(uid, &person.account)),
             person,
@@ -119,7 +120,9 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
     pub fn warm(&self, uids: Vec<u32>) {
         let issuer = self.clone();
         tokio::task::spawn_local(async move {
-            if let Err(Refusal::Denied(reason) | Refusal::Transient(reason)) = issuer.cache().warm().await {
+            if let Err(CredentialRefusal::Denied(reason) | CredentialRefusal::Transient(reason)) =
+                issuer.cache().warm().await
+            {
                 tracing::warn!("AWS could not be asked ahead of the first request: {}", reason.text);
             }
             for uid in uids {
@@ -129,25 +132,25 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
         });
     }
 
-    fn parts(&self) -> Rc<Parts<I, C>> {
+    fn parts(&self) -> Rc<IssuerParts<I, C>> {
         Rc::clone(&self.0.borrow())
     }
 }
 
-impl<I: Issue + 'static, C: Chains> Parts<I, C> {
+impl<I: Issue + 'static, C: Chains> IssuerParts<I, C> {
     /// Whether the account has a name, by the files or the directory, or the settings have its number.
     fn knows(&self, uid: u32, account: &Account) -> bool {
         account.user.is_some() || self.chains.names(uid, account)
     }
 
     /// A person who is refused loses what is kept for them, too (P20).
-    async fn person(&self, uid: u32) -> Result<Person, Refusal> {
+    async fn person(&self, uid: u32) -> Result<Person, CredentialRefusal> {
         let named = |account: &Account| self.chains.names(uid, account);
         let person = self.people.person(uid, named).await;
         if person.is_err() {
             count(&self.metrics.refused_people);
         }
-        if let Err(Refusal::Denied(_)) = person {
+        if let Err(CredentialRefusal::Denied(_)) = person {
             self.cache.forget(uid);
         }
         person

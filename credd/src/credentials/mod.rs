@@ -2,7 +2,7 @@
 //! trait; the daemon joins the two. Nothing here reads a socket of a user.
 //!
 //! The rules everywhere: an error never leads to the next method (only "does not apply" does), and a method sees nothing of a
-//! caller but the [`Question`], which is also the key of the cache, so that what shaped an answer is in its key (P18).
+//! caller but the [`CredentialQuestion`], which is also the key of the cache, so that what shaped an answer is in its key (P18).
 //!
 //! | file | its question |
 //! |---|---|
@@ -48,8 +48,8 @@ pub use cache::{Cache, Issue};
 pub use chain::{Chain, MethodSettings};
 pub use issuance::Issuance;
 pub use issuer::{Chains, Issuer};
-pub use question::{IamIdentity, Names, Person, Question};
-pub use refusal::Refusal;
+pub use question::{CredentialQuestion, IamIdentity, Names, Person};
+pub use refusal::CredentialRefusal;
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use keymaker_core::published_file::reader::ReadError;
 
 use super::directory_accounts::HostAccounts;
 use super::question::{IamIdentity, Names, Person};
-use super::refusal::Refusal;
+use super::refusal::CredentialRefusal;
 use crate::clock::Clock;
 
 /// Where keymakerd is.
@@ -46,7 +46,7 @@ struct Nudged {
     asking: tokio::sync::Mutex<()>,
     next: Cell<Duration>,
     /// What keymakerd said against the user, until it says that what is published is fresh: its silence takes nothing back.
-    against: RefCell<Option<Refusal>>,
+    against: RefCell<Option<CredentialRefusal>>,
 }
 
 impl Nudged {
@@ -79,10 +79,10 @@ impl People {
     }
 
     /// Who `uid` is. `is_named` says whether a chain names such an account by user or uid.
-    pub async fn person(&self, uid: u32, is_named: impl Fn(&Account) -> bool) -> Result<Person, Refusal> {
+    pub async fn person(&self, uid: u32, is_named: impl Fn(&Account) -> bool) -> Result<Person, CredentialRefusal> {
         let mut local = self.accounts.local().account(uid);
         if local.is_doubtful {
-            return Err(Refusal::transient(
+            return Err(CredentialRefusal::transient(
                 "/etc/passwd or /etc/group cannot be read, so nobody's name can be determined",
             ));
         }
@@ -102,7 +102,7 @@ impl People {
         }
         match found {
             Found::Foreign => Ok(of_this_host(local, if named { Names::Trusted } else { Names::NotOurs })),
-            Found::Unknown => Err(Refusal::denied("the directory has no user with this uid")),
+            Found::Unknown => Err(CredentialRefusal::denied("the directory has no user with this uid")),
             Found::Tombstone => self.judge(uid),
             Found::Living(name) => {
                 self.refresh(uid, name).await?;
@@ -124,7 +124,7 @@ impl People {
             .retain(|_, nudged| nudged.is_worth_keeping(now) || Rc::strong_count(nudged) > 1);
     }
 
-    fn open(&self) -> Result<Directory, Refusal> {
+    fn open(&self) -> Result<Directory, CredentialRefusal> {
         let path = self
             .accounts
             .directory()
@@ -133,7 +133,7 @@ impl People {
         Directory::open(path).map_err(no_directory)
     }
 
-    fn find(&self, uid: u32) -> Result<Found, Refusal> {
+    fn find(&self, uid: u32) -> Result<Found, CredentialRefusal> {
         let directory = self.open()?;
         let mut buffer = [0; MAX_USER_RECORD];
         let user = directory.user_by_uid(uid, &mut buffer).map_err(no_directory)?;
@@ -147,21 +147,21 @@ impl People {
     }
 
     /// The decision of a login, from the file as it is now.
-    fn judge(&self, uid: u32) -> Result<Person, Refusal> {
+    fn judge(&self, uid: u32) -> Result<Person, CredentialRefusal> {
         let directory = self.open()?;
         let mut buffer = [0; MAX_USER_RECORD];
         let user = directory.user_by_uid(uid, &mut buffer).map_err(no_directory)?;
-        let user = user.ok_or_else(|| Refusal::denied("the directory no longer has this uid"))?;
+        let user = user.ok_or_else(|| CredentialRefusal::denied("the directory no longer has this uid"))?;
         match self.accounts.local().uid(user.name.as_str()) {
             Ok(None) => {}
             Ok(Some(_)) => {
-                return Err(Refusal::denied(format!(
+                return Err(CredentialRefusal::denied(format!(
                     "{} is another account's name on this host",
                     user.name
                 )));
             }
             Err(error) => {
-                return Err(Refusal::transient(format!(
+                return Err(CredentialRefusal::transient(format!(
                     "the local accounts are not known: {error:?}"
                 )));
             }
@@ -172,8 +172,8 @@ impl People {
         let sentence = || decision.sentence(user.name, header.required_group).to_string();
         match decision {
             LoginDecision::Allowed => Ok(self.of_the_directory(&directory, &user)),
-            LoginDecision::Refused(_) => Err(Refusal::denied(sentence())),
-            LoginDecision::CannotTell(_) => Err(Refusal::transient(sentence())),
+            LoginDecision::Refused(_) => Err(CredentialRefusal::denied(sentence())),
+            LoginDecision::CannotTell(_) => Err(CredentialRefusal::transient(sentence())),
         }
     }
 
@@ -192,7 +192,7 @@ impl People {
 
     /// Makes keymakerd look again where its facts may be too old. If it cannot be asked, what is published stands and
     /// `judge` sees how old that is.
-    async fn refresh(&self, uid: u32, name: UserName) -> Result<(), Refusal> {
+    async fn refresh(&self, uid: u32, name: UserName) -> Result<(), CredentialRefusal> {
         let nudged = Rc::clone(self.nudged.borrow_mut().entry(uid).or_default());
         let is_fresh = || self.clock.since_boot() < nudged.next.get() && nudged.against.borrow().is_none();
         if is_fresh() {
@@ -247,14 +247,16 @@ enum Nudging {
     /// It cannot tell, or cannot be asked: what is published stands.
     Silence,
     /// What is published does not stand for this user.
-    Against(Refusal),
+    Against(CredentialRefusal),
 }
 
 impl Nudging {
     fn of(answer: &Answer<'_>, name: UserName) -> Self {
         match answer {
             Answer::Fresh => Self::Fresh,
-            Answer::NoSuchUser => Self::Against(Refusal::denied(format!("IAM no longer has the user {name}"))),
+            Answer::NoSuchUser => {
+                Self::Against(CredentialRefusal::denied(format!("IAM no longer has the user {name}")))
+            }
             Answer::NotPublished => Self::not_published(name),
             Answer::CannotTell | Answer::NotPermitted | Answer::Done(_) | Answer::Failed(_) => Self::Silence,
         }
@@ -262,7 +264,7 @@ impl Nudging {
 
     fn not_published(name: UserName) -> Self {
         let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
-        Self::Against(Refusal::denied(doubt.sentence(name, "").to_string()))
+        Self::Against(CredentialRefusal::denied(doubt.sentence(name, "").to_string()))
     }
 }
 
@@ -274,8 +276,8 @@ fn of_this_host(account: Account, names: Names) -> Person {
     }
 }
 
-fn no_directory(error: ReadError) -> Refusal {
-    Refusal::transient(format!("the directory of keymakerd cannot be read: {error}"))
+fn no_directory(error: ReadError) -> CredentialRefusal {
+    CredentialRefusal::transient(format!("the directory of keymakerd cannot be read: {error}"))
 }
 
 /// Of the 800 ms that an answer may take.
@@ -285,7 +287,7 @@ const AFTER_SILENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use credd_core::accounts::LocalAccounts;
+    use credd_core::accounts::LocalNames;
     use std::time::SystemTime;
 
     struct Stopped;
@@ -303,14 +305,14 @@ mod tests {
     // P20
     #[test]
     fn of_nudges_only_those_are_forgotten_that_are_past_and_said_nothing_against_anybody() {
-        let accounts = HostAccounts::new(LocalAccounts::host(), None);
+        let accounts = HostAccounts::new(LocalNames::host(), None);
         let keymakerd = Keymakerd {
             contact: "/dev/null".into(),
             login_socket: "/dev/null".into(),
             authz_ttl: Duration::from_secs(60),
         };
         let people = People::new(accounts, keymakerd, Rc::new(Stopped));
-        let nudge = |uid, next, against: Option<Refusal>| {
+        let nudge = |uid, next, against: Option<CredentialRefusal>| {
             let nudged = Rc::new(Nudged {
                 next: Cell::new(Duration::from_secs(next)),
                 against: RefCell::new(against),
@@ -328,7 +330,7 @@ mod tests {
         nudge(1, 99, None);
         nudge(2, 100, None);
         nudge(3, 101, None);
-        nudge(4, 99, Some(Refusal::denied("IAM no longer has the user")));
+        nudge(4, 99, Some(CredentialRefusal::denied("IAM no longer has the user")));
         // What keymakerd will say to it must not be lost.
         let under_way = nudge(5, 99, None);
         assert_eq!(kept(), [3, 4, 5]);

@@ -4,12 +4,12 @@
 use credd_core::accounts::Account;
 use credd_core::config::Method;
 
-use super::refusal::Refusal;
+use super::refusal::CredentialRefusal;
 use crate::share::Share;
 
 /// Which credentials does this person get by this chain?
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Question {
+pub struct CredentialQuestion {
     /// The caller's uid.
     pub uid: u32,
     /// Who has that uid.
@@ -54,17 +54,17 @@ pub enum Names {
     NotOurs,
 }
 
-impl Question {
+impl CredentialQuestion {
     /// The Unix name, for methods that go by it.
-    pub fn user(&self) -> Result<&str, Refusal> {
+    pub fn user(&self) -> Result<&str, CredentialRefusal> {
         match (&self.person.account.user, self.person.names) {
             (Some(user), Names::Trusted) => Ok(user),
-            _ => Err(Refusal::NotApplicable),
+            _ => Err(CredentialRefusal::NotApplicable),
         }
     }
 
     /// The IAM user name, for methods that go by it: as the directory knows it, else made of the Unix name by `pattern`.
-    pub fn iam_user_name(&self, pattern: &str) -> Result<String, Refusal> {
+    pub fn iam_user_name(&self, pattern: &str) -> Result<String, CredentialRefusal> {
         let user = self.user()?;
         Ok(match &self.person.iam {
             Some(iam) => iam.user_name.clone(),

@@ -9,7 +9,7 @@ use crate::imds::credential_source::{Outcome, Reason};
 
 /// Why a method issues nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum CredentialRefusal {
     /// The method is not for this caller: the next one is asked. Never made of an error.
     NotApplicable,
     /// The method is for this caller and says no.
@@ -18,7 +18,7 @@ pub enum Refusal {
     Transient(Reason),
 }
 
-impl Refusal {
+impl CredentialRefusal {
     /// A method is for this caller and says no.
     pub fn denied(why: impl Into<String>) -> Self {
         Self::Denied(Reason::new(why))
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-impl From<AwsCallError> for Refusal {
+impl From<AwsCallError> for CredentialRefusal {
     fn from(error: AwsCallError) -> Self {
         match &error {
             AwsCallError::AccessDenied { .. } => Self::denied(error.to_string()),
@@ -67,19 +67,19 @@ impl From<AwsCallError> for Refusal {
     }
 }
 
-impl From<MetadataError> for Refusal {
+impl From<MetadataError> for CredentialRefusal {
     fn from(error: MetadataError) -> Self {
         Self::transient(error.to_string())
     }
 }
 
-impl From<PolicyRefusal> for Refusal {
+impl From<PolicyRefusal> for CredentialRefusal {
     fn from(refusal: PolicyRefusal) -> Self {
         Self::denied(refusal.to_string())
     }
 }
 
-impl From<ArnError> for Refusal {
+impl From<ArnError> for CredentialRefusal {
     fn from(error: ArnError) -> Self {
         Self::denied(error.to_string())
     }

@@ -6,12 +6,15 @@ use session_policy::Compression;
 
 use super::chain::Chain;
 use super::issuance::Issuance;
-use super::question::Question;
-use super::refusal::Refusal;
+use super::question::CredentialQuestion;
+use super::refusal::CredentialRefusal;
 use super::user_policies;
 
 impl Chain {
-    pub(super) async fn restricted_instance_role(&self, question: &Question) -> Result<Issuance, Refusal> {
+    pub(super) async fn restricted_instance_role(
+        &self,
+        question: &CredentialQuestion,
+    ) -> Result<Issuance, CredentialRefusal> {
         let user = self.iam_user(question).await?;
         let role = self.aws.own_role().await?;
         let client = self.aws.iam().await?;

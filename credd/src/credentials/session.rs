@@ -4,14 +4,14 @@
 use keymaker_core::source_identity::source_identity;
 use sha2::{Digest, Sha256};
 
-use super::question::Question;
-use super::refusal::Refusal;
+use super::question::CredentialQuestion;
+use super::refusal::CredentialRefusal;
 
 /// The role session name of the caller: 2 to 64 of `[\w+=,.@-]` (STS API Reference, AssumeRole).
 ///
 /// A name that fits is taken as it is, any other is changed and gets `=` and a digest of the whole. A name that holds a `=`
 /// counts as one that does not fit, so what was changed never equals what was not, and digests tell the rest apart.
-pub fn role_session_name(question: &Question) -> String {
+pub fn role_session_name(question: &CredentialQuestion) -> String {
     let Some(user) = &question.person.account.user else {
         return format!("uid={}", question.uid);
     };
@@ -33,7 +33,7 @@ pub fn role_session_name(question: &Question) -> String {
 }
 
 /// The SourceIdentity of the caller: of their IAM user where that is known, the same that PAM writes at a login.
-pub fn source_identity_of(question: &Question) -> String {
+pub fn source_identity_of(question: &CredentialQuestion) -> String {
     match &question.person.iam {
         Some(iam) => source_identity(&iam.user_name, &iam.user_id).into_owned(),
         None => role_session_name(question),
@@ -43,7 +43,10 @@ pub fn source_identity_of(question: &Question) -> String {
 /// The session tags of the caller. `instance_id` is what AWS calls this instance's own session.
 ///
 /// A tag that cannot be said exactly is a refusal: a policy may deny by it.
-pub fn session_tags(question: &Question, instance_id: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
+pub fn session_tags(
+    question: &CredentialQuestion,
+    instance_id: &str,
+) -> Result<Vec<(&'static str, String)>, CredentialRefusal> {
     let account = &question.person.account;
     // Each group between two colons, so that `StringLike *:ops:*` asks for one whole group.
     let groups: String = account.groups.iter().map(|group| format!("{group}:")).collect();
@@ -58,7 +61,7 @@ pub fn session_tags(question: &Question, instance_id: &str) -> Result<Vec<(&'sta
         .iter()
         .find(|(_, value)| value.len() > LONGEST_TAG || !value.chars().all(legal))
     {
-        Some((tag, value)) => Err(Refusal::denied(format!(
+        Some((tag, value)) => Err(CredentialRefusal::denied(format!(
             "AWS does not allow the value {value:?} for the session tag {tag}"
         ))),
         None => Ok(tags),
@@ -85,9 +88,9 @@ mod tests {
         for user in ["alice", "a.b-c_d", "x@y,z+1", &"n".repeat(64)] {
             assert_eq!(named(user), user);
         }
-        let nameless = Question {
+        let nameless = CredentialQuestion {
             uid: 7,
-            ..Question::default()
+            ..CredentialQuestion::default()
         };
         assert_eq!(role_session_name(&nameless), "uid=7");
     }
@@ -125,9 +128,9 @@ mod tests {
         person.account.groups = vec!["g".repeat(31); 9];
         assert!(matches!(
             session_tags(&question(7, person), "i-0abc"),
-            Err(Refusal::Denied(_))
+            Err(CredentialRefusal::Denied(_))
         ));
         let odd = session_tags(&question(7, local("al*ce")), "i-0abc");
-        assert!(matches!(odd, Err(Refusal::Denied(_))));
+        assert!(matches!(odd, Err(CredentialRefusal::Denied(_))));
     }
 }

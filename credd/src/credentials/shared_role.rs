@@ -5,15 +5,15 @@ use credd_core::config::Method;
 
 use super::chain::Chain;
 use super::issuance::Issuance;
-use super::question::Question;
-use super::refusal::Refusal;
+use super::question::CredentialQuestion;
+use super::refusal::CredentialRefusal;
 
 impl Chain {
-    pub(super) async fn shared_role(&self, question: &Question) -> Result<Issuance, Refusal> {
+    pub(super) async fn shared_role(&self, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         // Its policies go by the tag keymaker-user, so it is a method by name.
         question.user()?;
         let role = self.settings.shared_role.clone();
-        let role = role.ok_or_else(|| Refusal::denied("credd.toml names no shared_role"))?;
+        let role = role.ok_or_else(|| CredentialRefusal::denied("credd.toml names no shared_role"))?;
         Ok(self.session(Method::SharedRole, role, question, None).await?)
     }
 }

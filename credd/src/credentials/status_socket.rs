@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::cache::Issue;
 use super::issuer::{Chains, Issuer};
 use super::metrics::Metrics;
-use super::refusal::Refusal;
+use super::refusal::CredentialRefusal;
 
 /// Listens at `path`, replacing what a former run left there.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -126,9 +126,11 @@ where
             "role_arn": issuance.role.to_string(),
             "expiration": iso8601(issuance.credentials.expiration),
         }),
-        Err(Refusal::NotApplicable) => json!({"outcome": "not_applicable"}),
-        Err(Refusal::Denied(reason)) => json!({"outcome": "denied", "method": reason.method, "reason": reason.text}),
-        Err(Refusal::Transient(reason)) => {
+        Err(CredentialRefusal::NotApplicable) => json!({"outcome": "not_applicable"}),
+        Err(CredentialRefusal::Denied(reason)) => {
+            json!({"outcome": "denied", "method": reason.method, "reason": reason.text})
+        }
+        Err(CredentialRefusal::Transient(reason)) => {
             json!({"outcome": "transient", "method": reason.method, "reason": reason.text})
         }
     };

@@ -9,8 +9,8 @@ use session_policy::{SessionPolicies, percent_decoded};
 
 use super::chain::Chain;
 use super::iam::{self, Holder};
-use super::question::{Names, Person, Question};
-use super::refusal::Refusal;
+use super::question::{CredentialQuestion, Names, Person};
+use super::refusal::CredentialRefusal;
 use crate::share::Share;
 
 /// One thing that was tried.
@@ -80,7 +80,7 @@ impl Chain {
         let answer = async {
             let role = self.role_of(&nobody()).await?;
             let client = self.aws.iam().await?;
-            Ok::<_, Refusal>(absent(iam::role(&client, role.name()).await)?)
+            Ok::<_, CredentialRefusal>(absent(iam::role(&client, role.name()).await)?)
         };
         let remedy = "allow iam:GetRole on the users' roles: without it a missing role cannot be distinguished from one that \
             refuses";
@@ -95,7 +95,7 @@ impl Chain {
     async fn try_own_role(&self, method: Method, own: &RoleArn, tried: &mut Trial) {
         let policies = SessionPolicies::deny_all();
         let session = self.session(method, own.clone(), &nobody(), Some(&policies)).await;
-        let answer = session.map(|_| ()).map_err(Refusal::from);
+        let answer = session.map(|_| ()).map_err(CredentialRefusal::from);
         let remedy = format!(
             "let {own} assume itself: name it as AWS principal in its own trust policy, and allow sts:AssumeRole on it"
         );
@@ -113,14 +113,18 @@ impl Chain {
         let policies = SessionPolicies::deny_all();
         let nobody = nobody();
         let session = self.session(Method::SharedRole, role.clone(), &nobody, Some(&policies));
-        tried.note(what, session.await.map(|_| ()).map_err(Refusal::from), &remedy);
+        tried.note(
+            what,
+            session.await.map(|_| ()).map_err(CredentialRefusal::from),
+            &remedy,
+        );
         let what = format!("shared_role: {role} trusts this host's role alone");
         let remedy = "name the hosts' role as the only principal of its trust policy, as credd.toml(5) shows: anybody \
                       else who may assume it chooses whose tags the session has; where it cannot be read, allow iam:GetRole on it";
         let _ = tried.note(what, self.try_trust(&role).await, remedy);
     }
 
-    async fn try_trust(&self, role: &RoleArn) -> Result<(), Refusal> {
+    async fn try_trust(&self, role: &RoleArn) -> Result<(), CredentialRefusal> {
         let (own, client) = (self.aws.own_role().await?, self.aws.iam().await?);
         let found = iam::role(&client, role.name()).await?;
         let trust = percent_decoded(&found.trust).unwrap_or_default();
@@ -131,7 +135,7 @@ impl Chain {
             true => "the whole account of the role, sessions of the role itself among them",
             false => "others than this host's role",
         };
-        Err(Refusal::denied(format!("its trust policy allows {who}")))
+        Err(CredentialRefusal::denied(format!("its trust policy allows {who}")))
     }
 
     /// The calls about users and, for their policies, groups and managed policies.
@@ -194,11 +198,11 @@ struct Trial(Vec<Tried>);
 
 impl Trial {
     /// Notes one try; Some if it went well.
-    fn note(&mut self, what: String, answer: Result<(), Refusal>, remedy: &str) -> Option<()> {
+    fn note(&mut self, what: String, answer: Result<(), CredentialRefusal>, remedy: &str) -> Option<()> {
         let why = match answer {
             Ok(()) => None,
-            Err(Refusal::NotApplicable) => Some("it does not apply".to_owned()),
-            Err(Refusal::Denied(reason) | Refusal::Transient(reason)) => Some(reason.text),
+            Err(CredentialRefusal::NotApplicable) => Some("it does not apply".to_owned()),
+            Err(CredentialRefusal::Denied(reason) | CredentialRefusal::Transient(reason)) => Some(reason.text),
         };
         let good = why.is_none().then_some(());
         let missing = why.map(|why| Missing {
@@ -216,7 +220,11 @@ impl Trial {
             }
             _ => "try again; where it stays, see the way to IAM".to_owned(),
         };
-        let _ = self.note(format!("{method}: {action}"), answer.map_err(Refusal::from), &remedy);
+        let _ = self.note(
+            format!("{method}: {action}"),
+            answer.map_err(CredentialRefusal::from),
+            &remedy,
+        );
     }
 }
 
@@ -229,8 +237,8 @@ fn absent<T>(answer: Result<T, AwsCallError>) -> Result<(), AwsCallError> {
 }
 
 /// Somebody whom IAM does not have.
-fn nobody() -> Question {
-    Question {
+fn nobody() -> CredentialQuestion {
+    CredentialQuestion {
         uid: 0,
         person: Person {
             account: Account {

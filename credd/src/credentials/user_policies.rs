@@ -8,7 +8,7 @@ use keymaker_aws::AccountId;
 use session_policy::{ManagedPolicy, PolicyArn, PolicyDocument, UserPolicies};
 
 use super::iam::{self, Holder};
-use super::refusal::Refusal;
+use super::refusal::CredentialRefusal;
 
 /// All policies of the user. `permissions_boundary` is what GetUser showed.
 pub async fn of_user(
@@ -16,7 +16,7 @@ pub async fn of_user(
     user: &str,
     account: AccountId,
     permissions_boundary: Option<String>,
-) -> Result<UserPolicies, Refusal> {
+) -> Result<UserPolicies, CredentialRefusal> {
     let groups = iam::groups_of_user(iam, user).await?;
     let holders = groups.iter().map(|group| Holder::Group(group));
     let held = try_join_all(holders.chain([Holder::User(user)]).map(|holder| of_holder(iam, holder))).await?;
@@ -34,13 +34,16 @@ pub async fn of_user(
 }
 
 /// All policies of the role.
-pub async fn of_role(iam: &Client, role: &str) -> Result<Vec<PolicyDocument>, Refusal> {
+pub async fn of_role(iam: &Client, role: &str) -> Result<Vec<PolicyDocument>, CredentialRefusal> {
     let (mut documents, managed) = of_holder(iam, Holder::Role(role)).await?;
     documents.extend(managed.into_iter().map(|policy| policy.document));
     Ok(documents)
 }
 
-async fn of_holder(iam: &Client, holder: Holder<'_>) -> Result<(Vec<PolicyDocument>, Vec<ManagedPolicy>), Refusal> {
+async fn of_holder(
+    iam: &Client,
+    holder: Holder<'_>,
+) -> Result<(Vec<PolicyDocument>, Vec<ManagedPolicy>), CredentialRefusal> {
     let inline = async {
         let names = iam::inline_policies(iam, holder).await?;
         try_join_all(names.iter().map(|name| inline(iam, holder, name))).await
@@ -52,7 +55,7 @@ async fn of_holder(iam: &Client, holder: Holder<'_>) -> Result<(Vec<PolicyDocume
     try_join(inline, managed).await
 }
 
-async fn inline(iam: &Client, holder: Holder<'_>, name: &str) -> Result<PolicyDocument, Refusal> {
+async fn inline(iam: &Client, holder: Holder<'_>, name: &str) -> Result<PolicyDocument, CredentialRefusal> {
     let title = match holder {
         Holder::User(user) => format!("inline policy '{name}' of user '{user}'"),
         Holder::Group(group) => format!("inline policy '{name}' of group '{group}'"),
@@ -62,7 +65,7 @@ async fn inline(iam: &Client, holder: Holder<'_>, name: &str) -> Result<PolicyDo
     Ok(PolicyDocument::from_iam(&title, &document)?)
 }
 
-async fn managed(iam: &Client, arn: &str) -> Result<ManagedPolicy, Refusal> {
+async fn managed(iam: &Client, arn: &str) -> Result<ManagedPolicy, CredentialRefusal> {
     let known: PolicyArn = arn.parse()?;
     let document = iam::managed_policy(iam, arn).await?;
     Ok(ManagedPolicy {

@@ -12,11 +12,11 @@ use super::chain::{Chain, SessionError, Wanted};
 use super::iam::{self, Role};
 use super::issuance::Issuance;
 use super::meant_role::{made_for, other_path};
-use super::question::Question;
-use super::refusal::Refusal;
+use super::question::CredentialQuestion;
+use super::refusal::CredentialRefusal;
 
 impl Chain {
-    pub(super) async fn user_role(&self, question: &Question) -> Result<Issuance, Refusal> {
+    pub(super) async fn user_role(&self, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         let role = self.role_of(question).await?;
         let wanted = match self.settings.user_role_tag {
             true => Wanted::from(self.tagged(&role, question).await?),
@@ -30,9 +30,9 @@ impl Chain {
     }
 
     /// The role, if it was made for the person.
-    async fn tagged(&self, role: &RoleArn, question: &Question) -> Result<Role, Refusal> {
+    async fn tagged(&self, role: &RoleArn, question: &CredentialQuestion) -> Result<Role, CredentialRefusal> {
         let found = match iam::role(&self.aws.iam().await?, role.name()).await {
-            Err(AwsCallError::NoSuchEntity { .. }) => return Err(Refusal::NotApplicable),
+            Err(AwsCallError::NoSuchEntity { .. }) => return Err(CredentialRefusal::NotApplicable),
             answer => answer?,
         };
         if found.arn != *role {
@@ -42,8 +42,10 @@ impl Chain {
             Some(known) => made_for(&found, &known.user_id)?,
             None => match self.iam_user(question).await {
                 // The role is there: no other method of the chain is for them.
-                Err(Refusal::NotApplicable) => {
-                    return Err(Refusal::denied(format!("IAM has no user whose role {role} would be")));
+                Err(CredentialRefusal::NotApplicable) => {
+                    return Err(CredentialRefusal::denied(format!(
+                        "IAM has no user whose role {role} would be"
+                    )));
                 }
                 user => made_for(&found, &user?.user_id)?,
             },
@@ -52,29 +54,29 @@ impl Chain {
     }
 
     /// The role of the caller by the settings' pattern. Whoever may name IAM users chooses among roles, and gets none of the host's own by it.
-    pub(super) async fn role_of(&self, question: &Question) -> Result<RoleArn, Refusal> {
+    pub(super) async fn role_of(&self, question: &CredentialQuestion) -> Result<RoleArn, CredentialRefusal> {
         let name = self.settings.role_name_pattern.replace("{username}", question.user()?);
         let own = self.aws.identity().await?;
         let is_own = matches!(&own.principal, Principal::AssumedRole { role_name, .. } if *role_name == name);
         let role = RoleArn::new(own.partition, own.account, &self.settings.role_path, &name)?;
         if is_own || self.settings.shared_role.as_ref() == Some(&role) {
-            return Err(Refusal::denied(format!(
+            return Err(CredentialRefusal::denied(format!(
                 "the role {role} is this host's own or the shared_role, and no user's; rename the IAM user"
             )));
         }
         Ok(role)
     }
 
-    async fn missing_or_denied(&self, role: &RoleArn, reason: String) -> Refusal {
+    async fn missing_or_denied(&self, role: &RoleArn, reason: String) -> CredentialRefusal {
         let iam = match self.aws.iam().await {
             Ok(iam) => iam,
             Err(refusal) => return refusal,
         };
         match iam::role(&iam, role.name()).await {
-            Err(AwsCallError::NoSuchEntity { .. }) => Refusal::NotApplicable,
-            Err(error) => Refusal::from(error),
+            Err(AwsCallError::NoSuchEntity { .. }) => CredentialRefusal::NotApplicable,
+            Err(error) => CredentialRefusal::from(error),
             Ok(found) if found.arn != *role => other_path(&found.arn, role),
-            Ok(_) => Refusal::denied(reason),
+            Ok(_) => CredentialRefusal::denied(reason),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use credd_core::accounts::{Account, Doubt, LocalAccounts};
+use credd_core::accounts::{Account, AccountDoubt, LocalNames};
 use credd_core::capture_state;
 use credd_core::config::{CONTAINER_PORT, Capture, Config, KEYMAKERD_TRACES, Method};
 use credd_core::metadata::rules::Rules;
@@ -20,7 +20,7 @@ use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::people::{Keymakerd, People};
 use crate::credentials::{Aws, Cache, Chain, Chains, Issuer, MethodSettings};
-use crate::imds::answer::{MetadataService, TokenPolicy};
+use crate::imds::answer::{TokenPolicy, UserMetadataService};
 use crate::imds::caller::{Arrival, Captured, IdentifyCaller, KernelCallers};
 use crate::imds::container_door::ContainerDoor;
 use crate::imds::metadata_token::MetadataTokens;
@@ -28,7 +28,7 @@ use crate::imds::token_files::TokenFiles;
 use crate::imds::upstream::Upstream;
 
 /// What a reload does not change.
-pub struct Parts {
+pub struct DaemonParts {
     /// Where the key of the metadata tokens lies.
     pub token_key: PathBuf,
     /// Where credd-capture says whether capture is as planned.
@@ -46,9 +46,9 @@ pub struct Parts {
 /// The source of credentials of a host.
 pub type HostIssuer = Issuer<Chain, Config>;
 
-impl Parts {
+impl DaemonParts {
     /// The metadata service by these settings.
-    pub fn service(&self, config: &Config, source: HostIssuer) -> Result<MetadataService<HostIssuer>, DaemonError> {
+    pub fn service(&self, config: &Config, source: HostIssuer) -> Result<UserMetadataService<HostIssuer>, DaemonError> {
         let arrival = match self.capture {
             Capture::Route => Arrival::Transparent,
             Capture::Nft => Arrival::Redirected,
@@ -58,7 +58,7 @@ impl Parts {
         } else {
             TokenPolicy::Optional
         };
-        Ok(MetadataService {
+        Ok(UserMetadataService {
             source,
             callers: captured(config, arrival),
             container: config.container_endpoint.then(|| self.container(config)).transpose()?,
@@ -120,7 +120,7 @@ pub fn chain(config: &Config, clock: &Rc<dyn Clock>) -> Result<Chain, DaemonErro
 }
 
 impl Chains for Config {
-    fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], Doubt> {
+    fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], AccountDoubt> {
         self.chain(uid, account)
     }
 
@@ -131,7 +131,7 @@ impl Chains for Config {
 
 /// Whoever comes here but those whom capture spares, by the same reading of the settings.
 fn captured(config: &Config, arrival: Arrival) -> Box<dyn IdentifyCaller> {
-    let (config, accounts) = (config.clone(), LocalAccounts::host());
+    let (config, accounts) = (config.clone(), LocalNames::host());
     Box::new(Captured {
         callers: KernelCallers::new(arrival),
         is_exempt: move |uid| Ok(Plan::new(&config, &accounts)?.exempt.contains(&uid)),
@@ -140,7 +140,7 @@ fn captured(config: &Config, arrival: Arrival) -> Box<dyn IdentifyCaller> {
 
 fn host_accounts(config: &Config) -> HostAccounts {
     let wanted = config.directory.is_required(&KEYMAKERD_TRACES);
-    HostAccounts::new(LocalAccounts::host(), wanted.then(|| paths::DIRECTORY.into()))
+    HostAccounts::new(LocalNames::host(), wanted.then(|| paths::DIRECTORY.into()))
 }
 
 fn aws_settings(config: &Config) -> AwsSettings {
@@ -162,7 +162,7 @@ mod tests {
     fn the_service_is_made_as_the_file_says() {
         let folder = std::env::temp_dir().join(format!("credd-parts-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let parts = Parts {
+        let parts = DaemonParts {
             token_key: folder.join("key"),
             capture_state: folder.join("state"),
             token_files: folder.clone(),

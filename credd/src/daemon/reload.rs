@@ -12,7 +12,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
-use super::parts::{HostIssuer, Parts};
+use super::parts::{DaemonParts, HostIssuer};
 use crate::credentials::metrics::count;
 use crate::imds::server::Server;
 
@@ -23,7 +23,7 @@ pub struct Running {
     /// The settings in force.
     pub config: Config,
     /// What stays.
-    pub parts: Parts,
+    pub parts: DaemonParts,
     /// Everybody's source of credentials.
     pub issuer: HostIssuer,
     /// Everybody's server.

@@ -1,16 +1,16 @@
 //! Answers one request of one identified caller.
 //!
-//! The server calls [`MetadataService::answer`] for each. Refusals come first, then the route table decides who answers:
+//! The server calls [`UserMetadataService::answer`] for each. Refusals come first, then the route table decides who answers:
 //! credentials are written here and only here, and only after the caller's socket was looked at again (P13).
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use credd_core::accounts::{Accounts, Doubt};
+use credd_core::accounts::{AccountDoubt, Accounts};
 use credd_core::metadata::path;
 use credd_core::metadata::route_table::Readers;
-use credd_core::metadata::routes::{Route, UpstreamPath, has_iam, route};
+use credd_core::metadata::routes::{MetadataRoute, UpstreamPath, has_iam, route};
 use credd_core::metadata::rules::Rules;
 use credd_core::time_text::iso8601;
 use http_body_util::{BodyExt, Limited};
@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::share::Share;
 
 /// Everything an answer depends on.
-pub struct MetadataService<S> {
+pub struct UserMetadataService<S> {
     /// Who has which credentials.
     pub source: S,
     /// Who is at the other end.
@@ -90,12 +90,12 @@ impl Client {
 }
 
 /// A reply, and what the audit line says of it; plain metadata has none.
-pub(super) struct Answer {
+pub(super) struct AuditedReply {
     pub(super) reply: Reply,
     pub(super) event: Option<AuditEvent>,
 }
 
-impl<S: CredentialSource> MetadataService<S> {
+impl<S: CredentialSource> UserMetadataService<S> {
     /// The door of a connection to `local`, and who names its callers.
     pub(super) fn door(&self, local: SocketAddr) -> Result<(Door, &dyn IdentifyCaller), CallerError> {
         if !(local.ip().is_loopback() && local.port() == self.container_port) {
@@ -136,7 +136,7 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     /// Nobody waits for the line of a refusal.
-    fn refused(&self, client: &Client, answer: Answer) -> Reply {
+    fn refused(&self, client: &Client, answer: AuditedReply) -> Reply {
         if let Some(event) = answer.event {
             let line = self.line(client, answer.reply.status(), event);
             let _ = self.audit.record(client.share, &line);
@@ -145,7 +145,7 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     /// No credentials without a line: while nobody takes lines, an issuance waits until its deadline and is then refused.
-    async fn write_down(&self, client: &Client, line: &AuditEvent, deadline: Instant) -> Result<(), Answer> {
+    async fn write_down(&self, client: &Client, line: &AuditEvent, deadline: Instant) -> Result<(), AuditedReply> {
         if self.audit.record(client.share, line).is_ok() {
             return Ok(());
         }
@@ -181,7 +181,7 @@ impl<S: CredentialSource> MetadataService<S> {
         }
     }
 
-    async fn decide<B>(&self, client: &Client, head: &Parts, body: B) -> Answer
+    async fn decide<B>(&self, client: &Client, head: &Parts, body: B) -> AuditedReply
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
@@ -202,7 +202,7 @@ impl<S: CredentialSource> MetadataService<S> {
             return refuse("request", StatusCode::BAD_REQUEST, "the path could be read in two ways");
         };
         let route = route(&segments);
-        if route == Route::Token {
+        if route == MetadataRoute::Token {
             return self.token(client, head);
         }
         if head.method != Method::GET && head.method != Method::HEAD {
@@ -220,7 +220,7 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     /// `PUT /latest/api/token`.
-    fn token(&self, client: &Client, head: &Parts) -> Answer {
+    fn token(&self, client: &Client, head: &Parts) -> AuditedReply {
         match head.method {
             Method::PUT => {}
             Method::OPTIONS => return plain(reply::allow(StatusCode::OK, "OPTIONS, PUT")),
@@ -268,19 +268,19 @@ impl<S: CredentialSource> MetadataService<S> {
         }
     }
 
-    async fn read(&self, client: &Client, route: Route, segments: &[String]) -> Answer {
+    async fn read(&self, client: &Client, route: MetadataRoute, segments: &[String]) -> AuditedReply {
         match route {
-            Route::Listing(listing) => plain(reply::text(listing, self.clock.now())),
-            Route::RoleList => self.role_list(client).await,
-            Route::RoleCredentials(name) => self.role_credentials(client, &name).await,
-            Route::InstanceProfile => self.instance_profile(client).await,
-            Route::MetaDataListing(path) => self.meta_data_listing(client, &path, segments).await,
-            Route::Upstream(path) => self.upstream(client, &path).await,
-            Route::NotFound | Route::Token => plain(reply::error(StatusCode::NOT_FOUND)),
+            MetadataRoute::Listing(listing) => plain(reply::text(listing, self.clock.now())),
+            MetadataRoute::RoleList => self.role_list(client).await,
+            MetadataRoute::RoleCredentials(name) => self.role_credentials(client, &name).await,
+            MetadataRoute::InstanceProfile => self.instance_profile(client).await,
+            MetadataRoute::MetaDataListing(path) => self.meta_data_listing(client, &path, segments).await,
+            MetadataRoute::Upstream(path) => self.upstream(client, &path).await,
+            MetadataRoute::NotFound | MetadataRoute::Token => plain(reply::error(StatusCode::NOT_FOUND)),
         }
     }
 
-    async fn upstream(&self, client: &Client, path: &UpstreamPath) -> Answer {
+    async fn upstream(&self, client: &Client, path: &UpstreamPath) -> AuditedReply {
         match self.may_read(client, path) {
             Ok(true) => {
                 if path.entry().readers == Readers::ByRule
@@ -295,7 +295,7 @@ impl<S: CredentialSource> MetadataService<S> {
                 StatusCode::NOT_FOUND,
                 "no rule opens this path to this user",
             ),
-            Err(Doubt) => decided(
+            Err(AccountDoubt) => decided(
                 reply::error(StatusCode::SERVICE_UNAVAILABLE),
                 "metadata",
                 Decision::Transient,
@@ -304,7 +304,7 @@ impl<S: CredentialSource> MetadataService<S> {
         }
     }
 
-    fn may_read(&self, client: &Client, path: &UpstreamPath) -> Result<bool, Doubt> {
+    fn may_read(&self, client: &Client, path: &UpstreamPath) -> Result<bool, AccountDoubt> {
         self.rules.allow(client.caller.owner.uid, &client.caller.account, path)
     }
 
@@ -313,7 +313,7 @@ impl<S: CredentialSource> MetadataService<S> {
         self.callers_of(client).still(client.fd(), client.caller.owner)
     }
 
-    async fn pass_on(&self, path: &UpstreamPath) -> Answer {
+    async fn pass_on(&self, path: &UpstreamPath) -> AuditedReply {
         match self.upstream.get(path).await {
             Ok(found) => {
                 let content_type = found.content_type.unwrap_or(reply::PLAIN);
@@ -324,7 +324,7 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     /// The real listing without what this caller would get a 404 for, and with `iam/`.
-    async fn meta_data_listing(&self, client: &Client, path: &UpstreamPath, segments: &[String]) -> Answer {
+    async fn meta_data_listing(&self, client: &Client, path: &UpstreamPath, segments: &[String]) -> AuditedReply {
         let found = match self.upstream.get(path).await {
             Ok(found) => found,
             Err(error) => return upstream_failed(error),
@@ -347,7 +347,7 @@ impl<S: CredentialSource> MetadataService<S> {
             .cloned()
             .chain([name.trim_end_matches('/').to_owned()])
             .collect();
-        matches!(route(&below), Route::Upstream(path) if self.may_read(client, &path) == Ok(true))
+        matches!(route(&below), MetadataRoute::Upstream(path) if self.may_read(client, &path) == Ok(true))
     }
 }
 
@@ -356,15 +356,15 @@ pub(super) fn not_theirs(error: &CallerError) -> String {
     format!("the connection no longer belongs to the caller: {error:?}")
 }
 
-pub(super) fn plain(reply: Reply) -> Answer {
-    Answer { reply, event: None }
+pub(super) fn plain(reply: Reply) -> AuditedReply {
+    AuditedReply { reply, event: None }
 }
 
-pub(super) fn refuse(asked: &'static str, status: StatusCode, reason: &str) -> Answer {
+pub(super) fn refuse(asked: &'static str, status: StatusCode, reason: &str) -> AuditedReply {
     decided(reply::error(status), asked, Decision::Refused, Reason::new(reason))
 }
 
-pub(super) fn decided(reply: Reply, asked: &'static str, outcome: Decision, reason: Reason) -> Answer {
+pub(super) fn decided(reply: Reply, asked: &'static str, outcome: Decision, reason: Reason) -> AuditedReply {
     let event = AuditEvent {
         asked,
         outcome,
@@ -372,13 +372,13 @@ pub(super) fn decided(reply: Reply, asked: &'static str, outcome: Decision, reas
         reason: Some(reason.text),
         ..AuditEvent::default()
     };
-    Answer {
+    AuditedReply {
         reply,
         event: Some(event),
     }
 }
 
-fn upstream_failed(error: UpstreamError) -> Answer {
+fn upstream_failed(error: UpstreamError) -> AuditedReply {
     match error {
         UpstreamError::NotFound => plain(reply::error(StatusCode::NOT_FOUND)),
         UpstreamError::Forbidden => plain(reply::error(StatusCode::FORBIDDEN)),

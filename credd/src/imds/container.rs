@@ -8,15 +8,15 @@ use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-use super::answer::{Answer, Client, MetadataService, decided, plain, refuse};
+use super::answer::{AuditedReply, Client, UserMetadataService, decided, plain, refuse};
 use super::container_door::ContainerDoor;
 use super::credential_source::{CredentialSource, Reason};
 use super::reply;
 use crate::audit::Decision;
 
-impl<S: CredentialSource> MetadataService<S> {
+impl<S: CredentialSource> UserMetadataService<S> {
     /// The reply to a request at this door.
-    pub(super) async fn container(&self, client: &Client, head: &Parts, door: &ContainerDoor) -> Answer {
+    pub(super) async fn container(&self, client: &Client, head: &Parts, door: &ContainerDoor) -> AuditedReply {
         if head.uri.path() != "/credentials" {
             return plain(reply::error(StatusCode::NOT_FOUND));
         }

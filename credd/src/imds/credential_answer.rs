@@ -9,17 +9,17 @@ use hyper::StatusCode;
 use tokio::time::timeout;
 
 use super::admission::Door;
-use super::answer::{Answer, Client, MetadataService, WHOLE_ANSWER, decided, not_theirs};
+use super::answer::{AuditedReply, Client, UserMetadataService, WHOLE_ANSWER, decided, not_theirs};
 use super::container;
 use super::credential_source::{CredentialSource, Credentials, Grant, Outcome, Reason};
 use super::reply;
 use crate::audit::{AuditEvent, Decision};
 
-impl<S: CredentialSource> MetadataService<S> {
+impl<S: CredentialSource> UserMetadataService<S> {
     /// `iam/security-credentials/`: one name, no newline, since SDKs use the body as it is.
-    pub(super) async fn role_list(&self, client: &Client) -> Answer {
+    pub(super) async fn role_list(&self, client: &Client) -> AuditedReply {
         match self.role_of(client).await {
-            Outcome::Issued(grant) => Answer {
+            Outcome::Issued(grant) => AuditedReply {
                 reply: reply::text(grant.role.name().to_owned(), self.clock.now()),
                 event: Some(issued(ROLE_LIST, &grant)),
             },
@@ -28,10 +28,10 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     /// `iam/info`, of the role that the caller has here.
-    pub(super) async fn instance_profile(&self, client: &Client) -> Answer {
+    pub(super) async fn instance_profile(&self, client: &Client) -> AuditedReply {
         let now = self.clock.now();
         match self.role_of(client).await {
-            Outcome::Issued(grant) => Answer {
+            Outcome::Issued(grant) => AuditedReply {
                 reply: reply::text(reply::profile_document(&grant.role, now), now),
                 event: Some(issued(INSTANCE_PROFILE, &grant)),
             },
@@ -40,7 +40,7 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     /// `iam/security-credentials/ROLE`.
-    pub(super) async fn role_credentials(&self, client: &Client, asked_role: &str) -> Answer {
+    pub(super) async fn role_credentials(&self, client: &Client, asked_role: &str) -> AuditedReply {
         match timeout(WHOLE_ANSWER, self.credentials_of(client, asked_role)).await {
             Ok(Outcome::Issued((grant, credentials))) => self.hand_out(client, ROLE_CREDENTIALS, &grant, &credentials),
             Ok(Outcome::Denied(reason)) => {
@@ -55,7 +55,7 @@ impl<S: CredentialSource> MetadataService<S> {
     }
 
     /// `/credentials` at the container door.
-    pub(super) async fn container_credentials(&self, client: &Client) -> Answer {
+    pub(super) async fn container_credentials(&self, client: &Client) -> AuditedReply {
         let answer = async {
             let grant = match self.role_of(client).await {
                 Outcome::Issued(grant) => grant,
@@ -97,7 +97,7 @@ impl<S: CredentialSource> MetadataService<S> {
         }
     }
 
-    fn hand_out(&self, client: &Client, asked: &'static str, grant: &Grant, credentials: &Credentials) -> Answer {
+    fn hand_out(&self, client: &Client, asked: &'static str, grant: &Grant, credentials: &Credentials) -> AuditedReply {
         let now = self.clock.now();
         let by_method = |text: String| Reason {
             method: Some(grant.method),
@@ -118,7 +118,7 @@ impl<S: CredentialSource> MetadataService<S> {
             expiration: Some(iso8601(credentials.expiration)),
             ..issued(asked, grant)
         };
-        Answer {
+        AuditedReply {
             reply: match client.door {
                 Door::Metadata => reply::text(reply::credentials_document(credentials), now),
                 Door::Container(_) => reply::json(reply::container_document(&grant.role, credentials), now),
@@ -139,7 +139,7 @@ fn issued(asked: &'static str, grant: &Grant) -> AuditEvent {
 }
 
 /// 404 ends an SDK's search without an error; 503 makes it try again. Never 403 or 429, which some take for good.
-fn not_issued<T>(asked: &'static str, outcome: Outcome<T>) -> Answer {
+fn not_issued<T>(asked: &'static str, outcome: Outcome<T>) -> AuditedReply {
     let (status, decision, reason) = match outcome {
         Outcome::Denied(reason) => (StatusCode::NOT_FOUND, Decision::Denied, reason),
         Outcome::Transient(reason) => (StatusCode::SERVICE_UNAVAILABLE, Decision::Transient, reason),

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::admission::Door;
-use super::answer::{Client, MetadataService};
+use super::answer::{Client, UserMetadataService};
 use super::caller::{CallerError, SocketOwner};
 use super::credential_source::{Caller, CredentialSource};
 use super::reply::raw_error;
@@ -74,7 +74,7 @@ impl Default for Limits {
 
 /// The metadata service on its sockets.
 pub struct Server<S> {
-    service: RefCell<Rc<MetadataService<S>>>,
+    service: RefCell<Rc<UserMetadataService<S>>>,
     limits: Limits,
     open: RefCell<HashMap<Share, usize>>,
     turns: RefCell<Buckets>,
@@ -83,7 +83,7 @@ pub struct Server<S> {
 
 impl<S: CredentialSource + 'static> Server<S> {
     /// Nothing listens yet.
-    pub fn new(service: MetadataService<S>, limits: Limits) -> Rc<Self> {
+    pub fn new(service: UserMetadataService<S>, limits: Limits) -> Rc<Self> {
         Rc::new(Self {
             service: RefCell::new(Rc::new(service)),
             limits,
@@ -94,7 +94,7 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// From the next connection on, `service` answers.
-    pub fn replace(&self, service: MetadataService<S>) {
+    pub fn replace(&self, service: UserMetadataService<S>) {
         self.service.replace(Rc::new(service));
     }
 
@@ -105,7 +105,7 @@ impl<S: CredentialSource + 'static> Server<S> {
         self.strangers.borrow_mut().tidy(now);
     }
 
-    fn service(&self) -> Rc<MetadataService<S>> {
+    fn service(&self) -> Rc<UserMetadataService<S>> {
         Rc::clone(&self.service.borrow())
     }
 
@@ -134,7 +134,7 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// Names the caller before anything is read: what the kernel says now is about the process that connected.
-    fn admit(self: &Rc<Self>, stream: TcpStream, connections: &mut JoinSet<Place<S>>) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, connections: &mut JoinSet<ConnectionPlace<S>>) {
         let now = self.service().clock.since_boot();
         let (identified, seat) = match self.owner(&stream) {
             Ok(arrival) => {
@@ -180,22 +180,22 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// A place, and how long to wait for a turn in it; None if there is neither.
-    fn seat(self: &Rc<Self>, share: Share, now: Duration) -> Option<(Place<S>, Duration)> {
-        let place = Place::take(self, share)?;
+    fn seat(self: &Rc<Self>, share: Share, now: Duration) -> Option<(ConnectionPlace<S>, Duration)> {
+        let place = ConnectionPlace::take(self, share)?;
         let turn = self.turns.borrow_mut().turn(share, self.limits.rate, now)?;
         Some((place, turn))
     }
 
-    fn owner(&self, stream: &TcpStream) -> Result<Arrival, CallerError> {
+    fn owner(&self, stream: &TcpStream) -> Result<AcceptedConnection, CallerError> {
         let service = self.service();
         let (door, callers) = service.door(stream.local_addr().map_err(CallerError::Gone)?)?;
         let owner = callers.owner(stream.as_fd())?;
         let socket = stream.as_fd().try_clone_to_owned().map_err(CallerError::Gone)?;
-        Ok(Arrival { owner, door, socket })
+        Ok(AcceptedConnection { owner, door, socket })
     }
 
-    fn client(&self, arrival: Arrival) -> Client {
-        let Arrival { owner, door, socket } = arrival;
+    fn client(&self, arrival: AcceptedConnection) -> Client {
+        let AcceptedConnection { owner, door, socket } = arrival;
         let service = self.service();
         let account = service.accounts.account(owner.uid);
         Client {
@@ -291,12 +291,12 @@ impl<S: CredentialSource + 'static> Server<S> {
 }
 
 /// One connection's place among those of its share; given back on drop.
-struct Place<S> {
+struct ConnectionPlace<S> {
     server: Rc<Server<S>>,
     share: Share,
 }
 
-impl<S> Place<S> {
+impl<S> ConnectionPlace<S> {
     fn take(server: &Rc<Server<S>>, share: Share) -> Option<Self> {
         let (limits, mut open) = (server.limits, server.open.borrow_mut());
         let of_all: usize = open.values().sum();
@@ -317,7 +317,7 @@ impl<S> Place<S> {
     }
 }
 
-impl<S> Drop for Place<S> {
+impl<S> Drop for ConnectionPlace<S> {
     fn drop(&mut self) {
         let mut open = self.server.open.borrow_mut();
         if let Some(of_share) = open.get_mut(&self.share) {
@@ -330,7 +330,7 @@ impl<S> Drop for Place<S> {
 }
 
 /// A connection of which only the kernel has said anything.
-struct Arrival {
+struct AcceptedConnection {
     owner: SocketOwner,
     door: Door,
     socket: OwnedFd,

@@ -207,7 +207,7 @@ pub fn decode(message: &[u8], local: SocketAddr, remote: SocketAddr) -> Result<T
         return Err(SockDiagError::Malformed);
     }
     let answer = message.get(HEADER_LENGTH..).ok_or(SockDiagError::Malformed)?;
-    let socket = Answer::read(answer).ok_or(SockDiagError::Malformed)?;
+    let socket = SocketAnswer::read(answer).ok_or(SockDiagError::Malformed)?;
     if same(socket.local, local) && same(socket.remote, remote) {
         Ok(socket.owner)
     } else {
@@ -216,13 +216,13 @@ pub fn decode(message: &[u8], local: SocketAddr, remote: SocketAddr) -> Result<T
 }
 
 /// `struct inet_diag_msg`.
-struct Answer {
+struct SocketAnswer {
     local: SocketAddr,
     remote: SocketAddr,
     owner: TcpSocket,
 }
 
-impl Answer {
+impl SocketAnswer {
     fn read(bytes: &[u8]) -> Option<Self> {
         let family = *bytes.first()?;
         let (low, high) = (u32_at(bytes, 44)?, u32_at(bytes, 48)?);

@@ -45,7 +45,7 @@ pub enum UpstreamError {
 pub struct Upstream {
     service: MetadataService,
     token: RefCell<Option<OwnToken>>,
-    slots: RefCell<HashMap<String, Rc<Slot>>>,
+    slots: RefCell<HashMap<String, Rc<UpstreamSlot>>>,
 }
 
 #[derive(Clone)]
@@ -55,7 +55,7 @@ struct OwnToken {
 }
 
 /// One question, while it is asked and as long as its answer is good.
-struct Slot {
+struct UpstreamSlot {
     answer: OnceCell<Result<UpstreamAnswer, UpstreamError>>,
     asked: Instant,
 }
@@ -87,7 +87,7 @@ impl Upstream {
         answer
     }
 
-    fn slot(&self, path: &UpstreamPath) -> Rc<Slot> {
+    fn slot(&self, path: &UpstreamPath) -> Rc<UpstreamSlot> {
         let mut slots = self.slots.borrow_mut();
         if let Some(slot) = slots
             .get(path.as_str())
@@ -95,7 +95,7 @@ impl Upstream {
         {
             return Rc::clone(slot);
         }
-        let slot = Rc::new(Slot {
+        let slot = Rc::new(UpstreamSlot {
             answer: OnceCell::new(),
             asked: Instant::now(),
         });
@@ -118,7 +118,7 @@ impl Upstream {
         let token = self.own_token().await?;
         match self.read(path, &token).await {
             // Our token died early, with a reboot of the service: one new one.
-            Err(ReadError::TokenRefused) => {
+            Err(UpstreamReadError::TokenRefused) => {
                 self.token.replace(None);
                 let token = self.own_token().await?;
                 self.read(path, &token).await.map_err(UpstreamError::from)
@@ -127,7 +127,7 @@ impl Upstream {
         }
     }
 
-    async fn read(&self, path: &str, token: &OwnToken) -> Result<UpstreamAnswer, ReadError> {
+    async fn read(&self, path: &str, token: &OwnToken) -> Result<UpstreamAnswer, UpstreamReadError> {
         let answer = self
             .service
             .read(path, &token.text)
@@ -138,8 +138,8 @@ impl Upstream {
                 body: answer.body,
                 content_type: answer.content_type,
             }),
-            StatusCode::UNAUTHORIZED => Err(ReadError::TokenRefused),
-            status => Err(ReadError::Final(refusal(status))),
+            StatusCode::UNAUTHORIZED => Err(UpstreamReadError::TokenRefused),
+            status => Err(UpstreamReadError::Final(refusal(status))),
         }
     }
 
@@ -165,22 +165,22 @@ impl Upstream {
     }
 }
 
-enum ReadError {
+enum UpstreamReadError {
     TokenRefused,
     Final(UpstreamError),
 }
 
-impl From<UpstreamError> for ReadError {
+impl From<UpstreamError> for UpstreamReadError {
     fn from(error: UpstreamError) -> Self {
         Self::Final(error)
     }
 }
 
-impl From<ReadError> for UpstreamError {
-    fn from(error: ReadError) -> Self {
+impl From<UpstreamReadError> for UpstreamError {
+    fn from(error: UpstreamReadError) -> Self {
         match error {
-            ReadError::TokenRefused => unavailable("the metadata service refuses its own token"),
-            ReadError::Final(error) => error,
+            UpstreamReadError::TokenRefused => unavailable("the metadata service refuses its own token"),
+            UpstreamReadError::Final(error) => error,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 
 use credd_core::metadata::path::segments;
 use credd_core::metadata::route_table::{TABLE, VERSIONS};
-use credd_core::metadata::routes::{Route, route};
+use credd_core::metadata::routes::{MetadataRoute, route};
 
 use crate::stand::{Reply, with_v1};
 
@@ -55,7 +55,7 @@ fn no_random_path_of_a_million_is_routed_outside_the_allow_list() {
     for _ in 0..1_000_000 {
         let asked = dice.path();
         let Ok(segments) = segments(&asked) else { continue };
-        if let Route::Upstream(path) | Route::MetaDataListing(path) = route(&segments) {
+        if let MetadataRoute::Upstream(path) | MetadataRoute::MetaDataListing(path) = route(&segments) {
             upstream += 1;
             assert!(is_allowed(path.as_str()), "{asked} became {}", path.as_str());
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use credd::imds::answer::{MetadataService, TokenPolicy};
+use credd::imds::answer::{TokenPolicy, UserMetadataService};
 use credd::imds::caller::{Arrival, KernelCallers};
 use credd::imds::container_door::ContainerDoor;
 use credd::imds::metadata_token::MetadataTokens;
@@ -261,9 +261,9 @@ fn service(
     shared: &Arc<Mutex<Shared>>,
     key: &Path,
     options: Options,
-) -> MetadataService<Stage> {
+) -> UserMetadataService<Stage> {
     let stage = Stage(Arc::clone(shared));
-    MetadataService {
+    UserMetadataService {
         source: stage.clone(),
         callers: Box::new(RenamedCallers {
             kernel: KernelCallers::new(Arrival::Transparent),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{local, question};
 use crate::clock::Clock;
 use crate::credentials::metrics::Metrics;
-use crate::credentials::{Cache, IamIdentity, Issuance, Issue, Names, Question, Refusal};
+use crate::credentials::{Cache, CredentialQuestion, CredentialRefusal, IamIdentity, Issuance, Issue, Names};
 use crate::imds::credential_source::{Credentials, Secret};
 
 /// A clock that the test moves.
@@ -40,8 +40,8 @@ impl Clock for Moved {
 #[derive(Clone)]
 struct Scripted {
     clock: Moved,
-    script: Rc<RefCell<VecDeque<Refusal>>>,
-    asked: Rc<RefCell<Vec<Question>>>,
+    script: Rc<RefCell<VecDeque<CredentialRefusal>>>,
+    asked: Rc<RefCell<Vec<CredentialQuestion>>>,
     door: Rc<Semaphore>,
 }
 
@@ -52,7 +52,7 @@ impl Scripted {
 }
 
 impl Issue for Scripted {
-    async fn issue(&self, question: &Question) -> Result<Issuance, Refusal> {
+    async fn issue(&self, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         self.asked.borrow_mut().push(question.clone());
         let serial = self.calls();
         self.door.acquire().await.unwrap().forget();
@@ -72,16 +72,16 @@ impl Issue for Scripted {
         })
     }
 
-    fn asks_aws(&self, question: &Question) -> bool {
+    fn asks_aws(&self, question: &CredentialQuestion) -> bool {
         !question.chain.is_empty()
     }
 
-    async fn warm(&self) -> Result<(), Refusal> {
+    async fn warm(&self) -> Result<(), CredentialRefusal> {
         Ok(())
     }
 }
 
-fn whose(question: &Question) -> String {
+fn whose(question: &CredentialQuestion) -> String {
     format!("{question:?}")
 }
 
@@ -96,11 +96,11 @@ fn stage(open: usize) -> (Rc<Cache<Scripted>>, Scripted) {
     (Cache::new(source.clone(), clock, Rc::new(Metrics::default())), source)
 }
 
-async fn get(cache: &Rc<Cache<Scripted>>, question: &Question) -> Result<Rc<Issuance>, Refusal> {
+async fn get(cache: &Rc<Cache<Scripted>>, question: &CredentialQuestion) -> Result<Rc<Issuance>, CredentialRefusal> {
     cache.get(question, Instant::now() + Duration::from_millis(800)).await
 }
 
-fn alice() -> Question {
+fn alice() -> CredentialQuestion {
     question(1000, local("alice"))
 }
 
@@ -164,11 +164,14 @@ async fn who_asks_for_what_no_call_would_answer_takes_nobodys_turn() {
     LocalSet::new()
         .run_until(async {
             for uid in 100_000..101_000 {
-                let asked = Question {
+                let asked = CredentialQuestion {
                     chain: vec![],
                     ..question(uid, local("nobody"))
                 };
-                assert!(matches!(get(&cache, &asked).await, Err(Refusal::NotApplicable)));
+                assert!(matches!(
+                    get(&cache, &asked).await,
+                    Err(CredentialRefusal::NotApplicable)
+                ));
             }
             assert!(cache.is_empty());
             let began = Instant::now();
@@ -218,7 +221,10 @@ async fn whoever_gives_up_gets_a_doubt_in_time_and_the_call_goes_on_for_the_next
     LocalSet::new()
         .run_until(async {
             let began = Instant::now();
-            assert!(matches!(get(&cache, &alice()).await, Err(Refusal::Transient(_))));
+            assert!(matches!(
+                get(&cache, &alice()).await,
+                Err(CredentialRefusal::Transient(_))
+            ));
             assert_eq!(began.elapsed(), Duration::from_millis(800));
             source.door.add_permits(1);
             settle().await;
@@ -294,7 +300,7 @@ async fn in_an_outage_credentials_are_handed_out_to_their_last_minute_and_not_be
             source
                 .script
                 .borrow_mut()
-                .extend((0..10_000).map(|_| Refusal::transient("down")));
+                .extend((0..10_000).map(|_| CredentialRefusal::transient("down")));
             for minute in 1..=90 {
                 source.clock.pass(MINUTE);
                 cache.tidy();
@@ -303,7 +309,10 @@ async fn in_an_outage_credentials_are_handed_out_to_their_last_minute_and_not_be
                 settle().await;
                 match minute {
                     0..=59 => assert!(answer.unwrap().credentials.expiration >= source.clock.now() + MINUTE),
-                    _ => assert!(matches!(answer, Err(Refusal::Transient(_))), "minute {minute}"),
+                    _ => assert!(
+                        matches!(answer, Err(CredentialRefusal::Transient(_))),
+                        "minute {minute}"
+                    ),
                 }
             }
         })
@@ -382,12 +391,12 @@ async fn a_refusal_at_renewal_ends_what_was_kept_and_is_asked_again_less_and_les
             source
                 .script
                 .borrow_mut()
-                .extend((0..1000).map(|_| Refusal::denied("no")));
+                .extend((0..1000).map(|_| CredentialRefusal::denied("no")));
             source.clock.pass(34 * MINUTE);
             get(&cache, &alice()).await.unwrap();
             settle().await;
             for _ in 0..100 {
-                assert_eq!(get(&cache, &alice()).await.err(), Some(Refusal::denied("no")));
+                assert_eq!(get(&cache, &alice()).await.err(), Some(CredentialRefusal::denied("no")));
             }
             assert_eq!(source.calls(), 2);
             for _ in 0..120 {
@@ -435,7 +444,10 @@ async fn credentials_that_have_ended_by_this_clock_are_none() {
             settle().await;
             waiting.await.unwrap().unwrap();
             slow.pass(HOUR - Duration::from_secs(59));
-            source.script.borrow_mut().push_back(Refusal::transient("down"));
+            source
+                .script
+                .borrow_mut()
+                .push_back(CredentialRefusal::transient("down"));
             source.door.add_permits(1);
             assert!(get(&cache, &alice()).await.is_err());
         })

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use credd_core::accounts::LocalAccounts;
+use credd_core::accounts::LocalNames;
 use credd_core::config::{Config, Method};
 use keymaker_core::directory_file::Verdict;
 
@@ -257,7 +257,7 @@ impl Chains {
 }
 
 fn people(host: &Host) -> People {
-    let local = LocalAccounts::new(host.path("passwd"), host.path("group")).with_services(host.path("nsswitch"));
+    let local = LocalNames::new(host.path("passwd"), host.path("group")).with_services(host.path("nsswitch"));
     let keymakerd = Keymakerd {
         contact: host.path("contact"),
         login_socket: host.path("login.sock"),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use credd_core::accounts::{Account, Doubt, LocalAccounts};
+use credd_core::accounts::{Account, AccountDoubt, LocalNames};
 use credd_core::config::Method;
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewUser, Verdict, header};
 use keymaker_core::id::{IdRange, Uid};
@@ -19,7 +19,7 @@ use super::cached::Moved;
 use crate::clock::Clock;
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::people::{Keymakerd, People};
-use crate::credentials::{Chains, Issuance, Issue, Question, Refusal};
+use crate::credentials::{Chains, CredentialQuestion, CredentialRefusal, Issuance, Issue};
 use crate::imds::credential_source::{Credentials, Secret};
 
 pub const ALICE: u32 = 1_900_000_001;
@@ -118,7 +118,7 @@ impl Host {
     }
 
     pub fn accounts(&self) -> HostAccounts {
-        let local = LocalAccounts::new(self.path("passwd"), self.path("group"));
+        let local = LocalNames::new(self.path("passwd"), self.path("group"));
         HostAccounts::new(local, Some(self.path("directory")))
     }
 
@@ -146,7 +146,7 @@ impl Drop for Host {
 pub struct Generous(pub Moved, pub Rc<Cell<usize>>);
 
 impl Issue for Generous {
-    async fn issue(&self, _: &Question) -> Result<Issuance, Refusal> {
+    async fn issue(&self, _: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         self.1.set(self.1.get() + 1);
         Ok(Issuance {
             method: Method::UserRole,
@@ -161,11 +161,11 @@ impl Issue for Generous {
         })
     }
 
-    fn asks_aws(&self, _: &Question) -> bool {
+    fn asks_aws(&self, _: &CredentialQuestion) -> bool {
         true
     }
 
-    async fn warm(&self) -> Result<(), Refusal> {
+    async fn warm(&self) -> Result<(), CredentialRefusal> {
         Ok(())
     }
 }
@@ -174,7 +174,7 @@ impl Issue for Generous {
 pub struct OneChain;
 
 impl Chains for OneChain {
-    fn chain(&self, uid: u32, _: &Account) -> Result<&[Method], Doubt> {
+    fn chain(&self, uid: u32, _: &Account) -> Result<&[Method], AccountDoubt> {
         Ok(if uid == 105 { &[] } else { &[Method::UserRole] })
     }
 

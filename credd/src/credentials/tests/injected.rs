@@ -12,7 +12,7 @@ use keymaker_aws::{IdResolver, Patience, id_resolver_digest};
 use super::cached::Moved;
 use super::world::{Case, FAULTS, Fault, RESOLVER, State, World};
 use super::{local, question};
-use crate::credentials::{IamIdentity, Issue, Names, Person, Question, Refusal};
+use crate::credentials::{CredentialQuestion, CredentialRefusal, IamIdentity, Issue, Names, Person};
 
 /// The only answers that may lead on to the next method: IAM says that what the method is about does not exist.
 fn leads_on(case: Case, step: &str, fault: Fault) -> bool {
@@ -70,7 +70,7 @@ async fn every_error_at_every_step_of_every_method_narrows() {
         let sound = World::new().await;
         let good = sound.ask(case, None).await.map(|issuance| issuance.method);
         match case.untrusting {
-            true => assert!(matches!(good, Err(Refusal::Denied(_))), "{case:?}: {good:?}"),
+            true => assert!(matches!(good, Err(CredentialRefusal::Denied(_))), "{case:?}: {good:?}"),
             false => assert_eq!(good, Ok(case.method), "{case:?}"),
         }
         for step in sound.steps() {
@@ -87,7 +87,10 @@ async fn every_error_at_every_step_of_every_method_narrows() {
                         *led_on.borrow_mut() += 1;
                     }
                     false => assert!(
-                        matches!(answer, Err(Refusal::Denied(_) | Refusal::Transient(_))),
+                        matches!(
+                            answer,
+                            Err(CredentialRefusal::Denied(_) | CredentialRefusal::Transient(_))
+                        ),
                         "{told}: {answer:?}"
                     ),
                 }
@@ -125,12 +128,12 @@ async fn who_has_no_name_that_counts_gets_nothing_by_name() {
         Method::SharedRole,
     ] {
         let answer = chain
-            .issue(&Question {
+            .issue(&CredentialQuestion {
                 chain: vec![method],
                 ..question(1000, person.clone())
             })
             .await;
-        assert_eq!(answer.map(|it| it.method).err(), Some(Refusal::NotApplicable));
+        assert_eq!(answer.map(|it| it.method).err(), Some(CredentialRefusal::NotApplicable));
     }
     assert!(world.steps().is_empty());
 }
@@ -152,7 +155,7 @@ async fn what_every_question_needs_is_asked_before_the_first_one() {
         chain.warm().await.unwrap();
         assert_eq!(world.steps(), ahead, "{method}");
         *world.state.lock().unwrap() = State::default();
-        let asked = Question {
+        let asked = CredentialQuestion {
             chain: vec![method],
             ..question(1000, local("alice"))
         };
@@ -187,14 +190,17 @@ async fn what_asks_no_aws_costs_no_call_whoever_asks() {
         ] {
             world.begin(None);
             let chain = world.chain(&config, Patience::NUDGE);
-            let asked = Question {
+            let asked = CredentialQuestion {
                 chain: vec![method],
                 ..question(1000, person.clone())
             };
             let answer = chain.issue(&asked).await;
             let calls = !world.steps().is_empty();
             assert_eq!(chain.asks_aws(&asked), calls, "{method} {person:?}");
-            assert!(calls || matches!(answer, Err(Refusal::NotApplicable)), "{method}");
+            assert!(
+                calls || matches!(answer, Err(CredentialRefusal::NotApplicable)),
+                "{method}"
+            );
         }
     }
 }
@@ -244,7 +250,10 @@ async fn users_of_another_account_are_read_by_the_role_that_both_name() {
             ..elsewhere
         };
         let answer = world.ask(case, None).await.map(|it| it.method);
-        assert!(matches!(answer, Err(Refusal::Denied(_))), "{description}: {answer:?}");
+        assert!(
+            matches!(answer, Err(CredentialRefusal::Denied(_))),
+            "{description}: {answer:?}"
+        );
         assert!(world.state.lock().unwrap().sessions.is_empty(), "{description}");
     }
     let twice = Case {
@@ -284,7 +293,7 @@ async fn the_id_resolver_that_keymakerd_goes_by_stays_while_a_changed_descriptio
     let chain = world.chain_by(Rc::new(clock.clone()), &Config::default(), patience);
     let mut alice = local("alice");
     alice.iam = Some(case.known());
-    let asked = Question {
+    let asked = CredentialQuestion {
         chain: vec![case.method],
         ..question(1000, alice.clone())
     };
@@ -307,7 +316,7 @@ async fn the_id_resolver_that_keymakerd_goes_by_stays_while_a_changed_descriptio
     );
     // Accepted, keymakerd's directory says so.
     let accepted = IdResolver::new("210987654321", "p/Another-Resolver").unwrap();
-    let asked = Question {
+    let asked = CredentialQuestion {
         chain: vec![case.method],
         ..question(
             1000,

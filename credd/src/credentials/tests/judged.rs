@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use credd_core::accounts::{Account, Accounts, LocalAccounts};
+use credd_core::accounts::{Account, Accounts, LocalNames};
 use credd_core::config::{Config, Method};
 use keymaker_core::directory_file::Verdict;
 
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::people::{Keymakerd, People};
-use crate::credentials::{Cache, Issuer, Names, Person, Question, Refusal};
+use crate::credentials::{Cache, CredentialQuestion, CredentialRefusal, Issuer, Names, Person};
 use crate::imds::caller::SocketOwner;
 use crate::imds::credential_source::{Caller, CredentialSource, Outcome};
 
@@ -24,7 +24,7 @@ fn nobody_is_named(_: &Account) -> bool {
     false
 }
 
-async fn ask(people: &People, uid: u32) -> Result<Person, Refusal> {
+async fn ask(people: &People, uid: u32) -> Result<Person, CredentialRefusal> {
     people.person(uid, nobody_is_named).await
 }
 
@@ -55,16 +55,22 @@ async fn whoever_the_directory_refuses_gets_nothing_at_the_very_next_request() {
         assert!(ask(&people, ALICE).await.is_ok());
         host.publish(verdict, tombstone);
         assert!(
-            matches!(ask(&people, ALICE).await, Err(Refusal::Denied(_))),
+            matches!(ask(&people, ALICE).await, Err(CredentialRefusal::Denied(_))),
             "{verdict:?}"
         );
     }
     host.publish(Verdict::Allowed, false);
-    assert!(matches!(ask(&people, CAROL).await, Err(Refusal::Denied(_))));
+    assert!(matches!(ask(&people, CAROL).await, Err(CredentialRefusal::Denied(_))));
     host.contact(host.clock.now() - Duration::from_secs(86_401));
-    assert!(matches!(ask(&people, ALICE).await, Err(Refusal::Transient(_))));
+    assert!(matches!(
+        ask(&people, ALICE).await,
+        Err(CredentialRefusal::Transient(_))
+    ));
     std::fs::remove_file(host.path("contact")).unwrap();
-    assert!(matches!(ask(&people, ALICE).await, Err(Refusal::Transient(_))));
+    assert!(matches!(
+        ask(&people, ALICE).await,
+        Err(CredentialRefusal::Transient(_))
+    ));
 }
 
 // P20
@@ -75,7 +81,7 @@ async fn whoever_is_gone_is_refused_and_keymakerd_is_not_asked_who_has_the_name_
     for answer in ["fresh", "cannot-tell", "not-published"] {
         *host.answer.lock().unwrap() = answer;
         let refused = ask(&host.people(), ALICE).await;
-        assert!(matches!(refused, Err(Refusal::Denied(_))), "{answer}");
+        assert!(matches!(refused, Err(CredentialRefusal::Denied(_))), "{answer}");
     }
     assert_eq!(host.questions(), 0);
 }
@@ -97,7 +103,7 @@ async fn keymakerd_is_asked_again_before_what_it_said_is_older_than_authz_ttl() 
     // Its word counts even before the file says so.
     *host.answer.lock().unwrap() = "no-such-user";
     host.clock.pass(Duration::from_secs(60));
-    assert!(matches!(ask(&people, ALICE).await, Err(Refusal::Denied(_))));
+    assert!(matches!(ask(&people, ALICE).await, Err(CredentialRefusal::Denied(_))));
     *host.answer.lock().unwrap() = "fresh";
     assert!(ask(&people, ALICE).await.is_ok());
     // While it cannot tell, hangs up or is gone, what is published stands, until it is too old.
@@ -110,7 +116,10 @@ async fn keymakerd_is_asked_again_before_what_it_said_is_older_than_authz_ttl() 
     host.clock.pass(Duration::from_secs(60));
     assert!(ask(&people, ALICE).await.is_ok());
     host.clock.pass(Duration::from_secs(86_400));
-    assert!(matches!(ask(&people, ALICE).await, Err(Refusal::Transient(_))));
+    assert!(matches!(
+        ask(&people, ALICE).await,
+        Err(CredentialRefusal::Transient(_))
+    ));
 }
 
 // P20
@@ -123,7 +132,7 @@ async fn keymakerds_word_against_a_user_counts_although_it_is_not_published() {
         *host.answer.lock().unwrap() = against;
         host.clock.pass(Duration::from_secs(60));
         assert!(
-            matches!(ask(&people, ALICE).await, Err(Refusal::Denied(_))),
+            matches!(ask(&people, ALICE).await, Err(CredentialRefusal::Denied(_))),
             "{against}"
         );
         // The file, which could not be written, says that she may; that keymakerd falls silent takes nothing back.
@@ -134,7 +143,7 @@ async fn keymakerds_word_against_a_user_counts_although_it_is_not_published() {
                 people.tidy();
                 let answer = ask(&people, ALICE).await;
                 assert!(
-                    matches!(answer, Err(Refusal::Denied(_))),
+                    matches!(answer, Err(CredentialRefusal::Denied(_))),
                     "{against}, then {silence:?} for {seconds} s"
                 );
             }
@@ -154,20 +163,23 @@ async fn a_local_account_is_nobody_in_iam_unless_a_chain_names_it() {
         (postgres.account.user.as_deref(), postgres.names),
         (Some("postgres"), Names::NotOurs)
     );
-    let question = Question {
+    let question = CredentialQuestion {
         uid: 105,
         person: postgres,
         chain: vec![Method::UserRole],
-        ..Question::default()
+        ..CredentialQuestion::default()
     };
-    assert_eq!(question.user(), Err(Refusal::NotApplicable));
-    assert_eq!(question.iam_user_name("{username}"), Err(Refusal::NotApplicable));
+    assert_eq!(question.user(), Err(CredentialRefusal::NotApplicable));
+    assert_eq!(
+        question.iam_user_name("{username}"),
+        Err(CredentialRefusal::NotApplicable)
+    );
     let named = people.person(105, |_| true).await.unwrap();
     assert_eq!(named.names, Names::Trusted);
     // A local person who took the name later: neither of the two is alice in IAM.
     std::fs::write(host.path("passwd"), "root:x:0:0\nalice:x:1000:1000::/:/bin/sh\n").unwrap();
     assert_eq!(ask(&people, 1000).await.unwrap().names, Names::NotOurs);
-    assert!(matches!(ask(&people, ALICE).await, Err(Refusal::Denied(_))));
+    assert!(matches!(ask(&people, ALICE).await, Err(CredentialRefusal::Denied(_))));
 }
 
 // P13
@@ -197,7 +209,7 @@ async fn while_local_files_cannot_be_read_it_cannot_be_told_who_anybody_is() {
         std::fs::remove_file(host.path(file)).unwrap();
         for uid in [0, 105, 1000, ALICE, CAROL] {
             let refused = ask(&host.people(), uid).await;
-            assert!(matches!(refused, Err(Refusal::Transient(_))), "{file} {uid}");
+            assert!(matches!(refused, Err(CredentialRefusal::Transient(_))), "{file} {uid}");
             assert!(host.accounts().account(uid).is_doubtful);
         }
     }
@@ -209,7 +221,7 @@ async fn whom_another_service_may_know_is_in_doubt_and_whom_we_know_is_not() {
     let host = Host::new("services");
     std::fs::write(host.path("nsswitch"), "passwd: files keymaker sss\n").unwrap();
     let directory = Some(host.path("directory"));
-    let local = LocalAccounts::new(host.path("passwd"), host.path("group")).with_services(host.path("nsswitch"));
+    let local = LocalNames::new(host.path("passwd"), host.path("group")).with_services(host.path("nsswitch"));
     let accounts = HostAccounts::new(local, directory);
     assert!(accounts.account(5000).is_doubtful);
     assert!(!accounts.account(105).is_doubtful && !accounts.account(ALICE).is_doubtful);
@@ -230,7 +242,10 @@ async fn without_the_directory_that_is_required_nobody_gets_anything_but_local_a
     let people = host.people();
     std::fs::remove_file(host.path("directory")).unwrap();
     for uid in [0, 105, 1000, ALICE, CAROL] {
-        assert!(matches!(ask(&people, uid).await, Err(Refusal::Transient(_))), "{uid}");
+        assert!(
+            matches!(ask(&people, uid).await, Err(CredentialRefusal::Transient(_))),
+            "{uid}"
+        );
     }
     assert!(people.person(105, |_| true).await.is_ok());
     assert!(people.person(ALICE, |_| true).await.is_err());
@@ -249,15 +264,21 @@ async fn cached_credentials_of_a_refused_user_are_not_given_out_and_are_wiped() 
             assert!(issuer.issuance(ALICE).await.is_ok());
             assert_eq!(issuer.kept(), 1);
             host.publish(Verdict::NotInRequiredGroup, false);
-            assert!(matches!(issuer.issuance(ALICE).await, Err(Refusal::Denied(_))));
+            assert!(matches!(
+                issuer.issuance(ALICE).await,
+                Err(CredentialRefusal::Denied(_))
+            ));
             assert_eq!((issuer.kept(), calls.get()), (0, 1));
             // A doubt keeps what there is, and gives out nothing.
             host.publish(Verdict::Allowed, false);
             assert!(issuer.issuance(ALICE).await.is_ok());
             host.contact(host.clock.now() - Duration::from_secs(86_401));
-            assert!(matches!(issuer.issuance(ALICE).await, Err(Refusal::Transient(_))));
+            assert!(matches!(
+                issuer.issuance(ALICE).await,
+                Err(CredentialRefusal::Transient(_))
+            ));
             assert_eq!((issuer.kept(), calls.get()), (1, 2));
-            assert!(matches!(issuer.issuance(105).await, Err(Refusal::Denied(_))));
+            assert!(matches!(issuer.issuance(105).await, Err(CredentialRefusal::Denied(_))));
             assert_eq!(calls.get(), 2);
         })
         .await;

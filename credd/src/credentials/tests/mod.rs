@@ -15,7 +15,7 @@ mod world;
 
 use credd_core::accounts::Account;
 
-use super::question::{Names, Person, Question};
+use super::question::{CredentialQuestion, Names, Person};
 
 /// A local account without groups, whose name counts.
 pub fn local(user: &str) -> Person {
@@ -31,8 +31,8 @@ pub fn local(user: &str) -> Person {
 }
 
 /// By the default chain.
-pub fn question(uid: u32, person: Person) -> Question {
-    Question {
+pub fn question(uid: u32, person: Person) -> CredentialQuestion {
+    CredentialQuestion {
         uid,
         person,
         chain: vec![credd_core::config::Method::UserRole],

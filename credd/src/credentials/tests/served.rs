@@ -15,9 +15,9 @@ use super::world::{FAULTS, Fault, State, World};
 use super::{local, question};
 use crate::clock::Clock;
 use crate::credentials::metrics::Metrics;
-use crate::credentials::{Cache, Chain, Question};
+use crate::credentials::{Cache, Chain, CredentialQuestion};
 
-fn alice() -> Question {
+fn alice() -> CredentialQuestion {
     question(1000, local("alice"))
 }
 

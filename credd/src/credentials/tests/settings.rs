@@ -10,15 +10,15 @@ use super::world::canned::{Canned, Reply};
 use super::world::canned_tls::{ANOTHER_AUTHORITY, AUTHORITY, Bundle, in_front_of};
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
-use crate::credentials::{Issue, Question};
+use crate::credentials::{CredentialQuestion, Issue};
 use crate::daemon;
 
 fn config(text: &str) -> Config {
     Config::parse(text, "credd.toml".as_ref()).unwrap()
 }
 
-fn by(method: Method) -> Question {
-    Question {
+fn by(method: Method) -> CredentialQuestion {
+    CredentialQuestion {
         chain: vec![method],
         ..question(1000, local("alice"))
     }

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use credd_core::accounts::{Account, LocalAccounts};
+use credd_core::accounts::{Account, LocalNames};
 use tokio::task::LocalSet;
 
 use super::cached::settle;
 use super::host::{ALICE, Generous, Host, OneChain};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::people::{Keymakerd, People};
-use crate::credentials::{Cache, Issuer, Refusal};
+use crate::credentials::{Cache, CredentialRefusal, Issuer};
 use crate::imds::caller::SocketOwner;
 use crate::imds::credential_source::{Caller, CredentialSource};
 
@@ -26,7 +26,7 @@ fn issuer(host: &Host, people: People) -> (HostIssuer, Rc<Cell<usize>>) {
 
 /// Of a host that has local accounts only, so that nobody waits for keymakerd.
 fn without_directory(host: &Host) -> (HostIssuer, Rc<Cell<usize>>) {
-    let local = LocalAccounts::new(host.path("passwd"), host.path("group"));
+    let local = LocalNames::new(host.path("passwd"), host.path("group"));
     let keymakerd = Keymakerd {
         contact: host.path("contact"),
         login_socket: host.path("login.sock"),
@@ -86,7 +86,7 @@ async fn a_reload_answers_by_the_new_settings_and_forgets_nothing_that_keymakerd
         .run_until(async {
             *host.answer.lock().unwrap() = "no-such-user";
             // What comes too late on a busy machine counts as silence.
-            while !matches!(running.issuance(ALICE).await, Err(Refusal::Denied(_))) {
+            while !matches!(running.issuance(ALICE).await, Err(CredentialRefusal::Denied(_))) {
                 host.clock.pass(Duration::from_secs(60));
             }
             let before = calls.get();

@@ -8,7 +8,7 @@ use keymaker_aws::Patience;
 use super::world::World;
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
-use crate::credentials::{IamIdentity, Issue, Question, Refusal};
+use crate::credentials::{CredentialQuestion, CredentialRefusal, IamIdentity, Issue};
 use crate::daemon;
 
 const ROLE: &str = "GetRole user-alice ";
@@ -21,7 +21,7 @@ async fn issued(
     tag: bool,
     of_directory: bool,
     edits: &[(&'static str, &'static str, &'static str)],
-) -> Result<Method, Refusal> {
+) -> Result<Method, CredentialRefusal> {
     world.begin(None);
     world.state.lock().unwrap().edits = edits.to_vec();
     let config = Config {
@@ -35,7 +35,7 @@ async fn issued(
         user_id: "AIDA".into(),
         user_name: "alice".into(),
     });
-    let asked = Question {
+    let asked = CredentialQuestion {
         chain: vec![method, Method::InstanceRole],
         ..question(1000, alice)
     };
@@ -45,8 +45,8 @@ async fn issued(
     issued.map(|issuance| issuance.method)
 }
 
-fn denied(answer: &Result<Method, Refusal>, why: &str) -> bool {
-    matches!(answer, Err(Refusal::Denied(reason)) if reason.text.contains(why))
+fn denied(answer: &Result<Method, CredentialRefusal>, why: &str) -> bool {
+    matches!(answer, Err(CredentialRefusal::Denied(reason)) if reason.text.contains(why))
 }
 
 // P2
@@ -111,7 +111,7 @@ async fn a_role_that_was_made_again_after_it_was_looked_at_is_given_to_nobody() 
             let answer = made_again(&world, method, tag, edit).await;
             // The next question is about the role that there is then.
             assert!(
-                matches!(&answer, Err(Refusal::Transient(reason)) if reason.text.contains("looked at is AROA")),
+                matches!(&answer, Err(CredentialRefusal::Transient(reason)) if reason.text.contains("looked at is AROA")),
                 "{method} {edit:?}: {answer:?}"
             );
         }
@@ -129,14 +129,14 @@ async fn made_again(
     method: Method,
     tag: bool,
     edit: (&'static str, &'static str, &'static str),
-) -> Result<Method, Refusal> {
+) -> Result<Method, CredentialRefusal> {
     world.begin(None);
     world.state.lock().unwrap().edits = vec![edit];
     let config = Config {
         user_role_tag: tag,
         ..Config::default()
     };
-    let asked = Question {
+    let asked = CredentialQuestion {
         chain: vec![method, Method::InstanceRole],
         ..question(1000, local("alice"))
     };
@@ -189,7 +189,7 @@ async fn a_role_that_is_not_as_sync_roles_left_it_is_refused() {
             let mut state = world.state.lock().unwrap();
             (state.untrusting, state.edits) = (true, edits.to_vec());
         }
-        let asked = Question {
+        let asked = CredentialQuestion {
             chain: vec![Method::UserRole, Method::InstanceRole],
             ..question(1000, local("alice"))
         };
@@ -214,7 +214,7 @@ async fn users_of_the_account_that_credd_toml_names_are_read_there_by_every_meth
         world.begin(None);
         // As the daemon makes it.
         let chain = daemon::chain(&config, &clock).unwrap();
-        let asked = Question {
+        let asked = CredentialQuestion {
             chain: vec![method],
             ..question(1000, local("alice"))
         };
@@ -248,7 +248,7 @@ async fn a_session_of_the_shared_role_keeps_its_tags_whatever_role_it_assumes_ne
             ..Config::default()
         };
         world.begin(None);
-        let asked = Question {
+        let asked = CredentialQuestion {
             chain: vec![method],
             ..question(1000, local("alice"))
         };
@@ -330,7 +330,7 @@ async fn no_name_of_a_user_leads_to_the_hosts_own_role_or_to_the_shared_one() {
                 shared_role: Some("arn:aws:iam::123456789012:role/shared".into()),
                 ..Config::default()
             };
-            let asked = Question {
+            let asked = CredentialQuestion {
                 chain: vec![method, Method::InstanceRole],
                 ..question(1000, local("alice"))
             };

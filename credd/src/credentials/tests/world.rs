@@ -10,7 +10,9 @@ use keymaker_aws::{AwsClients, AwsSettings, IdResolver, Patience, Route, id_reso
 
 use super::{local, question};
 use crate::clock::{Clock, HostClock};
-use crate::credentials::{Aws, Chain, IamIdentity, Issuance, Issue, MethodSettings, Question, Refusal};
+use crate::credentials::{
+    Aws, Chain, CredentialQuestion, CredentialRefusal, IamIdentity, Issuance, Issue, MethodSettings,
+};
 use canned::{Canned, Reply};
 
 #[allow(dead_code, reason = "the other crate's tests use the rest")]
@@ -100,7 +102,7 @@ impl World {
     }
 
     /// A chain that has learnt nothing yet, asked by alice: this method, then the wide one.
-    pub async fn ask(&self, case: Case, fault: Option<(String, Fault)>) -> Result<Issuance, Refusal> {
+    pub async fn ask(&self, case: Case, fault: Option<(String, Fault)>) -> Result<Issuance, CredentialRefusal> {
         *self.state.lock().unwrap() = State {
             fault,
             untrusting: case.untrusting,
@@ -126,7 +128,7 @@ impl World {
         let mut alice = local("alice");
         alice.iam = case.of_directory.then(|| case.known());
         self.chain(&config, patience)
-            .issue(&Question {
+            .issue(&CredentialQuestion {
                 chain: vec![case.method, Method::InstanceRole],
                 ..question(1000, alice)
             })
