@@ -3,6 +3,7 @@
 //!
 //! `curl --unix-socket /run/keymaker-credd/status.sock http://credd/why/1000`
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -10,9 +11,16 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use credd_core::time_text::iso8601;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -64,32 +72,29 @@ where
     }
 }
 
-async fn converse<I, C>(mut stream: UnixStream, status: &Status<I, C>) -> io::Result<()>
+async fn converse<I, C>(stream: UnixStream, status: &Status<I, C>) -> hyper::Result<()>
 where
     I: Issue + 'static,
     C: Chains + 'static,
 {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < LARGEST_HEAD {
-        if stream.read_buf(&mut head).await? == 0 {
-            return Ok(());
-        }
-    }
-    let head = String::from_utf8_lossy(&head);
-    let path = head
-        .strip_prefix("GET ")
-        .and_then(|rest| rest.split_once(' '))
-        .map_or("", |(path, _)| path);
-    let (code, kind, text) = answer(path, status).await;
-    let length = text.len();
-    let reply = format!(
-        "HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
-    );
-    stream.write_all(reply.as_bytes()).await?;
-    stream.shutdown().await
+    let answered = service_fn(async |request: Request<Incoming>| {
+        let path = match *request.method() {
+            Method::GET => request.uri().path(),
+            _ => "",
+        };
+        let (code, kind, text) = answer(path, status).await;
+        let mut reply = Response::new(Full::<Bytes>::from(text));
+        *reply.status_mut() = code;
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        Ok::<_, Infallible>(reply)
+    });
+    let mut http = http1::Builder::new();
+    http.keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answered)
+        .await
 }
 
-async fn answer<I, C>(path: &str, status: &Status<I, C>) -> (&'static str, &'static str, String)
+async fn answer<I, C>(path: &str, status: &Status<I, C>) -> (StatusCode, &'static str, String)
 where
     I: Issue + 'static,
     C: Chains + 'static,
@@ -99,17 +104,17 @@ where
     match (path, uid) {
         ("/metrics", _) => {
             let counted = status.metrics.text(status.issuer.kept(), problem.is_none());
-            ("200 OK", "text/plain; version=0.0.4", counted)
+            (StatusCode::OK, "text/plain; version=0.0.4", counted)
         }
         ("/health", _) => {
             status.looked_at.notify_one();
             match problem {
-                None => ("200 OK", PLAIN, "ok\n".to_owned()),
-                Some(problem) => ("503 Service Unavailable", PLAIN, format!("{problem}\n")),
+                None => (StatusCode::OK, PLAIN, "ok\n".to_owned()),
+                Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{problem}\n")),
             }
         }
-        (_, Some(Ok(uid))) => ("200 OK", "application/json", why(uid, &status.issuer).await),
-        _ => ("404 Not Found", PLAIN, "/metrics, /health, /why/UID\n".to_owned()),
+        (_, Some(Ok(uid))) => (StatusCode::OK, "application/json", why(uid, &status.issuer).await),
+        _ => (StatusCode::NOT_FOUND, PLAIN, "/metrics, /health, /why/UID\n".to_owned()),
     }
 }
 
@@ -142,5 +147,4 @@ where
 }
 
 const PLAIN: &str = "text/plain";
-const LARGEST_HEAD: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
