@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use credd_core::config::Method;
+use keymaker_daemon::bucket::Rate;
 use keymaker_daemon::log::{Entry, Log};
 use serde::Serialize;
 use tracing::Level;
 
 use crate::clock::Clock;
-use crate::share::{Buckets, Rate, Share};
+use crate::share::{Buckets, Share};
 
 /// One decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -22,10 +22,6 @@ impl Clock for HostClock {
     }
 
     fn since_boot(&self) -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Duration::new(
-            u64::try_from(now.tv_sec).unwrap_or(0),
-            u32::try_from(now.tv_nsec).unwrap_or(0),
-        )
+        keymaker_aws::since_boot()
     }
 }

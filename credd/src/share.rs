@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use keymaker_daemon::bucket::{Bucket, Rate};
+
 /// Whose part of what is limited somebody takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Share {
@@ -21,17 +23,6 @@ impl Share {
     pub fn of(uid: u32, is_somebody: bool) -> Self {
         if is_somebody { Self::Of(uid) } else { Self::OfNobody }
     }
-}
-
-/// How much of something there is.
-#[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    /// In the long run.
-    pub a_second: f64,
-    /// At once, after a pause.
-    pub burst: f64,
-    /// How long somebody may stand in line for their turn.
-    pub longest_wait: Duration,
 }
 
 /// A bucket for each share. Times are since boot.
@@ -53,45 +44,18 @@ impl Buckets {
         now: Duration,
     ) -> Option<Duration> {
         let own = self.0.entry(share).or_default();
-        own.wait(of_one, now)?;
+        own.wait(1, of_one, now)?;
         let wait = all.turn(of_all, now)?;
         own.turn(of_one, now).map(|own| own.max(wait))
     }
 
     /// Forgets the buckets that are full again.
     pub fn tidy(&mut self, rate: Rate, now: Duration) {
-        self.0.retain(|_, bucket| bucket.level(rate, now) < rate.burst);
+        self.0.retain(|_, bucket| !bucket.is_full(rate, now));
     }
 
     /// Whether all are full.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-/// One bucket. Below zero are those who stand in line.
-#[derive(Default)]
-pub struct Bucket {
-    spent: f64,
-    at: Duration,
-}
-
-impl Bucket {
-    /// How long to wait for one more, which is taken; None, and nothing is taken, if that is too long.
-    pub fn turn(&mut self, rate: Rate, now: Duration) -> Option<Duration> {
-        let wait = self.wait(rate, now)?;
-        (self.spent, self.at) = (rate.burst - self.level(rate, now) + 1.0, now);
-        Some(wait)
-    }
-
-    fn wait(&self, rate: Rate, now: Duration) -> Option<Duration> {
-        let lacking = (1.0 - self.level(rate, now)).max(0.0);
-        let wait = Duration::from_secs_f64(lacking / rate.a_second);
-        (wait <= rate.longest_wait).then_some(wait)
-    }
-
-    fn level(&self, rate: Rate, now: Duration) -> f64 {
-        let since = now.saturating_sub(self.at).as_secs_f64();
-        (rate.burst - self.spent + since * rate.a_second).min(rate.burst)
     }
 }

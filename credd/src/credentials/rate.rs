@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::share::{Bucket, Buckets, Rate, Share};
+use keymaker_daemon::bucket::{Bucket, Rate};
+
+use crate::share::{Buckets, Share};
 
 /// The buckets of this host. Times are since boot.
 #[derive(Default)]

@@ -20,6 +20,7 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use keymaker_daemon::bucket::Rate;
 use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, join};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +34,7 @@ use super::credential_source::{Caller, CredentialSource};
 use super::reply::raw_error;
 use super::wire::{HeadError, MOST_HEADERS, read_head};
 use crate::audit::{AuditEvent, Decision};
-use crate::share::{Buckets, Rate, Share};
+use crate::share::{Buckets, Share};
 
 /// What one client, and all together, may take.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use credd::imds::server::Limits;
-use credd::share::Rate;
+use keymaker_daemon::bucket::Rate;
 
 use crate::stage::Gate;
 use crate::stand::{ALICE, BOB, Options, Reply, Stand, with_options};

@@ -5,24 +5,28 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use keymaker_aws::Action;
+use keymaker_daemon::bucket::{Bucket, Rate};
 
-/// So many at once, then so many a second.
+/// A bucket for which nobody waits.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
-    capacity: f64,
-    per_second: f64,
-    level: f64,
-    at: Instant,
+    bucket: Bucket,
+    rate: Rate,
+    began: Instant,
 }
 
 impl TokenBucket {
     /// A full bucket of `capacity` tokens that gains `per_second`.
     pub fn new(capacity: u32, per_second: f64, now: Instant) -> Self {
+        let rate = Rate {
+            a_second: per_second,
+            burst: capacity.into(),
+            longest_wait: Duration::ZERO,
+        };
         Self {
-            capacity: capacity.into(),
-            per_second,
-            level: capacity.into(),
-            at: now,
+            bucket: Bucket::default(),
+            rate,
+            began: now,
         }
     }
 
@@ -33,24 +37,14 @@ impl TokenBucket {
 
     /// Takes so many tokens, or none.
     pub fn take_all(&mut self, wanted: u32, now: Instant) -> bool {
-        self.fill(now);
-        let taken = self.level >= wanted.into();
-        if taken {
-            self.level -= f64::from(wanted);
-        }
-        taken
+        let now = now.saturating_duration_since(self.began);
+        self.bucket.turn_of(wanted, self.rate, now).is_some()
     }
 
     /// Whether nothing has been taken for so long that the bucket need not be remembered.
-    pub fn is_full(&mut self, now: Instant) -> bool {
-        self.fill(now);
-        self.level >= self.capacity
-    }
-
-    fn fill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.level = (self.level + passed * self.per_second).min(self.capacity);
-        self.at = now;
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.bucket
+            .is_full(self.rate, now.saturating_duration_since(self.began))
     }
 }
 
