@@ -9,7 +9,7 @@ use super::question::CredentialQuestion;
 use super::refusal::CredentialRefusal;
 
 /// A user whom IAM has.
-pub struct ResolvedUser {
+pub struct CallersIamUser {
     /// The IAM user name.
     pub name: String,
     /// `AIDA…`: the person.
@@ -25,7 +25,7 @@ pub struct ResolvedUser {
 impl Chain {
     /// Does not apply where IAM has no user of the caller's name. Whom the directory has was in IAM a moment ago: deleted or
     /// made again since, they are refused, and no wider method of the chain is theirs (P2, P18).
-    pub(super) async fn iam_user(&self, question: &CredentialQuestion) -> Result<ResolvedUser, CredentialRefusal> {
+    pub(super) async fn iam_user(&self, question: &CredentialQuestion) -> Result<CallersIamUser, CredentialRefusal> {
         let name = question.iam_user_name(&self.settings.iam_name_pattern)?;
         let (iam, account) = self.aws.iam_of_users(question.person.iam.as_ref()).await?;
         match (user(&iam, &name).await, &question.person.iam) {
@@ -38,7 +38,7 @@ impl Chain {
                 "the IAM user {name} is {}, and the directory's is {}",
                 found.user_id, known.user_id
             ))),
-            (Ok(found), _) => Ok(ResolvedUser {
+            (Ok(found), _) => Ok(CallersIamUser {
                 name,
                 user_id: found.user_id,
                 permissions_boundary: found.permissions_boundary,

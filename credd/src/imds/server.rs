@@ -135,7 +135,7 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// Names the caller before anything is read: what the kernel says now is about the process that connected.
-    fn admit(self: &Rc<Self>, stream: TcpStream, connections: &mut JoinSet<ConnectionPlace<S>>) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, connections: &mut JoinSet<ServerPlace<S>>) {
         let now = self.service().clock.since_boot();
         let (identified, seat) = match self.owner(&stream) {
             Ok(arrival) => {
@@ -181,8 +181,8 @@ impl<S: CredentialSource + 'static> Server<S> {
     }
 
     /// A place, and how long to wait for a turn in it; None if there is neither.
-    fn seat(self: &Rc<Self>, share: Share, now: Duration) -> Option<(ConnectionPlace<S>, Duration)> {
-        let place = ConnectionPlace::take(self, share)?;
+    fn seat(self: &Rc<Self>, share: Share, now: Duration) -> Option<(ServerPlace<S>, Duration)> {
+        let place = ServerPlace::take(self, share)?;
         let turn = self.turns.borrow_mut().turn(share, self.limits.rate, now)?;
         Some((place, turn))
     }
@@ -292,12 +292,12 @@ impl<S: CredentialSource + 'static> Server<S> {
 }
 
 /// One connection's place among those of its share; given back on drop.
-struct ConnectionPlace<S> {
+struct ServerPlace<S> {
     server: Rc<Server<S>>,
     share: Share,
 }
 
-impl<S> ConnectionPlace<S> {
+impl<S> ServerPlace<S> {
     fn take(server: &Rc<Server<S>>, share: Share) -> Option<Self> {
         let (limits, mut open) = (server.limits, server.open.borrow_mut());
         let of_all: usize = open.values().sum();
@@ -318,7 +318,7 @@ impl<S> ConnectionPlace<S> {
     }
 }
 
-impl<S> Drop for ConnectionPlace<S> {
+impl<S> Drop for ServerPlace<S> {
     fn drop(&mut self) {
         let mut open = self.server.open.borrow_mut();
         if let Some(of_share) = open.get_mut(&self.share) {
