@@ -1,7 +1,7 @@
 //! Runs `ip` and `nft`.
 //!
-//! The two programs are what administrators read the state with, on every distribution; what they accept and print as JSON
-//! is documented and stable, which saves a netlink library for routes and another for nftables.
+//! The two programs are what administrators read the state with, on every distribution; what they accept and print as
+//! JSON is documented and stable, which saves a netlink library for routes and another for nftables.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ pub enum ToolError {
     NotRun(String, io::Error),
     /// "ip -4 rule add … failed: what it said"
     Failed(String, String),
-    /// "nft -j list … printed something that is no JSON"
+    /// "nft -j list … printed something that is not JSON"
     Unreadable(String),
 }
 

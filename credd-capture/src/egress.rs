@@ -1,20 +1,23 @@
-//! The third part of capture: a filter at the way out of every device, which drops what goes to the metadata addresses without our mark.
+//! The third part of capture: a filter at the way out of every device, which drops what goes to the metadata addresses
+//! without our mark.
 //!
-//! The guard marks what whoever is exempt sends, when nothing else will see it any more; what it has not judged has no mark. So the filter
-//! closes where rules, routes or nftables are gone, all of them at once included, and outlives the keeper. It also sees what never
-//! passes this host's own stack: links of containers and machines at a device of the host's (macvlan, ipvlan, macvtap), and a bridge
-//! over it. The keeper compares it; it is no reason to give no credentials where it cannot be put up, since two parts stand before it.
+//! The guard marks what exempt users send, when nothing else will see it any more; what it has not judged has no mark.
+//! So the filter closes where rules, routes or nftables are gone, all of them at once included, and outlives the
+//! keeper. It also sees what never passes this host's own stack: links of containers and machines at a device of the
+//! host's (macvlan, ipvlan, macvtap), and a bridge over it. The keeper compares it; it is not a reason to give no
+//! credentials where it cannot be put up, since two parts stand before it.
 //!
-//! Why tc(8), and not another thing that no flush touches (`owner` and tc's other classifiers were tried on Linux 6.18 with nft 1.0.6; the rest is
-//! what their documentation says):
-//! - `nft flush ruleset` empties netdev tables, too. A table with the flag `owner` outlives it, and ends with the process that
-//!   holds it, so that a flush and a killed keeper open; the flag `persist` needs Linux 6.9.
-//! - A prohibition in the main table does not count for an IPv4 socket bound to a device, is gone with the rule that leads to that
-//!   table, and whoever is exempt needs a copy of the way to the service, which DHCP changes.
-//! - systemd's IPAddressDeny= knows no uid, so `sudo aws` is denied with its user, and no device, so that what is on its way to credd is
-//!   denied with all else. An own program at a cgroup needs CAP_BPF, and sees nothing that is forwarded or bridged.
-//! - A classic program at clsact needs CAP_NET_ADMIN, Linux 4.5 and iproute2: what the other parts need. It cannot ask who owns a
-//!   packet, hence the mark.
+//! Why tc(8), and not another thing that no flush touches (`owner` and tc's other classifiers were tried on Linux 6.18
+//! with nft 1.0.6; the rest is what their documentation says):
+//! - `nft flush ruleset` empties netdev tables, too. A table with the flag `owner` outlives it, and ends with the
+//!   process that holds it, so that a flush and a killed keeper open; the flag `persist` needs Linux 6.9.
+//! - A prohibition in the main table does not count for an IPv4 socket bound to a device, is gone with the rule that
+//!   leads to that table, and an exempt user needs a copy of the way to the service, which DHCP changes.
+//! - systemd's IPAddressDeny= knows no uid, so `sudo aws` is denied with its user, and no device, so that what is on
+//!   its way to credd is denied with all else. An own program at a cgroup needs CAP_BPF, and sees nothing that is
+//!   forwarded or bridged.
+//! - A classic program at clsact needs CAP_NET_ADMIN, Linux 4.5 and iproute2: what the other parts need. It cannot ask
+//!   who owns a packet, hence the mark.
 //!
 //! What names its last stop in a header (source routes) the filter does not see; the guard does.
 
@@ -34,9 +37,9 @@ pub const MISSING: &str = "the third part of capture is missing, the filter at t
      (use clsact in its place): then systemctl restart credd-capture";
 
 impl Mark {
-    /// The one that the filters go by now, so that a new keeper changes nothing; where they cannot be read, the guard's, or whoever is
-    /// exempt would lose their way. Else a random one: in a network namespace of their own people choose marks, and a macvlan carries
-    /// them here.
+    /// The one that the filters go by now, so that a new keeper changes nothing; where they cannot be read, the
+    /// guard's, or anybody who is exempt would lose their way. Else a random one: in a network namespace of their own
+    /// people choose marks, and a macvlan carries them here.
     pub fn in_force() -> Self {
         let filters = filters(&with_filters().unwrap_or_default());
         let marks = filters.iter().flat_map(|(_, found)| found).map(|filter| filter.mark);
@@ -176,9 +179,10 @@ fn bytecode(mark: Mark) -> String {
     format!("{},{}", lines.len(), lines.join(","))
 }
 
-/// What is to be done with a packet, `linux/filter.h`'s way: code, instructions to skip if so, if not, value. It reads the frame itself,
-/// since what the kernel takes its protocol to be a raw socket says, and looks behind the tags of VLANs: one of VLAN 0 is none to
-/// whoever gets the frame. Linux goes on behind any number of them; what has three goes nowhere, whatever it is.
+/// What is to be done with a packet, `linux/filter.h`'s way: code, instructions to skip if so, if not, value. It reads
+/// the frame itself, since what the kernel takes its protocol to be a raw socket says, and looks behind the tags of
+/// VLANs: one of VLAN 0 is none to anybody who gets the frame. Linux goes on behind any number of them; what has three
+/// goes nowhere, whatever it is.
 fn program(mark: Mark) -> [[u64; 4]; 35] {
     [
         // Ethernet? Its header is 14 bytes long, and each tag another 4.

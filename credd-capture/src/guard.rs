@@ -1,7 +1,8 @@
 //! The nftables half: an own table that stops whatever routing did not catch.
 //!
-//! The keeper loads it and compares it. It accepts exempt owners and then rejects everything to the metadata addresses; it
-//! never asks for "not exempt", which a packet without an owner would not match. What it lets through it marks for `egress`.
+//! The keeper loads it and compares it. It accepts exempt owners and then rejects everything to the metadata addresses;
+//! it never asks for "not exempt", which a packet without an owner would not match. What it lets through it marks for
+//! `egress`.
 
 use std::fmt::Write;
 
@@ -45,8 +46,8 @@ pub fn unload() -> Result<(), ToolError> {
     .map(|_| ())
 }
 
-/// What the kernel has in our table, without handles, counts and what was observed: two of these are equal if and only if
-/// they filter alike. None where there is no table.
+/// What the kernel has in our table, without handles, counts and what was observed: two of these are equal if and only
+/// if they filter alike. None where there is no table.
 pub fn fingerprint() -> Result<Option<String>, ToolError> {
     match json("nft", &["-j", "list", "table", "inet", TABLE]) {
         Ok(mut listed) => {
@@ -77,7 +78,8 @@ fn mark_in(listed: &Value) -> Option<Mark> {
     marks.and_then(|mark| u32::try_from(mark).ok()).map(Mark)
 }
 
-/// Whether the table with this fingerprint has as many rules as `plan` wants: what can be told without having loaded it.
+/// Whether the table with this fingerprint has as many rules as `plan` wants: what can be told without having loaded
+/// it.
 pub fn is_whole(plan: &Plan, fingerprint: &str) -> bool {
     let rules = ruleset(plan, Mark(1));
     let wanted = rules
@@ -220,8 +222,8 @@ fn collect_uids(value: &Value, uids: &mut Vec<u32>) {
     }
 }
 
-/// A packet that names its last stop in a header that nobody here looks into, and another address as its destination. Any user may send one,
-/// and a router that follows such headers would bring it to the metadata service.
+/// A packet that names its last stop in a header that nobody here looks into, and another address as its destination.
+/// Any user may send one, and a router that follows such headers would bring it to the metadata service.
 const SOURCE_ROUTED: [&str; 3] = ["exthdr rt exists", "ip option lsrr exists", "ip option ssrr exists"];
 
 const TABLE: &str = "keymaker_credd";

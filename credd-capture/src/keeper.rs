@@ -1,8 +1,8 @@
 //! Puts capture up, watches it, and puts right what others change.
 //!
-//! credd-capture runs it. Each part goes up even if another fails, and nothing is taken down when the program ends: a host
-//! without its keeper stays closed. Where settings or accounts cannot be read at the start, the narrowest plan goes up before
-//! anybody is told; while the keeper runs, the plan in force stays.
+//! credd-capture runs it. Each part goes up even if another fails, and nothing is taken down when the program ends: a
+//! host without its keeper stays closed. Where settings or accounts cannot be read at the start, the narrowest plan
+//! goes up before anybody is told; while the keeper runs, the plan in force stays.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -75,8 +75,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the settings at `config`. Where they, or the accounts, cannot be read, the plan is the narrowest that the one kept at
-    /// `last` leaves.
+    /// Reads the settings at `config`. Where they, or the accounts, cannot be read, the plan is the narrowest that the
+    /// one kept at `last` leaves.
     pub fn new(config: PathBuf, last: PathBuf) -> Self {
         let (accounts, last) = (LocalNames::host(), LastPlanFile::new(last));
         let (plan, no_good_plan) = match read_plan(&config, &accounts) {
@@ -173,8 +173,8 @@ impl Keeper {
                 let report = self.settle();
                 self.record("repair", report);
                 compared = Instant::now();
-                // Where routes change all the time, a comparison every tenth of a second is enough. No notice is thrown away
-                // unread: one that looks like that of our own repair may be somebody else's.
+                // Where routes change all the time, a comparison every tenth of a second is enough. No notice is thrown
+                // away unread: one that looks like that of our own repair may be somebody else's.
                 std::thread::sleep(BREATH);
             }
             self.report_observed();
@@ -214,7 +214,7 @@ impl Keeper {
         }
     }
 
-    /// For the next start. Whoever only tries capture out leaves nothing.
+    /// For the next start. Anybody who only tries capture out leaves nothing.
     fn keep_plan(&mut self) {
         if self.state.is_some() && self.no_good_plan.is_none() {
             self.last.keep(&self.plan);

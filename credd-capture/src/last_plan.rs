@@ -1,7 +1,8 @@
-//! What the last good plan leaves on disk, for a start at which the settings or the accounts cannot be read: enough for the
-//! narrowest plan, and nothing that opens more than that plan did.
+//! What the last good plan leaves on disk, for a start at which the settings or the accounts cannot be read: enough for
+//! the narrowest plan, and nothing that opens more than that plan did.
 //!
-//! The keeper writes it after each good plan, and reads it when there is none. A file that is gone or damaged counts as none.
+//! The keeper writes it after each good plan, and reads it when there is none. A file that is gone or damaged counts as
+//! none.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -54,8 +55,8 @@ impl LastPlan {
         }
     }
 
-    /// The plan for now: spares root, if it was spared, and our daemons, by /etc/passwd if that can be read. No other account,
-    /// no containers.
+    /// The plan for now: spares root, if it was spared, and our daemons, by /etc/passwd if that can be read. No other
+    /// account, no containers.
     fn narrowest(self, accounts: &LocalNames) -> Plan {
         let daemons = Plan::daemons(accounts).unwrap_or(self.daemons);
         Plan {

@@ -1,9 +1,9 @@
 //! Puts up, watches and repairs what brings metadata requests to credd. Runs with CAP_NET_ADMIN and parses nothing from
 //! users: `keeper` does the work, this file reads the command line.
 //!
-//! credd itself has no capability and uses none of this. It has three parts: routing brings requests here without NAT, the guard stops
-//! what routing cannot see (a connection from before, another port), and a filter at the way out of every device stops what the guard
-//! has not judged. Any one holds alone. Nothing here reads what users send.
+//! credd itself has no capability and uses none of this. It has three parts: routing brings requests here without NAT,
+//! the guard stops what routing cannot see (a connection from before, another port), and a filter at the way out of
+//! every device stops what the guard has not judged. Any one holds alone. Nothing here reads what users send.
 
 #![forbid(unsafe_code)]
 

@@ -11,7 +11,7 @@ impl Mark {
     pub fn random() -> Self {
         let bytes = RandomState::new().hash_one(0_u8).to_ne_bytes();
         let [a, b, c, d, ..] = bytes;
-        // 0 is no mark.
+        // 0 is not a mark.
         Self(u32::from_ne_bytes([a, b, c, d]).max(1))
     }
 }

@@ -1,4 +1,5 @@
-//! Lists who uses the metadata service right now, for `plan`: the administrator should know before anything is captured.
+//! Lists who uses the metadata service right now, for `plan`: the administrator should know before anything is
+//! captured.
 //!
 //! It reads /proc/net/tcp and tcp6, which show every connection of this network namespace with its owner.
 
@@ -30,8 +31,8 @@ fn users_in(table: &str) -> Vec<u32> {
     table.lines().skip(1).filter_map(line_user).collect()
 }
 
-/// 169.254.169.254, ::ffff:169.254.169.254 and fd00:ec2::254 as the kernel prints them: 32-bit words in host order, here on
-/// little-endian machines, which all EC2 instances are.
+/// 169.254.169.254, ::ffff:169.254.169.254 and fd00:ec2::254 as the kernel prints them: 32-bit words in host order,
+/// here on little-endian machines, which all EC2 instances are.
 const SERVICE: [&str; 3] = [
     "FEA9FEA9",
     "0000000000000000FFFF0000FEA9FEA9",

@@ -1,4 +1,5 @@
-//! One thing that is not as planned, as the command that puts it right: `routing` and `egress` find them, the keeper runs them.
+//! One thing that is not as planned, as the command that puts it right: `routing` and `egress` find them, the keeper
+//! runs them.
 
 use super::commands::{ToolError, run};
 
@@ -20,8 +21,8 @@ impl Repair {
         }
     }
 
-    /// Whether it is about everybody's requests; not what concerns one device that has just come up, a container's for one,
-    /// and stands behind other halves of capture.
+    /// Whether it is about everybody's requests; not what concerns one device that has just come up, a container's for
+    /// one, and stands behind other halves of capture.
     pub fn is_of_all(&self) -> bool {
         self.is_of_all
     }

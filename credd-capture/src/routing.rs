@@ -1,12 +1,13 @@
 //! Compares the routing rules and routes of one family with the plan, and puts right what differs.
 //!
-//! The keeper calls it. It only touches rules of our priorities to the metadata address, and our own table. That has a route
-//! by `lo`, and for IPv4 one by every other device besides: to a socket bound to a device (SO_BINDTODEVICE, which needs no
-//! privilege) a route by another one does not count, and where none counts, prohibitions included, the kernel takes an IPv4
-//! address to be on the device's own link. By these routes such a socket ends here, whether the guard is up or not.
+//! The keeper calls it. It only touches rules of our priorities to the metadata address, and our own table. That has a
+//! route by `lo`, and for IPv4 one by every other device besides: to a socket bound to a device (SO_BINDTODEVICE, which
+//! needs no privilege) a route by another one does not count, and where none counts, prohibitions included, the kernel
+//! takes an IPv4 address to be on the device's own link. By these routes such a socket ends here, whether the guard is
+//! up or not.
 //!
-//! Only what the host itself sends has a uid; to rules, what it forwards is root's. The rules before those about uids tell
-//! the two apart by the device: a packet of the host's own comes from `lo`.
+//! Only what the host itself sends has a uid; to rules, what it forwards is root's. The rules before those about uids
+//! tell the two apart by the device: a packet of the host's own comes from `lo`.
 
 use std::net::IpAddr;
 
@@ -64,8 +65,8 @@ fn devices(wanted: &[RoutingRule], family: Family) -> Result<Vec<Device>, ToolEr
     }
     match family {
         Family::V4 => Ok(running(&json("ip", &["-json", "link", "show", "up"])?)),
-        // Where IPv6 is off for `lo` by sysctl no route can lead there, and none need: the rules behind send whoever is captured
-        // nowhere. When it is switched on, `lo` gets a route, whose notice brings the keeper here.
+        // Where IPv6 is off for `lo` by sysctl no route can lead there, and none need: the rules behind send anybody
+        // who is captured nowhere. When it is switched on, `lo` gets a route, whose notice brings the keeper here.
         Family::V6 if is_off(IPV6_OF_LOOPBACK) => Ok(vec![]),
         Family::V6 => Ok(vec![Device::loopback(LOOPBACK_METRIC_V6)]),
     }
@@ -105,8 +106,8 @@ fn ours(printed: &Value, family: Family) -> Vec<RoutingRule> {
     to_service.filter_map(one_of_ours).collect()
 }
 
-/// A rule in our place that does something else is none of ours; what is missing is added beside it. It does something else, too,
-/// if it says anything that ours do not: a port, a mark, a device, `not`.
+/// A rule in our place that does something else is none of ours; what is missing is added beside it. It does something
+/// else, too, if it says anything that ours do not: a port, a mark, a device, `not`.
 fn one_of_ours(rule: &Value) -> Option<RoutingRule> {
     let mut keys = rule.as_object()?.keys();
     if !keys.all(|key| KEYS.contains(&key.as_str())) {

@@ -1,5 +1,6 @@
-//! Capture, end to end, in network namespaces of the test's own: the built credd and credd-capture between users, a router
-//! and a stand-in for the real service. `capture.py` and `capture_matrix.py` hold the promises; this file starts them.
+//! Capture, end to end, in network namespaces of the test's own: the built credd and credd-capture between users, a
+//! router and a stand-in for the real service. `capture.py` and `capture_matrix.py` hold the promises; this file starts
+//! them.
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,10 @@
 //! Knows the names and groups of this host's local accounts.
 //!
 //! The metadata server asks for a caller's names, because rules and chains may go by them; the capture program asks for
-//! the uids of exempt names. Both files are parsed here and not asked for through glibc: getpwuid could ask the directory
-//! daemon, a directory server, or this daemon itself. They are read again when they change, as glibc reads them.
-//! What cannot be told is told as a doubt, never as "nobody": a chain or rule that denies somebody would be passed over.
+//! the uids of exempt names. Both files are parsed here and not asked for through glibc: getpwuid could ask the
+//! directory daemon, a directory server, or this daemon itself. They are read again when they change, as glibc reads
+//! them. What cannot be told is told as a doubt, never as "nobody": a chain or rule that denies somebody would be
+//! passed over.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,8 +24,8 @@ pub struct Account {
     pub user: Option<String>,
     /// The names of the account's groups, the primary one first.
     pub groups: Vec<String>,
-    /// Whether the account may have another name, or more groups, than stand here: something could not be read, or another
-    /// service of nsswitch.conf knows this uid and is not asked.
+    /// Whether the account may have another name, or more groups, than stand here: something could not be read, or
+    /// another service of nsswitch.conf knows this uid and is not asked.
     pub is_doubtful: bool,
 }
 
@@ -97,8 +98,8 @@ impl LocalNames {
         }
     }
 
-    /// Whether users or groups of this host may stand elsewhere than in its files and in the directory. A file that cannot be
-    /// read may name any service; one that is absent names `files` only.
+    /// Whether users or groups of this host may stand elsewhere than in its files and in the directory. A file that
+    /// cannot be read may name any service; one that is absent names `files` only.
     pub fn has_other_services(&self) -> bool {
         match fs::read_to_string(&self.nsswitch) {
             Ok(text) => ["passwd", "group", "initgroups"]

@@ -1,5 +1,5 @@
-//! Tells credd whether capture is as planned: a file of one word, which the keeper writes and credd reads before it gives any
-//! credentials. Where there is no keeper there is no file, and nothing is known.
+//! Tells credd whether capture is as planned: a file of one word, which the keeper writes and credd reads before it
+//! gives any credentials. Where there is no keeper there is no file, and nothing is known.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -48,8 +48,9 @@ impl StateFile {
     }
 }
 
-/// What the keeper has said against capture; None where all is as planned, or nobody knows. That the filters are missing is no reason
-/// to give no credentials: it would keep nobody from the real service, and two parts keep users from it. `check` and doctor say it.
+/// What the keeper has said against capture; None where all is as planned, or nobody knows. That the filters are
+/// missing is not a reason to give no credentials: it would keep nobody from the real service, and two parts keep users
+/// from it. `check` and doctor say it.
 pub fn problem(path: &Path) -> Option<&'static str> {
     match fs::read(path) {
         Ok(word) if [CaptureState::Planned.word(), CaptureState::Degraded.word()].contains(&&*word) => None,

@@ -1,7 +1,7 @@
 //! credd.toml: what the administrator of this host decided about metadata and credentials, whole and checked.
 //!
-//! credd and credd-capture read it at start; a file that cannot be read whole is an error, and so is one that is not there
-//! (H11: a missing file must not mean more than the file did). An empty file means the defaults.
+//! credd and credd-capture read it at start; a file that cannot be read whole is an error, and so is one that is not
+//! there (H11: a missing file must not mean more than the file did). An empty file means the defaults.
 
 mod keys;
 mod values;
@@ -162,8 +162,8 @@ impl Config {
             .collect()
     }
 
-    /// The chain of the caller of `uid`: by user, else by uid, else by group, else the default. An error where a chain goes by a
-    /// name or group that cannot be told: to pass over it could pass over a chain that denies.
+    /// The chain of the caller of `uid`: by user, else by uid, else by group, else the default. An error where a chain
+    /// goes by a name or group that cannot be told: to pass over it could pass over a chain that denies.
     pub fn chain(&self, uid: u32, account: &Account) -> Result<&[Method], AccountDoubt> {
         for (user, chain) in &self.user_chains {
             if account.is_user(user)? {
@@ -209,8 +209,8 @@ impl Config {
         chains.flatten().copied()
     }
 
-    /// Whether both give the same answer to the same question. A key that is not named here counts as shaping answers, and
-    /// so does what stands in a file of its own.
+    /// Whether both give the same answer to the same question. A key that is not named here counts as shaping answers,
+    /// and so does what stands in a file of its own.
     pub fn issues_like(&self, other: &Self) -> bool {
         let shaping = |config: &Self| Self {
             exempt_uids: vec![],
@@ -322,8 +322,8 @@ fn is_role(path: &str, name: &str) -> bool {
         .is_ok_and(|role| role.path() == path && role.name() == name)
 }
 
-/// Everything that leads from the instance's role to other roles, people or secrets. sts:GetCallerIdentity cannot be denied
-/// (IAM User Guide: "no permissions are required"), so it stays possible.
+/// Everything that leads from the instance's role to other roles, people or secrets. sts:GetCallerIdentity cannot be
+/// denied (IAM User Guide: "no permissions are required"), so it stays possible.
 const DENIED_ACTIONS: [&str; 5] = ["sts:*", "iam:*", "secretsmanager:*", "ssm:GetParameter*", "kms:Decrypt"];
 
 #[cfg(test)]

@@ -135,8 +135,8 @@ impl Plan {
         Ok(daemons)
     }
 
-    /// The uids between the exempt ones. Rules name these, and none says "exempt uids to the main table": where the way to
-    /// the service stands in another table, such a rule would find nothing and fall through to ours.
+    /// The uids between the exempt ones. Rules name these, and none says "exempt uids to the main table": where the way
+    /// to the service stands in another table, such a rule would find nothing and fall through to ours.
     pub fn captured(&self) -> Vec<UidRange> {
         let mut ranges = vec![];
         let mut next = 0;
@@ -158,9 +158,10 @@ impl Plan {
         ranges
     }
 
-    /// The rules of a family: to our table, and, should that have lost its route, to nowhere. The nft way has the same: its redirect
-    /// turns what goes to `lo` to credd's port, and where that is gone nobody listens. In the order in which they are put up: to
-    /// send on what is forwarded before there is a rule for the host's own would cut everybody off.
+    /// The rules of a family: to our table, and, should that have lost its route, to nowhere. The nft way has the same:
+    /// its redirect turns what goes to `lo` to credd's port, and where that is gone nobody listens. In the order in
+    /// which they are put up: to send on what is forwarded before there is a rule for the host's own would cut
+    /// everybody off.
     pub fn rules(&self, family: Family) -> Vec<RoutingRule> {
         let captured = self.captured();
         match self.mode {

@@ -1,5 +1,5 @@
-//! `credd --check`: the settings, the way to AWS and what each method in the chains needs, as a table that says what is missing
-//! and what to do. `main` prints it; nothing is changed.
+//! `credd --check`: the settings, the way to AWS and what each method in the chains needs, as a table that says what is
+//! missing and what to do. `main` prints it; nothing is changed.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn directory(config: &Config) -> Option<Tried> {
     })
 }
 
-/// What is no fault, since settings may be meant for many hosts.
+/// What is not a fault, since settings may be meant for many hosts.
 fn notes(config: &Config) -> String {
     let plan = Plan::new(config, &LocalNames::host());
     let sentences = plan.iter().flat_map(Plan::unknown);

@@ -1,7 +1,7 @@
 //! Runs the daemon: sockets, signals, the metadata server and where credentials come from.
 //!
-//! `main` calls [`run`]. `parts` makes the parts of the settings, `reload` makes them again. The folders of this crate meet in
-//! these three files and nowhere else.
+//! `main` calls [`run`]. `parts` makes the parts of the settings, `reload` makes them again. The folders of this crate
+//! meet in these three files and nowhere else.
 
 mod error;
 mod parts;

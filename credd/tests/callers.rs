@@ -1,5 +1,6 @@
-//! Who is at the other end: random connections of three uids that reuse each other's ports, close, reset and hand sockets
-//! over, and the holes of the predecessor. Root only, since a socket belongs to the uid that made it; says so elsewhere.
+//! Who is at the other end: random connections of three uids that reuse each other's ports, close, reset and hand
+//! sockets over, and the holes of the predecessor. Root only, since a socket belongs to the uid that made it; says so
+//! elsewhere.
 //!
 //! Every client writes its uid into the connection, so the truth travels with the connection itself.
 

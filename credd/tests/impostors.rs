@@ -1,8 +1,9 @@
-//! Two sockets for one pair of addresses: whoever stands at credd is never taken for the owner of the other one.
+//! Two sockets for one pair of addresses: anybody who stands at credd is never taken for the owner of the other one.
 //!
-//! The kernel lets a pair of addresses exist twice if one of the sockets is bound to a device, which needs no rights. So these
-//! namespaces have what a host has: alice's packets to the metadata address go to a listener here, and the victims' go to
-//! another host. Every combination of family, binding and victim is tried. Root only, since sockets belong to uids.
+//! The kernel lets a pair of addresses exist twice if one of the sockets is bound to a device, which needs no rights.
+//! So these namespaces have what a host has: alice's packets to the metadata address go to a listener here, and the
+//! victims' go to another host. Every combination of family, binding and victim is tried. Root only, since sockets
+//! belong to uids.
 
 #[cfg(test)]
 mod tests {
@@ -223,7 +224,8 @@ mod tests {
             })
         }
 
-        /// Whom credd takes alice for; None where the kernel does not let the two exist, or her connection does not come here.
+        /// Whom credd takes alice for; None where the kernel does not let the two exist, or her connection does not
+        /// come here.
         fn attempt(&self, attempt: Attempt, port: u16) -> Option<Result<SocketOwner, CallerError>> {
             let alices = dial(ALICE, attempt.family, attempt.alice, port)?;
             let listener = &self.here[usize::from(attempt.family == Family::V6)];

@@ -1,5 +1,6 @@
-//! What is left of a secret in the memory of a running credd, and what of credd a core would hold. The built program, started as
-//! its unit starts it, between a stand-in for metadata and STS and a client over the wire; root looks into its memory.
+//! What is left of a secret in the memory of a running credd, and what of credd a core would hold. The built program,
+//! started as its unit starts it, between a stand-in for metadata and STS and a client over the wire; root looks into
+//! its memory.
 
 #![cfg(test)]
 
@@ -64,8 +65,8 @@ fn credd_leaves_no_core_whatever_kills_it() {
     );
 }
 
-/// How often `secret`, all but its beginning, stands in what credd can write to. The allocator writes its own notes over
-/// the beginning of what is freed; that alone is no wiping.
+/// How often `secret`, all but its beginning, stands in what credd can write to. The allocator writes its own notes
+/// over the beginning of what is freed; that alone does not wipe it.
 fn copies_of(daemon: &Daemon, secret: &str) -> usize {
     let needle = &secret.as_bytes()[FIRST_BYTES..];
     let pid = daemon.child.id();

@@ -1,4 +1,5 @@
-//! The instance gets another role while credd runs: what was issued before is no answer any more. The built program, over the wire.
+//! The instance gets another role while credd runs: what was issued before is no longer an answer. The built program,
+//! over the wire.
 
 #![cfg(test)]
 

@@ -1,7 +1,8 @@
-//! Reads /etc/passwd and /etc/group whole or not at all, for both daemons: a file that is cut names fewer people than there are.
+//! Reads /etc/passwd and /etc/group whole or not at all, for both daemons: a file that is cut names fewer people than
+//! there are.
 //!
-//! Each daemon makes its own index of the text. keymakerd asks what is taken from everybody else, in the broadest sense; credd asks whom
-//! glibc finds. What a line says is `keymaker_core::local_files`'s to tell.
+//! Each daemon makes its own index of the text. keymakerd asks what is taken from everybody else, in the broadest
+//! sense; credd asks whom glibc finds. What a line says is `keymaker_core::local_files`'s to tell.
 
 use std::fmt;
 use std::fs::{self, File};

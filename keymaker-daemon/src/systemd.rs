@@ -1,6 +1,8 @@
-//! Tells systemd how a daemon is: ready, reloading, stopping, alive (sd_notify(3)). Where systemd did not start it, nothing happens.
+//! Tells systemd how a daemon is: ready, reloading, stopping, alive (sd_notify(3)). Where systemd did not start it,
+//! nothing happens.
 //!
-//! The crates for this send without a limit: beside a systemd that reads nothing, a daemon of one thread would answer nobody.
+//! The crates for this send without a limit: beside a systemd that reads nothing, a daemon of one thread would answer
+//! nobody.
 
 use std::env;
 use std::os::unix::net::UnixDatagram;
@@ -21,8 +23,8 @@ pub fn stopping() {
     say("STOPPING=1");
 }
 
-/// Says twice within WatchdogSec of the unit that the thread which runs this, and answers everybody, still runs. Ends where the unit has no
-/// such line.
+/// Says twice within WatchdogSec of the unit that the thread which runs this, and answers everybody, still runs. Ends
+/// where the unit has no such line.
 pub async fn feed_watchdog<F: Future<Output = ()>>(sleep: impl Fn(Duration) -> F) {
     let limit = env::var("WATCHDOG_USEC").ok().and_then(|limit| limit.parse().ok());
     let (Some(limit @ 1..), true) = (limit, is_for_us()) else {

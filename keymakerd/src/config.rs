@@ -1,5 +1,5 @@
-//! keymakerd.toml: what the administrator of this host decided, whole and checked. `main` reads it at start and on reload; a file
-//! that cannot be read whole changes nothing, so this module never returns a part of one.
+//! keymakerd.toml: what the administrator of this host decided, whole and checked. `main` reads it at start and on
+//! reload; a file that cannot be read whole changes nothing, so this module never returns a part of one.
 
 mod checks;
 mod keys;
@@ -134,8 +134,8 @@ pub fn line_of_key(path: &Path, key: &str) -> usize {
 }
 
 impl Config {
-    /// Reads and checks the file. One that is not there says nothing: the defaults hold, and below them what an earlier file said
-    /// (`settings::file`).
+    /// Reads and checks the file. One that is not there says nothing: the defaults hold, and below them what an earlier
+    /// file said (`settings::file`).
     pub fn read(path: &Path) -> Result<Table, ConfigError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,

@@ -1,5 +1,6 @@
-//! The accounts of this host, read from /etc/passwd, /etc/group and /etc/shells themselves: keymakerd never asks NSS, which asks
-//! keymakerd. The sync reads them at each change of their stamps; names and ids found here are never given to anybody from IAM.
+//! The accounts of this host, read from /etc/passwd, /etc/group and /etc/shells themselves: keymakerd never asks NSS,
+//! which asks keymakerd. The sync reads them at each change of their stamps; names and ids found here are never given
+//! to anybody from IAM.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,5 +1,5 @@
-//! The services that nsswitch.conf names beside us, and the children that ask them. keymakerd itself never asks NSS: it would ask us, and
-//! a module may hang or crash. `directory::neighbours` says what is asked and what the answers mean.
+//! The services that nsswitch.conf names beside us, and the children that ask them. keymakerd itself never asks NSS: it
+//! would ask us, and a module may hang or crash. `directory::neighbours` says what is asked and what the answers mean.
 
 use std::path::PathBuf;
 use std::process::Stdio;

@@ -1,6 +1,7 @@
-//! The settings that stand in the description of the instance's role: read exactly as the Python keymaker reads them, kept when
-//! they cannot be read, and held back where a change could let other people in. Pure: the sync passes descriptions in and
-//! writes [`KeptSettings`] to disk; a failed GetRole is no description and never comes here (P3). `file.rs` does the same for keymakerd.toml.
+//! The settings that stand in the description of the instance's role: read exactly as the Python keymaker reads them,
+//! kept when they cannot be read, and held back where a change could let other people in. Pure: the sync passes
+//! descriptions in and writes [`KeptSettings`] to disk; a failed GetRole is not a description and never comes here
+//! (P3). `file.rs` does the same for keymakerd.toml.
 //!
 //! ```text
 //! a change in the description        of an id resolver, suffix or prefix: waits, whatever it was before
@@ -91,9 +92,10 @@ pub struct KeptSettings {
 }
 
 impl KeptSettings {
-    /// Takes in the description of the role of this id as GetRole just gave it; `None` is a role without one. What cannot be read stays as
-    /// it was. Another role is another source: once it is read whole, all of it applies. Whoever may give this instance another role may
-    /// give it any rights; what the former one's description said binds them to nothing.
+    /// Takes in the description of the role of this id as GetRole just gave it; `None` is a role without one. What
+    /// cannot be read stays as it was. Another role is another source: once it is read whole, all of it applies.
+    /// Anybody who may give this instance another role may give it any rights; what the former one's description said
+    /// binds them to nothing.
     pub fn observe(&mut self, role_id: &str, description: Option<&str>) -> SettingsChange {
         if self.role_id.as_deref().is_none_or(|former| former == role_id) {
             self.role_id = Some(role_id.to_owned());
@@ -307,7 +309,8 @@ impl RoleSettings {
         Self { id_resolver, ..read }
     }
 
-    /// These settings after the description changed to `observed`: as they were, but for a first required group, which narrows.
+    /// These settings after the description changed to `observed`: as they were, but for a first required group, which
+    /// narrows.
     fn changed_to(&self, observed: &Self) -> Self {
         let narrowed = self.require_iam_group.clone().or(observed.require_iam_group.clone());
         Self {
@@ -353,7 +356,7 @@ pub enum SettingProblem {
     },
     /// The id resolver cannot be used.
     IdResolver(IdResolverError),
-    /// "keymaker_… in the role's description is no setting."
+    /// "keymaker_… in the role's description is not a setting."
     UnknownKey(String),
 }
 

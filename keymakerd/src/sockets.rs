@@ -1,8 +1,10 @@
-//! The two request sockets: a line in, a line out. Everything a local user can send to keymakerd passes through this file.
+//! The two request sockets: a line in, a line out. Everything a local user can send to keymakerd passes through this
+//! file.
 //!
-//! Each socket has its own task; each connection is one question, read within a second and answered within [`LONGEST`]. Whoever has
-//! too many connections open at lookup.sock is hung up on, which a client reports at once. login.sock admits none but our own programs, and
-//! how many of them run at once is for unauthenticated clients to decide: one that were hung up on would go by old files (P9).
+//! Each socket has its own task; each connection is one question, read within a second and answered within [`LONGEST`].
+//! Anybody who has too many connections open at lookup.sock is hung up on, which a client reports at once. login.sock
+//! admits none but our own programs, and how many of them run at once is for unauthenticated clients to decide: one
+//! that were hung up on would go by old files (P9).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 const READING: Duration = Duration::from_secs(1);
 const MOST_PER_UID: usize = 32;
 const MOST_OF_ROOT: usize = 256;
-/// Of everybody but root together: whoever has subordinate uids (subuid(5)) has thousands of uids to ask with.
+/// Of everybody but root together: anybody who has subordinate uids (subuid(5)) has thousands of uids to ask with.
 const MOST_OF_OTHERS: usize = 512;
 /// More than sshd ever runs at once (`MaxStartups`), and with all the others below the unit's `LimitNOFILE`.
 const MOST_LOGINS: usize = 2048;
@@ -42,7 +44,7 @@ pub enum RequestSocket {
     Login,
 }
 
-/// Makes a socket that whoever `mode` allows may connect to; `group` owns it where one is given.
+/// Makes a socket that everybody whom `mode` allows may connect to; `group` owns it where one is given.
 pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -54,7 +56,7 @@ pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> io::Result<UnixList
     Ok(listener)
 }
 
-/// Answers whoever connects, for ever.
+/// Answers anybody who connects, forever.
 pub async fn serve<I: Iam + 'static>(socket: RequestSocket, listener: UnixListener, service: Rc<Service<I>>) {
     let open: Rc<RefCell<Open>> = Rc::default();
     loop {

@@ -68,7 +68,7 @@ struct MayNotLogIn {
 }
 
 impl<I: Iam + 'static> Service<I> {
-    /// Writes the status anew.
+    /// Writes the status again.
     pub fn write_status(&self) {
         let accounts = self.accounts();
         let role = accounts.as_ref().and_then(|accounts| accounts.host_role.as_deref());

@@ -1,5 +1,6 @@
-//! Follows /etc/passwd and /etc/group, and what services of this host want to be called: a local account made now must win now (P1), and a
-//! package installed now must find its names free. Watches folders, since the shadow tools replace the files.
+//! Follows /etc/passwd and /etc/group, and what services of this host want to be called: a local account made now must
+//! win now (P1), and a package installed now must find its names free. Watches folders, since the shadow tools replace
+//! the files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -21,7 +22,7 @@ const POLL: Duration = Duration::from_secs(5);
 /// An installation writes many files; they are read once it has paused for so long.
 const SETTLING: Duration = Duration::from_millis(500);
 
-/// Publishes anew at each change, for ever.
+/// Publishes again at each change, forever.
 pub async fn follow_local_accounts<I: Iam + 'static>(service: Rc<Service<I>>, files: LocalFiles) {
     loop {
         if let Err(error) = follow_events(&service, &files).await {
@@ -32,7 +33,8 @@ pub async fn follow_local_accounts<I: Iam + 'static>(service: Rc<Service<I>>, fi
     }
 }
 
-/// Until the folders are to be watched anew: what services want has changed, and with it perhaps which folders there are.
+/// Until the folders are to be watched again: what services want has changed, and with it perhaps which folders there
+/// are.
 async fn follow_events<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFiles) -> std::io::Result<()> {
     let inotify = Inotify::init()?;
     let accounts = [&files.passwd, &files.group, &files.shells];
@@ -67,7 +69,8 @@ async fn follow_events<I: Iam + 'static>(service: &Rc<Service<I>>, files: &Local
         if names.contains(&name.as_os_str()) {
             read_again(service, files).await;
         }
-        // A folder that is gone comes back unwatched (systemd makes those of its generators at each daemon-reload), and events are lost.
+        // A folder that is gone comes back unwatched (systemd makes those of its generators at each daemon-reload), and
+        // events are lost.
         let blind = event.mask.intersects(EventMask::IGNORED | EventMask::Q_OVERFLOW);
         if blind || watches.get(&event.wd).is_some_and(|matters| matters.hold(&name)) {
             settled.get_or_insert_with(|| tokio::time::Instant::now() + SETTLING);
@@ -98,7 +101,8 @@ impl Matters {
     }
 }
 
-/// The folders that say which names services want, with those of drop-ins; for one that is not there the nearest above it that is.
+/// The folders that say which names services want, with those of drop-ins; for one that is not there the nearest above
+/// it that is.
 fn watched_folders(files: &LocalFiles) -> BTreeMap<PathBuf, Matters> {
     let mut folders = BTreeMap::new();
     for folder in files.services.all() {
@@ -128,8 +132,8 @@ fn watched_folders(files: &LocalFiles) -> BTreeMap<PathBuf, Matters> {
     folders
 }
 
-/// Reads the files and publishes where they say something new. Unreadable: what was read last stands, and NSS sees by the stamps
-/// that it is old.
+/// Reads the files and publishes where they say something new. Unreadable: what was read last stands, and NSS sees by
+/// the stamps that it is old.
 async fn read_again<I: Iam + 'static>(service: &Rc<Service<I>>, files: &LocalFiles) {
     let mut local = match LocalAccounts::read(files) {
         Ok(local) => local,

@@ -37,7 +37,8 @@ pub enum CaptureMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DirectoryNeed {
-    /// Required where keymakerd.toml exists, or keymakerd has published here before: settings that are gone open nothing.
+    /// Required where keymakerd.toml exists, or keymakerd has published here before: settings that are gone open
+    /// nothing.
     Auto,
     /// Whom no chain names gets nothing while it cannot be read.
     Required,
@@ -46,8 +47,8 @@ pub enum DirectoryNeed {
 }
 
 impl DirectoryNeed {
-    /// Whether the directory is required on a host where keymakerd leaves these `traces`. One that cannot be looked for counts
-    /// as there.
+    /// Whether the directory is required on a host where keymakerd leaves these `traces`. One that cannot be looked for
+    /// counts as there.
     pub fn is_required(self, traces: &[impl AsRef<Path>]) -> bool {
         match self {
             Self::Required => true,
@@ -142,7 +143,8 @@ impl fmt::Display for UidRange {
     }
 }
 
-/// A table of chains by uids. Two keys that mean the same uids are two chains, of which neither may be dropped in silence.
+/// A table of chains by uids. Two keys that mean the same uids are two chains, of which neither may be dropped in
+/// silence.
 pub fn disjoint_chains<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<UidRange, Vec<Method>>, D::Error> {

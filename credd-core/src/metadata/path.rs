@@ -1,10 +1,10 @@
 //! Turns the path of a request into decoded segments, or refuses it.
 //!
 //! The server calls it before anything else looks at the path. Routing compares whole segments only, so a path has one
-//! reading here; whatever could have a second one in the real service (`//`, `..`, `%2F`, `;`, `\`) is refused, not cleaned
-//! (H1, H2).
+//! reading here; whatever could have a second one in the real service (`//`, `..`, `%2F`, `;`, `\`) is refused, not
+//! cleaned (H1, H2).
 
-/// Why a path is no metadata path. Both are answered 400.
+/// Why a path is not a metadata path. Both are answered 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
     /// The path is longer than 1 KiB.

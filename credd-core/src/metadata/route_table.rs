@@ -1,7 +1,8 @@
 //! What the real metadata service has and users may read: the list of versions and the allow-list.
 //!
-//! `routes` reads it and nothing else does. It is data: a path that is not here does not exist for users. Folders end in a
-//! slash; `{…}` stands for a value that `routes` parses. Source: "Instance metadata categories" of the EC2 User Guide.
+//! `routes` reads it and nothing else does. It is data: a path that is not here does not exist for users. Folders end
+//! in a slash; `{…}` stands for a value that `routes` parses. Source: "Instance metadata categories" of the EC2 User
+//! Guide.
 
 /// One path of the real service.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ pub enum Readers {
 pub enum Freshness {
     /// It changes rarely, and then a minute late does no harm.
     Steady,
-    /// It announces something: asked for anew each time.
+    /// It announces something: asked for again each time.
     Live,
 }
 

@@ -1,7 +1,7 @@
 //! Says for each path whether it is answered here, passed on to the real service, or does not exist.
 //!
-//! The server calls [`route`] with the segments of a request. What is passed on is rebuilt from `TABLE`: text of the client
-//! enters an upstream path only as a value that was parsed and matches a placeholder. Nothing under a
+//! The server calls [`route`] with the segments of a request. What is passed on is rebuilt from `TABLE`: text of the
+//! client enters an upstream path only as a value that was parsed and matches a placeholder. Nothing under a
 //! `security-credentials` or `identity-credentials` path is in the table, and no rule can put it there (P15).
 
 use super::route_table::{PathEntry, TABLE, VERSIONS};

@@ -1,7 +1,7 @@
 //! Decides which paths of the real service a caller may read.
 //!
-//! The server asks before a path is passed on. A rule can only open or close what the allow-list has; credentials are not in
-//! it. The rules shipped here stand before the administrator's, and the last rule that matches counts.
+//! The server asks before a path is passed on. A rule can only open or close what the allow-list has; credentials are
+//! not in it. The rules shipped here stand before the administrator's, and the last rule that matches counts.
 
 use std::ops::RangeInclusive;
 
@@ -57,8 +57,8 @@ pub struct Rule {
 /// Why a rule cannot be taken.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RuleError {
-    /// Credentials are answered by credd itself and no rule reaches them; whoever must read them from the real service
-    /// belongs into exempt_uids.
+    /// Credentials are answered by credd itself and no rule reaches them; anybody who must read them from the real
+    /// service belongs into exempt_uids.
     Credentials,
     /// The metadata service has no such path; write it as below the version, like meta-data/tags or user-data.
     NoSuchPath,
@@ -98,8 +98,8 @@ impl Rules {
         Self(shipped.chain(configured).collect())
     }
 
-    /// Whether the caller of `uid` may read `path`. A rule that would open it opens it to nobody of whom it cannot be told that
-    /// they are meant; where one would close it, the answer is an error.
+    /// Whether the caller of `uid` may read `path`. A rule that would open it opens it to nobody of whom it cannot be
+    /// told that they are meant; where one would close it, the answer is an error.
     pub fn allow(&self, uid: u32, account: &Account, path: &UpstreamPath) -> Result<bool, AccountDoubt> {
         for rule in self.0.iter().rev().filter(|rule| rule.covers(path)) {
             match rule.who.includes(uid, account) {
@@ -122,8 +122,8 @@ fn reaches(path: &[String], pattern: &str) -> bool {
     })
 }
 
-/// What the agents of AWS need, by the account they run as. The SSM agent and cloud-init run as root, which is exempt unless
-/// `exempt_uids` leaves it out. Credentials for an agent come from a chain, never from here.
+/// What the agents of AWS need, by the account they run as. The SSM agent and cloud-init run as root, which is exempt
+/// unless `exempt_uids` leaves it out. Credentials for an agent come from a chain, never from here.
 const SHIPPED: &[(&str, &str)] = &[
     // EC2 Instance Connect: its AuthorizedKeysCommand reads keys and the certificate that signed them.
     ("ec2-instance-connect", "meta-data/managed-ssh-keys"),

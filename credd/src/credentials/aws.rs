@@ -1,5 +1,6 @@
-//! This host as AWS knows it: the clients that call as the instance's role, and who that is. The methods ask here before
-//! anything else; what was found out is kept for some minutes, since an instance's profile can be changed while it runs.
+//! This host as AWS knows it: the clients that call as the instance's role, and who that is. The methods ask here
+//! before anything else; what was found out is kept for some minutes, since an instance's profile can be changed while
+//! it runs.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -114,8 +115,8 @@ impl Aws {
         Ok(own)
     }
 
-    /// IAM of the account in which the users live: that of `known` where the directory has the user, else the one that credd.toml names,
-    /// else the instance's.
+    /// IAM of the account in which the users live: that of `known` where the directory has the user, else the one that
+    /// credd.toml names, else the instance's.
     pub async fn iam_of_users(
         &self,
         known: Option<&IamIdentity>,
@@ -136,9 +137,9 @@ impl Aws {
         Ok((clients.iam(self.patience), account))
     }
 
-    /// The role that reads users of `account`. The role's description alone opens no account and no other role of it: the directory has the
-    /// last word on both, so that a changed description waits for `keymaker accept-settings` here too. The role that keymakerd goes by is
-    /// kept, for as long as it does.
+    /// The role that reads users of `account`. The role's description alone opens no account and no other role of it:
+    /// the directory has the last word on both, so that a changed description waits for `keymaker accept-settings` here
+    /// too. The role that keymakerd goes by is kept, for as long as it does.
     async fn resolver_of(&self, account: &AccountId, published: [u8; 32]) -> Result<IdResolver, CredentialRefusal> {
         let of_account = |resolver: &IdResolver| resolver.account() == account;
         let is_meant = |resolver: &IdResolver| {
@@ -187,8 +188,8 @@ impl Aws {
         }
     }
 
-    /// Why all that was issued here is no answer any more: the metadata service says that this host has another role. `None` also where it
-    /// says nothing; the next renewal of the credentials reports that.
+    /// Why all that was issued here is no longer an answer: the metadata service says that this host has another role.
+    /// `None` also where it says nothing; the next renewal of the credentials reports that.
     pub async fn replaced(&self, ask: Ask) -> Option<Replaced> {
         let clients = self.clients.borrow().clone()?;
         clients.replaced(ask).await.ok().flatten()

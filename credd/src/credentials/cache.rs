@@ -1,9 +1,9 @@
-//! Keeps what was issued, so that AWS is asked once per question and not once per request. The issuer asks [`Cache::get`];
-//! behind it stands the chain of methods.
+//! Keeps what was issued, so that AWS is asked once per question and not once per request. The issuer asks
+//! [`Cache::get`]; behind it stands the chain of methods.
 //!
-//! One question is under way at a time and goes on when those who wait for it give up. Credentials are handed out while they
-//! have 25 minutes, renewed in the background from half their life on, and in an outage handed out down to their last
-//! minute (P17). An entry is found by the whole question only (P18); what is dropped is wiped (P19).
+//! One question is under way at a time and goes on when those who wait for it give up. Credentials are handed out while
+//! they have 25 minutes, renewed in the background from half their life on, and in an outage handed out down to their
+//! last minute (P17). An entry is found by the whole question only (P18); what is dropped is wiped (P19).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -132,8 +132,8 @@ impl<I: Issue + 'static> Cache<I> {
         self.entries.borrow_mut().get_mut(question)?.fresh(now)
     }
 
-    /// Asks the source, unless it is being asked already, has refused a moment ago, or was asked too often. What is under
-    /// way, if anything is.
+    /// Asks the source, unless it is being asked already, has refused a moment ago, or was asked too often. What is
+    /// under way, if anything is.
     fn ask(self: &Rc<Self>, question: &CredentialQuestion, now: Now) -> Option<watch::Receiver<()>> {
         let known = self.with_entry(question, |entry| match entry.flight() {
             Some(flight) => Some(Some(flight)),

@@ -1,5 +1,6 @@
-//! Walks a chain of methods: the first that applies answers, for good or ill. Only "does not apply" leads to the next, and
-//! that is never made of an error (H11: the predecessor went on to the wider instance role whenever something failed).
+//! Walks a chain of methods: the first that applies answers, for good or ill. Only "does not apply" leads to the next,
+//! and that is never made of an error (H11: the predecessor went on to the wider instance role whenever something
+//! failed).
 
 use std::rc::Rc;
 
@@ -77,8 +78,8 @@ impl Chain {
         }
     }
 
-    /// A session of `role` for whoever asks, with tags where the settings want them. The error is STS's own, since methods
-    /// differ in what AccessDenied means.
+    /// A session of `role` for the caller, with tags where the settings want them. The error is STS's own, since
+    /// methods differ in what AccessDenied means.
     pub(super) async fn session(
         &self,
         method: Method,

@@ -1,6 +1,6 @@
-//! The method `create_user_role`: a session of a role that `keymaker sync-roles` made for the user. The role is looked at
-//! first, each time: one that was made for another person of that name, that others may assume, or that lacks the user's permissions
-//! boundary, is not what sync-roles left there.
+//! The method `create_user_role`: a session of a role that `keymaker sync-roles` made for the user. The role is looked
+//! at first, each time: one that was made for another person of that name, that others may assume, or that lacks the
+//! user's permissions boundary, is not what sync-roles left there.
 
 use credd_core::config::Method;
 use keymaker_aws::{AwsCallError, trusts_only};

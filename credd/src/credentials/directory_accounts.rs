@@ -1,5 +1,5 @@
-//! Names and groups of everybody on this host: local accounts, and the users of keymakerd's directory. The metadata server
-//! asks for the caller of each connection, `people.rs` for whom it judges. Local accounts win (P1).
+//! Names and groups of everybody on this host: local accounts, and the users of keymakerd's directory. The metadata
+//! server asks for the caller of each connection, `people.rs` for whom it judges. Local accounts win (P1).
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,9 @@ impl HostAccounts {
         self.directory.as_deref()
     }
 
-    /// Name and groups of a user of the directory: the groups that the directory gives, and the local ones that name the user as
-    /// a member. The private group is none of them: its name is the user's, which whoever may create IAM users chooses.
+    /// Name and groups of a user of the directory: the groups that the directory gives, and the local ones that name
+    /// the user as a member. The private group is none of them: its name is the user's, which anybody who may create
+    /// IAM users chooses.
     pub fn account_of(&self, directory: &Directory, user: &User<'_>) -> Account {
         let name = user.name.as_str();
         let memberships = self.local.memberships(name);

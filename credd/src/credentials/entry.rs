@@ -1,5 +1,5 @@
-//! One answer of the cache: what it holds, what may be handed out of it, and when AWS is asked again. The cache keeps the
-//! entries; time comes in, nothing here waits.
+//! One answer of the cache: what it holds, what may be handed out of it, and when AWS is asked again. The cache keeps
+//! the entries; time comes in, nothing here waits.
 
 use std::hash::RandomState;
 use std::rc::Rc;

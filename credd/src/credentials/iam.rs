@@ -1,5 +1,5 @@
-//! What methods ask IAM, and its answers in our own types. Every answer is whole and about the entity that was asked for, or
-//! an error.
+//! What methods ask IAM, and its answers in our own types. Every answer is whole and about the entity that was asked
+//! for, or an error.
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::operation::get_role::GetRoleOutput;

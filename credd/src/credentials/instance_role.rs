@@ -1,5 +1,5 @@
-//! The method `instance_role`: the instance's own role for whoever has it in their chain, less `deny_actions`. Its policy is
-//! made in `policy/instance_role.rs`; there is no way to the role without it.
+//! The method `instance_role`: the instance's own role for anybody who has it in their chain, less `deny_actions`. Its
+//! policy is made in `policy/instance_role.rs`; there is no way to the role without it.
 
 use credd_core::config::Method;
 

@@ -5,8 +5,8 @@ use keymaker_aws::{RoleArn, USER_ID_TAG};
 use super::iam::Role;
 use super::refusal::CredentialRefusal;
 
-/// A role goes by a name, and the person who has the name may be another one by now: deleted and made again, or renamed (P2). What was made
-/// for a person says so by a tag.
+/// A role goes by a name, and the person who has the name may be another one by now: deleted and created again, or
+/// renamed (P2). What was made for a person says so by a tag.
 pub(super) fn made_for(role: &Role, user_id: &str) -> Result<(), CredentialRefusal> {
     let remedy = "run keymaker sync-roles, which says what to do about a role that it did not make";
     match &role.made_for {

@@ -1,5 +1,5 @@
-//! Counts of what happened, in the text format of Prometheus. The cache and the issuer count, and every decision on its way to
-//! the audit log, refusals without a line included; the status socket shows.
+//! Counts of what happened, in the text format of Prometheus. The cache and the issuer count, and every decision on its
+//! way to the audit log, refusals without a line included; the status socket shows.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

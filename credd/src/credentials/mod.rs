@@ -1,8 +1,9 @@
-//! Who gets which credentials: the issuing half of credd. The metadata server asks [`Issuer`] through its `CredentialSource`
-//! trait; the daemon joins the two. Nothing here reads a socket of a user.
+//! Who gets which credentials: the issuing half of credd. The metadata server asks [`Issuer`] through its
+//! `CredentialSource` trait; the daemon joins the two. Nothing here reads a socket of a user.
 //!
-//! The rules everywhere: an error never leads to the next method (only "does not apply" does), and a method sees nothing of a
-//! caller but the [`CredentialQuestion`], which is also the key of the cache, so that what shaped an answer is in its key (P18).
+//! The rules everywhere: an error never leads to the next method (only "does not apply" does), and a method sees
+//! nothing of a caller but the [`CredentialQuestion`], which is also the key of the cache, so that what shaped an
+//! answer is in its key (P18).
 //!
 //! | file | its question |
 //! |---|---|

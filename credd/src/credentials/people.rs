@@ -1,7 +1,9 @@
-//! Who is this uid, and may they have any credentials? The issuer asks for every request, cached answers included (P20).
+//! Who is this uid, and may they have any credentials? The issuer asks for every request, cached answers included
+//! (P20).
 //!
-//! With a directory, its users are judged as they would be at a login, from facts that keymakerd was asked to refresh; local
-//! accounts are nobody in IAM unless a chain names them. Without one there are local accounts only. A doubt is never a yes.
+//! With a directory, its users are judged as they would be at a login, from facts that keymakerd was asked to refresh;
+//! local accounts are nobody in IAM unless a chain names them. Without one there are local accounts only. A doubt is
+//! never a yes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -45,7 +47,8 @@ pub struct People {
 struct Nudged {
     asking: tokio::sync::Mutex<()>,
     next: Cell<Duration>,
-    /// What keymakerd said against the user, until it says that what is published is fresh: its silence takes nothing back.
+    /// What keymakerd said against the user, until it says that what is published is fresh: its silence takes nothing
+    /// back.
     against: RefCell<Option<CredentialRefusal>>,
 }
 

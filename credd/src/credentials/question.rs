@@ -1,5 +1,5 @@
-//! What methods know of a caller. It is the key of the cache too: a method can take nothing else of the caller into account,
-//! so no answer can be given to a caller of whom anything that shaped it is different (P18).
+//! What methods know of a caller. It is the key of the cache too: a method can take nothing else of the caller into
+//! account, so no answer can be given to a caller of whom anything that shaped it is different (P18).
 
 use credd_core::accounts::Account;
 use credd_core::config::Method;
@@ -63,7 +63,8 @@ impl CredentialQuestion {
         }
     }
 
-    /// The IAM user name, for methods that go by it: as the directory knows it, else made of the Unix name by `pattern`.
+    /// The IAM user name, for methods that go by it: as the directory knows it, else made of the Unix name by
+    /// `pattern`.
     pub fn iam_user_name(&self, pattern: &str) -> Result<String, CredentialRefusal> {
         let user = self.user()?;
         Ok(match &self.person.iam {

@@ -1,5 +1,5 @@
-//! What an error means for the caller. Every error of every method passes through here, so that one table says which of them
-//! end the chain for good, which are worth another try, and that none of them leads on to the next method.
+//! What an error means for the caller. Every error of every method passes through here, so that one table says which of
+//! them end the chain for good, which are worth another try, and that none of them leads on to the next method.
 
 use credd_core::config::Method;
 use keymaker_aws::{ArnError, AwsCallError, MetadataError, OutageCause};

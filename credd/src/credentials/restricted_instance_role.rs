@@ -1,5 +1,5 @@
-//! The method `restricted_instance_role`: the instance's own role, cut to what the IAM user may do. It does not apply to who
-//! has no IAM user; whoever has one and may do nothing gets a session that may do nothing (H11).
+//! The method `restricted_instance_role`: the instance's own role, cut to what the IAM user may do. It does not apply
+//! to who has no IAM user; anybody who has one and may do nothing gets a session that may do nothing (H11).
 
 use credd_core::config::Method;
 use session_policy::Compression;

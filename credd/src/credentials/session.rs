@@ -9,8 +9,8 @@ use super::refusal::CredentialRefusal;
 
 /// The role session name of the caller: 2 to 64 of `[\w+=,.@-]` (STS API Reference, AssumeRole).
 ///
-/// A name that fits is taken as it is, any other is changed and gets `=` and a digest of the whole. A name that holds a `=`
-/// counts as one that does not fit, so what was changed never equals what was not, and digests tell the rest apart.
+/// A name that fits is taken as it is, any other is changed and gets `=` and a digest of the whole. A name that holds a
+/// `=` counts as one that does not fit, so what was changed never equals what was not, and digests tell the rest apart.
 pub fn role_session_name(question: &CredentialQuestion) -> String {
     let Some(user) = &question.person.account.user else {
         return format!("uid={}", question.uid);

@@ -1,5 +1,6 @@
-//! Tries what the methods of this host need, for `credd --check`: every call that a method could make, about entities that do not
-//! exist where that tells a missing permission from a missing entity. Nothing is changed, and no credentials are kept.
+//! Tries what the methods of this host need, for `credd --check`: every call that a method could make, about entities
+//! that do not exist where that tells a missing permission from a missing entity. Nothing is changed, and no
+//! credentials are kept.
 
 use aws_sdk_iam::Client;
 use credd_core::accounts::Account;

@@ -1,6 +1,6 @@
-//! Reads everything that IAM grants or denies a user, or the instance's role: inline and managed policies, for users those of
-//! all groups too. Asked by `restricted_instance_role.rs`. One answer that is missing makes all of it an error: a policy
-//! that was not read could be a Deny.
+//! Reads everything that IAM grants or denies a user, or the instance's role: inline and managed policies, for users
+//! those of all groups too. Asked by `restricted_instance_role.rs`. One answer that is missing makes all of it an
+//! error: a policy that was not read could be a Deny.
 
 use aws_sdk_iam::Client;
 use futures_util::future::{try_join, try_join_all};

@@ -1,9 +1,10 @@
 //! The method `user_role`: a session of the user's own role.
 //!
-//! STS answers "no such role" and "not trusted" alike, so IAM is asked when STS says no: the method does not apply only when
-//! iam:GetRole says NoSuchEntity. Whatever else stands in the way is a refusal.
+//! STS answers "no such role" and "not trusted" alike, so IAM is asked when STS says no: the method does not apply only
+//! when iam:GetRole says NoSuchEntity. Whatever else stands in the way is a refusal.
 //!
-//! The role goes by the caller's name, whoever has that name. With `user_role_tag` it must have been made for the person too.
+//! The role goes by the caller's name, whoever has that name. With `user_role_tag` it must have been made for the
+//! person too.
 
 use credd_core::config::Method;
 use keymaker_aws::{AwsCallError, Principal, RoleArn};
@@ -53,7 +54,8 @@ impl Chain {
         Ok(found)
     }
 
-    /// The role of the caller by the settings' pattern. Whoever may name IAM users chooses among roles, and gets none of the host's own by it.
+    /// The role of the caller by the settings' pattern. Anybody who may name IAM users chooses among roles, and gets
+    /// none of the host's own by it.
     pub(super) async fn role_of(&self, question: &CredentialQuestion) -> Result<RoleArn, CredentialRefusal> {
         let name = self.settings.role_name_pattern.replace("{username}", question.user()?);
         let own = self.aws.identity().await?;

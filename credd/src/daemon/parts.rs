@@ -129,7 +129,7 @@ impl Chains for Config {
     }
 }
 
-/// Whoever comes here but those whom capture spares, by the same reading of the settings.
+/// Anybody who comes here but those whom capture spares, by the same reading of the settings.
 fn captured(config: &Config, arrival: Arrival) -> Box<dyn IdentifyCaller> {
     let (config, accounts) = (config.clone(), LocalNames::host());
     Box::new(Captured {

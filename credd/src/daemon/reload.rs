@@ -1,6 +1,6 @@
-//! Takes the settings up again at SIGHUP, whole or not at all: connections that are open end by the old settings, the next
-//! ones go by the new. A file that cannot be used changes nothing and is told in the journal. And drops all that was issued once this
-//! host has another role.
+//! Takes the settings up again at SIGHUP, whole or not at all: connections that are open end by the old settings, the
+//! next ones go by the new. A file that cannot be used changes nothing and is told in the journal. And drops all that
+//! was issued once this host has another role.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -69,7 +69,7 @@ impl Running {
         }
     }
 
-    /// What was issued by a role that this host no longer has is no answer any more (P18).
+    /// What was issued by a role that this host no longer has is no longer an answer (P18).
     async fn leave_former_role(&mut self, ask: Ask) {
         let Some(replaced) = self.issuer.cache().source().replaced(ask).await else {
             return;
@@ -88,7 +88,7 @@ impl Running {
 
     fn reload(&mut self) -> Result<(), String> {
         let config = Config::read(&self.file).map_err(|error| error.to_string())?;
-        // What was issued by other settings is no answer any more (P18).
+        // What was issued by other settings is no longer an answer (P18).
         let kept = self.config.issues_like(&config).then(|| self.issuer.cache());
         let renewed = kept.is_none();
         let issuer = self.parts.issuer(&config, kept).map_err(|error| error.to_string())?;

@@ -1,8 +1,8 @@
 //! Refuses requests that did not come from a local client speaking to the metadata service.
 //!
-//! The server asks before it looks at the path. Forwarding headers mean a proxy that relays somebody else's request, browser
-//! headers and foreign host names mean a web page (DNS rebinding); the real service has only the first of these checks, and
-//! only for tokens (H10).
+//! The server asks before it looks at the path. Forwarding headers mean a proxy that relays somebody else's request,
+//! browser headers and foreign host names mean a web page (DNS rebinding); the real service has only the first of these
+//! checks, and only for tokens (H10).
 
 use hyper::header::{FORWARDED, HOST, HeaderName, ORIGIN, UPGRADE, VIA};
 use hyper::http::request::Parts;

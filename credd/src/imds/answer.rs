@@ -1,7 +1,7 @@
 //! Answers one request of one identified caller.
 //!
-//! The server calls [`UserMetadataService::answer`] for each. Refusals come first, then the route table decides who answers:
-//! credentials are written here and only here, and only after the caller's socket was looked at again (P13).
+//! The server calls [`UserMetadataService::answer`] for each. Refusals come first, then the route table decides who
+//! answers: credentials are written here and only here, and only after the caller's socket was looked at again (P13).
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,7 +37,8 @@ pub struct UserMetadataService<S> {
     pub source: S,
     /// Who is at the other end.
     pub callers: Box<dyn IdentifyCaller>,
-    /// The second door; None: it is closed, and whoever comes to its port gets nothing, of the other door's protocol neither.
+    /// The second door; None: it is closed, and anybody who comes to its port gets nothing, of the other door's
+    /// protocol neither.
     pub container: Option<ContainerDoor>,
     /// The port of the second door on loopback.
     pub container_port: u16,
@@ -49,8 +50,8 @@ pub struct UserMetadataService<S> {
     pub rules: Rules,
     /// The real service.
     pub upstream: Upstream,
-    /// What stands against capture, if anything: while users may reach the real service, nobody gets credentials here that
-    /// would hide it.
+    /// What stands against capture, if anything: while users may reach the real service, nobody gets credentials here
+    /// that would hide it.
     pub capture_problem: Box<dyn Fn() -> Option<&'static str>>,
     /// Where decisions are written.
     pub audit: Box<dyn AuditLog>,
@@ -144,7 +145,8 @@ impl<S: CredentialSource> UserMetadataService<S> {
         answer.reply
     }
 
-    /// No credentials without a line: while nobody takes lines, an issuance waits until its deadline and is then refused.
+    /// No credentials without a line: while nobody takes lines, an issuance waits until its deadline and is then
+    /// refused.
     async fn write_down(&self, client: &Client, line: &AuditEvent, deadline: Instant) -> Result<(), AuditedReply> {
         if self.audit.record(client.share, line).is_ok() {
             return Ok(());
@@ -238,7 +240,7 @@ impl<S: CredentialSource> UserMetadataService<S> {
                 "a token needs exactly one ttl, from 1 to 21600",
             );
         };
-        // A token must not travel: whoever relays the connection to another host receives nothing.
+        // A token must not travel: anybody who relays the connection to another host receives nothing.
         if set_hop_limit(client, self.token_hop_limit).is_err() {
             return refuse(
                 "token",

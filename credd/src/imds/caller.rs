@@ -1,11 +1,12 @@
 //! Says which uid owns the other end of an accepted connection, as the kernel sees it.
 //!
-//! The server asks at accept, and once more before it writes what not everybody may read. It never concludes anything from an
-//! absence: no owner, a closed socket, another network namespace, a netlink error are all refusals.
+//! The server asks at accept, and once more before it writes what not everybody may read. It never concludes anything
+//! from an absence: no owner, a closed socket, another network namespace, a netlink error are all refusals.
 //!
-//! A pair of addresses may have two sockets if one of them is bound to a device, and anybody may bind one (SO_BINDTODEVICE).
-//! The kernel does not say which of the two stands here. So a second socket is a refusal too (tests/impostors.rs has them all),
-//! and the server refuses every uid that capture exempts: their sockets stand at the real service.
+//! A pair of addresses may have two sockets if one of them is bound to a device, and anybody may bind one
+//! (SO_BINDTODEVICE). The kernel does not say which of the two stands here. So a second socket is a refusal too
+//! (tests/impostors.rs has them all), and the server refuses every uid that capture exempts: their sockets stand at the
+//! real service.
 
 use std::cell::RefCell;
 use std::io;
@@ -42,7 +43,8 @@ pub enum CallerError {
     Orphaned,
     /// The client's socket is in this TCP state, in which it does not wait for an answer.
     State(u8),
-    /// The uid talks to the real service: a socket of its own that has this pair of addresses stands there, and not here.
+    /// The uid talks to the real service: a socket of its own that has this pair of addresses stands there, and not
+    /// here.
     Exempt(u32),
     /// Whether the uid is exempt from capture cannot be told.
     ExemptionUnknown(AccountFilesError),
@@ -59,8 +61,8 @@ pub trait IdentifyCaller {
     /// The owner of the socket at the other end of `accepted`, by what it takes for an answer that everybody may read.
     fn owner(&self, accepted: BorrowedFd<'_>) -> Result<SocketOwner, CallerError>;
 
-    /// Fails unless `accepted` still belongs to `owner`, by the same socket, and no other socket can be the one that stands
-    /// there. It takes that for any other answer.
+    /// Fails unless `accepted` still belongs to `owner`, by the same socket, and no other socket can be the one that
+    /// stands there. It takes that for any other answer.
     fn still(&self, accepted: BorrowedFd<'_>, owner: SocketOwner) -> Result<(), CallerError>;
 }
 
@@ -130,8 +132,9 @@ impl KernelCallers {
     ) -> Result<SocketOwner, CallerError> {
         let (client, dialled) = (peer(accepted)?, self.dialled(accepted)?);
         let owner = sole(&look(client, dialled).map_err(CallerError::Unowned)?)?;
-        // Only now look at our own end: while ours lives, the socket at its other end does, so it is the one found above and
-        // not a later one that reuses the client's port. getpeername fails with ENOTCONN once our end is closed or reset.
+        // Only now look at our own end: while ours lives, the socket at its other end does, so it is the one found
+        // above and not a later one that reuses the client's port. getpeername fails with ENOTCONN once our end is
+        // closed or reset.
         peer(accepted)?;
         Ok(owner)
     }
@@ -173,8 +176,8 @@ fn sole(sockets: &[TcpSocket]) -> Result<SocketOwner, CallerError> {
     }
 }
 
-/// Callers whom capture brought here. `C` says who they are, `is_exempt` whom it does not capture: these have nothing to ask
-/// here, and whoever seems to be one of them is somebody else.
+/// Callers whom capture brought here. `C` says who they are, `is_exempt` whom it does not capture: these have nothing
+/// to ask here, and anybody who seems to be one of them is somebody else.
 pub struct Captured<C, E> {
     /// Who they are.
     pub callers: C,
@@ -207,9 +210,9 @@ fn address(found: rustix::io::Result<rustix::net::SocketAddrAny>) -> Result<Sock
     SocketAddr::try_from(any).map_err(|errno| CallerError::Gone(errno.into()))
 }
 
-/// The states of a client whose answer we have not ended: ESTABLISHED; FIN_WAIT1 and FIN_WAIT2, where it has shut down its
-/// writing side and waits for the answer. One in CLOSE_WAIT has had its answer, so it is no longer at the other end of a
-/// connection that waits for one.
+/// The states of a client whose answer we have not ended: ESTABLISHED; FIN_WAIT1 and FIN_WAIT2, where it has shut down
+/// its writing side and waits for the answer. One in CLOSE_WAIT has had its answer, so it is no longer at the other end
+/// of a connection that waits for one.
 const STATES_OF_A_CLIENT: [u8; 3] = [1, 4, 5];
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! The second door: `GET /credentials` on loopback, as AWS_CONTAINER_CREDENTIALS_FULL_URI names it. Off unless the settings say so.
+//! The second door: `GET /credentials` on loopback, as AWS_CONTAINER_CREDENTIALS_FULL_URI names it. Off unless the
+//! settings say so.
 //!
-//! `answer` calls it for connections to that port. Whoever asks must own the socket, as everywhere, and say the token that
-//! stands in a file which only that uid can read: a program that can make connections for a user, but read none of their
-//! files, gets nothing.
+//! `answer` calls it for connections to that port. Anybody who asks must own the socket, as everywhere, and say the
+//! token that stands in a file which only that uid can read: a program that can make connections for a user, but read
+//! none of their files, gets nothing.
 
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;

@@ -81,7 +81,8 @@ pub trait CredentialSource {
     /// Credentials of `role`, which `role()` has just given for this caller.
     fn credentials(&self, caller: &Caller, role: &RoleArn) -> impl Future<Output = Outcome<Credentials>>;
 
-    /// Whether this host knows the uid of that account: those whom it does not know have one share of everything together.
+    /// Whether this host knows the uid of that account: those whom it does not know have one share of everything
+    /// together.
     fn knows(&self, uid: u32, account: &Account) -> bool;
 
     /// The caller has asked for a metadata token and will probably ask for credentials next. Must not block.
@@ -143,7 +144,8 @@ mod tests {
     use crate::imds::metadata_token::MetadataTokens;
     use crate::imds::reply::credentials_document;
 
-    /// Two traits have the same function for a type that has `$shown`, so that naming it does not compile; one has it for any other.
+    /// Two traits have the same function for a type that has `$shown`, so that naming it does not compile; one has it
+    /// for any other.
     macro_rules! never_shown {
         ($shown:ident: $($kind:ty),+) => {{
             trait Hidden<T> {

@@ -1,8 +1,9 @@
 //! Issues and checks IMDSv2 tokens without remembering any of them.
 //!
-//! The server issues one at `PUT /latest/api/token` and checks one at every other request. A token is the time of its end
-//! and a MAC over uid, boot and that time, so it is worth nothing to another uid (P16), on another host or after a reboot,
-//! and a restart of the daemon loses none: the key lies in /run. Time is that since boot, which nobody can set back.
+//! The server issues one at `PUT /latest/api/token` and checks one at every other request. A token is the time of its
+//! end and a MAC over uid, boot and that time, so it is worth nothing to another uid (P16), on another host or after a
+//! reboot, and a restart of the daemon loses none: the key lies in /run. Time is that since boot, which nobody can set
+//! back.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

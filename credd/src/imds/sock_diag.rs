@@ -1,12 +1,13 @@
 //! Asks the kernel which sockets have exactly this pair of addresses, and whose they are.
 //!
-//! `caller` asks for one socket at every connection, and for all before a secret: sockets that are bound to different devices,
-//! or one that is bound and one that is not, may have one pair of addresses, and only a dump of the socket table shows them
-//! all. Every answer is compared with the question. It needs no capability, only the network namespace of the client.
+//! `caller` asks for one socket at every connection, and for all before a secret: sockets that are bound to different
+//! devices, or one that is bound and one that is not, may have one pair of addresses, and only a dump of the socket
+//! table shows them all. Every answer is compared with the question. It needs no capability, only the network namespace
+//! of the client.
 //!
-//! The messages are those of `linux/inet_diag.h`: a request is `nlmsghdr` and `inet_diag_req_v2`, a dump's has a filter of
-//! `inet_diag_bc_op` behind it; an answer is `nlmsghdr` and `inet_diag_msg`. Addresses and ports are in network order (but for
-//! the ports of a filter), everything else in host order.
+//! The messages are those of `linux/inet_diag.h`: a request is `nlmsghdr` and `inet_diag_req_v2`, a dump's has a filter
+//! of `inet_diag_bc_op` behind it; an answer is `nlmsghdr` and `inet_diag_msg`. Addresses and ports are in network
+//! order (but for the ports of a filter), everything else in host order.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -59,8 +60,9 @@ impl SockDiag {
         Ok(Self { netlink, sequence: 0 })
     }
 
-    /// The socket bound to no device whose own address is `local` and whose peer is `remote`. Costs 3 µs. Another socket, bound
-    /// to a device, may have the same pair. The kernel answers while the question is being sent, so this never waits.
+    /// The socket bound to no device whose own address is `local` and whose peer is `remote`. Costs 3 µs. Another
+    /// socket, bound to a device, may have the same pair. The kernel answers while the question is being sent, so this
+    /// never waits.
     pub fn exact(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<TcpSocket, SockDiagError> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = encode(family(local), local, remote, self.sequence, None);
@@ -76,9 +78,9 @@ impl SockDiag {
         }
     }
 
-    /// Every socket whose own address is `local`, whose peer is `remote` and whose state is one of `states`, whatever device
-    /// it is bound to. An IPv4 pair may belong to sockets of both families. Costs a millisecond or more: the kernel walks
-    /// through its whole table.
+    /// Every socket whose own address is `local`, whose peer is `remote` and whose state is one of `states`, whatever
+    /// device it is bound to. An IPv4 pair may belong to sockets of both families. Costs a millisecond or more: the
+    /// kernel walks through its whole table.
     pub fn all(
         &mut self,
         local: SocketAddr,
@@ -339,7 +341,7 @@ mod tests {
         for (address, other) in [("127.0.0.1:0", Some("127.0.0.2")), ("[::1]:0", None)] {
             let (client, _server, _listener) = pair(address);
             let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-            // Whoever holds these ports at other addresses could have everybody else refused.
+            // Anybody who holds these ports at other addresses could have everybody else refused.
             let _others = other.map(|other| twin(other.parse().unwrap(), local.port(), remote.port()));
             let mut kernel = SockDiag::open().unwrap();
             let found = kernel.exact(local, remote).unwrap();
@@ -432,7 +434,7 @@ mod tests {
         let other = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG)).unwrap();
         let ours = rustix::net::getsockname(&kernel.netlink).unwrap();
         let forged = rustix::net::sendto(&other, &[0; 16], SendFlags::empty(), &ours);
-        // Not by root either; whoever is not root may not even try.
+        // Not by root either; anybody who is not root may not even try.
         let refused = [rustix::io::Errno::CONNREFUSED, rustix::io::Errno::PERM];
         assert!(forged.is_err_and(|error| refused.contains(&error)), "{forged:?}");
     }

@@ -1,5 +1,5 @@
-//! One file for each user who asked at the container door: credd owns it, its mode is 0600, and a POSIX ACL lets that uid read it.
-//! A file is made at the user's first request, and again if it does not hold their token of this boot.
+//! One file for each user who asked at the container door: credd owns it, its mode is 0600, and a POSIX ACL lets that
+//! uid read it. A file is made at the user's first request, and again if it does not hold their token of this boot.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -22,8 +22,8 @@ impl TokenFiles {
         Ok(Self { folder })
     }
 
-    /// Makes sure that the file of `uid` holds `token`. Whoever this host does not know finds no room in the last three quarters:
-    /// numbers of subuid(5) are many.
+    /// Makes sure that the file of `uid` holds `token`. A uid that this host does not know finds no room in the last
+    /// three quarters: numbers of subuid(5) are many.
     pub fn make(&self, uid: u32, share: Share, token: &str) -> io::Result<()> {
         let path = self.folder.join(uid.to_string());
         if fs::read(&path).is_ok_and(|held| held == token.as_bytes()) {
@@ -53,8 +53,8 @@ impl TokenFiles {
     }
 }
 
-/// `user::rw-, user:UID:r--, group::---, mask::r--, other::---`, as the kernel takes it (linux/posix_acl_xattr.h: version 2, then
-/// tag, permissions and id of each entry, little-endian).
+/// `user::rw-, user:UID:r--, group::---, mask::r--, other::---`, as the kernel takes it (linux/posix_acl_xattr.h:
+/// version 2, then tag, permissions and id of each entry, little-endian).
 fn readable_by(uid: u32) -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] = [
         (0x01, 6, u32::MAX),

@@ -1,8 +1,8 @@
 //! Reads allow-listed paths of the real metadata service, with a token of its own.
 //!
-//! The server calls it with an [`UpstreamPath`], which only the route table can make; no header, query or method of a client
-//! comes this far. Equal questions at one moment are one request, and what changes rarely is kept for a minute, so that
-//! users cannot spend the 1,024 packets a second that the real service gives this host.
+//! The server calls it with an [`UpstreamPath`], which only the route table can make; no header, query or method of a
+//! client comes this far. Equal questions at one moment are one request, and what changes rarely is kept for a minute,
+//! so that users cannot spend the 1,024 packets a second that the real service gives this host.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

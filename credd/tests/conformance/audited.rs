@@ -1,4 +1,5 @@
-//! What is written down: one audit line for each issuance and each refusal, with the method's name, before the bytes leave.
+//! What is written down: one audit line for each issuance and each refusal, with the method's name, before the bytes
+//! leave.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc::channel;

@@ -1,5 +1,5 @@
-//! Random paths and headers: whatever a client writes, nothing outside the allow-list and nothing with `credentials` in it
-//! leaves for the real service.
+//! Random paths and headers: whatever a client writes, nothing outside the allow-list and nothing with `credentials` in
+//! it leaves for the real service.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -97,7 +97,8 @@ fn no_random_request_over_the_wire_reaches_the_real_service_outside_the_allow_li
     });
 }
 
-/// Written anew, and not with the code under test: the version and each segment as a pattern of the table has them.
+/// Written out again, and not with the code under test: the version and each segment as a pattern of the table has
+/// them.
 fn is_allowed(path: &str) -> bool {
     let Some((version, below)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/')) else {
         return false;

@@ -1,8 +1,9 @@
-//! The same rows against the credd that is installed on a host: at the metadata address, as users of that host, in front of the
-//! sandbox's stand-in. `./check host-protocol` runs them there, with CREDD_INSTALLED set; `stand` calls this.
+//! The same rows against the credd that is installed on a host: at the metadata address, as users of that host, in
+//! front of the sandbox's stand-in. `./check host-protocol` runs them there, with CREDD_INSTALLED set; `stand` calls
+//! this.
 //!
-//! Where a row goes on to what only a server in this process can do (another clock, another answer about the caller), it ends,
-//! and says so.
+//! Where a row goes on to what only a server in this process can do (another clock, another answer about the caller),
+//! it ends, and says so.
 
 use std::any::Any;
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,5 @@
-//! The container endpoint: rows C1 to C7 of docs/metadata-protocol.md. The installed credd is asked by tests/e2e/tests/credd.rs.
+//! The container endpoint: rows C1 to C7 of docs/metadata-protocol.md. The installed credd is asked by
+//! tests/e2e/tests/credd.rs.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -198,7 +198,8 @@ fn row_57_a_caller_that_nobody_can_name_gets_403_and_an_audit_line() {
 // H6
 #[test]
 fn row_58_every_row_holds_on_ipv6() {
-    // Each row's test runs on 127.0.0.1 and on ::1. Here: the whole conversation of an SDK, callers named by the kernel.
+    // Each row's test runs on 127.0.0.1 and on ::1. Here: the whole conversation of an SDK, callers named by the
+    // kernel.
     let mut families = vec![];
     let families = std::cell::RefCell::new(&mut families);
     on_both(|stand| {

@@ -151,7 +151,8 @@ fn row_42_user_data_is_404_unless_a_rule_opens_it_and_then_byte_exact() {
     on_both(|stand| {
         assert_eq!(stand.get("/latest/user-data").status, 404);
         assert!(stand.real.asked().is_empty());
-        // A shipped rule opens it to an account named root; nobody on this stand has that name, so uid 0 gets none either.
+        // A shipped rule opens it to an account named root; nobody on this stand has that name, so uid 0 gets none
+        // either.
         stand.become_uid(0);
         assert_eq!(stand.get("/latest/user-data").status, 404);
         stand.shared().root_has_a_name = true;

@@ -1,5 +1,5 @@
-//! The test's side of everything that the server under test asks: who a caller is, what they get, what time it is. `stand.rs`
-//! runs the server on it; the rows change it through [`Shared`].
+//! The test's side of everything that the server under test asks: who a caller is, what they get, what time it is.
+//! `stand.rs` runs the server on it; the rows change it through [`Shared`].
 
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -126,7 +126,7 @@ impl Stand {
         stand
     }
 
-    /// Stops the daemon's part and starts it anew on the same port, as a restart does.
+    /// Stops the daemon's part and starts it again on the same port, as a restart does.
     pub fn restart(&mut self) {
         if installed::is_meant() {
             return installed::begin(self.options);

@@ -1,7 +1,7 @@
 //! A stand-in for the real metadata service: IMDSv2, a few documents, faults on demand. It records every request.
 //!
-//! What it fakes beyond AWS's documents, to be as tempting as the real service may be: it collapses `//`, decodes one level
-//! of escapes and ignores what follows a role's name.
+//! What it fakes beyond AWS's documents, to be as tempting as the real service may be: it collapses `//`, decodes one
+//! level of escapes and ignores what follows a role's name.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! The built credd, started as its unit starts it, between a stand-in for metadata and STS and a client over the wire. Tests of the
-//! running daemon include it.
+//! The built credd, started as its unit starts it, between a stand-in for metadata and STS and a client over the wire.
+//! Tests of the running daemon include it.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,4 +1,5 @@
-//! Who of the people and groups in IAM has which name, number and verdict on this host: rules, which ask nobody and write nothing.
+//! Who of the people and groups in IAM has which name, number and verdict on this host: rules, which ask nobody and
+//! write nothing.
 
 pub mod entitled;
 pub mod ids;

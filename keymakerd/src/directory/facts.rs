@@ -1,7 +1,9 @@
-//! What IAM last said about people, and what a new answer changes in it. Pure: time and answers come in, nothing goes out.
+//! What IAM last said about people, and what a new answer changes in it. Pure: time and answers come in, nothing goes
+//! out.
 //!
-//! The one rule of this file is P3: a user goes only when IAM says so about that user. People and groups are known by their ids; a name
-//! is only what IAM calls them now (P2). Sync and nudges call it, each answer in the order of `order`; publish reads it.
+//! The one rule of this file is P3: a user goes only when IAM says so about that user. People and groups are known by
+//! their ids; a name is only what IAM calls them now (P2). Sync and nudges call it, each answer in the order of
+//! `order`; publish reads it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,8 +51,8 @@ pub struct Listing {
     pub members: BTreeMap<String, Members>,
     /// GroupIds of those that were asked for and not told: their members grow old.
     pub unread: BTreeSet<String>,
-    /// By UserId: the groups of who is missing from the members of a group of theirs, as ListGroupsForUser told them; in grade 1,
-    /// everybody's. `None`: it did not answer or was not asked, so the user's groups stay and grow old.
+    /// By UserId: the groups of who is missing from the members of a group of theirs, as ListGroupsForUser told them;
+    /// in grade 1, everybody's. `None`: it did not answer or was not asked, so the user's groups stay and grow old.
     pub memberships: BTreeMap<String, Option<Memberships>>,
 }
 
@@ -63,7 +65,8 @@ impl Facts {
         }
     }
 
-    /// The facts as they are kept: what is as fresh as the contact says 0, so that the kept file rests while nothing changes.
+    /// The facts as they are kept: what is as fresh as the contact says 0, so that the kept file rests while nothing
+    /// changes.
     pub fn as_of_contact(&self, contact: Option<u64>) -> Self {
         let mut kept = self.clone();
         for at in kept.times() {
@@ -104,7 +107,8 @@ impl Facts {
         users.chain(groups.flat_map(|group| [&mut group.answered_at, &mut group.members_at]))
     }
 
-    /// Takes in a whole pass, and what GetUser said of each user missing from it. Returns the UserIds that are gone for good.
+    /// Takes in a whole pass, and what GetUser said of each user missing from it. Returns the UserIds that are gone for
+    /// good.
     pub fn learn_listing(&mut self, listing: &Listing, sightings: Vec<(String, Sighting)>, now: u64) -> Vec<String> {
         let asked = |at| Asked::new(at, now);
         let began = asked(listing.began);

@@ -1,5 +1,5 @@
-//! What root orders by `keymaker sync`, `invalidate`, `release`, `accept-settings` and `reset`. Each returns the sentence that the
-//! command prints: what was done, or why nothing was, with the remedy.
+//! What root orders by `keymaker sync`, `invalidate`, `release`, `accept-settings` and `reset`. Each returns the
+//! sentence that the command prints: what was done, or why nothing was, with the remedy.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -69,8 +69,8 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    /// A name that a deleted IAM user held here becomes its present holder's (P2). The command moves the old home away. Likewise a name
-    /// or a number that another service once had; if it has it still, the next pass gives it back.
+    /// A name that a deleted IAM user held here becomes its present holder's (P2). The command moves the old home away.
+    /// Likewise a name or a number that another service once had; if it has it still, the next pass gives it back.
     pub async fn order_release(self: &Rc<Self>, name: UserName) -> Result<String, String> {
         if let Some(service) = self.release_from_neighbours(name) {
             info!(%name, %service, "an administrator has released the name {name} from {service}");
@@ -156,7 +156,7 @@ impl<I: Iam + 'static> Service<I> {
         Ok(text)
     }
 
-    /// Everything is forgotten, and nothing is published until the daemon starts anew: this host becomes an image.
+    /// Everything is forgotten, and nothing is published until the daemon is started again: this host becomes an image.
     pub async fn order_reset(&self) -> Result<String, String> {
         if let Err(error) = self.forget_everything().await {
             return Err(error.to_string());

@@ -9,7 +9,7 @@ pub enum DirectoryOutcome {
     NoSuchUser,
     /// Nobody can tell now; what is published stands.
     CannotTell,
-    /// IAM has taken something from this user, and that cannot be published; or this host lacks what it takes to ask IAM. What is published
-    /// does not stand for them.
+    /// IAM has taken something from this user, and that cannot be published; or this host lacks what it takes to ask
+    /// IAM. What is published does not stand for them.
     NotPublished,
 }

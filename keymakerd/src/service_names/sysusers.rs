@@ -1,5 +1,5 @@
-//! The users and groups that sysusers.d(5) makes, by its lines `u`, `g` and `m`. Names with a specifier (`%m`) are left out: no package
-//! is known that has one.
+//! The users and groups that sysusers.d(5) makes, by its lines `u`, `g` and `m`. Names with a specifier (`%m`) are left
+//! out: no package is known that has one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

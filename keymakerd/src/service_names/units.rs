@@ -1,5 +1,5 @@
-//! The users and groups that systemd makes up for units with `DynamicUser=yes` (systemd.exec(5)): `User=` and `Group=`, or, without them, the
-//! unit's name up to `@` or its suffix.
+//! The users and groups that systemd makes up for units with `DynamicUser=yes` (systemd.exec(5)): `User=` and `Group=`,
+//! or, without them, the unit's name up to `@` or its suffix.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -146,7 +146,8 @@ fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// The specifiers that depend on the unit's name alone; `None` where another one stands, such as the instance of a template.
+/// The specifiers that depend on the unit's name alone; `None` where another one stands, such as the instance of a
+/// template.
 fn expanded(value: &str, unit: &str) -> Option<String> {
     let stem = Path::new(unit).file_stem()?.to_str()?;
     let mut text = String::new();

@@ -1,8 +1,10 @@
-//! What keymakerd.toml said, kept in private/: a file that is gone, empty or cut is no decision of an administrator, and must not open what
-//! the last one closed (P3). Called by `daemon` at start and at reload, and by the order `accept-settings`.
+//! What keymakerd.toml said, kept in private/: a file that is gone, empty or cut is not a decision of an administrator,
+//! and must not open what the last one closed (P3). Called by `daemon` at start and at reload, and by the order
+//! `accept-settings`.
 //!
-//! A value that stands in the file applies. A line that is gone stands on where it narrowed something, until an administrator accepts that it
-//! is gone or writes another value. A file that cannot be read or is no TOML changes nothing.
+//! A value that stands in the file applies. A line that is gone stands on where it narrowed something, until an
+//! administrator accepts that it is gone or writes another value. A file that cannot be read or is not TOML changes
+//! nothing.
 
 use std::fmt;
 
@@ -91,8 +93,8 @@ impl fmt::Display for GoneLine {
     }
 }
 
-/// What of a vanished line narrows more than the default does. Where a line only ever gave something (sudo_iam_group, the tag keys), or
-/// says how IAM is reached, its absence counts at once.
+/// What of a vanished line narrows more than the default does. Where a line only ever gave something (sudo_iam_group,
+/// the tag keys), or says how IAM is reached, its absence counts at once.
 fn what_stands_on(key: &str, value: &Value) -> Option<Value> {
     let default = Config::default();
     let stands = match (key, value) {

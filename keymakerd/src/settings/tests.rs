@@ -332,7 +332,7 @@ fn until_another_roles_description_is_read_whole_the_former_ones_settings_hold()
     let change = kept.observe("AROAOTHER", Some("keymaker_require_iam_group=prod/ssh"));
     assert!(!change.problems.is_empty());
     assert_eq!(kept, before);
-    // One and the same setting is no news.
+    // One and the same setting is not news.
     assert_eq!(
         kept.observe("AROAOTHER", Some("keymaker_require_iam_group=ops"))
             .other_role,

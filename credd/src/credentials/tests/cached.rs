@@ -1,4 +1,5 @@
-//! The cache: one call for many, ahead of time, never expired, never somebody else's. The clock is moved, nothing sleeps.
+//! The cache: one call for many, ahead of time, never expired, never somebody else's. The clock is moved, nothing
+//! sleeps.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

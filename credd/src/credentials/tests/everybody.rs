@@ -1,4 +1,4 @@
-//! Ways to be somebody × chains, generated: whoever asks has the chain that is theirs by who they are, or nothing.
+//! Ways to be somebody × chains, generated: anybody who asks has the chain that is theirs by who they are, or nothing.
 
 use std::path::Path;
 use std::rc::Rc;

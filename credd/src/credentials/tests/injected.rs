@@ -1,5 +1,5 @@
-//! Every error of STS and IAM at every step of every method, against a canned AWS: what is issued stays within what the chain
-//! allows. The table of steps is made by the run itself: whatever a method asks in a good run is a step.
+//! Every error of STS and IAM at every step of every method, against a canned AWS: what is issued stays within what the
+//! chain allows. The table of steps is made by the run itself: whatever a method asks in a good run is a step.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -66,7 +66,7 @@ async fn every_error_at_every_step_of_every_method_narrows() {
     let world = World::new().await;
     let (tried, led_on) = (RefCell::new(0), RefCell::new(0));
     for case in cases() {
-        // A world of its own: a call that another run gave up may arrive late, and is no step of this method.
+        // A world of its own: a call that another run gave up may arrive late, and is not a step of this method.
         let sound = World::new().await;
         let good = sound.ask(case, None).await.map(|issuance| issuance.method);
         match case.untrusting {

@@ -1,4 +1,5 @@
-//! Who may have anything: the directory's word, asked for at every request, against a keymakerd that says what the test wants.
+//! Who may have anything: the directory's word, asked for at every request, against a keymakerd that says what the test
+//! wants.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -196,7 +197,7 @@ async fn a_directory_user_has_the_directorys_and_the_local_groups() {
     let config = |text: &str| Config::parse(text, Path::new("credd.toml")).unwrap();
     let denied = config("group_chains = { locked = [] }\ndefault_chain = [\"instance_role\"]");
     assert_eq!(denied.chain(ALICE, &person.account), Ok([].as_slice()));
-    // Whoever may create IAM users chooses this name.
+    // Anybody who may create IAM users chooses this name.
     let private = config("group_chains = { alice = [\"instance_role\"] }\ndefault_chain = []");
     assert_eq!(private.chain(ALICE, &person.account), Ok([].as_slice()));
 }

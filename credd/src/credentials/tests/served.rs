@@ -1,5 +1,5 @@
-//! The cache over the methods over a canned AWS: how often STS is asked, and what is served while it answers wrongly. The counts
-//! are those of the canned AWS.
+//! The cache over the methods over a canned AWS: how often STS is asked, and what is served while it answers wrongly.
+//! The counts are those of the canned AWS.
 
 use std::rc::Rc;
 use std::time::Duration;

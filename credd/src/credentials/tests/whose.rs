@@ -1,4 +1,5 @@
-//! Whose role it is: what is given out where a name, a path, a tag, a boundary or a trust policy is not what sync-roles left there.
+//! Whose role it is: what is given out where a name, a path, a tag, a boundary or a trust policy is not what sync-roles
+//! left there.
 
 use std::rc::Rc;
 
@@ -55,7 +56,7 @@ async fn a_role_made_for_a_person_is_given_to_nobody_else_of_that_name() {
     let world = World::new().await;
     let tag = "<Key>keymaker:user-id</Key><Value>AIDA</Value>";
     let tagged_otherwise = [
-        // Deleted and made again, or renamed: the role is the former one's.
+        // Deleted and created again, or renamed: the role is the former one's.
         (
             (ROLE, tag, "<Key>keymaker:user-id</Key><Value>AIDAFORMER</Value>"),
             "AIDAFORMER",
@@ -236,7 +237,7 @@ async fn users_of_the_account_that_credd_toml_names_are_read_there_by_every_meth
 #[tokio::test]
 async fn a_session_of_the_shared_role_keeps_its_tags_whatever_role_it_assumes_next() {
     let world = World::new().await;
-    // Whoever shares a role is told from the others by the tags alone: they are not optional there.
+    // Anybody who shares a role is told from the others by the tags alone: they are not optional there.
     for (method, session_tags, for_ever) in [
         (Method::SharedRole, true, true),
         (Method::SharedRole, false, true),

@@ -1,7 +1,9 @@
-//! What IAM answers by name, bound to a person: a name is not one (P2). Called by nudges, and by passes where a listing does not do.
+//! What IAM answers by name, bound to a person: a name is not one (P2). Called by nudges, and by passes where a listing
+//! does not do.
 //!
-//! Whoever may only rename, create or delete users can move a name between any two calls. So an answer by name counts only for whom IAM
-//! names before and after it; the two GetUser carry their UserId themselves, and count by themselves.
+//! Anybody who may only rename, create or delete users can move a name between any two calls. So an answer by name
+//! counts only for whom IAM names before and after it; the two GetUser carry their UserId themselves, and count by
+//! themselves.
 
 use keymaker_aws::{Action, AwsCallError, OutageCause};
 use tokio::time::Instant;
@@ -46,8 +48,8 @@ pub(super) struct FetchedKeys {
 }
 
 impl<I: Iam + 'static> Service<I> {
-    /// GetUser, `ask` about that user by name, and GetUser again, which is left out where `ask` says that nothing came of it. `None`: the
-    /// name moved meanwhile, or nothing came.
+    /// GetUser, `ask` about that user by name, and GetUser again, which is left out where `ask` says that nothing came
+    /// of it. `None`: the name moved meanwhile, or nothing came.
     pub(super) async fn about<T>(
         &self,
         people: &I,
@@ -79,8 +81,8 @@ impl<I: Iam + 'static> Service<I> {
         Asked::new(at, self.clock.answer_time())
     }
 
-    /// Lists a user's keys and fetches the bodies not known yet; a body never changes for a key id. One that cannot be had keeps nobody
-    /// from learning what became of the other keys.
+    /// Lists a user's keys and fetches the bodies not known yet; a body never changes for a key id. One that cannot be
+    /// had keeps nobody from learning what became of the other keys.
     pub(super) async fn fetch_keys(
         &self,
         people: &I,

@@ -20,8 +20,8 @@ impl<T: Clone + 'static> Flights<T> {
         })
     }
 
-    /// The answer to the question `about`, asked by `ask` unless it is being asked already. The question goes on when its first
-    /// asker has gone; `None`: it ended without an answer.
+    /// The answer to the question `about`, asked by `ask` unless it is being asked already. The question goes on when
+    /// its first asker has gone; `None`: it ended without an answer.
     pub async fn join<F>(self: &Rc<Self>, about: String, ask: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + 'static,

@@ -1,5 +1,5 @@
-//! Whom a listing lacks, and how IAM is asked about them: in turn, for as long as its answers confirm the listing. Called by passes; a user
-//! goes only when IAM says so about that user (P3).
+//! Whom a listing lacks, and how IAM is asked about them: in turn, for as long as its answers confirm the listing.
+//! Called by passes; a user goes only when IAM says so about that user (P3).
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use crate::directory::state::State;
 
 /// So many users whom a listing lacks are asked about at once.
 const AT_ONCE: usize = 10;
-/// So many of them who are there all the same: such a listing is not believed, and about the rest nobody is asked in this pass.
+/// So many of them who are there all the same: such a listing is not believed, and about the rest nobody is asked in
+/// this pass.
 const MOST_CONTRADICTIONS: usize = 50;
 /// A pass asks no longer than this about whom a listing lacks; the rest come first in the next one.
 const LOOKING: std::time::Duration = std::time::Duration::from_secs(60);
@@ -36,9 +37,9 @@ impl<I: Iam + 'static> Service<I> {
         self.ask_in_turn(missing, ask, contradicts).await
     }
 
-    /// Asks about each user whom a listing lacks: (UserId, IAM name). Whoever deletes many users, or empties a group, delays nobody else's
-    /// refusal by it, so all are asked about, for as long as IAM answers and confirms the listing. About the rest nothing changes, and their
-    /// facts grow old.
+    /// Asks about each user whom a listing lacks: (UserId, IAM name). Anybody who deletes many users, or empties a
+    /// group, delays nobody else's refusal by it, so all are asked about, for as long as IAM answers and confirms the
+    /// listing. About the rest nothing changes, and their facts grow old.
     async fn ask_in_turn<T>(
         &self,
         missing: Vec<(String, String)>,
@@ -139,7 +140,8 @@ impl<I: Iam + 'static> Service<I> {
 }
 
 impl State {
-    /// Whom IAM is asked about first: who is not refused yet, has been here, and was in a group; then those not heard of for longest.
+    /// Whom IAM is asked about first: who is not refused yet, has been here, and was in a group; then those not heard
+    /// of for longest.
     fn in_turn(&self, mut missing: Vec<(String, String)>) -> Vec<(String, String)> {
         missing.sort_by_cached_key(|(id, _)| {
             let user = self.facts.users.get(id);

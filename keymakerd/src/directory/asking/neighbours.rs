@@ -1,8 +1,10 @@
-//! Other services of this host asked about the names and numbers that we publish. `entitlement::neighbours` keeps what they said.
+//! Other services of this host asked about the names and numbers that we publish. `entitlement::neighbours` keeps what
+//! they said.
 //!
-//! A pass asks about whoever is new, and about a twelfth of the others, those asked longest ago: each name for a user and a group, each
-//! number likewise, so with 5,000 users and 100 groups 1,700 look-ups a service and pass, and 20,400 when the daemon has started or a service
-//! has been added. A nudge asks about the one user. Where a service cannot tell, what is published stays and nothing is added.
+//! A pass asks about everybody who is new, and about a twelfth of the others, those asked longest ago: each name for a
+//! user and a group, each number likewise, so with 5,000 users and 100 groups 1,700 look-ups a service and pass, and
+//! 20,400 when the daemon has started or a service has been added. A nudge asks about the one user. Where a service
+//! cannot tell, what is published stays and nothing is added.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -36,7 +38,8 @@ impl<I: Iam + 'static> Service<I> {
         self.put_to_neighbours(due, PASS_LIMIT).await;
     }
 
-    /// The name, and the number that its IAM user wants, are free once the other services have been asked again. Returns who had them.
+    /// The name, and the number that its IAM user wants, are free once the other services have been asked again.
+    /// Returns who had them.
     pub(crate) fn release_from_neighbours(&self, login: UserName) -> Option<String> {
         let mut state = self.state_mut();
         let iam_name = state.iam_name(login.as_str());

@@ -1,7 +1,8 @@
 //! One user brought up to date because somebody waits: the three nudges.
 //!
-//! The sockets call it. It answers within 1.4 s of AWS time, from memory where the facts are young, at once where IAM is known to be
-//! silent; it publishes before it says "fresh" (`unpublished`). What IAM answers by name it learns about whom IAM named before and after (`by_name`).
+//! The sockets call it. It answers within 1.4 s of AWS time, from memory where the facts are young, at once where IAM
+//! is known to be silent; it publishes before it says "fresh" (`unpublished`). What IAM answers by name it learns about
+//! whom IAM named before and after (`by_name`).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,7 +44,8 @@ struct NudgeWanted {
 }
 
 impl NudgeWanted {
-    /// What that takes: each answer, and the two GetUser around them. The body of a key is fetched once, ever, and not counted.
+    /// What that takes: each answer, and the two GetUser around them. The body of a key is fetched once, ever, and not
+    /// counted.
     fn calls(self) -> u32 {
         2 + u32::from(self.groups) + u32::from(self.keys)
     }
@@ -77,7 +79,8 @@ impl Cause {
         }
     }
 
-    /// How long the answer may take in all, where the disk is slow: less than whoever asks waits for it (`protocol`; credd's 500 ms).
+    /// How long the answer may take in all, where the disk is slow: less than the caller waits for it (`protocol`;
+    /// credd's 500 ms).
     fn patience(self) -> Duration {
         Duration::from_millis(match self {
             Self::Lookup { .. } => 1400,
@@ -191,7 +194,8 @@ impl<I: Iam + 'static> Service<I> {
         answered.then_some(DirectoryOutcome::Fresh)
     }
 
-    /// Whether IAM may be asked so often. For a client that has proved nothing it may not be without end; PAM asks again once they have.
+    /// Whether IAM may be asked so often. For a client that has proved nothing it may not be without end; PAM asks
+    /// again once they have.
     fn may_call(&self, origin: NudgeOrigin, iam_name: &str, calls: u32) -> bool {
         if origin != NudgeOrigin::Offer {
             return true;
@@ -300,8 +304,9 @@ impl<I: Iam + 'static> Service<I> {
         self.about(people, iam_name, deadlines, ask).await
     }
 
-    /// A group that the user was not known to be in counts where IAM has the UserId among its members: a name can be somebody else's between
-    /// two GetUser, and that person's groups come with it. Where this host may not read a group, the list alone has to do.
+    /// A group that the user was not known to be in counts where IAM has the UserId among its members: a name can be
+    /// somebody else's between two GetUser, and that person's groups come with it. Where this host may not read a
+    /// group, the list alone has to do.
     async fn confirm_new_groups(
         &self,
         people: &I,
@@ -413,7 +418,8 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    /// A user who logs in here is one whose keys are kept fresh, and who is shown by getent. To the day is close enough.
+    /// A user who logs in here is one whose keys are kept fresh, and who is shown by getent. To the day is close
+    /// enough.
     fn note_login(&self, login: UserName, iam_name: &str, cause: Cause) {
         if cause != Cause::Login {
             return;

@@ -1,5 +1,5 @@
-//! What is done about calls that get no answer: remembering them, answering at once while they last, and trying them again. The nudges
-//! call it, and the daemon's timer; [`super::limits::Outages`] is the memory.
+//! What is done about calls that get no answer: remembering them, answering at once while they last, and trying them
+//! again. The nudges call it, and the daemon's timer; [`super::limits::Outages`] is the memory.
 
 use std::rc::Rc;
 
@@ -46,7 +46,8 @@ impl<I: Iam + 'static> Service<I> {
             return;
         }
         let (action, why, now) = (error.action(), error.to_string(), self.clock.instant());
-        // Any local user can hold all ports. Were that an outage, whoever has just been taken out of IAM could begin one to stay (P9).
+        // Any local user can hold all ports. Were that an outage, anybody who has just been taken out of IAM could
+        // begin one to stay (P9).
         if error.is_of_this_host() {
             warn!(%action, %error, name = iam_name, "IAM cannot be asked, and every IAM user who logs in is refused: \
                 {error}");
@@ -58,7 +59,8 @@ impl<I: Iam + 'static> Service<I> {
         let mut state = self.state_mut();
         match error.is_about_this_request() {
             true => state.outages.begin_of_one(origin, action, iam_name, why, now),
-            // Clients that have proved nothing can have IAM throttle; they cannot silence it, and a login asks a silent IAM once.
+            // Clients that have proved nothing can have IAM throttle; they cannot silence it, and a login asks a silent
+            // IAM once.
             false if matches!(error, AwsCallError::Throttled { .. }) || origin == NudgeOrigin::Lookup => {
                 state.outages.begin(origin, action, iam_name, why, now);
             }

@@ -1,8 +1,10 @@
-//! A pass: the whole directory brought up to date. Called by the daemon's timer, by `keymaker sync`, and for want of tokens.
+//! A pass: the whole directory brought up to date. Called by the daemon's timer, by `keymaker sync`, and for want of
+//! tokens.
 //!
-//! A pass asks whose account this is and what the role's description sets, then lists people as the grade allows. Only when all of
-//! that answered is there contact; one listing that fails changes nothing at all (P3). A single group that IAM will not tell is left out,
-//! and its members' facts grow old. Listings carry ids; the little that is asked by name is asked as `by_name` does (P2).
+//! A pass asks whose account this is and what the role's description sets, then lists people as the grade allows. Only
+//! when all of that answered is there contact; one listing that fails changes nothing at all (P3). A single group that
+//! IAM will not tell is left out, and its members' facts grow old. Listings carry ids; the little that is asked by name
+//! is asked as `by_name` does (P2).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -33,7 +35,7 @@ const WRITING: std::time::Duration = std::time::Duration::from_secs(30);
 enum PassError {
     /// A call got no answer.
     Aws(AwsCallError),
-    /// The settings now say that the people live elsewhere: the daemon connects anew, then there is another pass.
+    /// The settings now say that the people live elsewhere: the daemon connects again, then there is another pass.
     OtherAccount,
     /// This host has another role: likewise.
     OtherRole,
@@ -155,7 +157,7 @@ impl<I: Iam + 'static> Service<I> {
         Ok(())
     }
 
-    /// Facts about another account's people are no facts about these.
+    /// Facts about another account's people are not facts about these.
     async fn learn_account(&self, accounts: &AskedAccounts<I>) -> Result<(), AwsCallError> {
         let account = accounts.people.caller_identity().await?.account.to_string();
         let mut state = self.state_mut();
@@ -270,7 +272,7 @@ impl<I: Iam + 'static> Service<I> {
                 Err(AwsCallError::NoSuchEntity { .. }) => continue,
                 Err(_) => known,
             };
-            // Made again under the same name, it is listed already.
+            // Created again under the same name, it is listed already.
             if groups.iter().all(|listed| listed.id != group.id) {
                 warn!(group = %group.name, "the listing lacks a group that IAM still has; {} stays", group.name);
                 groups.push(group);
@@ -314,8 +316,8 @@ impl<I: Iam + 'static> Service<I> {
         groups.iter().filter(matters).cloned().collect()
     }
 
-    /// Listings of grades 2 and 3 do not tell tags. Where they matter, a user is published once theirs are known, and some of the oldest are
-    /// asked for again in each pass: cron and sudo go by what is published.
+    /// Listings of grades 2 and 3 do not tell tags. Where they matter, a user is published once theirs are known, and
+    /// some of the oldest are asked for again in each pass: cron and sudo go by what is published.
     async fn learn_tags(&self, people: &I) {
         if self.state().config.tags.is_empty() {
             return;
@@ -337,7 +339,8 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    /// Keys of users who may well come back while IAM is out of reach. A failure is no failure of the pass: keys have their own age.
+    /// Keys of users who may well come back while IAM is out of reach. A failure is not a failure of the pass: keys
+    /// have their own age.
     async fn prefetch_keys(self: &Rc<Self>, people: &I) {
         let wanted = self.state().keys_to_prefetch(self.clock.answer_time());
         for (id, name) in wanted {
@@ -350,7 +353,8 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    /// One call where the answer names a key that is known as this user's, since a key's id is nobody else's; else as a nudge asks.
+    /// One call where the answer names a key that is known as this user's, since a key's id is nobody else's; else as a
+    /// nudge asks.
     async fn prefetch_keys_of(&self, people: &I, user_id: &str, name: &str) -> Result<(), AwsCallError> {
         let known = self.known_keys(user_id);
         let asked_at = self.clock.answer_time();

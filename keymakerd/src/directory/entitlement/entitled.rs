@@ -1,5 +1,6 @@
-//! Which of the people and groups in IAM get a name and a number on this host: the settings' choice put to `names` and `ids`.
-//! Called by `composition`, where the id map learns of new owners, and by `neighbours`, which has other services asked about all of them.
+//! Which of the people and groups in IAM get a name and a number on this host: the settings' choice put to `names` and
+//! `ids`. Called by `composition`, where the id map learns of new owners, and by `neighbours`, which has other services
+//! asked about all of them.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +37,8 @@ impl Known<'_> {
         self.local.group(name)?.gid.filter(|gid| *gid != 0)
     }
 
-    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it; of several the one
-    /// who has the name here, else the one made earlier, as `names` decides.
+    /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it;
+    /// of several the one who has the name here, else the one made earlier, as `names` decides.
     pub fn iam_name(&self, ids: &IdMap, login: &str) -> String {
         let wanted = format!("{login}{}", self.settings.user_suffix);
         if self.config.lowercase_names {
@@ -74,14 +75,14 @@ impl Entitlements {
         Self { names, ids }
     }
 
-    /// The UserId and number of whoever is entitled to this name.
+    /// The UserId and number of the user who is entitled to this name.
     pub fn entry(&self, name: UserName) -> Option<(&str, Uid)> {
         let user_id = self.names.users.get(&name)?;
         Some((user_id, self.ids.uid(user_id)?))
     }
 
-    /// The groups of a user who may log in: gids of ours, and of local ones where the settings let IAM give membership; each once,
-    /// keymaker-users left to NSS.
+    /// The groups of a user who may log in: gids of ours, and of local ones where the settings let IAM give membership;
+    /// each once, keymaker-users left to NSS.
     pub fn groups(&self, known: &Known<'_>, user: &UserFacts) -> Vec<u32> {
         let Known { config, facts, .. } = *known;
         let joined = self
@@ -152,7 +153,7 @@ fn strike_names(known: &Known<'_>, names: &mut AcceptedNames) {
 /// Everybody whom other services are to be asked about.
 pub fn candidates(known: &Known<'_>, ids: &IdMap) -> Vec<Candidate> {
     let names = names_beside_nobody(known, ids);
-    // On a copy: whoever is not published keeps no number.
+    // On a copy: anybody who is not published keeps no number.
     let ids = assign(known, &mut ids.clone(), &names, &Neighbours::default());
     let users = names
         .users
@@ -172,7 +173,8 @@ pub fn candidates(known: &Known<'_>, ids: &IdMap) -> Vec<Candidate> {
     users.chain(groups).map(candidate).collect()
 }
 
-/// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for certain.
+/// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for
+/// certain.
 fn names_beside_nobody(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
     let Known { config, facts, .. } = *known;
     let present: BTreeSet<&str> = facts
@@ -212,8 +214,9 @@ fn names_beside_nobody(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
     .accept(&users, &groups)
 }
 
-/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo. A group counts by its name in IAM, also
-/// where it gets no entry here: whoever filled it put these people there, and a user's entry must not hang on a group's name.
+/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo. A group counts by
+/// its name in IAM, also where it gets no entry here: the administrator who filled it put these people there, and a
+/// user's entry must not hang on a group's name.
 fn is_wanted(known: &Known<'_>, user: &UserFacts) -> bool {
     let Known { config, settings, .. } = known;
     let named = [settings.require_iam_group.as_ref(), config.sudo_iam_group.as_ref()];

@@ -1,5 +1,6 @@
-//! Which uid or gid an IAM UserId or GroupId has: by a formula that is the same on every host for ever, and by this host's map,
-//! which wins, since files on its disks carry the numbers. Called by the sync; pure, so the sync writes [`IdMap`] to disk.
+//! Which uid or gid an IAM UserId or GroupId has: by a formula that is the same on every host forever, and by this
+//! host's map, which wins, since files on its disks carry the numbers. Called by the sync; pure, so the sync writes
+//! [`IdMap`] to disk.
 //!
 //! Users and groups draw from one space, because a user's private group has the user's number.
 //!
@@ -77,14 +78,15 @@ struct KeptId {
     created: u64,
     /// The Unix names that it had, the last one last.
     names: Vec<String>,
-    /// Whether a user has been on this host: logged in, or left something. Of whom an earlier version kept, that is not known.
+    /// Whether a user has been on this host: logged in, or left something. Of whom an earlier version kept, that is not
+    /// known.
     #[serde(default = "yes")]
     been_here: bool,
     /// Numbers with which a user who was never here left nothing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     without_trace: BTreeSet<u32>,
-    /// Unix names under which a user has been on this host, or which they had here for [`A_DAY`]. `None`: all of them; an earlier version did
-    /// not note it.
+    /// Unix names under which a user has been on this host, or which they had here for [`A_DAY`]. `None`: all of them;
+    /// an earlier version did not note it.
     #[serde(default)]
     here_as: Option<BTreeSet<String>>,
     /// The name that a user has here, and since when, by the time of answers.
@@ -92,7 +94,8 @@ struct KeptId {
     named_since: Option<(String, u64)>,
 }
 
-/// Whoever has had a name here for so long keeps it, whether they logged in or not: root may have written it into a file. In seconds.
+/// Anybody who has had a name here for so long keeps it, whether they logged in or not: root may have written it into a
+/// file. In seconds.
 const A_DAY: u64 = 86_400;
 
 fn yes() -> bool {
@@ -121,7 +124,7 @@ pub enum Wish<'a> {
     None,
     /// The administrator, by `group_ids`.
     GroupIds(u32),
-    /// Whoever may tag the user, by the enabled tag `uid`; its value as last known.
+    /// Anybody who may tag the user, by the enabled tag `uid`; its value as last known.
     Tag(&'a str),
 }
 
@@ -160,7 +163,8 @@ impl AssignedIds {
 }
 
 impl IdMap {
-    /// Gives everybody who is present their ids and keeps them; `claims` must hold them all, since two can spoil each other's.
+    /// Gives everybody who is present their ids and keeps them; `claims` must hold them all, since two can spoil each
+    /// other's.
     pub fn assign(&mut self, claims: &[IdClaim<'_>], rules: &IdRules<'_>) -> AssignedIds {
         let mut wanted: BTreeMap<u32, Vec<&IdClaim<'_>>> = BTreeMap::new();
         let mut assigned = AssignedIds::default();
@@ -185,7 +189,7 @@ impl IdMap {
         assigned
     }
 
-    /// Lets a user hold a name that nobody holds. Whoever held it before keeps it until [`Self::release`].
+    /// Lets a user hold a name that nobody holds. Anybody who held it before keeps it until [`Self::release`].
     pub fn hold_name(&mut self, name: UserName, user_id: &str) -> NameHeld {
         let holder = self
             .holders
@@ -207,8 +211,8 @@ impl IdMap {
         self.group_holders.insert(name.to_owned(), group_id.to_owned());
     }
 
-    /// Whether this UserId or GroupId is the one that had the name here before everybody else who asks for it now. A map from before groups
-    /// were noted says it by the group's last name.
+    /// Whether this UserId or GroupId is the one that had the name here before everybody else who asks for it now. A
+    /// map from before groups were noted says it by the group's last name.
     pub fn has_name(&self, kind: Kind, name: &str, iam_id: &str) -> bool {
         let holder = match kind {
             Kind::User => self.holders.get(name),
@@ -221,14 +225,16 @@ impl IdMap {
         }
     }
 
-    /// The same, and it is the last name that it was published under: who has another since is a newcomer to what wants the name by now.
+    /// The same, and it is the last name that it was published under: who has another since is a newcomer to what wants
+    /// the name by now.
     pub fn has_kept_name(&self, kind: Kind, name: &str, iam_id: &str) -> bool {
         let last_name = self.kept.get(iam_id).and_then(|kept| kept.names.last());
         self.has_name(kind, name, iam_id) && last_name.is_some_and(|last| last == name)
     }
 
-    /// Whether the name was a group's, where a user asks for it, or that of a user who was here under it, where a group does. Lines for a group
-    /// (sudoers, AllowGroups) mean a user's private group too, and `chown alice:alice` means whatever group has the name.
+    /// Whether the name was a group's, where a user asks for it, or that of a user who was here under it, where a group
+    /// does. Lines for a group (sudoers, AllowGroups) mean a user's private group too, and `chown alice:alice` means
+    /// whatever group has the name.
     pub fn was_of_other_kind(&self, kind: Kind, name: &str) -> bool {
         match kind {
             Kind::User => self.group_holders.contains_key(name),
@@ -249,7 +255,8 @@ impl IdMap {
         self.group_holders.remove(name);
     }
 
-    /// Frees a name for whoever has it in IAM now; returns the UserId that held it and the uid of the old home's files.
+    /// Frees a name for the user who has it in IAM now; returns the UserId that held it and the uid of the old home's
+    /// files.
     pub fn release(&mut self, name: UserName) -> Option<(String, Option<u32>)> {
         let user_id = self.holders.remove(name.as_str())?;
         let uid = self.kept.get(&user_id).map(|kept| kept.id);
@@ -282,7 +289,7 @@ impl IdMap {
         })
     }
 
-    /// A user has been on this host: their numbers are theirs for ever.
+    /// A user has been on this host: their numbers are theirs forever.
     pub fn note_presence(&mut self, iam_id: &str) {
         if let Some(kept) = self.kept.get_mut(iam_id) {
             kept.been_here = true;
@@ -457,7 +464,8 @@ fn rank<'a>(claim: &IdClaim<'a>) -> (bool, u64, &'a str) {
     (!matches!(claim.wish, Wish::GroupIds(_)), claim.created, claim.iam_id)
 }
 
-/// The one who ranks before the holder of an id. Only formulas dispute: a wish never takes what another has, nor is it in doubt.
+/// The one who ranks before the holder of an id. Only formulas dispute: a wish never takes what another has, nor is it
+/// in doubt.
 fn rival<'c, 'a>(holder: &IdClaim<'a>, claimants: &[&'c IdClaim<'a>]) -> Option<&'c IdClaim<'a>> {
     let by_formula = claimants
         .iter()

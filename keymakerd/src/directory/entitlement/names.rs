@@ -1,5 +1,5 @@
-//! Which IAM user or group has which Unix name here. Called by the sync with everybody who is in IAM; decides by names alone and
-//! knows nothing of ids, logins or the network. What it refuses gets no entry at all.
+//! Which IAM user or group has which Unix name here. Called by the sync with everybody who is in IAM; decides by names
+//! alone and knows nothing of ids, logins or the network. What it refuses gets no entry at all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,7 +178,7 @@ impl NameRules<'_> {
         }
     }
 
-    /// ASCII only: other capitals are no Unix names, and folding them depends on a language.
+    /// ASCII only: other capitals are not Unix names, and folding them depends on a language.
     fn folded<'n>(&self, name: &'n str) -> Cow<'n, str> {
         match self.config.lowercase_names {
             true => name.to_ascii_lowercase().into(),
@@ -202,8 +202,8 @@ impl NameRules<'_> {
         Err(NotAccepted::Refused(refused))
     }
 
-    /// Nobody new gets a name that this host wants. Whoever was published under it here before a package brought it along keeps it: a
-    /// person is not locked out by an installation, and `keymaker doctor` says so.
+    /// Nobody new gets a name that this host wants. Anybody who was published under it here before a package brought it
+    /// along keeps it: a person is not locked out by an installation, and `keymaker doctor` says so.
     fn unless_wanted<T>(
         &self,
         kind: Kind,
@@ -249,7 +249,7 @@ impl NameRules<'_> {
             || self.config.reserved_names.contains(name)
     }
 
-    /// A line of /etc/group that would make a member of whoever comes by this name.
+    /// A line of /etc/group that would make a member of anybody who comes by this name.
     fn member_line(&self, name: &str) -> Option<EntryRefusal> {
         let (group, line) = self.local.membership(name)?;
         Some(EntryRefusal::LocalMember {
@@ -268,8 +268,8 @@ struct Judged<T> {
 }
 
 impl AcceptedNames {
-    /// Names that a user has and an IAM group would have. A line for that group (%dba in sudoers, AllowGroups) is not for the user's private
-    /// group.
+    /// Names that a user has and an IAM group would have. A line for that group (%dba in sudoers, AllowGroups) is not
+    /// for the user's private group.
     pub fn wanted_by_groups(&self) -> BTreeSet<&str> {
         let of_group = self.refused.iter().filter(|entry| entry.kind == Kind::Group);
         of_group
@@ -323,7 +323,8 @@ impl RefusedEntry {
     }
 }
 
-/// Who of those that would have a Unix name gets it: users and groups in one space, since a user's private group has the user's name.
+/// Who of those that would have a Unix name gets it: users and groups in one space, since a user's private group has
+/// the user's name.
 #[derive(Default)]
 struct Claims<'a>(BTreeMap<GroupName, Claim<'a>>);
 
@@ -374,7 +375,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Whoever has the name instead.
+    /// Who has the name instead.
     fn rival(&self, name: GroupName, entity: &InIam<'_>) -> Option<EntryRefusal> {
         let best = self.0.get(&name).filter(|best| best.id != entity.id)?;
         Some(EntryRefusal::SameName {

@@ -1,5 +1,5 @@
-//! What other services of this host know of the names and numbers that we publish. Whoever resolves without us wins (P1), and what a
-//! service ever had here stays its own until root says `keymaker release`: files may carry the number.
+//! What other services of this host know of the names and numbers that we publish. Anybody who resolves without us wins
+//! (P1), and what a service ever had here stays its own until root says `keymaker release`: files may carry the number.
 //!
 //! `asking::neighbours` puts the questions. Where a service cannot tell, what is published stays and nothing is added.
 
@@ -104,7 +104,8 @@ impl Neighbours {
         })
     }
 
-    /// Whether a service besides those of this host's own files knows users. Its users come and go without root's doing.
+    /// Whether a service besides those of this host's own files knows users. Its users come and go without root's
+    /// doing.
     pub fn are_remote(&self) -> bool {
         self.services
             .passwd
@@ -112,7 +113,7 @@ impl Neighbours {
             .any(|service| !matches!(service.as_str(), "compat" | "db" | "systemd"))
     }
 
-    /// Frees these, to be asked about anew; returns who had one of them.
+    /// Frees these, to be asked about again; returns who had one of them.
     pub fn release(&mut self, keys: &[NameOrId]) -> Option<String> {
         let mut service = None;
         for key in keys {
@@ -140,7 +141,8 @@ impl Neighbours {
         self.holder(key).is_none() && !self.asked.contains_key(key)
     }
 
-    /// Reads nsswitch.conf. A service that was added has been asked about nobody; what is published stays until it claims it.
+    /// Reads nsswitch.conf. A service that was added has been asked about nobody; what is published stays until it
+    /// claims it.
     pub(crate) fn learn_services(&mut self, published: impl FnOnce() -> Vec<NameOrId>) {
         let Some(ask) = &self.ask else { return };
         match ask.services() {
@@ -157,8 +159,8 @@ impl Neighbours {
         }
     }
 
-    /// What a pass asks about: whoever was not asked about in this life of the daemon, and a twelfth of the others. Who comes back after
-    /// having been gone is new.
+    /// What a pass asks about: everybody who was not asked about in this life of the daemon, and a twelfth of the
+    /// others. Who comes back after having been gone is new.
     pub(crate) fn due(&mut self, keys: &BTreeSet<NameOrId>) -> Vec<NameOrId> {
         self.asked.retain(|key, _| keys.contains(key));
         let turn = |key: &NameOrId| self.asked.get(key).copied().unwrap_or(0);
@@ -170,7 +172,8 @@ impl Neighbours {
         new.into_iter().chain(others.into_iter().take(share)).cloned().collect()
     }
 
-    /// Takes down what the services said of these keys. Returns whether anything may be published that was not, or no longer.
+    /// Takes down what the services said of these keys. Returns whether anything may be published that was not, or no
+    /// longer.
     pub(crate) fn learn(&mut self, keys: Vec<NameOrId>, answers: &[ServiceAnswers]) -> bool {
         self.turn += 1;
         self.silent.clear();

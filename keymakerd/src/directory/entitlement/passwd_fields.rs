@@ -1,5 +1,5 @@
-//! What stands in a user's passwd entry besides name and number: from enabled tags where those may say so, else from the settings.
-//! Called by `composition` only.
+//! What stands in a user's passwd entry besides name and number: from enabled tags where those may say so, else from
+//! the settings. Called by `composition` only.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +68,8 @@ pub fn shell<'a>(config: &'a Config, local: &LocalAccounts, user: &'a UserFacts)
 /// What pam_umask(8) takes from this field: a session's file mode, priority and limit.
 const READ_BY_PAM_UMASK: [&str; 3] = ["umask=", "pri=", "ulimit="];
 
-/// The tag's, without what a passwd line cannot hold and what a program acts on; else the IAM user name, as the Python keymaker had it.
+/// The tag's, without what a passwd line cannot hold and what a program acts on; else the IAM user name, as the Python
+/// keymaker had it.
 pub fn gecos(config: &Config, user: &UserFacts) -> String {
     let tagged = user.tag("gecos").filter(|_| config.tags.contains(&Tag::Gecos));
     let clean = |c: &char| *c != ':' && !c.is_control();

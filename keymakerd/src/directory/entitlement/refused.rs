@@ -1,5 +1,6 @@
-//! Why an IAM user or group gets no entry on this host, as sentences. Made by `names` and `ids`, shown by `keymaker status` and
-//! `keymaker why`. A refused entry does not resolve, has no keys and no id; it never changes what anybody else has.
+//! Why an IAM user or group gets no entry on this host, as sentences. Made by `names` and `ids`, shown by
+//! `keymaker status` and `keymaker why`. A refused entry does not resolve, has no keys and no id; it never changes what
+//! anybody else has.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! May an IAM user log in here, as far as IAM's facts and the settings say? The holder of a name is judged in `composition`.
+//! May an IAM user log in here, as far as IAM's facts and the settings say? The holder of a name is judged in
+//! `composition`.
 
 use keymaker_core::directory_file::Verdict;
 

@@ -2,7 +2,7 @@
 
 use time::{Date, Month};
 
-/// The first second after the day `YYYY-MM-DD` in UTC, as unix time; `None` where that is no date.
+/// The first second after the day `YYYY-MM-DD` in UTC, as unix time; `None` where that is not a date.
 pub(crate) fn day_after(date: &str) -> Option<u64> {
     let mut fields = date.split('-');
     let mut number = |len: usize| {

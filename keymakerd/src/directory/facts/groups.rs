@@ -24,10 +24,12 @@ pub struct GroupFacts {
     /// When IAM last told all its members, likewise.
     #[serde(default)]
     pub members_at: u64,
-    /// When IAM was asked that first told this name of a group known under another, or under two at once, unix time; else 0.
+    /// When IAM was asked that first told this name of a group known under another, or under two at once, unix time;
+    /// else 0.
     #[serde(default)]
     named_at: u64,
-    /// Whether IAM gave this group two names, or its name to another one, so that it means nothing until IAM has said more.
+    /// Whether IAM gave this group two names, or its name to another one, so that it means nothing until IAM has said
+    /// more.
     #[serde(default)]
     pub disputed: bool,
 }
@@ -168,7 +170,7 @@ impl Facts {
         let differing: Vec<String> = user.groups.symmetric_difference(groups).cloned().collect();
         for id in differing {
             let members_at = self.groups.get(&id).map_or(0, |group| group.members_at);
-            // Whoever was created since then could not be among them: their first login works at once (P6).
+            // Anybody who was created since then could not be among them: their first login works at once (P6).
             let members_at = match user.answered_at == 0 && user.created + CREATED_SINCE >= members_at {
                 true => 0,
                 false => members_at,
@@ -191,7 +193,7 @@ impl Facts {
         }
     }
 
-    /// All members of one group. Whoever is no longer among them stays until IAM says so about that user (P3).
+    /// All members of one group. Anybody who is no longer among them stays until IAM says so about that user (P3).
     pub(super) fn learn_members(&mut self, members: &Members, asked: Asked) {
         let Some(group) = self.groups.get_mut(&members.group.id) else {
             return;
@@ -223,7 +225,8 @@ impl GroupFacts {
         }
     }
 
-    /// An answer about the user from before the group had its name says nothing of a group of that name, also where it arrives later.
+    /// An answer about the user from before the group had its name says nothing of a group of that name, also where it
+    /// arrives later.
     fn counts_for(&self, user: &UserFacts) -> bool {
         !self.disputed && user.answered_at >= self.named_at
     }

@@ -62,8 +62,8 @@ impl KeyFacts {
         }
     }
 
-    /// Whether an answer by name can only be about the same user: a key's id is one user's for ever. One that says no more than what is
-    /// known, that there are no keys, may be anybody's.
+    /// Whether an answer by name can only be about the same user: a key's id is one user's forever. One that says no
+    /// more than what is known, that there are no keys, may be anybody's.
     pub fn recognizes(&self, listed: &ListedKeys) -> bool {
         let common = listed.active.keys().any(|id| self.by_id.contains_key(id));
         self.proved && (common || self.by_id.is_empty() && listed.active.is_empty())
@@ -80,8 +80,8 @@ impl Facts {
         }
     }
 
-    /// Takes in an answer about a user's keys. Returns whether anything but its time is new; `None`: a key in it is known as another
-    /// user's, so the answer counts for nothing, and that user is to be asked about again.
+    /// Takes in an answer about a user's keys. Returns whether anything but its time is new; `None`: a key in it is
+    /// known as another user's, so the answer counts for nothing, and that user is to be asked about again.
     pub fn learn_keys(&mut self, user_id: &str, listed: ListedKeys, asked: Asked) -> Option<bool> {
         let mut contradicted = false;
         for keys in self

@@ -685,7 +685,7 @@ fn a_list_of_keys_is_a_users_by_one_key_of_theirs() {
     assert!(!recognizes(&[], &[one]) && !recognizes(&[one], &[]) && !recognizes(&[one], &[other]));
 }
 
-// What is no news is not written to disk; what is not said to be news reaches nobody before the next pass.
+// What is not news is not written to disk; what is not said to be news reaches nobody before the next pass.
 #[test]
 fn an_answer_is_news_where_it_changes_anything_but_times() {
     let mut facts = Facts::of_account("1".into());
@@ -711,7 +711,7 @@ fn an_answer_is_news_where_it_changes_anything_but_times() {
     let ops = group("keymaker_ops2", "AGPA1");
     assert!(learn(&mut facts, &alice, &[ops.clone(), devs]), "a group's name");
     assert!(learn(&mut facts, &alice, std::slice::from_ref(&ops)), "a group less");
-    // A group made again under the name of one that nobody looked at meanwhile.
+    // A group created again under the name of one that nobody looked at meanwhile.
     let anew = group("keymaker_devs", "AGPA3");
     assert!(learn(&mut facts, &alice, &[ops.clone(), anew.clone()]), "a new group");
     assert!(

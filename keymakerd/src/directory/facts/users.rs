@@ -1,4 +1,5 @@
-//! Users: who is there, under which name and with which tags, and what a new answer changes. Nobody goes but by an answer about them (P3).
+//! Users: who is there, under which name and with which tags, and what a new answer changes. Nobody goes but by an
+//! answer about them (P3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +39,8 @@ pub struct UserFacts {
     /// When IAM last said whether the user is there and under which name, as [`Self::answered_at`].
     #[serde(default)]
     pub seen_at: u64,
-    /// When IAM first said that this user is gone, unix time; until a second answer the user resolves but may not log in.
+    /// When IAM first said that this user is gone, unix time; until a second answer the user resolves but may not log
+    /// in.
     pub doubted_since: Option<u64>,
     /// When IAM last answered about existence and all groups, unix time. 0 in the kept file: as of the last contact.
     pub answered_at: u64,
@@ -79,8 +81,8 @@ impl Facts {
         missing.map(|(id, user)| (id.clone(), user.name.clone())).collect()
     }
 
-    /// Takes in one GetUser: who has the name, and so who has it no longer. Somebody unknown stays so until their groups are known too.
-    /// Returns whether anything but the time of the answer is new.
+    /// Takes in one GetUser: who has the name, and so who has it no longer. Somebody unknown stays so until their
+    /// groups are known too. Returns whether anything but the time of the answer is new.
     pub fn learn_sighting(&mut self, user: &IamUser, asked: Asked) -> bool {
         let mut changed = self.doubt_others_named(user, asked);
         if let Some(before) = self.users.get(&user.id).cloned() {
@@ -93,8 +95,8 @@ impl Facts {
         changed
     }
 
-    /// GetUser said NoSuchEntity outside a pass: that name may not log in. Removal waits for the next pass. Returns whether that
-    /// is news.
+    /// GetUser said NoSuchEntity outside a pass: that name may not log in. Removal waits for the next pass. Returns
+    /// whether that is news.
     pub fn learn_gone(&mut self, iam_name: &str, asked: Asked) -> bool {
         self.doubt_all(|_, user| user.name == iam_name, asked)
     }
@@ -244,7 +246,8 @@ impl UserFacts {
     }
 }
 
-/// Of two sets of tags what both say, and the end of access if either knows one: the earlier, or the one that is no date.
+/// Of two sets of tags what both say, and the end of access if either knows one: the earlier, or the one that is not a
+/// date.
 fn more_refusing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let agreed = one.iter().filter(|(tag, value)| other.get(*tag) == Some(value));
     let mut tags: BTreeMap<String, String> = agreed.map(|(tag, value)| (tag.clone(), value.clone())).collect();

@@ -1,6 +1,6 @@
-//! The real [`Iam`]: the directory's questions put to AWS. One value per account and patience; made by keymakerd's start and
-//! whenever the account to ask changes. Everything the SDK answers is checked here before it becomes one of our types: the
-//! SDK fills what an answer lacks with empty strings and zeroes.
+//! The real [`Iam`]: the directory's questions put to AWS. One value per account and patience; made by keymakerd's
+//! start and whenever the account to ask changes. Everything the SDK answers is checked here before it becomes one of
+//! our types: the SDK fills what an answer lacks with empty strings and zeroes.
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
@@ -275,7 +275,8 @@ fn never() -> DateTime {
     DateTime::from_secs(0)
 }
 
-/// IAM's names are "not distinguished by case" (IAM User Guide, "IAM and STS quotas"), so an answer may spell one otherwise.
+/// IAM's names are "not distinguished by case" (IAM User Guide, "IAM and STS quotas"), so an answer may spell one
+/// otherwise.
 fn same_name(action: Action, asked: &str, answered: &str) -> Result<(), AwsCallError> {
     let same = asked.eq_ignore_ascii_case(answered);
     same.then_some(())

@@ -1,6 +1,7 @@
-//! An IAM account in memory for tests: seeded and changed while a test runs, also between two calls or two pages of one flow; counts
-//! calls, fails or hangs by action or by name. Answers as IAM does where the directory depends on it: people, groups and keys have ids
-//! that never change and names that may, GetUser knows tags and listings do not, an unknown name is NoSuchEntity.
+//! An IAM account in memory for tests: seeded and changed while a test runs, also between two calls or two pages of one
+//! flow; counts calls, fails or hangs by action or by name. Answers as IAM does where the directory depends on it:
+//! people, groups and keys have ids that never change and names that may, GetUser knows tags and listings do not, an
+//! unknown name is NoSuchEntity.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,7 @@ impl IamFake {
         self.account.borrow_mut().page = entries;
     }
 
-    /// Makes a user under the path `/`; whoever has the name is deleted first.
+    /// Makes a user under the path `/`; a user who has the name is deleted first.
     pub fn add_user(&self, name: &str, id: &str, created: u64) {
         self.delete_user(name);
         self.add_user_anew(name, id, created);
@@ -331,7 +332,7 @@ impl IamFake {
         if let Some(mut change) = change {
             change(self, action);
             self.between_calls.borrow_mut().get_or_insert(change);
-            // Whoever else is asking goes on.
+            // Anybody else who is asking goes on.
             tokio::task::yield_now().await;
         }
         let fault = {

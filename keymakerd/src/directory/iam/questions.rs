@@ -1,6 +1,6 @@
 //! The questions that the directory asks IAM, one method each, and their answers in our own types. Called by the sync
-//! and by nudges; `AwsIam` (aws.rs) asks the real service, `IamFake` (fake.rs) is for tests.
-//! An answer is whole or an error: no method ever returns a part of a listing, or another entity than the one asked for.
+//! and by nudges; `AwsIam` (aws.rs) asks the real service, `IamFake` (fake.rs) is for tests. An answer is whole or an
+//! error: no method ever returns a part of a listing, or another entity than the one asked for.
 
 use keymaker_aws::{Ask, AwsCallError, CallerIdentity, Replaced};
 
@@ -40,8 +40,8 @@ pub trait Iam {
     /// sts:GetCallerIdentity: which account these answers are about, and as whom we ask.
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError>;
 
-    /// Why nothing more is to be asked this way: the metadata service says that this host has another role. `None` also where it says
-    /// nothing.
+    /// Why nothing more is to be asked this way: the metadata service says that this host has another role. `None` also
+    /// where it says nothing.
     async fn replaced(&self, ask: Ask) -> Option<Replaced>;
 }
 

@@ -42,8 +42,8 @@ impl std::fmt::Display for KeyError {
     }
 }
 
-/// Parses `text`, drops the comment, and returns what may be published. A line break in IAM's text ends nothing: the whole text
-/// must be one key.
+/// Parses `text`, drops the comment, and returns what may be published. A line break in IAM's text ends nothing: the
+/// whole text must be one key.
 pub fn clean(text: &str) -> Result<CleanKey, KeyError> {
     let text = text.trim();
     if text.contains(|c: char| c.is_control()) {
@@ -66,7 +66,8 @@ pub fn clean(text: &str) -> Result<CleanKey, KeyError> {
     })
 }
 
-/// As [`clean`], for a tag's value: a whole key, or its base64 alone, since a tag's 256 characters leave no room for more.
+/// As [`clean`], for a tag's value: a whole key, or its base64 alone, since a tag's 256 characters leave no room for
+/// more.
 pub fn clean_tag(value: &str) -> Result<CleanKey, KeyError> {
     let bare = !value.trim().contains(' ');
     let typed = TYPES

@@ -1,6 +1,7 @@
 //! What is on disk: the public files that everybody reads and the private ones that only keymakerd does.
 //!
-//! Private files are written before the public ones that rest on them: no uid is ever published whose owner is not on record (P2).
+//! Private files are written before the public ones that rest on them: no uid is ever published whose owner is not on
+//! record (P2).
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -95,7 +96,7 @@ impl std::fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
-    /// Makes the two folders where they are missing: whoever empties /var/lib/keymaker means to begin anew.
+    /// Makes the two folders where they are missing: anybody who empties /var/lib/keymaker means to start afresh.
     pub fn make_folders(&self) -> Result<(), StoreError> {
         for (folder, mode) in [(&self.public, 0o755), (&self.private, 0o700)] {
             match DirBuilder::new().mode(mode).create(folder) {
@@ -120,8 +121,8 @@ impl Store {
         }
     }
 
-    /// The settings that held last. They are written before the first directory, so where only the directory is left, they were lost: what
-    /// waits for an administrator would apply unseen (P3).
+    /// The settings that held last. They are written before the first directory, so where only the directory is left,
+    /// they were lost: what waits for an administrator would apply unseen (P3).
     pub fn load_settings(&self) -> Result<KeptSettings, StoreError> {
         match self.load("settings.json")? {
             None if self.directory_exists()? => Err(StoreError::SettingsLost(self.private.join("settings.json"))),
@@ -135,8 +136,8 @@ impl Store {
         path.try_exists().map_err(|error| StoreError::Unreadable(path, error))
     }
 
-    /// The id map. It is written before the directory that rests on it, so where only the directory is left, it was lost: ids drawn
-    /// anew could give somebody's uid, name or home to another (P2).
+    /// The id map. It is written before the directory that rests on it, so where only the directory is left, it was
+    /// lost: ids drawn again could give somebody's uid, name or home to another (P2).
     pub fn load_ids(&self) -> Result<IdMap, StoreError> {
         let lost = || StoreError::IdsLost(self.private.join("ids.json"));
         match self.load::<IdMap>("ids.json")? {
@@ -226,7 +227,8 @@ impl Store {
             .map_err(unwritable)
     }
 
-    /// When everything last answered, unix time; `None`: not since this instance was made. A time later than `now` counts for nothing.
+    /// When everything last answered, unix time; `None`: not since this instance was made. A time later than `now`
+    /// counts for nothing.
     pub fn contact(&self, now: u64) -> Option<u64> {
         let modified = keymaker_core::login::last_contact(&self.public.join("contact"))?;
         modified
@@ -252,7 +254,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whoever was writing ended before it was done.
+    /// The program that was writing ended before it was done.
     pub fn interrupted(&self) -> StoreError {
         StoreError::Unwritable(self.public.clone(), io::ErrorKind::Interrupted.into())
     }

@@ -1,10 +1,12 @@
-//! Whether a user left anything on this host: a session, a home, a lingering manager. Looked for where IAM no longer has the user, who was
-//! never seen here: then a tombstone stands for them for ever, else it goes, or whoever may create and delete IAM users would fill the
-//! directory with them. Looked for likewise under a name that its holder has no longer: then the name is kept for them until root releases
-//! it, else it is free, or whoever may rename IAM users would take every name of the people to come.
+//! Whether a user left anything on this host: a session, a home, a lingering manager. Looked for where IAM no longer
+//! has the user, who was never seen here: then a tombstone stands for them forever, else it goes, or anybody who may
+//! create and delete IAM users would fill the directory with them. Looked for likewise under a name that its holder has
+//! no longer: then the name is kept for them until root releases it, else it is free, or anybody who may rename IAM
+//! users would take every name of the people to come.
 //!
-//! Called by the daemon once a minute, while there is somebody to look for. A home may lie on a disk or a server that does not answer, so
-//! a thread of its own looks, and nobody waits for it. docs/formats.md says why nobody is let in by a tombstone or a name that goes.
+//! Called by the daemon once a minute, while there is somebody to look for. A home may lie on a disk or a server that
+//! does not answer, so a thread of its own looks, and nobody waits for it. docs/formats.md says why nobody is let in by
+//! a tombstone or a name that goes.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,8 +22,9 @@ use crate::directory::service::Service;
 use crate::directory::state::State;
 
 impl<I: Iam + 'static> Service<I> {
-    /// Looks what is left of users and under former names, and settles those about which `before`, the look before this one, says the same.
-    /// Returns who left nothing, for the next look: between the two, whoever was just logging in has a session.
+    /// Looks what is left of users and under former names, and settles those about which `before`, the look before this
+    /// one, says the same. Returns who left nothing, for the next look: between the two, anybody who was just logging
+    /// in has a session.
     pub async fn settle(self: &Rc<Self>, root: PathBuf, before: Unsettled) -> Unsettled {
         let (unsettled, homes) = {
             let state = self.state();
@@ -105,7 +108,7 @@ impl<O: Fn(&Path) -> io::Result<u32>> SearchedHost<'_, O> {
     }
 
     fn has_left(&self, gone: &Gone) -> bool {
-        // systemd-logind has a file for whoever has a session, or processes of one.
+        // systemd-logind has a file for anybody who has a session, or processes of one.
         let has_session = self.exists("run/systemd/users", &gone.uid.to_string());
         let has_files = |name: &String| self.exists(self.homes, name) || self.exists("var/lib/systemd/linger", name);
         has_session || gone.names.iter().any(has_files)
@@ -120,8 +123,8 @@ impl<O: Fn(&Path) -> io::Result<u32>> SearchedHost<'_, O> {
             || former.numbers.iter().any(has_session)
     }
 
-    /// Whether a home, or a file of mail, may be the holder's. One of root's may hide theirs (a server that is not mounted); one that somebody
-    /// else owns is not of whoever only passed by.
+    /// Whether a home, or a file of mail, may be the holder's. One of root's may hide theirs (a server that is not
+    /// mounted); one that somebody else owns is not of anybody who only passed by.
     fn has_file(&self, folder: &str, former: &FormerName) -> bool {
         match (self.owner_of)(&self.root.join(folder).join(&former.name)) {
             Ok(owner) => owner == 0 || former.numbers.contains(&owner),

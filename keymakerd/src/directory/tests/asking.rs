@@ -1,4 +1,5 @@
-//! When one question asks IAM, how often, and what is said of half an answer. The clock of these tests stands still unless they move it.
+//! When one question asks IAM, how often, and what is said of half an answer. The clock of these tests stands still
+//! unless they move it.
 
 use super::super::facts::KEYS_TIME_STEP;
 use super::*;

@@ -1,4 +1,4 @@
-//! What a full disk and a slow one change: nothing for whoever IAM has taken nothing from.
+//! What a full disk and a slow one change: nothing for a user from whom IAM has taken nothing.
 
 use super::*;
 
@@ -91,7 +91,7 @@ fn a_slow_disk_keeps_nobody_waiting_and_lets_nobody_in_whom_iam_refuses() {
         host.iam.leave("bob", "prod_ssh_users");
         host.pass_time(61);
         let stuck = host.service.store.stuck.lock().await;
-        // Whoever waits for the disk waits as long as they ever would.
+        // Anybody who waits for the disk waits as long as they ever would.
         tokio::time::pause();
         for _ in 0..2 {
             for cause in [SSHD, Cause::Login, Cause::Credentials] {

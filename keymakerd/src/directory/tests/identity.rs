@@ -370,7 +370,8 @@ fn with_only_group_members_whoever_is_in_none_of_our_groups_is_not_published() {
     });
 }
 
-/// By who was put there, whatever became of the group here: otherwise its members would go when a package brings a group of its name.
+/// By who was put there, whatever became of the group here: otherwise its members would go when a package brings a
+/// group of its name.
 #[test]
 fn with_only_group_members_a_group_counts_that_has_no_entry_here_itself() {
     on_one_thread(async {

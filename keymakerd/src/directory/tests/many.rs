@@ -1,5 +1,5 @@
-//! Many users vanish from IAM, or leave a group, at once: nobody else's refusal waits for that, and no listing is believed that IAM
-//! contradicts.
+//! Many users vanish from IAM, or leave a group, at once: nobody else's refusal waits for that, and no listing is
+//! believed that IAM contradicts.
 
 use std::collections::BTreeSet;
 

@@ -305,7 +305,7 @@ fn a_user_with_the_name_of_a_group_of_iam_has_no_group_of_that_name() {
         host.service.pass().await;
         assert_eq!((host.uid("dba"), group("dba")), (Some(uid), None));
         assert!(host.status().contains("belongs to the IAM user"), "{}", host.status());
-        // The group was first, and whoever may rename users or groups takes its name.
+        // The group was first, and anybody who may rename users or groups takes its name.
         host.iam.rename_user("dba", "nobody-s");
         host.pass_time(300);
         host.service.pass().await;

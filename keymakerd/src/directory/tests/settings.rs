@@ -1,5 +1,5 @@
-//! What keys of keymakerd.toml change for those who read what is published, where no other test shows it. tests/settings.md names a
-//! test for each key.
+//! What keys of keymakerd.toml change for those who read what is published, where no other test shows it.
+//! tests/settings.md names a test for each key.
 
 use super::*;
 use keymaker_core::id::IdRange;

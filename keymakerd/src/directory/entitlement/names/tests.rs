@@ -524,7 +524,7 @@ fn a_name_that_software_wants_is_refused_to_newcomers_and_kept_by_who_was_here()
     ));
     let mut host = Host::new("reserved_names = [\"alice\"]").knowing(&[("alice", "alice")], &[]);
     assert!(host.accept(&["alice"], &[]).users.is_empty());
-    // Somebody made again under the name is new.
+    // Somebody created again under the name is new.
     host = Host::new("").knowing(&[("puppet", "AIDAFORMER")], &[]);
     assert!(host.accept(&["puppet"], &[]).users.is_empty());
     // So is who had the name once, and another when the software came.

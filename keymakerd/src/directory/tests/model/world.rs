@@ -1,7 +1,7 @@
 //! What was true of the model's IAM, and so what must hold of the facts after every flow.
 //!
-//! Ids of users, groups and keys never come back, and neither does what was taken away from them: so whatever the facts give to the wrong
-//! id, or give back, is wrong.
+//! Ids of users, groups and keys never come back, and neither does what was taken away from them: so whatever the facts
+//! give to the wrong id, or give back, is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(super) struct World {
     ever_members: BTreeMap<String, BTreeSet<String>>,
     /// By a group's name: the UserIds that were in a group while it had that name.
     ever_in: BTreeMap<String, BTreeSet<String>>,
-    /// What was taken away for ever: a UserId, a key's id, or a GroupId and a UserId.
+    /// What was taken away forever: a UserId, a key's id, or a GroupId and a UserId.
     taken: BTreeMap<(String, String), Taken>,
     /// Who had which name since the flow began: names and ids.
     held: BTreeSet<(String, String)>,
@@ -108,7 +108,7 @@ impl World {
         self.taken.contains_key(what)
     }
 
-    /// From now on a name may move to whoever does not have it now.
+    /// From now on a name may move to anybody who does not have it now.
     pub fn begin_flow(&mut self, iam: &IamFake) {
         let all = iam.users().into_iter().chain(iam.groups());
         self.held = all.map(|(id, name)| (name, id)).collect();
