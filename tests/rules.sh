@@ -85,7 +85,7 @@ settings_without_tests() {
   local daemon config key keys row tests test files
   for daemon in keymakerd credd; do
     config=$(ls $daemon*/src/config.rs)
-    keys=$(sed -n '/^pub struct Config {/,/^}/s/^    \(pub \)\{0,1\}\([a-z0-9_]*\): .*/\2/p' "$config")
+    keys=$(sed -n '/^pub struct \(Keymakerd\)\{0,1\}Config {/,/^}/s/^    \(pub \)\{0,1\}\([a-z0-9_]*\): .*/\2/p' "$config")
     [ -n "$keys" ] || echo "$config: no keys are found in it"
     rows=$(sed -n "/^## $daemon.toml/,/^## [^$daemon]/p" tests/settings.md | grep -E '^\| [a-z0-9_]+ \|' | grep -v '^| key |')
     comm -3 <(sort <<<"$keys") <(cut -d' ' -f2 <<<"$rows" | sort) | tr -d '\t' | sed "s/^/tests\/settings.md and ${config//\//\\/} differ in /"
@@ -101,6 +101,13 @@ settings_without_tests() {
   done
 }
 
+# Files that only tests compile may name things as they like.
+types_of_one_name() {
+  local types
+  types=$(product | grep -vE '/tests(/|\.rs$)|/(test_host|canned[a-z_]*|crashes|fake)\.rs$' |
+    xargs grep -oE '^(pub(\([a-z ]*\))? )?(struct|enum|union|trait) [A-Za-z0-9_]+' /dev/null | sed -E 's/^([^:]*):.* ([A-Za-z0-9_]+)$/\2 is in \1/' | sort)
+  join <(cut -d' ' -f1 <<<"$types" | uniq -d) <(echo "$types")
+}
 circles_of_imports() { python3 tests/cycles.py 2>&1; }
 
 # A reader finds each file by its own first sentence.
@@ -123,6 +130,7 @@ rule "credd-capture links no client of AWS, HTTP server or runtime, and session 
 rule "every promise has a test that carries its number" promises_without_tests
 rule "what docs/past-vulnerabilities.md and docs/attacks/broken-on-purpose.md name as a test is one" tests_that_are_not_there
 rule "every key of both settings files has a test of what it does" settings_without_tests
+rule "no two types have one name" types_of_one_name
 rule "no file imports itself, by however many others" circles_of_imports
 rule "docs/files.md says of each file what the file says" stale_index
 rule "docs/planes.svg shows the drawing of ARCHITECTURE.md" stale_picture

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use credd_core::config::Method;
 use keymaker_daemon::bucket::Rate;
-use keymaker_daemon::log::{Entry, Log};
+use keymaker_daemon::log::{JournalEntry, Log};
 use serde::Serialize;
 use tracing::Level;
 
@@ -117,7 +117,7 @@ impl AuditLog for Log {
         })?;
         match self {
             Self::Journal(journal) => {
-                let mut entry = Entry::new(Level::INFO, TARGET);
+                let mut entry = JournalEntry::new(Level::INFO, TARGET);
                 entry.put("MESSAGE", &line);
                 entry.put("KEYMAKER_AUDIT", &line);
                 journal.send(&entry).map_err(|_| NotTaken)

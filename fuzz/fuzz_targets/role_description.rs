@@ -3,13 +3,13 @@
 
 #![no_main]
 
-use keymakerd::config::Config;
+use keymakerd::config::KeymakerdConfig;
 use keymakerd::settings::{EffectiveSettings, KeptSettings};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|descriptions: &str| {
     let (first, second) = descriptions.split_once('\0').unwrap_or((descriptions, ""));
-    let (config, mut kept) = (Config::default(), KeptSettings::default());
+    let (config, mut kept) = (KeymakerdConfig::default(), KeptSettings::default());
     kept.observe("AROA", Some(first));
     let before = EffectiveSettings::of(&config, &kept);
     let change = kept.observe("AROA", Some(second));

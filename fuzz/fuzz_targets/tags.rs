@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::name::UserName;
-use keymakerd::config::Config;
+use keymakerd::config::KeymakerdConfig;
 use keymakerd::directory::entitlement::passwd_fields::{gecos, home, shell};
 use keymakerd::directory::entitlement::verdict;
 use keymakerd::directory::facts::Facts;
@@ -18,8 +18,8 @@ use keymakerd::local_accounts::LocalAccounts;
 use keymakerd::settings::{EffectiveSettings, KeptSettings};
 use libfuzzer_sys::fuzz_target;
 
-static CONFIG: LazyLock<Config> = LazyLock::new(|| {
-    Config::parse(
+static CONFIG: LazyLock<KeymakerdConfig> = LazyLock::new(|| {
+    KeymakerdConfig::parse(
         "role_settings = false\ntags = [\"expires\", \"home\", \"shell\", \"gecos\"]",
         Path::new("fuzzed"),
     )

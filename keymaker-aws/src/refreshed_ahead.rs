@@ -22,7 +22,7 @@ struct SharedValue {
     source: Box<dyn ProvideCredentials>,
     now: Clock,
     /// Never held across an await.
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptValue>,
     /// Held by the one fetch that is under way.
     fetching: tokio::sync::Mutex<()>,
 }
@@ -31,7 +31,7 @@ struct SharedValue {
 pub(crate) type Clock = fn() -> SystemTime;
 
 #[derive(Default)]
-struct Kept {
+struct KeptValue {
     credentials: Option<Credentials>,
     /// How often the source has answered, and whether the last answer was a failure.
     answers: u64,
@@ -136,7 +136,7 @@ impl SharedValue {
         may
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, KeptValue> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

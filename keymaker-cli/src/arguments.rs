@@ -25,11 +25,11 @@ pub struct CommandLine {
     #[command(flatten)]
     pub aws: AwsOptions,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: KeymakerCommand,
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Command {
+pub enum KeymakerCommand {
     /// Upload your SSH public key to IAM.
     ///
     /// Without --identity: the one RSA key of the SSH agent, else ~/.ssh/id_rsa.pub.

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::arguments::{Command, CommandLine};
+use crate::arguments::{CommandLine, KeymakerCommand};
 use crate::commands::change_key::{self, KeyChange};
 use crate::commands::{CommandError, configure, list_keys, sync_roles, upload_key};
 use crate::output::{Format, Output};
@@ -44,17 +44,17 @@ fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandErro
     let change =
         |change, key: &arguments::KeyOfUser| change_key::run(change, &key.id, key.whose.user.as_deref(), aws, output);
     match &arguments.command {
-        Command::UploadKey { identity, whose } => {
+        KeymakerCommand::UploadKey { identity, whose } => {
             upload_key::run(identity.as_deref(), whose.user.as_deref(), aws, output)?;
         }
-        Command::ListKeys { whose } => list_keys::run(whose.user.as_deref(), aws, output)?,
-        Command::EnableKey { key } => change(KeyChange::Enable, key)?,
-        Command::DisableKey { key } => change(KeyChange::Disable, key)?,
-        Command::DeleteKey { key } => change(KeyChange::Delete, key)?,
-        Command::Configure(options) => configure::run(options, aws, output)?,
-        Command::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),
+        KeymakerCommand::ListKeys { whose } => list_keys::run(whose.user.as_deref(), aws, output)?,
+        KeymakerCommand::EnableKey { key } => change(KeyChange::Enable, key)?,
+        KeymakerCommand::DisableKey { key } => change(KeyChange::Disable, key)?,
+        KeymakerCommand::DeleteKey { key } => change(KeyChange::Delete, key)?,
+        KeymakerCommand::Configure(options) => configure::run(options, aws, output)?,
+        KeymakerCommand::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),
         #[cfg(all(target_os = "linux", feature = "host"))]
-        Command::Host(command) => return Ok(status_of(commands::host::run(command, output)?)),
+        KeymakerCommand::Host(command) => return Ok(status_of(commands::host::run(command, output)?)),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,12 +17,12 @@ pub struct Keys {
     /// How the manual calls the file: its page is `FILE(5)`.
     pub file: &'static str,
     /// All of them, in the order of the sample file.
-    pub all: &'static [Key],
+    pub all: &'static [SettingKey],
 }
 
 /// A key, and what it takes in words: for the sentence about a bad value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct SettingKey {
     /// Its name.
     pub name: &'static str,
     /// What may stand after the equals sign, with unit and range.
@@ -30,8 +30,8 @@ pub struct Key {
 }
 
 /// A row of the table.
-pub const fn key(name: &'static str, takes: &'static str) -> Key {
-    Key { name, takes }
+pub const fn key(name: &'static str, takes: &'static str) -> SettingKey {
+    SettingKey { name, takes }
 }
 
 /// Why the file cannot be used. Nothing of it is.

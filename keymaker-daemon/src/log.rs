@@ -74,15 +74,15 @@ impl Journal {
     }
 
     /// Hands one entry over; an error where the queue is full or nobody listens.
-    pub fn send(&self, entry: &Entry) -> io::Result<()> {
+    pub fn send(&self, entry: &JournalEntry) -> io::Result<()> {
         self.socket.send_to(&entry.0, &self.path).map(drop)
     }
 }
 
 /// One entry in the form of <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
-pub struct Entry(Vec<u8>);
+pub struct JournalEntry(Vec<u8>);
 
-impl Entry {
+impl JournalEntry {
     /// Of a line of this level, from this part of the program.
     pub fn new(level: Level, target: &str) -> Self {
         let mut entry = Self(Vec::with_capacity(512));
@@ -111,7 +111,7 @@ impl Entry {
     }
 }
 
-impl Visit for Entry {
+impl Visit for JournalEntry {
     fn record_str(&mut self, field: &Field, value: &str) {
         let value = cut(value);
         match field.name() {
@@ -136,7 +136,7 @@ fn cut(value: &str) -> Cow<'_, str> {
 /// What `tracing` has to say. Users cause some of it: one place in the program writes at most so many lines in a while.
 struct Lines {
     journal: Journal,
-    places: Mutex<HashMap<Identifier, Place>>,
+    places: Mutex<HashMap<Identifier, LogPlace>>,
 }
 
 impl Lines {
@@ -152,7 +152,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let Some(left_out) = self.turn(event.metadata()) else {
             return;
         };
-        let mut entry = Entry::new(*event.metadata().level(), event.metadata().target());
+        let mut entry = JournalEntry::new(*event.metadata().level(), event.metadata().target());
         event.record(&mut entry);
         if left_out > 0 {
             entry.put("KEYMAKER_LEFT_OUT", &left_out.to_string());
@@ -164,13 +164,13 @@ impl<S: Subscriber> Layer<S> for Lines {
 
 /// The lines of one place in the present while.
 #[derive(Default)]
-struct Place {
+struct LogPlace {
     began: Option<Instant>,
     written: u32,
     left_out: u64,
 }
 
-impl Place {
+impl LogPlace {
     fn turn(&mut self, now: Instant) -> Option<u64> {
         if self.began.is_none_or(|began| now.duration_since(began) >= A_WHILE) {
             (self.began, self.written) = (Some(now), 0);
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_journal_that_reads_nothing_takes_a_bounded_number_of_lines_and_keeps_nobody_waiting() {
         let (journald, journal, path) = journald("hangs");
-        let entry = Entry::new(Level::INFO, "test");
+        let entry = JournalEntry::new(Level::INFO, "test");
         let taken = (0..1_000_000).take_while(|_| journal.send(&entry).is_ok()).count();
         assert!((1..1_000_000).contains(&taken), "{taken}");
         // It reads again, and nothing that was taken is lost.
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_place_limits_its_lines_and_says_how_many_it_left_out() {
-        let mut place = Place::default();
+        let mut place = LogPlace::default();
         let now = Instant::now();
         let turns: Vec<Option<u64>> = (0..1000).map(|_| place.turn(now)).collect();
         assert!(turns[..100].iter().all(|turn| *turn == Some(0)) && turns[100..].iter().all(Option::is_none));

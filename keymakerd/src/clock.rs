@@ -1,6 +1,6 @@
 //! What time it is, by two clocks: this host's, which somebody may set, and AWS's, by which answers are ordered. Tests move both.
 //!
-//! What the modules compare is in the host's clock: they have no other. Facts are in AWS's. Where a fact is published, [`Clock::on_host`]
+//! What the modules compare is in the host's clock: they have no other. Facts are in AWS's. Where a fact is published, [`AnswerClock::on_host`]
 //! turns one into the other; nothing else does.
 
 use std::cell::Cell;
@@ -14,7 +14,7 @@ pub const DRIFT: u64 = 5;
 
 /// The clocks of one daemon.
 #[derive(Debug, Default)]
-pub struct Clock {
+pub struct AnswerClock {
     aws: AwsTime,
     /// How far the host's clock is ahead of AWS's, in seconds.
     host_ahead: Cell<i64>,
@@ -36,7 +36,7 @@ struct Reading {
     since_boot: Duration,
 }
 
-impl Clock {
+impl AnswerClock {
     /// What every answer of AWS's is to tell the time to.
     pub fn aws(&self) -> AwsTime {
         self.aws.clone()
@@ -138,7 +138,7 @@ mod tests {
     // P3
     #[test]
     fn setting_the_hosts_clock_moves_no_answer_and_what_is_published_follows_it() {
-        let clock = Clock::default();
+        let clock = AnswerClock::default();
         let asked_at = clock.answer_time();
         for days in [-3, 7, -2] {
             clock.set_host(days * DAY);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_only_drifts_changes_nothing_that_is_published() {
-        let clock = Clock::default();
+        let clock = AnswerClock::default();
         let on_host = clock.on_host(1_800_000_000);
         for drift in [2, -4, 3] {
             clock.set_host(drift);

@@ -24,7 +24,7 @@ use keys::SETTINGS;
 /// What stands in the file, with the defaults for what does not. `keys::KEYS` says what each value may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub struct KeymakerdConfig {
     /// Whether the description of the instance's role is read too.
     pub role_settings: bool,
     /// The IAM group that a user must be in to log in. Empty: none, whatever the role's description says.
@@ -88,7 +88,7 @@ pub struct Config {
     pub ca_bundle: Option<PathBuf>,
 }
 
-impl Default for Config {
+impl Default for KeymakerdConfig {
     fn default() -> Self {
         Self {
             role_settings: true,
@@ -133,7 +133,7 @@ pub fn line_of_key(path: &Path, key: &str) -> usize {
     config_error::line_of_key(&fs::read_to_string(path).unwrap_or_default(), key)
 }
 
-impl Config {
+impl KeymakerdConfig {
     /// Reads and checks the file. One that is not there says nothing: the defaults hold, and below them what an earlier
     /// file said (`settings::file`).
     pub fn read(path: &Path) -> Result<Table, ConfigError> {

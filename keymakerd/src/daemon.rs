@@ -16,8 +16,8 @@ use keymaker_daemon::systemd;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::clock::AnswerClock;
+use crate::config::{ConfigError, KeymakerdConfig};
 use crate::directory::asking::limits::{OfferedKeys, Outages, UnknownNames};
 use crate::directory::entitlement::neighbours::Neighbours;
 use crate::directory::facts::Facts;
@@ -142,7 +142,7 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
         warn!(%own, %former, "this disk comes from another instance ({former}, this is {own}): its ids are kept, and nobody logs in before the first pass");
         store.forget_contact().map_err(KeymakerdError::Store)?;
     }
-    let clock = Rc::new(Clock::default());
+    let clock = Rc::new(AnswerClock::default());
     let contact = store.contact(clock.unix());
     // Facts can be had again; ids cannot, nor what an administrator has not accepted yet.
     let facts: Facts = store.load("facts.json").unwrap_or_else(forgotten).unwrap_or_default();
@@ -182,8 +182,8 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
 }
 
 /// The settings with which this life begins, and what is wrong with the file: one that cannot be used leaves those that held last.
-fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(Config, Option<String>), KeymakerdError> {
-    let error = match Config::read(path).and_then(|table| settings.file.take(table)) {
+fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(KeymakerdConfig, Option<String>), KeymakerdError> {
+    let error = match KeymakerdConfig::read(path).and_then(|table| settings.file.take(table)) {
         Ok(config) => return Ok((config, None)),
         Err(error) => error,
     };
@@ -234,7 +234,7 @@ async fn keep_passing(service: Rc<Service<AwsIam>>, ports: OwnPorts) {
 }
 
 /// While nobody can log in yet, nobody is let wait for a whole interval; where IAM throttles, for ever longer ones.
-fn next_interval(config: &Config, in_contact: bool, throttled: bool, former: Duration) -> Duration {
+fn next_interval(config: &KeymakerdConfig, in_contact: bool, throttled: bool, former: Duration) -> Duration {
     let usual = match in_contact {
         true => Duration::from_secs(config.sync_interval.into()),
         false => RECONNECT,
@@ -355,11 +355,11 @@ async fn learn_instance(service: &Rc<Service<AwsIam>>, route: &Route) -> Result<
 }
 
 /// Whether the settings that lead to AWS can be used: URLs, proxy, certificate authorities. Opens no connection.
-pub fn check_aws_settings(config: &Config) -> Result<(), AwsSettingsError> {
+pub fn check_aws_settings(config: &KeymakerdConfig) -> Result<(), AwsSettingsError> {
     Route::new(&aws_settings(config)).map(drop)
 }
 
-fn aws_settings(config: &Config) -> AwsSettings {
+fn aws_settings(config: &KeymakerdConfig) -> AwsSettings {
     AwsSettings {
         region: config.region.clone(),
         iam_endpoint: config.iam_endpoint.clone(),
@@ -440,7 +440,8 @@ async fn obey_signals(host: &HostPaths, service: &Rc<Service<AwsIam>>) {
 /// A file that cannot be read whole changes nothing, and a line that is gone opens nothing.
 fn reload(host: &HostPaths, service: &Rc<Service<AwsIam>>) {
     systemd::reloading();
-    let taken = Config::read(&host.config_path).and_then(|table| service.state_mut().settings.file.take(table));
+    let taken =
+        KeymakerdConfig::read(&host.config_path).and_then(|table| service.state_mut().settings.file.take(table));
     match taken {
         Ok(config) => {
             let mut state = service.state_mut();

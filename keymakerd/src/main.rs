@@ -31,7 +31,7 @@ use clap::Parser;
 use keymaker_core::paths;
 use keymaker_daemon::log;
 
-use crate::config::Config;
+use crate::config::KeymakerdConfig;
 use crate::daemon::HostPaths;
 use crate::directory::publishing::store::Store;
 use crate::local_accounts::LocalFiles;
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
 
 /// What the file says by itself: a line that it no longer has may hold all the same (`keymaker status`).
 fn look_at_the_file(arguments: &KeymakerdArguments) -> ExitCode {
-    let config = match Config::read(&arguments.config).and_then(|table| Config::of(&table)) {
+    let config = match KeymakerdConfig::read(&arguments.config).and_then(|table| KeymakerdConfig::of(&table)) {
         Ok(config) => config,
         Err(error) => return complain(&error),
     };

@@ -21,7 +21,7 @@ use keymaker_aws::role_description::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ResolverSetting};
+use crate::config::{KeymakerdConfig, ResolverSetting};
 use crate::iam_names::{is_group_name, is_suffix};
 
 mod file;
@@ -47,7 +47,7 @@ pub struct EffectiveSettings {
 
 impl EffectiveSettings {
     /// The file wins, setting by setting.
-    pub fn of(config: &Config, kept: &KeptSettings) -> Self {
+    pub fn of(config: &KeymakerdConfig, kept: &KeptSettings) -> Self {
         let read = kept.applied.as_ref().filter(|_| config.role_settings);
         let role = read.cloned().unwrap_or_default();
         Self {
@@ -253,7 +253,7 @@ pub enum PendingSetting {
 
 impl PendingSetting {
     /// Whether keymakerd.toml has decided already, so that nobody need accept anything.
-    pub fn is_settled_by(&self, config: &Config) -> bool {
+    pub fn is_settled_by(&self, config: &KeymakerdConfig) -> bool {
         let by_the_file = match self {
             Self::IdResolver { .. } => config.id_resolver().is_some(),
             Self::RequiredGroup { .. } => config.require_iam_group.is_some(),

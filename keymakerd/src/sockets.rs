@@ -70,7 +70,7 @@ pub async fn serve<I: Iam + 'static>(socket: RequestSocket, listener: UnixListen
             }
         };
         let Ok(peer) = stream.peer_cred() else { continue };
-        let Some(place) = ConnectionPlace::take(&open, socket, peer.uid()) else {
+        let Some(place) = SocketPlace::take(&open, socket, peer.uid()) else {
             continue;
         };
         let service = Rc::clone(&service);
@@ -190,12 +190,12 @@ impl Open {
 }
 
 /// One of the connections that a uid may have open.
-struct ConnectionPlace {
+struct SocketPlace {
     open: Rc<RefCell<Open>>,
     uid: u32,
 }
 
-impl ConnectionPlace {
+impl SocketPlace {
     fn take(open: &Rc<RefCell<Open>>, socket: RequestSocket, uid: u32) -> Option<Self> {
         let mut counts = open.borrow_mut();
         if !counts.has_room(socket, uid) {
@@ -209,7 +209,7 @@ impl ConnectionPlace {
     }
 }
 
-impl Drop for ConnectionPlace {
+impl Drop for SocketPlace {
     fn drop(&mut self) {
         let counts = &mut self.open.borrow_mut().by_uid;
         if let Some(count) = counts.get_mut(&self.uid) {
@@ -225,9 +225,9 @@ impl Drop for ConnectionPlace {
 mod tests {
     use super::*;
 
-    fn taken(open: &Rc<RefCell<Open>>, socket: RequestSocket, uid: u32, wanted: usize) -> Vec<ConnectionPlace> {
+    fn taken(open: &Rc<RefCell<Open>>, socket: RequestSocket, uid: u32, wanted: usize) -> Vec<SocketPlace> {
         (0..wanted)
-            .map_while(|_| ConnectionPlace::take(open, socket, uid))
+            .map_while(|_| SocketPlace::take(open, socket, uid))
             .collect()
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let open = Rc::default();
         let keys_commands = taken(&open, RequestSocket::Login, 997, 1000);
         assert_eq!(keys_commands.len(), 1000);
-        assert!(ConnectionPlace::take(&open, RequestSocket::Login, 0).is_some());
+        assert!(SocketPlace::take(&open, RequestSocket::Login, 0).is_some());
     }
 
     // P9
@@ -258,13 +258,13 @@ mod tests {
         let open = Rc::default();
         let one = taken(&open, RequestSocket::Lookup, 1001, 100);
         assert_eq!(one.len(), MOST_PER_UID);
-        assert!(ConnectionPlace::take(&open, RequestSocket::Lookup, 1002).is_some());
-        let many: Vec<ConnectionPlace> = (100_000..101_000)
+        assert!(SocketPlace::take(&open, RequestSocket::Lookup, 1002).is_some());
+        let many: Vec<SocketPlace> = (100_000..101_000)
             .flat_map(|uid| taken(&open, RequestSocket::Lookup, uid, 1))
             .collect();
         assert_eq!(one.len() + many.len(), MOST_OF_OTHERS);
-        assert!(ConnectionPlace::take(&open, RequestSocket::Lookup, 0).is_some());
+        assert!(SocketPlace::take(&open, RequestSocket::Lookup, 0).is_some());
         drop(one);
-        assert!(ConnectionPlace::take(&open, RequestSocket::Lookup, 1001).is_some());
+        assert!(SocketPlace::take(&open, RequestSocket::Lookup, 1001).is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! Every key of credd.toml and what it takes, in words: for the sentence about a bad value.
 
-use keymaker_daemon::config_error::{Key, Keys, key};
+use keymaker_daemon::config_error::{Keys, SettingKey, key};
 
 /// The file and its keys.
 pub const SETTINGS: Keys = Keys {
@@ -9,7 +9,7 @@ pub const SETTINGS: Keys = Keys {
 };
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [Key; 31] = [
+pub const KEYS: [SettingKey; 31] = [
     key("exempt_uids", "a list of uids and of names of local accounts in quotes"),
     key("capture", "\"route\" or \"nft\""),
     key(

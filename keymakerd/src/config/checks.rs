@@ -1,10 +1,10 @@
-//! What must hold between the values of keymakerd.toml and within each. Called by [`super::Config::parse`] only.
+//! What must hold between the values of keymakerd.toml and within each. Called by [`super::KeymakerdConfig::parse`] only.
 
 use keymaker_aws::IdResolver;
 use keymaker_core::id::Gid;
 use keymaker_core::name::GroupName;
 
-use super::{Config, Scheme, Tag, id_range};
+use super::{KeymakerdConfig, Scheme, Tag, id_range};
 use crate::iam_names::{is_group_name, is_suffix};
 
 /// How many ids a range must hold to be drawn from.
@@ -17,7 +17,7 @@ const LONGEST_PATH: usize = 200;
 type Problem = Option<(&'static str, String)>;
 
 /// The first key whose value is wrong, and why.
-pub fn first_problem(config: &Config) -> Problem {
+pub fn first_problem(config: &KeymakerdConfig) -> Problem {
     times(config)
         .or_else(|| ids(config))
         .or_else(|| tag_uids(config))
@@ -27,8 +27,8 @@ pub fn first_problem(config: &Config) -> Problem {
         .or_else(|| sources(config))
 }
 
-fn times(config: &Config) -> Problem {
-    let Config {
+fn times(config: &KeymakerdConfig) -> Problem {
+    let KeymakerdConfig {
         authz_ttl,
         max_stale,
         sync_interval,
@@ -49,7 +49,7 @@ fn times(config: &Config) -> Problem {
     })
 }
 
-fn ids(config: &Config) -> Problem {
+fn ids(config: &KeymakerdConfig) -> Problem {
     let range = config.id_range.map(id_range)?;
     let wrong = |problem: &str| Some(("id_range", problem.to_owned()));
     if config.id_scheme == Scheme::Keymaker {
@@ -64,7 +64,7 @@ fn ids(config: &Config) -> Problem {
     None
 }
 
-fn tag_uids(config: &Config) -> Problem {
+fn tag_uids(config: &KeymakerdConfig) -> Problem {
     let wrong = |problem: &str| Some(("tag_uid_range", problem.to_owned()));
     let Some(range) = config.tag_uid_range.map(id_range) else {
         let missing = || ("tags", "\"uid\" needs tag_uid_range, which is not set".to_owned());
@@ -82,7 +82,7 @@ fn tag_uids(config: &Config) -> Problem {
     None
 }
 
-fn group_ids(config: &Config) -> Problem {
+fn group_ids(config: &KeymakerdConfig) -> Problem {
     let wrong = |problem: String| Some(("group_ids", problem));
     for (name, gid) in &config.group_ids {
         if let Err(why) = GroupName::parse(name.as_bytes()) {
@@ -98,7 +98,7 @@ fn group_ids(config: &Config) -> Problem {
     None
 }
 
-fn names(config: &Config) -> Problem {
+fn names(config: &KeymakerdConfig) -> Problem {
     if config.local_groups.len() > MOST_LOCAL_GROUPS {
         return Some(("local_groups", "too many names".to_owned()));
     }
@@ -120,19 +120,19 @@ fn names(config: &Config) -> Problem {
         ))
     };
     match config {
-        Config {
+        KeymakerdConfig {
             require_iam_group: Some(group),
             ..
         } if !group.is_empty() && !is_group_name(group) => wrong("require_iam_group", group),
-        Config {
+        KeymakerdConfig {
             sudo_iam_group: Some(group),
             ..
         } if !is_group_name(group) => wrong("sudo_iam_group", group),
-        Config {
+        KeymakerdConfig {
             linux_group_prefix: Some(prefix),
             ..
         } if !prefix.is_empty() && !is_group_name(prefix) => wrong("linux_group_prefix", prefix),
-        Config {
+        KeymakerdConfig {
             linux_user_suffix: Some(suffix),
             ..
         } if !is_suffix(suffix) => wrong("linux_user_suffix", suffix),
@@ -140,7 +140,7 @@ fn names(config: &Config) -> Problem {
     }
 }
 
-fn paths(config: &Config) -> Problem {
+fn paths(config: &KeymakerdConfig) -> Problem {
     let plain = |path: &str| {
         path.starts_with('/') && path.len() <= LONGEST_PATH && !path.chars().any(|c| c == ':' || c.is_control())
     };
@@ -157,7 +157,7 @@ fn paths(config: &Config) -> Problem {
     (!legal || path.len() > 512).then(|| ("user_path_prefix", format!("{path:?} is not a path in IAM")))
 }
 
-fn sources(config: &Config) -> Problem {
+fn sources(config: &KeymakerdConfig) -> Problem {
     if let Some(grade) = config.grade.filter(|grade| *grade != 1) {
         return Some(("grade", format!("{grade} is found automatically and cannot be set")));
     }

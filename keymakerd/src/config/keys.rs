@@ -1,7 +1,7 @@
 //! Every key of keymakerd.toml and what it takes, in words: for the sentence about a bad value, and for the test that compares the
 //! sample file and the man page with it.
 
-use keymaker_daemon::config_error::{Key, Keys, key};
+use keymaker_daemon::config_error::{Keys, SettingKey, key};
 
 /// The file and its keys.
 pub const SETTINGS: Keys = Keys {
@@ -10,7 +10,7 @@ pub const SETTINGS: Keys = Keys {
 };
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [Key; 33] = [
+pub const KEYS: [SettingKey; 33] = [
     key("role_settings", "true or false"),
     key("require_iam_group", "the full name of an IAM group, or \"\" for none"),
     key("user_path_prefix", "an IAM path that begins and ends with a slash"),

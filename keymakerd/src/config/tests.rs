@@ -10,8 +10,8 @@ use super::*;
 const SAMPLE: &str = include_str!("../../../dist/etc/keymakerd.toml");
 const MAN_PAGE: &str = include_str!("../../../docs/man/keymakerd.toml.5");
 
-fn parse(text: &str) -> Result<Config, ConfigError> {
-    Config::parse(text, Path::new("/etc/keymaker/keymakerd.toml"))
+fn parse(text: &str) -> Result<KeymakerdConfig, ConfigError> {
+    KeymakerdConfig::parse(text, Path::new("/etc/keymaker/keymakerd.toml"))
 }
 
 /// The sentence about a bad file.
@@ -32,17 +32,17 @@ fn sample() -> String {
 #[test]
 fn an_absent_or_empty_file_means_the_defaults() {
     assert_eq!(
-        Config::read(Path::new("/nonexistent/keymakerd.toml")).unwrap(),
+        KeymakerdConfig::read(Path::new("/nonexistent/keymakerd.toml")).unwrap(),
         Table::new()
     );
-    assert_eq!(parse(SAMPLE).unwrap(), Config::default());
-    assert_eq!(checks::first_problem(&Config::default()), None);
-    assert_eq!(Config::default().id_scheme(), IdScheme::Wide(IdRange::WIDE));
+    assert_eq!(parse(SAMPLE).unwrap(), KeymakerdConfig::default());
+    assert_eq!(checks::first_problem(&KeymakerdConfig::default()), None);
+    assert_eq!(KeymakerdConfig::default().id_scheme(), IdScheme::Wide(IdRange::WIDE));
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_an_error_and_not_the_defaults() {
-    let error = Config::read(Path::new("/proc/self")).unwrap_err();
+    let error = KeymakerdConfig::read(Path::new("/proc/self")).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable(..)), "{error}");
 }
 
@@ -67,7 +67,7 @@ fn the_man_page_explains_every_key_in_the_order_of_the_table() {
 #[test]
 fn the_sample_file_shows_the_defaults() {
     let sample: Table = sample().parse().unwrap();
-    let defaults: Table = Config::default().print().unwrap().parse().unwrap();
+    let defaults: Table = KeymakerdConfig::default().print().unwrap().parse().unwrap();
     let sorted = |value: &Value| match value {
         Value::Array(list) => {
             let mut list: Vec<String> = list.iter().map(Value::to_string).collect();
@@ -95,7 +95,7 @@ fn the_sample_file_shows_the_defaults() {
 
 #[test]
 fn the_table_of_keys_is_what_the_parser_takes() {
-    let error = toml::from_str::<Config>("no_such_key = 1").unwrap_err();
+    let error = toml::from_str::<KeymakerdConfig>("no_such_key = 1").unwrap_err();
     let mut taken: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
     let mut known = KEYS.map(|key| key.name);
     taken.sort();

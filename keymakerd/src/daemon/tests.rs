@@ -6,8 +6,8 @@ use crate::canned_tls::{ANOTHER_AUTHORITY, AUTHORITY, Bundle, in_front_of};
 use crate::directory::iam::Iam;
 use crate::service_names::ServiceFolders;
 
-fn config(text: &str) -> Config {
-    Config::parse(text, "keymakerd.toml".as_ref()).unwrap()
+fn config(text: &str) -> KeymakerdConfig {
+    KeymakerdConfig::parse(text, "keymakerd.toml".as_ref()).unwrap()
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::outcome::DirectoryOutcome;
 use super::publishing::store::Store;
 use super::publishing::turns::{ToldContact, Turns};
 use super::state::State;
-use crate::clock::Clock;
+use crate::clock::AnswerClock;
 use crate::settings::EffectiveSettings;
 
 /// How long "no such user", "not in the required group" and "no active key" are believed without asking again, in seconds.
@@ -35,7 +35,7 @@ pub struct Service<I> {
     /// The daemon is to reach for other accounts, and then to make a pass.
     pub accounts_changed: Notify,
     pub(crate) store: Store,
-    pub(crate) clock: Rc<Clock>,
+    pub(crate) clock: Rc<AnswerClock>,
 }
 
 /// Whom to ask: clients of the accounts, by patience.
@@ -54,7 +54,7 @@ pub struct AskedAccounts<I> {
 
 impl<I: Iam + 'static> Service<I> {
     /// The service as it was left: `state` holds what was kept.
-    pub fn new(state: State, store: Store, clock: Rc<Clock>) -> Rc<Self> {
+    pub fn new(state: State, store: Store, clock: Rc<AnswerClock>) -> Rc<Self> {
         let told_contact = state.contact.map(|at| ToldContact::at(at, &clock));
         Rc::new(Self {
             told_contact: Cell::new(told_contact),

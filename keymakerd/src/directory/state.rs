@@ -10,14 +10,14 @@ use super::entitlement::ids::IdMap;
 use super::entitlement::neighbours::Neighbours;
 use super::facts::Facts;
 use super::publishing::published::PublishedState;
-use crate::config::Config;
+use crate::config::KeymakerdConfig;
 use crate::local_accounts::LocalAccounts;
 use crate::settings::{EffectiveSettings, KeptSettings};
 
 /// What the daemon knows.
 pub struct State {
     /// The administrator's file.
-    pub config: Config,
+    pub config: KeymakerdConfig,
     /// The role description's settings, as last read.
     pub settings: KeptSettings,
     /// What IAM last said.
@@ -32,7 +32,7 @@ pub struct State {
     pub published: PublishedState,
     /// Whether something is known that the files do not say yet.
     pub unpublished: bool,
-    /// When the last pass in which everything answered began, by `Clock::answer_time`; the contact file has it by the host's clock.
+    /// When the last pass in which everything answered began, by `AnswerClock::answer_time`; the contact file has it by the host's clock.
     pub contact: Option<u64>,
     /// The EC2 instance on which this runs, once known.
     pub instance_id: Option<String>,

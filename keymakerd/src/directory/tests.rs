@@ -17,8 +17,8 @@ use super::publishing::published::PublishedState;
 use super::publishing::store::Store;
 use super::service::{AskedAccounts, Service};
 use super::state::{Grade, State};
-use crate::clock::Clock;
-use crate::config::Config;
+use crate::clock::AnswerClock;
+use crate::config::KeymakerdConfig;
 use crate::local_accounts::LocalAccounts;
 
 mod asking;
@@ -60,7 +60,7 @@ fn host(settings: &str) -> Host {
 }
 
 /// The daemon's start, on whatever lies in the folder.
-fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Clock>) -> Rc<Service<IamFake>> {
+fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<AnswerClock>) -> Rc<Service<IamFake>> {
     let store = Store {
         public: folder.join("public"),
         private: folder.join("private"),
@@ -70,7 +70,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Cloc
     let contact = store.contact(clock.unix());
     let facts: super::facts::Facts = store.load("facts.json").unwrap().unwrap_or_default();
     let state = State {
-        config: Config::parse(settings, "keymakerd.toml".as_ref()).unwrap(),
+        config: KeymakerdConfig::parse(settings, "keymakerd.toml".as_ref()).unwrap(),
         settings: store.load_settings().unwrap(),
         facts: facts.since_contact(contact),
         ids: store.load_ids().unwrap(),

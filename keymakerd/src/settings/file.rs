@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{ConfigError, KeymakerdConfig};
 
 /// The file as it applies, and as it was last read.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct FileSettings {
 
 impl FileSettings {
     /// Takes in the file as just read; returns what holds now. On an error everything stays as it was.
-    pub fn take(&mut self, read: Table) -> Result<Config, ConfigError> {
+    pub fn take(&mut self, read: Table) -> Result<KeymakerdConfig, ConfigError> {
         let mut applied = read.clone();
         for (key, value) in self
             .applied
@@ -35,15 +35,15 @@ impl FileSettings {
                 applied.insert(key.clone(), value);
             }
         }
-        let config = Config::of(&applied)?;
+        let config = KeymakerdConfig::of(&applied)?;
         self.read = read;
         self.applied = Some(applied);
         Ok(config)
     }
 
     /// What held when the file was last read; `None` if it never was.
-    pub fn last(&self) -> Option<Result<Config, ConfigError>> {
-        self.applied.as_ref().map(Config::of)
+    pub fn last(&self) -> Option<Result<KeymakerdConfig, ConfigError>> {
+        self.applied.as_ref().map(KeymakerdConfig::of)
     }
 
     /// Lines that are gone from the file and stand on.
@@ -96,7 +96,7 @@ impl fmt::Display for GoneLine {
 /// What of a vanished line narrows more than the default does. Where a line only ever gave something (sudo_iam_group,
 /// the tag keys), or says how IAM is reached, its absence counts at once.
 fn what_stands_on(key: &str, value: &Value) -> Option<Value> {
-    let default = Config::default();
+    let default = KeymakerdConfig::default();
     let stands = match (key, value) {
         ("role_settings" | "dotted_names", value) => value.as_bool() == Some(false),
         ("only_group_members" | "end_sessions", value) => value.as_bool() == Some(true),

@@ -8,8 +8,8 @@ const RESOLVER: &str = "keymaker_id_resolver_account=210987654321 keymaker_id_re
 
 const ROLE: &str = "AROAWEB";
 
-fn config(text: &str) -> Config {
-    Config::parse(text, Path::new("keymakerd.toml")).unwrap()
+fn config(text: &str) -> KeymakerdConfig {
+    KeymakerdConfig::parse(text, Path::new("keymakerd.toml")).unwrap()
 }
 
 fn kept(description: &str) -> KeptSettings {
@@ -23,7 +23,7 @@ fn kept(description: &str) -> KeptSettings {
 }
 
 fn effective(kept: &KeptSettings) -> EffectiveSettings {
-    EffectiveSettings::of(&Config::default(), kept)
+    EffectiveSettings::of(&KeymakerdConfig::default(), kept)
 }
 
 #[test]

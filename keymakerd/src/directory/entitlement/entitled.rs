@@ -12,7 +12,7 @@ use super::ids::{AssignedIds, IdClaim, IdMap, IdRules, Wish};
 use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
 use super::neighbours::{NameOrId, Neighbours};
 use super::refused::{Kind, RefusedEntry};
-use crate::config::{Config, Tag};
+use crate::config::{KeymakerdConfig, Tag};
 use crate::directory::facts::{Facts, UserFacts};
 use crate::local_accounts::LocalAccounts;
 use crate::settings::EffectiveSettings;
@@ -20,7 +20,7 @@ use crate::settings::EffectiveSettings;
 /// What decides who gets an entry, besides who had one here before (the id map).
 pub struct Known<'a> {
     /// keymakerd.toml.
-    pub config: &'a Config,
+    pub config: &'a KeymakerdConfig,
     /// The settings in force.
     pub settings: EffectiveSettings,
     /// What IAM last said.

@@ -9,7 +9,7 @@ use keymaker_core::reserved_names;
 
 use super::ids::IdMap;
 use super::refused::{EntryRefusal, Kind, RefusedEntry};
-use crate::config::Config;
+use crate::config::KeymakerdConfig;
 use crate::local_accounts::LocalAccounts;
 use crate::settings::EffectiveSettings;
 
@@ -17,7 +17,7 @@ use crate::settings::EffectiveSettings;
 #[derive(Clone, Copy, Debug)]
 pub struct NameRules<'a> {
     /// keymakerd.toml.
-    pub config: &'a Config,
+    pub config: &'a KeymakerdConfig,
     /// The suffix and the prefix.
     pub settings: &'a EffectiveSettings,
     /// The accounts of this host, which always win, and the names that its services want.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use keymaker_core::name::UserName;
 
-use crate::config::{Config, Tag};
+use crate::config::{KeymakerdConfig, Tag};
 use crate::directory::facts::UserFacts;
 use crate::local_accounts::LocalAccounts;
 
@@ -24,7 +24,7 @@ pub fn lag(user: &UserFacts, contact: Option<u64>) -> u64 {
 }
 
 /// The tag's, where it is a path that nobody else has; else `home_base/NAME`.
-pub fn home(config: &Config, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
+pub fn home(config: &KeymakerdConfig, name: UserName, user: &UserFacts, taken: &mut BTreeSet<String>) -> String {
     let own = format!("{}/{name}", config.home_base);
     let tagged = user
         .tag("home")
@@ -44,7 +44,7 @@ fn is_path(path: &str) -> bool {
 }
 
 /// `home_base/X` is X's, whoever asks for it.
-fn is_home_of_another(config: &Config, name: UserName, path: &str) -> bool {
+fn is_home_of_another(config: &KeymakerdConfig, name: UserName, path: &str) -> bool {
     let below = path
         .strip_prefix(&config.home_base)
         .and_then(|rest| rest.strip_prefix('/'));
@@ -58,7 +58,7 @@ fn is_of_system(path: &str) -> bool {
 }
 
 /// The tag's, where this host allows it to anybody (/etc/shells); else `default_shell`.
-pub fn shell<'a>(config: &'a Config, local: &LocalAccounts, user: &'a UserFacts) -> &'a str {
+pub fn shell<'a>(config: &'a KeymakerdConfig, local: &LocalAccounts, user: &'a UserFacts) -> &'a str {
     let tagged = user.tag("shell").filter(|_| config.tags.contains(&Tag::Shell));
     tagged
         .filter(|shell| local.allows_shell(shell))
@@ -70,7 +70,7 @@ const READ_BY_PAM_UMASK: [&str; 3] = ["umask=", "pri=", "ulimit="];
 
 /// The tag's, without what a passwd line cannot hold and what a program acts on; else the IAM user name, as the Python
 /// keymaker had it.
-pub fn gecos(config: &Config, user: &UserFacts) -> String {
+pub fn gecos(config: &KeymakerdConfig, user: &UserFacts) -> String {
     let tagged = user.tag("gecos").filter(|_| config.tags.contains(&Tag::Gecos));
     let clean = |c: &char| *c != ':' && !c.is_control();
     let clean: String = tagged.unwrap_or(&user.name).chars().filter(clean).collect();

@@ -3,13 +3,19 @@
 
 use keymaker_core::directory_file::Verdict;
 
-use crate::config::{Config, Tag};
+use crate::config::{KeymakerdConfig, Tag};
 use crate::directory::facts::dates::day_after;
 use crate::directory::facts::{Facts, UserFacts};
 use crate::settings::EffectiveSettings;
 
 /// The verdict at `now`, unix time.
-pub fn by_facts(user: &UserFacts, facts: &Facts, config: &Config, settings: &EffectiveSettings, now: u64) -> Verdict {
+pub fn by_facts(
+    user: &UserFacts,
+    facts: &Facts,
+    config: &KeymakerdConfig,
+    settings: &EffectiveSettings,
+    now: u64,
+) -> Verdict {
     if user.doubted_since.is_some() {
         return Verdict::Deleted;
     }
@@ -57,7 +63,7 @@ mod tests {
     fn a_user_expires_after_the_last_day_and_by_an_unreadable_date() {
         const END: u64 = 1_798_761_600;
         let verdict = |expires: &str, settings: &str, now| {
-            let config = Config::parse(settings, "keymakerd.toml".as_ref()).unwrap();
+            let config = KeymakerdConfig::parse(settings, "keymakerd.toml".as_ref()).unwrap();
             let in_force = EffectiveSettings::of(&config, &KeptSettings::default());
             by_facts(&expiring(expires), &Facts::default(), &config, &in_force, now)
         };

@@ -7,7 +7,7 @@
 /// Answers asked closer together than this, in seconds, have no order.
 pub const TOGETHER: u64 = 5;
 
-/// When an answer was asked for, and what time it is now that it is taken in: both by `Clock::answer_time`.
+/// When an answer was asked for, and what time it is now that it is taken in: both by `AnswerClock::answer_time`.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     at: u64,

@@ -14,8 +14,8 @@ use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS, REFUSAL};
 use tracing::warn;
 
 use super::unsettled::{FormerName, Gone, Unsettled};
-use crate::clock::Clock;
-use crate::config::{Config, Tag};
+use crate::clock::AnswerClock;
+use crate::config::{KeymakerdConfig, Tag};
 use crate::directory::entitlement::entitled::{Entitlements, Known, refused_ids};
 use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
 use crate::directory::entitlement::names::UnixGroup;
@@ -31,12 +31,12 @@ const KEY_TAG: &str = "keymaker:ssh-key-";
 /// When and where this is published.
 #[derive(Clone, Copy)]
 pub struct AsOf<'a> {
-    /// When everything last answered, by `Clock::answer_time`.
+    /// When everything last answered, by `AnswerClock::answer_time`.
     pub contact: Option<u64>,
     /// The EC2 instance, once known.
     pub instance_id: Option<&'a str>,
     /// This host's.
-    pub clock: &'a Clock,
+    pub clock: &'a AnswerClock,
 }
 
 /// The content of the files, and what was left out of it.
@@ -179,7 +179,7 @@ impl Composition {
         });
     }
 
-    fn add_keys(&mut self, known: &Known<'_>, user_id: &str, name: UserName, uid: Uid, clock: &Clock) {
+    fn add_keys(&mut self, known: &Known<'_>, user_id: &str, name: UserName, uid: Uid, clock: &AnswerClock) {
         let Some(user) = known.facts.users.get(user_id) else {
             return;
         };
@@ -303,7 +303,7 @@ fn former_names(known: &Known<'_>, ids: &IdMap, published: &BTreeMap<String, (Us
 }
 
 /// The keys that open something for a user, and a sentence for each that cannot.
-pub(super) fn keys_of(config: &Config, user: &UserFacts) -> (Vec<PublishedKey>, Vec<String>) {
+pub(super) fn keys_of(config: &KeymakerdConfig, user: &UserFacts) -> (Vec<PublishedKey>, Vec<String>) {
     let from_iam = user.keys.iter().flat_map(|facts| &facts.by_id);
     let from_iam = from_iam.map(|(id, key)| (id, key.active, key.body.clone()));
     let from_tags = config.tags.contains(&Tag::Keys).then_some(&user.tags);
@@ -380,7 +380,7 @@ fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of:
 }
 
 /// The range of the scheme, and one around every number outside it (tags, `group_ids`, another scheme's numbers in the map).
-fn ranges(config: &Config, known: &IdMap, assigned: &AssignedIds) -> [IdRange; RANGES] {
+fn ranges(config: &KeymakerdConfig, known: &IdMap, assigned: &AssignedIds) -> [IdRange; RANGES] {
     let drawn = config.id_scheme().range();
     let mut ranges = [IdRange::EMPTY; RANGES];
     let outside = assigned

@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use super::composition::{AsOf, Composition};
 use super::store::{Store, StoreError};
 use super::turns::ToldContact;
-use crate::clock::{Clock, DRIFT};
+use crate::clock::{AnswerClock, DRIFT};
 use crate::directory::facts::Facts;
 use crate::directory::iam::Iam;
 use crate::directory::service::Service;
@@ -201,7 +201,7 @@ fn write(files: Vec<DraftFile>, store: &Store) -> (Vec<(&'static str, Built)>, R
 
 impl State {
     /// What is known now, as files.
-    fn draft(&mut self, clock: &Clock) -> Result<Draft, StoreError> {
+    fn draft(&mut self, clock: &AnswerClock) -> Result<Draft, StoreError> {
         let mut draft = Draft::default();
         draft.keep("settings.json", &self.settings)?;
         // Nobody has told us of anybody: what an earlier life published stands.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use tokio::sync::Mutex;
 
 use super::store::StoreError;
-use crate::clock::Clock;
+use crate::clock::AnswerClock;
 
 /// Whose turn it is to write.
 #[derive(Default)]
@@ -24,13 +24,13 @@ pub struct Turns {
 pub struct ToldContact {
     /// In seconds since boot; negative: before it.
     pub(super) since_boot: i64,
-    /// The clock by which the modules were told, as [`Clock::booted_at`].
+    /// The clock by which the modules were told, as [`AnswerClock::booted_at`].
     pub(super) booted_at: i64,
 }
 
 impl ToldContact {
     /// A contact that is told as this unix time, by the host's clock as it is set now.
-    pub fn at(unix: u64, clock: &Clock) -> Self {
+    pub fn at(unix: u64, clock: &AnswerClock) -> Self {
         let booted_at = clock.booted_at();
         Self {
             since_boot: unix.cast_signed() - booted_at,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::composition::keys_of;
 use super::store::Store;
-use crate::clock::Clock;
+use crate::clock::AnswerClock;
 use crate::directory::entitlement::entitled::Entitlements;
 use crate::directory::entitlement::passwd_fields::lag;
 use crate::directory::entitlement::verdict;
@@ -89,7 +89,7 @@ fn gets_in(shown: &User<'_>) -> bool {
 
 impl State {
     /// Whether the files, read with a contact of now, would let anybody do something that IAM does not, as far as is known.
-    pub(super) fn files_allow_anybody_more(&mut self, store: &Store, clock: &Clock) -> bool {
+    pub(super) fn files_allow_anybody_more(&mut self, store: &Store, clock: &AnswerClock) -> bool {
         // Without a directory nobody gets in, whatever the contact.
         let Ok(directory) = Directory::open(&store.public.join("directory")) else {
             return false;
@@ -124,7 +124,13 @@ impl State {
         shown.answered_at == 0 && known.is_none_or(|user| lag(user, self.contact) != 0)
     }
 
-    fn standing_of(&mut self, login: UserName, shown: Option<User<'_>>, store: &Store, clock: &Clock) -> Standing {
+    fn standing_of(
+        &mut self,
+        login: UserName,
+        shown: Option<User<'_>>,
+        store: &Store,
+        clock: &AnswerClock,
+    ) -> Standing {
         let Some(shown) = shown else {
             let iam_name = self.iam_name(login.as_str());
             let known = self.facts.user_named(&iam_name);
@@ -150,13 +156,13 @@ impl State {
         Entitlements::of(&known, ids)
     }
 
-    fn is_allowed(&self, user: &UserFacts, clock: &Clock) -> bool {
+    fn is_allowed(&self, user: &UserFacts, clock: &AnswerClock) -> bool {
         let verdict = verdict::by_facts(user, &self.facts, &self.config, &self.effective(), clock.unix());
         verdict == Verdict::Allowed
     }
 
     /// Whether IAM, or this host, allows the user less than is shown.
-    fn is_less(&self, shown: &User<'_>, now: &Entitlements, keys: Option<&KeysFile>, clock: &Clock) -> bool {
+    fn is_less(&self, shown: &User<'_>, now: &Entitlements, keys: Option<&KeysFile>, clock: &AnswerClock) -> bool {
         let Some(user) = self.facts.users.get(shown.iam_user_id) else {
             return true;
         };
@@ -174,7 +180,7 @@ impl State {
     }
 
     /// Whether what is shown of a user who is allowed no less says all that decides about a login.
-    fn is_same(&self, shown: &User<'_>, now: &Entitlements, keys: Option<&KeysFile>, clock: &Clock) -> bool {
+    fn is_same(&self, shown: &User<'_>, now: &Entitlements, keys: Option<&KeysFile>, clock: &AnswerClock) -> bool {
         let Some(user) = self.facts.users.get(shown.iam_user_id) else {
             return false;
         };

@@ -152,7 +152,7 @@ fn change(iam: &IamFake, world: &Rc<RefCell<World>>, service: &Rc<Service<IamFak
     }
 }
 
-fn change_something(iam: &IamFake, world: &mut World, clock: &Clock) {
+fn change_something(iam: &IamFake, world: &mut World, clock: &AnswerClock) {
     let now = clock.answer_time();
     let users: Vec<Entry> = iam.users().into_iter().filter(|(id, _)| id != ZOE).collect();
     let groups: Vec<Entry> = iam

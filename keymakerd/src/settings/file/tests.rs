@@ -12,11 +12,11 @@ const NARROW: &str = "role_settings = false\nrequire_iam_group = \"ops\"\nuser_p
 
 fn table(text: &str) -> Table {
     let path = "keymakerd.toml".as_ref();
-    Config::parse(text, path).unwrap();
+    KeymakerdConfig::parse(text, path).unwrap();
     text.parse().unwrap()
 }
 
-fn after(text: &str) -> (FileSettings, Config) {
+fn after(text: &str) -> (FileSettings, KeymakerdConfig) {
     let mut file = FileSettings::default();
     let config = file.take(table(text)).unwrap();
     (file, config)
@@ -32,7 +32,7 @@ fn a_file_that_is_gone_empty_or_cut_at_any_line_opens_nothing() {
         let mut cut = file.clone();
         // The pair of the resolver goes together: half of it is an error.
         let text: String = lines[..kept].iter().map(|line| format!("{line}\n")).collect();
-        let Ok(config) = Config::parse(&text, "keymakerd.toml".as_ref()) else {
+        let Ok(config) = KeymakerdConfig::parse(&text, "keymakerd.toml".as_ref()) else {
             continue;
         };
         let _checked = config;
@@ -73,7 +73,10 @@ fn what_only_gave_something_is_gone_with_its_line() {
     );
     let config = file.take(Table::new()).unwrap();
     let expected = "tags = [\"expires\"]\nlocal_groups = [\"adm\"]";
-    assert_eq!(config, Config::parse(expected, "keymakerd.toml".as_ref()).unwrap());
+    assert_eq!(
+        config,
+        KeymakerdConfig::parse(expected, "keymakerd.toml".as_ref()).unwrap()
+    );
     assert_eq!(file.gone().len(), 2);
 }
 

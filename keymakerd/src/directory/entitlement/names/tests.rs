@@ -18,7 +18,7 @@ const GROUP: &str =
     "root:x:0:\nwheel:x:10:\nsudo:x:27:\nadm:x:4:\nzero:x:0:\ndocker:x:998:\nstaff2:x:50:\nbroken:x:y:\n";
 
 struct Host {
-    config: Config,
+    config: KeymakerdConfig,
     local: LocalAccounts,
     ids: IdMap,
 }
@@ -26,7 +26,7 @@ struct Host {
 impl Host {
     fn new(config: &str) -> Self {
         Self {
-            config: Config::parse(config, Path::new("keymakerd.toml")).unwrap(),
+            config: KeymakerdConfig::parse(config, Path::new("keymakerd.toml")).unwrap(),
             local: LocalAccounts::parse(PASSWD, GROUP, ""),
             ids: IdMap::default(),
         }
