@@ -127,8 +127,9 @@ END_OF_SPEC
             done
         done
         printf 'Provides: %s\n' "glibc = $1" 'rtld(GNU_HASH)' /bin/sh /sbin/ldconfig coreutils gawk grep sed systemd openssh-server iproute iproute-tc nftables sudo
-        # glibc of Enterprise Linux does it so.
-        printf '%%description\nIt.\n%%files\n%%transfiletriggerin -- /usr/lib64\nldconfig\n'
+        # glibc of Enterprise Linux runs ldconfig so.
+        printf '%s\n' '%description' It. %install 'cp --parents -p /etc/ssh/sshd_config /usr/share/authselect/default/local/README %{buildroot}' %files /etc/ssh/sshd_config /usr/share/authselect/default/local/README \
+            '%transfiletriggerin -- /usr/lib64' ldconfig
     } >"$work/system.spec"
     rpmbuild -bb --quiet --define '_buildshell /bin/bash' --define "_topdir $work/build" --define "_rpmdir $work/system-$1" "$work/system.spec" >"$work/rpmbuild" 2>&1 ||
         { cat "$work/rpmbuild"; return 1; }
@@ -153,7 +154,7 @@ rpm_() { if [ "$1" = -e ]; then set -- -e $packages; else set -- "$1" "$from"/*.
 installed_where_authselect_rules() {
     check "dnf installs the packages" dnf_ install
     settings
-    check "it says which step is left" grep -q "run 'keymaker install'" "$work/transaction"
+    check "it says once which step is left" same_text 1 "$(grep -c "run 'keymaker install'" "$work/transaction")"
     check "authselect's files are as they were" authselect check
     check "and its profile is the one selected" profile_is sssd
     check "the daemons' units are as the presets say" presets_hold
@@ -253,6 +254,9 @@ upgraded() { # SENTENCE COMMAND…
     check "and has credentials" has_credentials alice
     check "doctor finds nothing" keymaker doctor
     host_works "after the upgrade"
+    rm -rf "$drop_in" /var/lib/keymaker-rpm
+    check "another package brings sshd again" rpm -U --replacepkgs "$work"/system-2.99/*/*.rpm
+    check "and the drop-in comes with it" test -e "$drop_in"
 }
 
 erased_where_authselect_rules() {
