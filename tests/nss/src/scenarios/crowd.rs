@@ -80,11 +80,11 @@ pub fn asks_on_host(users: &Path) {
     let users: Vec<KnownUser> = users.lines().map(KnownUser::of_line).collect();
     let is_long = std::env::var("KEYMAKER_LONG").is_ok_and(|long| !long.is_empty());
     let enough = Enough {
-        answers: if is_long { 1_000_000 } else { 300_000 },
-        deaths: if is_long { 20 } else { 12 },
+        answers: if is_long { 1_000_000 } else { 150_000 },
+        deaths: if is_long { 20 } else { 6 },
     };
     let publications = ask_all(&users, enough, watch_publications, disturb);
-    assert!(publications >= 5);
+    assert!(publications >= if is_long { 5 } else { 3 });
 }
 
 /// None of the answers may be wrong, and none lost. Returns what the publisher counted.
