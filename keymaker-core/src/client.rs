@@ -210,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::name::UserName;
-    use crate::published_file::tests_support::Folder;
+    use test_folder::TestFolder;
 
     fn alice() -> UserName {
         UserName::parse(b"alice").unwrap()
@@ -222,8 +222,8 @@ mod tests {
     }
 
     /// A daemon that reads one question, and answers with these bytes.
-    fn daemon(folder: &Folder, answer: &'static [u8]) -> (PathBuf, std::thread::JoinHandle<String>) {
-        let path = folder.path().join("sock");
+    fn daemon(folder: &TestFolder, answer: &'static [u8]) -> (PathBuf, std::thread::JoinHandle<String>) {
+        let path = folder.join("sock");
         let listener = UnixListener::bind(&path).unwrap();
         let asked = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_question_is_asked_and_its_answer_read_even_byte_by_byte() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let (socket, asked) = daemon(&folder, b"done two users\n");
         assert_eq!(
             outcome(&socket, Question::Keys(alice()), KEYS).unwrap(),
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_lookup_says_the_name_and_nothing_else() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let (socket, asked) = daemon(&folder, b"no-such-user\n");
         assert_eq!(
             outcome(&socket, Question::Lookup(alice()), KEYS).unwrap(),
@@ -262,9 +262,9 @@ mod tests {
     // P5
     #[test]
     fn a_daemon_that_is_absent_or_dies_is_an_error_at_once() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         assert!(matches!(
-            outcome(&folder.path().join("none"), Question::Sync, KEYS),
+            outcome(&folder.join("none"), Question::Sync, KEYS),
             Err(AskError::NotListening(_))
         ));
         let (socket, _asked) = daemon(&folder, b"fre");
@@ -288,8 +288,8 @@ mod tests {
     // P5
     #[test]
     fn a_hung_daemon_costs_the_budget_and_no_more() {
-        let folder = Folder::new();
-        let path = folder.path().join("sock");
+        let folder = TestFolder::new();
+        let path = folder.join("sock");
         let _listener = UnixListener::bind(&path).unwrap();
         let started = Instant::now();
         assert!(matches!(
@@ -302,15 +302,15 @@ mod tests {
     // P5
     #[test]
     fn all_who_ask_a_hung_daemon_wait_for_it_once_together() {
-        let folder = Folder::new();
-        let socket = folder.path().join("sock");
+        let folder = TestFolder::new();
+        let socket = folder.join("sock");
         let liveliness = || {
             let (began, budget) = (Instant::now(), KEYS);
             let socket = &socket;
             AskPatience { socket, began, budget }.liveliness()
         };
         assert_eq!(liveliness(), Duration::MAX);
-        let heartbeat = fs::File::create(folder.path().join(HEARTBEAT)).unwrap();
+        let heartbeat = fs::File::create(folder.join(HEARTBEAT)).unwrap();
         let beaten_before = |age: Duration| heartbeat.set_modified(SystemTime::now() - age).unwrap();
         beaten_before(Duration::from_secs(3));
         assert!(liveliness() <= HUNG_AFTER - Duration::from_secs(3));
@@ -338,15 +338,15 @@ mod tests {
 
     #[test]
     fn a_daemon_that_works_long_is_waited_for_as_long_as_it_shows_that_it_works() {
-        let folder = Folder::new();
-        let heartbeat = fs::File::create(folder.path().join(HEARTBEAT)).unwrap();
+        let folder = TestFolder::new();
+        let heartbeat = fs::File::create(folder.join(HEARTBEAT)).unwrap();
         let beat = || {
             heartbeat
                 .set_modified(SystemTime::now() - HUNG_AFTER + Duration::from_millis(100))
                 .unwrap();
         };
         beat();
-        let path = folder.path().join("sock");
+        let path = folder.join("sock");
         let listener = UnixListener::bind(&path).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -365,8 +365,8 @@ mod tests {
     // P9
     #[test]
     fn a_daemon_that_has_only_just_come_back_is_heard() {
-        let folder = Folder::new();
-        let heartbeat = fs::File::create(folder.path().join(HEARTBEAT)).unwrap();
+        let folder = TestFolder::new();
+        let heartbeat = fs::File::create(folder.join(HEARTBEAT)).unwrap();
         heartbeat.set_modified(SystemTime::now() - HUNG_AFTER * 2).unwrap();
         let (socket, _asked) = daemon(&folder, b"not-published\n");
         assert_eq!(
@@ -378,8 +378,8 @@ mod tests {
     // P5
     #[test]
     fn a_flooded_daemon_costs_the_budget_and_no_more() {
-        let folder = Folder::new();
-        let path = folder.path().join("sock");
+        let folder = TestFolder::new();
+        let path = folder.join("sock");
         let _listener = UnixListener::bind(&path).unwrap();
         let mut flood = Vec::new();
         while let Ok(stream) = LocalStream::connect(&path) {
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_an_end_is_refused() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let (socket, _asked) = daemon(&folder, &[b'x'; MAX_ANSWER]);
         assert!(matches!(
             outcome(&socket, Question::Keys(alice()), KEYS),

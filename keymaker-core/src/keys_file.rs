@@ -208,7 +208,7 @@ impl KeysBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::published_file::tests_support::Folder;
+    use test_folder::TestFolder;
 
     fn alice(lines: &[&str]) -> UserKeys {
         UserKeys {
@@ -234,10 +234,10 @@ mod tests {
 
     #[test]
     fn keys_come_back_as_they_were_written() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let mut builder = KeysBuilder::new("123456789012", "i-1");
         builder.user(&alice(&[KEY, KEY])).unwrap();
-        let path = folder.file("keys", &builder.build(1).unwrap());
+        let path = folder.file("keys", builder.build(1).unwrap());
         let file = KeysFile::open(&path).unwrap();
         assert_eq!(file.origin(), ("123456789012".to_owned(), "i-1".to_owned()));
         assert_eq!(
@@ -251,8 +251,8 @@ mod tests {
     fn what_a_later_writer_puts_behind_a_record_is_skipped() {
         let mut builder = KeysBuilder::new("", "");
         builder.user(&alice(&[KEY])).unwrap();
-        let folder = Folder::new();
-        let path = folder.file("keys", &builder.build(1).unwrap());
+        let folder = TestFolder::new();
+        let path = folder.file("keys", builder.build(1).unwrap());
         let file = PublishedFile::open(&path, MAGIC).unwrap();
         let mut buffer = [0; 1024];
         let record = file.find(USER_NAMES, Key::Name("alice"), &mut buffer, |_| true);
@@ -282,8 +282,8 @@ mod tests {
         let read = |user: &UserKeys| {
             let mut builder = KeysBuilder::new("", "");
             builder.user(user).unwrap();
-            let folder = Folder::new();
-            let path = folder.file("keys", &builder.build(1).unwrap());
+            let folder = TestFolder::new();
+            let path = folder.file("keys", builder.build(1).unwrap());
             KeysFile::open(&path).unwrap().user(user.name)
         };
         assert_eq!(read(&user).unwrap(), Some(user.clone()));

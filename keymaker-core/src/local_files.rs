@@ -263,11 +263,11 @@ fn number(text: &[u8]) -> Option<(u32, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::published_file::tests_support::Folder;
+    use test_folder::TestFolder;
 
     #[test]
     fn a_line_is_found_by_its_whole_first_field() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let text = format!(
             "root:x:0:0::/root:/bin/sh\n#dave:x:1:\n{}:x:7:\ndav:x:8:\ndavey:x:9:\nx:dave:1:\nlast:x:1001:1001",
             "l".repeat(3000)
@@ -275,13 +275,13 @@ mod tests {
         let path = folder.file("passwd", text.as_bytes());
         assert!(names(&path, "root").unwrap() && names(&path, "last").unwrap());
         assert!(!names(&path, "dave").unwrap() && !names(&path, "roo").unwrap() && !names(&path, "oot").unwrap());
-        assert!(names(&folder.path().join("none"), "root").is_err());
+        assert!(names(&folder.join("none"), "root").is_err());
     }
 
     // P1
     #[test]
     fn a_line_behind_blanks_is_a_local_accounts_too() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let path = folder.file(
             "passwd",
             b"root:x:0:0\n \t dave:x:1001:1001\n\x0b\rerin:x:7:7\nb ob:x:1:1\n",
@@ -294,7 +294,7 @@ mod tests {
     // P1
     #[test]
     fn a_uid_is_found_in_whichever_line_has_it() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let path = folder.file(
             "passwd",
             b"root:x:0:0\n#gone:x:7:7\nshort\nzed:x: 1555:100::/:/bin/sh\nyan:x:+1556:1\nbad:x:15y:1\nlast:x:1557",
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_gid_is_read_from_its_line_only() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let path = folder.file(
             "group",
             b"root:x:0:\nsudo:x:27:alice,bob\nbad:x:12y:\nlarge:x:99999999999:\nnone:x::\nshort:x\nend:x:5",
@@ -326,7 +326,7 @@ mod tests {
     // P1
     #[test]
     fn a_number_behind_a_kibibyte_is_a_doubt_about_it_and_about_no_other() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let text = format!(
             "root:x:0:\nlong:{}:7:\nwide:x:8:{}\nlast:x:9:",
             "x".repeat(1020),

@@ -4,15 +4,15 @@
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use keymaker_core::local_files::{GroupLine, NamedLine, PasswdLine, has_id, lines, names, number_of};
+    use test_folder::TestFolder;
 
     // P3
     #[test]
     fn no_random_line_is_read_otherwise_than_by_glibc() {
-        let folder = Folder::new("lines");
+        let folder = TestFolder::new();
         let mut dice = Dice(0x5eed);
         let (passwd, group) = (text(&mut dice, 100_000, 7, true), text(&mut dice, 100_000, 4, true));
         let Some(asked) = getent(&folder, &passwd, &group, &["passwd"]) else {
@@ -45,10 +45,10 @@ mod tests {
     // P1
     #[test]
     fn whatever_glibc_finds_is_taken_and_a_scan_of_the_file_says_the_same() {
-        let folder = Folder::new("scan");
+        let folder = TestFolder::new();
         let mut dice = Dice(0xacc);
         let text = text(&mut dice, 1_000, 7, false);
-        let path = folder.0.join("passwd");
+        let path = folder.join("passwd");
         std::fs::write(&path, &text).unwrap();
         let taken: Vec<_> = lines(&text).filter_map(NamedLine::parse).collect();
         for line in lines(&text) {
@@ -77,7 +77,7 @@ mod tests {
     // P3
     #[test]
     fn nobody_is_in_another_group_than_glibc_says() {
-        let folder = Folder::new("members");
+        let folder = TestFolder::new();
         let mut dice = Dice(0xfeed);
         for _ in 0..20 {
             let group = text(&mut dice, 200, 4, false);
@@ -189,15 +189,15 @@ mod tests {
     }
 
     /// What getent says where these are the files; None where that cannot be tried.
-    fn getent(folder: &Folder, passwd: &[u8], group: &[u8], words: &[&str]) -> Option<Vec<Vec<u8>>> {
+    fn getent(folder: &TestFolder, passwd: &[u8], group: &[u8], words: &[&str]) -> Option<Vec<Vec<u8>>> {
         for (name, text) in [("passwd", passwd), ("group", group)] {
-            std::fs::write(folder.0.join(name), text).unwrap();
+            std::fs::write(folder.join(name), text).unwrap();
         }
         let script =
             "mount --bind $0/passwd /etc/passwd && mount --bind $0/group /etc/group && exec getent -s files \"$@\"";
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-c", script])
-            .arg(&folder.0)
+            .arg(&**folder)
             .args(words)
             .output();
         let output = match output {
@@ -225,21 +225,5 @@ mod tests {
         let number = |index: usize| std::str::from_utf8(fields[index]).unwrap().parse().unwrap();
         let compat = matches!(fields[0].first(), Some(b'+' | b'-'));
         (!compat).then(|| (fields[0].to_vec(), number(2), fields[3].to_vec()))
-    }
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("keymaker-core-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(Path::new(&self.0));
-        }
     }
 }

@@ -16,8 +16,7 @@ mod keys_file;
 mod published_file;
 // The frozen source finds these where it always did.
 use keymaker_core::{crc32c, id, name, public_key};
-
-use std::path::{Path, PathBuf};
+use test_folder::TestFolder;
 
 use keymaker_core::directory_file as today;
 use keymaker_core::id::{Gid, IdRange, Uid};
@@ -32,10 +31,10 @@ const FINGERPRINT: &str = "SHA256:edV/F4HdipXmCHb1s/PWblk7mQtkHYFqQ1SGxELZntQ";
 // P12
 #[test]
 fn a_program_that_began_before_the_upgrade_goes_on_resolving_everybody() {
-    let folder = Folder::new("before");
+    let folder = TestFolder::new();
     for number in [1, 2, 300, 5000] {
-        replace_file(&folder.0.join("directory"), &directory_of(number), 0o644).unwrap();
-        let directory = directory_file::Directory::open(&folder.0.join("directory")).unwrap();
+        replace_file(&folder.join("directory"), &directory_of(number), 0o644).unwrap();
+        let directory = directory_file::Directory::open(&folder.join("directory")).unwrap();
         assert_eq!(directory.header().account, "123456789012");
         let mut buffer = [0; directory_file::MAX_USER_RECORD];
         for user in (0..number).map(name_of).zip(FIRST_UID..) {
@@ -58,7 +57,7 @@ fn a_program_that_began_before_the_upgrade_goes_on_resolving_everybody() {
 
 #[test]
 fn a_keys_command_of_before_the_upgrade_finds_the_keys_of_today() {
-    let folder = Folder::new("keys");
+    let folder = TestFolder::new();
     let mut builder = keys_today::KeysBuilder::new("123456789012", "i-1");
     for number in 0..300 {
         builder
@@ -75,7 +74,7 @@ fn a_keys_command_of_before_the_upgrade_finds_the_keys_of_today() {
             })
             .unwrap();
     }
-    let path = folder.0.join("keys");
+    let path = folder.join("keys");
     replace_file(&path, &builder.build(1).unwrap(), 0o644).unwrap();
     let file = keys_file::KeysFile::open(&path).unwrap();
     for number in 0..300 {
@@ -86,14 +85,14 @@ fn a_keys_command_of_before_the_upgrade_finds_the_keys_of_today() {
 
 #[test]
 fn a_module_of_today_reads_what_the_keymakerd_of_before_the_upgrade_wrote() {
-    let folder = Folder::new("after");
+    let folder = TestFolder::new();
     for (name, bytes) in [
         ("directory", include_bytes!("version_1/directory").as_slice()),
         ("keys", include_bytes!("version_1/keys")),
     ] {
-        replace_file(&folder.0.join(name), bytes, 0o644).unwrap();
+        replace_file(&folder.join(name), bytes, 0o644).unwrap();
     }
-    let directory = today::Directory::open(&folder.0.join("directory")).unwrap();
+    let directory = today::Directory::open(&folder.join("directory")).unwrap();
     assert_eq!((directory.generation(), directory.header().required_group), (7, "ops"));
     let alice = UserName::parse(b"alice").unwrap();
     let mut buffer = [0; today::MAX_USER_RECORD];
@@ -114,7 +113,7 @@ fn a_module_of_today_reads_what_the_keymakerd_of_before_the_upgrade_wrote() {
     let mut buffer = [0; today::MAX_USER_RECORD];
     assert!(directory.user_by_name(bob, &mut buffer).unwrap().is_none());
 
-    let keys = keys_today::KeysFile::open(&folder.0.join("keys")).unwrap();
+    let keys = keys_today::KeysFile::open(&folder.join("keys")).unwrap();
     assert_eq!(keys.user(alice).unwrap().unwrap().keys[0].line, KEY);
     assert_eq!(keys.user(bob).unwrap(), None);
 }
@@ -162,21 +161,4 @@ fn name_of(number: u32) -> UserName {
 
 fn devs() -> GroupName {
     GroupName::parse(b"devs").unwrap()
-}
-
-/// A folder of a test's own, gone when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("keymaker-version-1-{name}-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all::<&Path>(&self.0);
-    }
 }

@@ -2,13 +2,13 @@
 //! only.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use keymaker_core::directory_file::{DirectoryBuilder, FileStamp, Header, NewGroup, NewUser, Verdict};
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::published_file::writer::replace_file;
+use test_folder::TestFolder;
 
 use crate::NssHost;
 
@@ -23,19 +23,16 @@ pub const SUDO: u32 = 27;
 
 /// The folder, gone when the test ends.
 pub struct TestHost {
-    folder: PathBuf,
+    _folder: TestFolder,
     paths: [PathBuf; 4],
 }
 
 impl TestHost {
     /// A host on which alice has logged in and bob has not, and whose directory still knows gone.
     pub fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("nss_keymaker-{}-{number}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap();
+        let folder = TestFolder::new();
         let paths = ["directory", "lookup.sock", "passwd", "group"].map(|name| folder.join(name));
-        let host = Self { folder, paths };
+        let host = Self { _folder: folder, paths };
         std::fs::write(host.host().passwd, "root:x:0:0::/root:/bin/sh\n").unwrap();
         std::fs::write(host.host().group, "root:x:0:\nsudo:x:27:\nkeymaker-users:x:990:\n").unwrap();
         host.publish(false);
@@ -62,12 +59,6 @@ impl TestHost {
     /// What [`publish`] needs, for a daemon in another thread.
     pub fn paths(&self) -> [PathBuf; 4] {
         self.paths.clone()
-    }
-}
-
-impl Drop for TestHost {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewUser, Verdict};
@@ -11,6 +10,7 @@ use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
 use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::replace_file;
 use keymaker_core::sys::ResolvedUser;
+use test_folder::TestFolder;
 
 use crate::ours::PamHost;
 
@@ -19,28 +19,9 @@ pub const KEYMAKER_USERS: u32 = 998;
 pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJVIdsHq0Z9wh8xz9aLmBwWbJY8mNUvXwzNlZQK9iJ0w";
 pub const FINGERPRINT: &str = "SHA256:edV/F4HdipXmCHb1s/PWblk7mQtkHYFqQ1SGxELZntQ";
 
-/// A folder that is gone when the test ends.
-pub struct Folder(pub PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("pam-keymaker-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The host; tests change it and then ask.
 pub struct TestHost {
-    folder: Folder,
+    folder: TestFolder,
     pub header: Header<'static>,
     pub alice: NewUser<'static>,
     pub keys: UserKeys,
@@ -57,18 +38,18 @@ pub struct TestHost {
 
 impl TestHost {
     pub fn new() -> Self {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         fs::write(
-            folder.0.join("passwd"),
+            folder.join("passwd"),
             "root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/:/bin/sh\n",
         )
         .unwrap();
         fs::write(
-            folder.0.join("group"),
+            folder.join("group"),
             format!("root:x:0:\nkeymaker-users:x:{KEYMAKER_USERS}:\n"),
         )
         .unwrap();
-        fs::write(folder.0.join("contact"), "").unwrap();
+        fs::write(folder.join("contact"), "").unwrap();
         let mut ranges = Header::NOTHING.ranges;
         ranges[0] = IdRange::WIDE;
         let now = SystemTime::now();
@@ -132,7 +113,7 @@ impl TestHost {
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.0.join(name)
+        self.folder.join(name)
     }
 
     /// Calls `ask` with this host.

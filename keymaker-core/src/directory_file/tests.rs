@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::{Gid, IdRange, Uid};
-use crate::published_file::tests_support::Folder;
+use test_folder::TestFolder;
 
 fn name(text: &str) -> UserName {
     UserName::parse(text.as_bytes()).unwrap()
@@ -59,7 +59,7 @@ fn user<'a>(login: &str, uid: u32, groups: &'a [u32]) -> NewUser<'a> {
 
 #[test]
 fn a_directory_comes_back_as_it_was_written() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     let mut builder = DirectoryBuilder::new(&header());
     builder
         .user(&user("alice", 1_900_000_000, &[27, 1_900_000_001]))
@@ -74,7 +74,7 @@ fn a_directory_comes_back_as_it_was_written() {
             members: &members,
         })
         .unwrap();
-    let path = folder.file("directory", &builder.build(9).unwrap());
+    let path = folder.file("directory", builder.build(9).unwrap());
 
     let directory = Directory::open(&path).unwrap();
     assert_eq!(directory.header(), header());
@@ -125,8 +125,8 @@ fn an_enumeration_that_would_begin_again_is_damage() {
     };
     let record = group.encode().unwrap();
     builder.file.add(&record, &[(GIDS, Key::Id(last))]).unwrap();
-    let folder = Folder::new();
-    let directory = Directory::open(&folder.file("directory", &builder.build(1).unwrap())).unwrap();
+    let folder = TestFolder::new();
+    let directory = Directory::open(&folder.file("directory", builder.build(1).unwrap())).unwrap();
     let mut buffer = [0; MAX_USER_RECORD];
     let next = directory.next_user(last, &mut buffer).map(|_| ());
     assert!(matches!(next, Err(ReadError::Damaged)), "{next:?}");
@@ -182,7 +182,7 @@ fn local_gids_are_allowed_by_the_header_alone_and_never_zero() {
 
 #[test]
 fn what_a_later_writer_puts_behind_a_record_is_skipped() {
-    let folder = Folder::new();
+    let folder = TestFolder::new();
     let mut builder = DirectoryBuilder::new(&header());
     let (alice, uid) = (name("alice"), 1_900_000_000);
     let record = [user("alice", uid, &[27]).encode().unwrap(), vec![1; 8]].concat();
@@ -196,7 +196,7 @@ fn what_a_later_writer_puts_behind_a_record_is_skipped() {
     };
     let record = [devs.encode().unwrap(), vec![0, 1, 0, 0, 0, 0, 0, 0]].concat();
     builder.file.add(&record, &[(GROUP_NAMES, Key::Name("devs"))]).unwrap();
-    let path = folder.file("directory", &builder.build(1).unwrap());
+    let path = folder.file("directory", builder.build(1).unwrap());
 
     let directory = Directory::open(&path).unwrap();
     let mut buffer = [0; MAX_USER_RECORD];
@@ -223,8 +223,8 @@ fn an_index_that_leads_to_somebody_elses_record_finds_nobody() {
     builder.file.add(&alice.encode().unwrap(), &keys).unwrap();
     let keys = [(GROUP_NAMES, Key::Name("ops")), (GIDS, Key::Id(1_900_000_003))];
     builder.file.add(&devs.encode().unwrap(), &keys).unwrap();
-    let folder = Folder::new();
-    let directory = Directory::open(&folder.file("directory", &builder.build(1).unwrap())).unwrap();
+    let folder = TestFolder::new();
+    let directory = Directory::open(&folder.file("directory", builder.build(1).unwrap())).unwrap();
 
     let mut buffer = [0; MAX_USER_RECORD];
     assert!(directory.user_by_name(name("bob"), &mut buffer).unwrap().is_none());

@@ -332,12 +332,12 @@ fn is_trusted((owner, mode): (u32, u32), (folder_owner, folder_mode): (u32, u32)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::published_file::tests_support::Folder;
+    use test_folder::TestFolder;
 
     // P2
     #[test]
     fn a_link_is_not_followed_and_a_folder_is_no_file() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let path = folder.file("directory", b"");
         assert!(open_trusted(&path).is_ok());
         let link = path.with_file_name("link");

@@ -94,19 +94,19 @@ impl Disk for Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::published_file::tests_support::Folder;
+    use test_folder::TestFolder;
 
     #[test]
     fn a_replaced_file_has_its_mode_and_leaves_nothing_aside() {
         use std::os::unix::fs::MetadataExt;
-        let folder = Folder::new();
-        let path = folder.path().join("x");
-        std::fs::write(folder.path().join(".x.new"), b"left by a killed writer").unwrap();
+        let folder = TestFolder::new();
+        let path = folder.join("x");
+        std::fs::write(folder.join(".x.new"), b"left by a killed writer").unwrap();
         replace_file(&path, b"one", 0o644).unwrap();
         replace_file(&path, b"two", 0o600).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(&*folder).unwrap().count(), 1);
     }
 
     const OLD: &[u8] = b"the old content";

@@ -312,7 +312,7 @@ mod tests {
     use super::super::format::u32_at;
     use super::super::reader::{PublishedFile, ReadError};
     use super::*;
-    use crate::published_file::tests_support::Folder;
+    use test_folder::TestFolder;
 
     const MAGIC: [u8; 8] = *b"TEST\0\0\0\x01";
 
@@ -328,8 +328,8 @@ mod tests {
 
     #[test]
     fn what_was_written_is_found_and_nothing_else() {
-        let folder = Folder::new();
-        let path = folder.file("f", &build(5000));
+        let folder = TestFolder::new();
+        let path = folder.file("f", build(5000));
         let file = PublishedFile::open(&path, MAGIC).unwrap();
         assert_eq!((file.generation(), file.meta()), (3, &[7; META_LEN][..]));
         let mut buffer = [0; 64];
@@ -346,8 +346,8 @@ mod tests {
 
     #[test]
     fn an_enumeration_sees_every_record_once() {
-        let folder = Folder::new();
-        let path = folder.file("f", &build(1000));
+        let folder = TestFolder::new();
+        let path = folder.file("f", build(1000));
         let file = PublishedFile::open(&path, MAGIC).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         let mut from = 0;
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_torn_flipped_or_foreign_file_is_an_error_never_an_answer() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let whole = build(4);
         let path = folder.file("f", &whole);
         // Not written again each time: some file systems wait for the disk then.
@@ -464,7 +464,7 @@ mod tests {
         );
         assert_all_found(&built, &names[crowd.len()..]);
         // Nor by number.
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let file = PublishedFile::open(&folder.file("f", &built.bytes), MAGIC).unwrap();
         let (mut from, mut seen) = (0, 0);
         while let Some((number, _)) = file.next_slot(1, from).unwrap() {
@@ -476,22 +476,22 @@ mod tests {
     // P2
     #[test]
     fn a_whole_file_of_another_kind_is_damage() {
-        let folder = Folder::new();
-        let path = folder.file("f", &build(1));
+        let folder = TestFolder::new();
+        let path = folder.file("f", build(1));
         let other = *b"OTHER\0\0\x01";
         assert!(matches!(PublishedFile::open(&path, other), Err(ReadError::Damaged)));
     }
 
     #[test]
     fn a_file_about_nobody_is_whole_and_lists_nobody() {
-        let folder = Folder::new();
-        let file = PublishedFile::open(&folder.file("f", &build(0)), MAGIC).unwrap();
+        let folder = TestFolder::new();
+        let file = PublishedFile::open(&folder.file("f", build(0)), MAGIC).unwrap();
         assert!(matches!(file.next_slot(1, 0), Ok(None)));
     }
 
     #[test]
     fn a_slot_that_says_an_impossible_length_is_damage_and_asks_for_no_larger_buffer() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let whole = build(1);
         let with_length = |field: usize, len: u32| {
             let mut bytes = whole.clone();
@@ -553,7 +553,7 @@ mod tests {
 
     #[test]
     fn a_later_version_is_read_and_one_in_between_is_damage() {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let with_version = |version: u8| {
             let mut bytes = builder_of(&["a"]).build(1).unwrap().bytes;
             bytes[field::VERSION] = version;
@@ -581,7 +581,7 @@ mod tests {
     }
 
     fn assert_all_found(built: &Built, names: &[&str]) {
-        let folder = Folder::new();
+        let folder = TestFolder::new();
         let file = PublishedFile::open(&folder.file("f", &built.bytes), MAGIC).unwrap();
         for name in names {
             let mut buffer = [0; 64];
@@ -594,14 +594,14 @@ mod tests {
     #[test]
     fn a_file_others_may_write_a_link_and_a_fifo_are_not_trusted() {
         use std::os::unix::fs::{PermissionsExt, symlink};
-        let folder = Folder::new();
-        let path = folder.file("f", &build(1));
+        let folder = TestFolder::new();
+        let path = folder.file("f", build(1));
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o664)).unwrap();
         assert!(matches!(PublishedFile::open(&path, MAGIC), Err(ReadError::Untrusted)));
-        let link = folder.path().join("link");
+        let link = folder.join("link");
         symlink(&path, &link).unwrap();
         assert!(matches!(PublishedFile::open(&link, MAGIC), Err(ReadError::Untrusted)));
-        let fifo = folder.path().join("fifo");
+        let fifo = folder.join("fifo");
         assert!(
             std::process::Command::new("mkfifo")
                 .arg(&fifo)
@@ -611,7 +611,7 @@ mod tests {
         );
         assert!(matches!(PublishedFile::open(&fifo, MAGIC), Err(ReadError::Untrusted)));
         assert!(matches!(
-            PublishedFile::open(&folder.path().join("none"), MAGIC),
+            PublishedFile::open(&folder.join("none"), MAGIC),
             Err(ReadError::Missing)
         ));
     }

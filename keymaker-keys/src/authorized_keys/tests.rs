@@ -1,14 +1,13 @@
 //! The exact bytes that sshd is shown, for a host of a test's own.
 
 use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewUser, Verdict};
 use keymaker_core::id::{IdRange, Uid};
 use keymaker_core::keys_file::{KeysBuilder, PublishedKey};
 use keymaker_core::published_file::writer::replace_file;
+use test_folder::TestFolder;
 
 use super::*;
 
@@ -19,7 +18,7 @@ const DAY: u64 = 86_400;
 
 /// A host with the IAM user alice, all of it in a folder that is gone when the test ends.
 struct TestHost {
-    folder: PathBuf,
+    folder: TestFolder,
     header: Header<'static>,
     alice: NewUser<'static>,
     keys: UserKeys,
@@ -31,10 +30,7 @@ struct TestHost {
 
 impl TestHost {
     fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("keymaker-keys-{}-{number}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
+        let folder = TestFolder::new();
         fs::write(
             folder.join("passwd"),
             "root:x:0:0::/root:/bin/bash\nubuntu:x:1000:1000::/home/ubuntu:/bin/bash\n",
@@ -114,12 +110,6 @@ impl TestHost {
         change(&mut host);
         host.publish();
         host.output("alice")
-    }
-}
-
-impl Drop for TestHost {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -108,12 +108,13 @@ mod tests {
     use keymaker_core::id::IdRange;
     use keymaker_core::name::UserName;
     use keymaker_core::published_file::writer::replace_file;
+    use test_folder::TestFolder;
 
     /// Whose sessions end, of three who are logged in and refused, out of date, and local.
     fn ended(end_sessions: bool) -> Vec<String> {
-        let folder = std::env::temp_dir().join(format!("end-sessions-{}-{end_sessions}", std::process::id()));
+        let folder = TestFolder::new();
         let users = folder.join("users");
-        std::fs::create_dir_all(&users).unwrap();
+        std::fs::create_dir(&users).unwrap();
         let mut header = Header {
             end_sessions,
             ..Header::NOTHING
@@ -150,7 +151,6 @@ mod tests {
         let path = folder.join("directory");
         replace_file(&path, &builder.build(1).unwrap(), 0o644).unwrap();
         let refused = refused(&path, &users).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
         let mut refused: Vec<String> = refused.into_iter().map(|user| user.who).collect();
         refused.sort();
         refused

@@ -1,6 +1,5 @@
 //! The service with a fake IAM and real files: what others would read after each thing that can happen.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +8,7 @@ use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::keys_file::KeysFile;
 use keymaker_core::login::{Doubt, LoginDecision, Refusal, last_contact};
 use keymaker_core::name::{GroupName, UserName};
+use test_folder::TestFolder;
 
 use super::asking::nudge::Cause;
 use super::iam::fake::IamFake;
@@ -41,11 +41,11 @@ const SSHD: Cause = Cause::KeyOffered;
 struct Host {
     iam: IamFake,
     service: Rc<Service<IamFake>>,
-    folder: PathBuf,
+    folder: TestFolder,
 }
 
 fn host(settings: &str) -> Host {
-    let folder = std::env::temp_dir().join(format!("keymakerd-{}-{}", std::process::id(), fastrand::u64(..)));
+    let folder = TestFolder::new();
     for part in ["public", "private", "run"] {
         std::fs::create_dir_all(folder.join(part)).unwrap();
     }
@@ -200,11 +200,5 @@ impl Host {
 
     fn pass_time(&self, seconds: u64) {
         self.service.clock.advance(Duration::from_secs(seconds));
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,18 +1,13 @@
 //! What systemd would read in the same folders.
 
 use super::*;
+use test_folder::TestFolder;
 
-struct Root(PathBuf);
+struct Root(TestFolder);
 
 impl Root {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!(
-            "keymakerd-services-{}-{}",
-            std::process::id(),
-            fastrand::u64(..)
-        ));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(TestFolder::new())
     }
 
     fn folders(&self) -> ServiceFolders {
@@ -39,12 +34,6 @@ impl Root {
         let names = ServiceNames::read(&self.folders());
         assert!(names.unreadable.is_empty());
         names.wanted.into_keys().collect()
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -100,13 +100,13 @@ fn make_folder(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_host::Folder;
+    use test_folder::TestFolder;
 
     // P11
     #[test]
     fn a_link_in_the_place_of_a_file_is_not_followed() {
-        let folder = Folder::new();
-        let [secret, link, to] = ["secret", "link", "to"].map(|name| folder.0.join(name));
+        let folder = TestFolder::new();
+        let [secret, link, to] = ["secret", "link", "to"].map(|name| folder.join(name));
         fs::write(&secret, "root's").unwrap();
         symlink(&secret, &link).unwrap();
         let copy = Copy {
@@ -116,7 +116,7 @@ mod tests {
         let followed = copy.file(&link, &to).map_err(|error| error.raw_os_error());
         assert_eq!(followed, Err(Some(libc::ELOOP)));
         assert!(!to.exists());
-        symlink(folder.0.join("elsewhere"), &to).unwrap();
-        assert!(copy.file(&secret, &to).is_err() && !folder.0.join("elsewhere").exists());
+        symlink(folder.join("elsewhere"), &to).unwrap();
+        assert!(copy.file(&secret, &to).is_err() && !folder.join("elsewhere").exists());
     }
 }

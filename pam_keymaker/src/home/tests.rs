@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::*;
-use crate::test_host::Folder;
+use test_folder::TestFolder;
 
 const STOP_AT: &str = "KEYMAKER_TEST_STOP_AT";
 const FOLDER: &str = "KEYMAKER_TEST_FOLDER";
@@ -16,11 +16,11 @@ fn own_uid() -> u32 {
 }
 
 /// A folder with a /home and a /etc/skel.
-fn host() -> Folder {
-    let folder = Folder::new();
-    fs::set_permissions(&folder.0, Permissions::from_mode(0o755)).unwrap();
-    make(&folder.0.join("home"), 0o755);
-    let skel = folder.0.join("skel");
+fn host() -> TestFolder {
+    let folder = TestFolder::new();
+    fs::set_permissions(&*folder, Permissions::from_mode(0o755)).unwrap();
+    make(&folder.join("home"), 0o755);
+    let skel = folder.join("skel");
     make(&skel, 0o755);
     fs::write(skel.join(".bashrc"), "alias l=ls\n").unwrap();
     fs::set_permissions(skel.join(".bashrc"), Permissions::from_mode(0o644)).unwrap();
@@ -125,12 +125,12 @@ fn names_in(path: &Path) -> Vec<OsString> {
 #[test]
 fn a_new_home_is_a_copy_of_skel_for_the_user_alone() {
     let host = host();
-    assert!(matches!(made(&host.0), Ok(Home::Made { unlabelled: None })));
-    let home = host.0.join("home/alice");
+    assert!(matches!(made(&host), Ok(Home::Made { unlabelled: None })));
+    let home = host.join("home/alice");
     assert_eq!(fs::metadata(&home).unwrap().mode() & 0o7777, 0o700);
     assert_eq!(contents(&home), whole());
-    assert_eq!(names_in(&host.0.join("home")), ["alice"]);
-    assert!(matches!(made(&host.0), Ok(Home::Present)));
+    assert_eq!(names_in(&host.join("home")), ["alice"]);
+    assert!(matches!(made(&host), Ok(Home::Present)));
 }
 
 // P11
@@ -138,14 +138,14 @@ fn a_new_home_is_a_copy_of_skel_for_the_user_alone() {
 fn a_process_killed_at_any_step_leaves_no_half_home_and_the_next_login_mends_it() {
     let steps = Cell::new(0);
     let host_of_count = host();
-    make_home(&host_of_count.0, DEAD_AFTER, &|| steps.set(steps.get() + 1)).unwrap();
+    make_home(&host_of_count, DEAD_AFTER, &|| steps.set(steps.get() + 1)).unwrap();
     assert!(steps.get() > 15);
     for stop_at in 1..=steps.get() {
         let host = host();
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "home::tests::dies_at_a_step"])
             .env(STOP_AT, stop_at.to_string())
-            .env(FOLDER, &host.0)
+            .env(FOLDER, &*host)
             .output()
             .unwrap();
         use std::os::unix::process::ExitStatusExt;
@@ -154,7 +154,7 @@ fn a_process_killed_at_any_step_leaves_no_half_home_and_the_next_login_mends_it(
             Some(libc::SIGKILL),
             "at step {stop_at}: {child:?}"
         );
-        let (homes, home) = (host.0.join("home"), host.0.join("home/alice"));
+        let (homes, home) = (host.join("home"), host.join("home/alice"));
         if home.exists() {
             assert_eq!(stop_at, steps.get(), "only the last step shows the home");
             assert_eq!(contents(&home), whole());
@@ -165,11 +165,11 @@ fn a_process_killed_at_any_step_leaves_no_half_home_and_the_next_login_mends_it(
             "one unfinished or finished home at step {stop_at}"
         );
         // A living process's would be younger.
-        assert!(make_home(&host.0, DEAD_AFTER, &|| ()).is_ok());
+        assert!(make_home(&host, DEAD_AFTER, &|| ()).is_ok());
         assert_eq!(names_in(&homes).len(), if stop_at == steps.get() { 1 } else { 2 });
         assert_eq!(contents(&home), whole());
         fs::remove_dir_all(&home).unwrap();
-        make_home(&host.0, Duration::ZERO, &|| ()).unwrap();
+        make_home(&host, Duration::ZERO, &|| ()).unwrap();
         assert_eq!(
             (names_in(&homes), contents(&home)),
             (vec![OsString::from("alice")], whole())
@@ -197,36 +197,36 @@ fn dies_at_a_step() {
 #[test]
 fn what_exists_is_never_changed() {
     let host = host();
-    let home = host.0.join("home/alice");
+    let home = host.join("home/alice");
     make(&home, 0o1777);
-    assert!(matches!(made(&host.0), Ok(Home::Present)));
+    assert!(matches!(made(&host), Ok(Home::Present)));
     assert_eq!(
         (fs::metadata(&home).unwrap().mode() & 0o7777, names_in(&home).len()),
         (0o1777, 0)
     );
     fs::remove_dir(&home).unwrap();
     fs::write(&home, "a file").unwrap();
-    assert!(matches!(made(&host.0), Err(HomeError::NotTheirs)));
+    assert!(matches!(made(&host), Err(HomeError::NotTheirs)));
     fs::remove_file(&home).unwrap();
     symlink("/etc/passwd", &home).unwrap();
-    assert!(matches!(made(&host.0), Err(HomeError::NotTheirs)));
+    assert!(matches!(made(&host), Err(HomeError::NotTheirs)));
     fs::remove_file(&home).unwrap();
     symlink("/no/such/folder", &home).unwrap();
-    assert!(matches!(made(&host.0), Err(HomeError::NotTheirs | HomeError::Io(..))));
-    assert_eq!(names_in(&host.0.join("home")), ["alice"]);
+    assert!(matches!(made(&host), Err(HomeError::NotTheirs | HomeError::Io(..))));
+    assert_eq!(names_in(&host.join("home")), ["alice"]);
 }
 
 // P11
 #[test]
 fn no_home_is_made_where_home_or_skel_cannot_be_seen() {
     let host = host();
-    let (home, homes) = (host.0.join("home/alice"), host.0.join("home"));
+    let (home, homes) = (host.join("home/alice"), host.join("home"));
     symlink("alice", &home).unwrap();
-    let unseen = made(&host.0);
+    let unseen = made(&host);
     assert!(matches!(unseen, Err(HomeError::Io("look at", ..))), "{unseen:?}");
     fs::remove_file(&home).unwrap();
     // A folder that is missing is not a skel; one of which nobody can tell is not nothing.
-    let long = host.0.join("x".repeat(300));
+    let long = host.join("x".repeat(300));
     let unseen = make_home_at(&home, &long, DEAD_AFTER, &|| ());
     assert!(matches!(unseen, Err(HomeError::Io("look at", ..))), "{unseen:?}");
     assert!(names_in(&homes).is_empty());
@@ -236,13 +236,13 @@ fn no_home_is_made_where_home_or_skel_cannot_be_seen() {
 #[test]
 fn what_goes_wrong_while_a_home_is_made_is_not_called_a_home_of_somebody_elses() {
     let host = host();
-    let homes = host.0.join("home");
+    let homes = host.join("home");
     let lose = || {
         for unfinished in names_in(&homes) {
             fs::remove_dir_all(homes.join(unfinished)).unwrap();
         }
     };
-    let lost = make_home(&host.0, DEAD_AFTER, &lose);
+    let lost = make_home(&host, DEAD_AFTER, &lose);
     assert!(
         matches!(&lost, Err(HomeError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound),
         "{lost:?}"
@@ -253,34 +253,34 @@ fn what_goes_wrong_while_a_home_is_made_is_not_called_a_home_of_somebody_elses()
 #[test]
 fn a_skel_is_copied_to_its_sixteenth_folder_and_not_at_all_where_there_is_another() {
     let host = host();
-    let mut deepest = host.0.join("skel");
+    let mut deepest = host.join("skel");
     for _ in 0..16 {
         deepest.push("d");
         make(&deepest, 0o755);
     }
-    assert!(matches!(made(&host.0), Ok(Home::Made { .. })));
-    let home = host.0.join("home/alice");
-    assert!(home.join(deepest.strip_prefix(host.0.join("skel")).unwrap()).is_dir());
+    assert!(matches!(made(&host), Ok(Home::Made { .. })));
+    let home = host.join("home/alice");
+    assert!(home.join(deepest.strip_prefix(host.join("skel")).unwrap()).is_dir());
     fs::remove_dir_all(&home).unwrap();
     make(&deepest.join("d"), 0o755);
-    assert!(matches!(made(&host.0), Err(HomeError::TooDeep)));
-    assert!(names_in(&host.0.join("home")).is_empty());
+    assert!(matches!(made(&host), Err(HomeError::TooDeep)));
+    assert!(names_in(&host.join("home")).is_empty());
 }
 
 // P2 P11
 #[test]
 fn the_folder_of_another_uid_is_not_taken() {
     let host = host();
-    make(&host.0.join("home/alice"), 0o755);
+    make(&host.join("home/alice"), 0o755);
     let workshop = Workshop {
         owner: own_uid(),
         dead_after: DEAD_AFTER,
         step: &|| (),
     };
     let home = NewHome {
-        path: &host.0.join("home/alice"),
+        path: &host.join("home/alice"),
         uid: own_uid() + 1,
-        skel: &host.0.join("skel"),
+        skel: &host.join("skel"),
         umask: 0,
     };
     assert!(matches!(workshop.provide(&home), Err(HomeError::NotTheirs)));
@@ -293,21 +293,21 @@ fn the_folder_of_another_uid_is_not_taken() {
 fn nothing_is_made_in_a_folder_that_others_can_change() {
     for mode in [0o777, 0o775, 0o757, 0o1777] {
         let host = host();
-        fs::set_permissions(host.0.join("home"), Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(made(&host.0), Err(HomeError::NotOnlyRoots(_))), "{mode:o}");
-        assert!(names_in(&host.0.join("home")).is_empty());
+        fs::set_permissions(host.join("home"), Permissions::from_mode(mode)).unwrap();
+        assert!(matches!(made(&host), Err(HomeError::NotOnlyRoots(_))), "{mode:o}");
+        assert!(names_in(&host.join("home")).is_empty());
     }
     // The folder above it could be exchanged.
     let host = host();
-    fs::set_permissions(&host.0, Permissions::from_mode(0o777)).unwrap();
-    assert!(matches!(made(&host.0), Err(HomeError::NotOnlyRoots(_))));
+    fs::set_permissions(&*host, Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(made(&host), Err(HomeError::NotOnlyRoots(_))));
     // Somebody else than root owns it. (These tests trust their own user beside root.)
     let root_only = Workshop {
         owner: ROOT,
         dead_after: DEAD_AFTER,
         step: &|| (),
     };
-    let others = host.0.join("others");
+    let others = host.join("others");
     make(&others, 0o755);
     if own_uid() == 0 {
         std::os::unix::fs::chown(&others, Some(1234), None).unwrap();
@@ -315,7 +315,7 @@ fn nothing_is_made_in_a_folder_that_others_can_change() {
     let home = NewHome {
         path: &others.join("alice"),
         uid: own_uid(),
-        skel: &host.0.join("skel"),
+        skel: &host.join("skel"),
         umask: 0,
     };
     assert!(matches!(root_only.provide(&home), Err(HomeError::NotOnlyRoots(_))));
@@ -326,45 +326,45 @@ fn nothing_is_made_in_a_folder_that_others_can_change() {
 #[test]
 fn a_skel_that_others_can_change_is_not_copied() {
     let host = host();
-    fs::set_permissions(host.0.join("skel"), Permissions::from_mode(0o777)).unwrap();
-    assert!(matches!(made(&host.0), Err(HomeError::NotOnlyRoots(_))));
-    assert!(names_in(&host.0.join("home")).is_empty());
+    fs::set_permissions(host.join("skel"), Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(made(&host), Err(HomeError::NotOnlyRoots(_))));
+    assert!(names_in(&host.join("home")).is_empty());
 }
 
 // P11
 #[test]
 fn a_link_on_the_way_is_followed_only_where_root_alone_can_have_made_it() {
     let host = host();
-    let skel = host.0.join("skel");
+    let skel = host.join("skel");
     symlink(
-        "../".to_owned() + host.0.file_name().unwrap().to_str().unwrap() + "/home",
-        host.0.join("link"),
+        "../".to_owned() + host.file_name().unwrap().to_str().unwrap() + "/home",
+        host.join("link"),
     )
     .unwrap();
-    let through = |path: &str| make_home_at(&host.0.join(path), &skel, DEAD_AFTER, &|| ());
+    let through = |path: &str| make_home_at(&host.join(path), &skel, DEAD_AFTER, &|| ());
     assert!(matches!(through("link/alice"), Ok(Home::Made { .. })));
-    assert_eq!(contents(&host.0.join("home/alice")), whole());
+    assert_eq!(contents(&host.join("home/alice")), whole());
     // In a folder that everybody may write to, somebody else's link would be taken for root's.
-    make(&host.0.join("shared"), 0o777);
-    symlink(host.0.join("home"), host.0.join("shared/link")).unwrap();
+    make(&host.join("shared"), 0o777);
+    symlink(host.join("home"), host.join("shared/link")).unwrap();
     assert!(matches!(through("shared/link/bob"), Err(HomeError::NotOnlyRoots(_))));
-    symlink("loop", host.0.join("loop")).unwrap();
+    symlink("loop", host.join("loop")).unwrap();
     assert!(matches!(
         through("loop/bob"),
         Err(HomeError::Io(..) | HomeError::NotOnlyRoots(_))
     ));
     if own_uid() == 0 {
-        std::os::unix::fs::lchown(host.0.join("link"), Some(1234), None).unwrap();
+        std::os::unix::fs::lchown(host.join("link"), Some(1234), None).unwrap();
         assert!(matches!(through("link/bob"), Err(HomeError::NotOnlyRoots(_))));
     }
-    assert_eq!(names_in(&host.0.join("home")), ["alice"]);
+    assert_eq!(names_in(&host.join("home")), ["alice"]);
 }
 
 #[test]
 fn a_path_that_names_no_folder_is_refused() {
     let host = host();
     for path in ["alice", ""] {
-        let outcome = make_home_at(Path::new(path), &host.0.join("skel"), DEAD_AFTER, &|| ());
+        let outcome = make_home_at(Path::new(path), &host.join("skel"), DEAD_AFTER, &|| ());
         assert!(outcome.is_err(), "{path}");
     }
 }
@@ -375,7 +375,7 @@ fn of_two_logins_at_once_one_makes_the_home_and_both_have_it() {
     let host = host();
     for _ in 0..20 {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let logins: Vec<_> = (0..4).map(|_| scope.spawn(|| made(&host.0))).collect();
+            let logins: Vec<_> = (0..4).map(|_| scope.spawn(|| made(&host))).collect();
             logins.into_iter().map(|login| login.join().unwrap()).collect()
         });
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -385,18 +385,18 @@ fn of_two_logins_at_once_one_makes_the_home_and_both_have_it() {
             .count();
         assert_eq!(makers, 1);
         assert_eq!(
-            (names_in(&host.0.join("home")), contents(&host.0.join("home/alice"))),
+            (names_in(&host.join("home")), contents(&host.join("home/alice"))),
             (vec!["alice".into()], whole())
         );
-        fs::remove_dir_all(host.0.join("home/alice")).unwrap();
+        fs::remove_dir_all(host.join("home/alice")).unwrap();
     }
 }
 
 #[test]
 fn a_host_without_skel_makes_empty_homes() {
     let host = host();
-    let home = host.0.join("home/alice");
-    let outcome = make_home_at(&home, &host.0.join("none"), DEAD_AFTER, &|| ());
+    let home = host.join("home/alice");
+    let outcome = make_home_at(&home, &host.join("none"), DEAD_AFTER, &|| ());
     assert!(matches!(outcome, Ok(Home::Made { .. })));
     assert!(names_in(&home).is_empty());
 }
@@ -404,11 +404,11 @@ fn a_host_without_skel_makes_empty_homes() {
 #[test]
 fn a_skel_within_itself_ends() {
     let host = host();
-    let mut deep = host.0.join("skel");
+    let mut deep = host.join("skel");
     for _ in 0..20 {
         deep.push("d");
         make(&deep, 0o755);
     }
-    assert!(matches!(made(&host.0), Err(HomeError::TooDeep)));
-    assert!(names_in(&host.0.join("home")).is_empty());
+    assert!(matches!(made(&host), Err(HomeError::TooDeep)));
+    assert!(names_in(&host.join("home")).is_empty());
 }
