@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Account, AccountDoubt};
 use crate::metadata::METADATA_ADDRESSES;
 use crate::metadata::rules::Rule;
+pub use keys::KEYS;
 use keys::SETTINGS;
 pub use values::{Capture, CaptureMode, DirectoryNeed, Exempt, KEYMAKERD_TRACES, Method, Network, RuleEntry, UidRange};
 

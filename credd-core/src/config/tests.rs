@@ -31,7 +31,7 @@ fn what_is_printed_is_read_back_as_the_same() {
 fn the_table_of_keys_is_what_the_parser_takes() {
     let error = toml::from_str::<Config>("no_such_key = 1").unwrap_err();
     let mut taken: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
-    let mut known = keys::KEYS.map(|key| key.name);
+    let mut known = KEYS.map(|key| key.name);
     taken.sort();
     known.sort();
     assert_eq!(taken, known);
