@@ -87,11 +87,12 @@ fn write(path: &Path, word: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_folder::TestFolder;
 
     #[test]
     fn only_a_keeper_that_finds_routing_and_guard_as_planned_or_no_keeper_lets_credd_issue() {
-        let path = std::env::temp_dir().join(format!("credd-capture-state-{}", std::process::id()));
-        let _ = fs::remove_file(&path);
+        let folder = TestFolder::new();
+        let path = folder.join("state");
         assert_eq!(problem(&path), None);
         let mut file = StateFile::new(path.clone());
         for (state, is_fine) in [
@@ -108,6 +109,5 @@ mod tests {
             fs::write(&path, word).unwrap();
             assert!(problem(&path).is_some(), "{word:?}");
         }
-        fs::remove_file(&path).unwrap();
     }
 }

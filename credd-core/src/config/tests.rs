@@ -1,6 +1,7 @@
 //! What credd.toml may say, and what is said of what it may not.
 
 use super::*;
+use test_folder::TestFolder;
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("credd.toml")).map_err(|error| error.to_string())
@@ -219,8 +220,7 @@ fn only_settings_that_shape_no_answer_leave_what_was_issued_in_force() {
 // P3
 #[test]
 fn a_directory_that_was_in_use_stays_required_when_the_settings_of_keymakerd_are_gone() {
-    let folder = std::env::temp_dir().join(format!("credd-traces-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
+    let folder = TestFolder::new();
     let (settings, published) = (folder.join("keymakerd.toml"), folder.join("directory"));
     let traces = [&settings, &published];
     assert!(!DirectoryNeed::Auto.is_required(&traces) && DirectoryNeed::Required.is_required(&traces));
@@ -231,7 +231,6 @@ fn a_directory_that_was_in_use_stays_required_when_the_settings_of_keymakerd_are
     assert!(DirectoryNeed::Auto.is_required(&traces) && !DirectoryNeed::None.is_required(&traces));
     // What cannot be looked for may be there.
     assert!(DirectoryNeed::Auto.is_required(&[published.join("below a file")]));
-    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -157,15 +157,15 @@ fn aws_settings(config: &Config) -> AwsSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_folder::TestFolder;
 
     #[test]
     fn the_service_is_made_as_the_file_says() {
-        let folder = std::env::temp_dir().join(format!("credd-parts-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = TestFolder::new();
         let parts = DaemonParts {
             token_key: folder.join("key"),
             capture_state: folder.join("state"),
-            token_files: folder.clone(),
+            token_files: folder.to_owned(),
             capture: Capture::Route,
             metrics: Rc::default(),
             audit: Rc::new(FewRefusals::new(Log::StandardError, Rc::new(HostClock))),
@@ -179,6 +179,5 @@ mod tests {
         assert_eq!(made(""), (true, 1, false));
         let text = "require_imds_v2 = false\ntoken_hop_limit = 7\ncontainer_endpoint = true";
         assert_eq!(made(text), (false, 7, true));
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

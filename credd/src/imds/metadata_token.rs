@@ -173,6 +173,7 @@ const TAG_LENGTH: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_folder::TestFolder;
 
     const NOW: Duration = Duration::from_secs(1000);
 
@@ -185,13 +186,6 @@ mod tests {
 
     fn ttl(text: &str) -> TokenTtl {
         TokenTtl::parse(text.as_bytes()).unwrap()
-    }
-
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("credd-token-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        folder
     }
 
     #[test]
@@ -258,7 +252,8 @@ mod tests {
 
     #[test]
     fn the_key_survives_a_restart_and_only_its_owner_may_read_it() {
-        let path = folder("restart").join("token-key");
+        let folder = TestFolder::new();
+        let path = folder.join("token-key");
         let token = MetadataTokens::load(&path).unwrap().issue(1, ttl("60"), NOW);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(
@@ -269,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_key_that_others_may_read_or_that_is_a_link_is_refused() {
-        let folder = folder("foreign");
+        let folder = TestFolder::new();
         let path = folder.join("token-key");
         fs::write(&path, [1; KEY_LENGTH]).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();

@@ -78,13 +78,13 @@ const MOST_FILES: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use test_folder::TestFolder;
 
     // P13
     #[test]
     fn numbers_that_nobody_was_given_leave_room_for_the_files_of_everybody_else() {
-        let folder = std::env::temp_dir().join(format!("credd-token-files-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let files = TokenFiles::open(folder.clone()).unwrap();
+        let folder = TestFolder::new();
+        let files = TokenFiles::open(folder.to_owned()).unwrap();
         for uid in 0..MOST_FILES / 4 - 1 {
             fs::write(folder.join((100_000 + uid).to_string()), "").unwrap();
         }
@@ -101,6 +101,5 @@ mod tests {
         // Who has one keeps it; who has a name gets one.
         make(200_001, false).unwrap();
         make(1000, true).unwrap();
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -273,7 +273,7 @@ async fn whoever_somebody_is_and_whatever_the_chains_they_have_their_own_chain_o
     let chains = Chains::all();
     let (mut questions, mut gave, mut wrong) = (0, 0, vec![]);
     for way in &WAYS {
-        let host = Host::new("everybody");
+        let host = Host::new();
         write(&host, "passwd", PASSWD);
         write(&host, "group", GROUP);
         write(&host, "nsswitch", "passwd: files keymaker\n");

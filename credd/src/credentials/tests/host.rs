@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -14,6 +14,7 @@ use keymaker_core::directory_file::{DirectoryBuilder, Header, NewUser, Verdict, 
 use keymaker_core::id::{IdRange, Uid};
 use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::replace_file;
+use test_folder::TestFolder;
 
 use super::cached::Moved;
 use crate::clock::Clock;
@@ -26,7 +27,7 @@ pub const ALICE: u32 = 1_900_000_001;
 
 /// A host with a directory, its files in a folder of their own.
 pub struct Host {
-    folder: PathBuf,
+    folder: TestFolder,
     pub clock: Moved,
     /// What keymakerd answers; empty: it hangs up.
     pub answer: Arc<Mutex<&'static str>>,
@@ -34,16 +35,10 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("credd-judged-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(
-            folder.join("passwd"),
-            "root:x:0:0::/:/bin/sh\npostgres:x:105:110::/:/bin/sh\n",
-        )
-        .unwrap();
-        std::fs::write(folder.join("group"), "root:x:0:\nsudo:x:27:\n").unwrap();
+    pub fn new() -> Self {
+        let folder = TestFolder::new();
+        folder.file("passwd", "root:x:0:0::/:/bin/sh\npostgres:x:105:110::/:/bin/sh\n");
+        folder.file("group", "root:x:0:\nsudo:x:27:\n");
         let host = Self {
             folder,
             clock: Moved::default(),
@@ -133,12 +128,6 @@ impl Host {
 
     pub fn questions(&self) -> usize {
         self.asked.lock().unwrap().len()
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(Path::new(&self.folder));
     }
 }
 

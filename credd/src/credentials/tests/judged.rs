@@ -31,7 +31,7 @@ async fn ask(people: &People, uid: u32) -> Result<Person, CredentialRefusal> {
 
 #[tokio::test]
 async fn a_user_of_the_directory_is_known_by_name_groups_and_iam_identity() {
-    let host = Host::new("known");
+    let host = Host::new();
     let person = ask(&host.people(), ALICE).await.unwrap();
     assert_eq!(person.account.user.as_deref(), Some("alice"));
     assert_eq!(person.account.groups, ["sudo"]);
@@ -43,7 +43,7 @@ async fn a_user_of_the_directory_is_known_by_name_groups_and_iam_identity() {
 // P20
 #[tokio::test]
 async fn whoever_the_directory_refuses_gets_nothing_at_the_very_next_request() {
-    let host = Host::new("refused");
+    let host = Host::new();
     let people = host.people();
     for (verdict, tombstone) in [
         (Verdict::NotInRequiredGroup, false),
@@ -77,7 +77,7 @@ async fn whoever_the_directory_refuses_gets_nothing_at_the_very_next_request() {
 // P20
 #[tokio::test]
 async fn whoever_is_gone_is_refused_and_keymakerd_is_not_asked_who_has_the_name_now() {
-    let host = Host::new("gone");
+    let host = Host::new();
     host.publish(Verdict::Allowed, true);
     for answer in ["fresh", "cannot-tell", "not-published"] {
         *host.answer.lock().unwrap() = answer;
@@ -90,7 +90,7 @@ async fn whoever_is_gone_is_refused_and_keymakerd_is_not_asked_who_has_the_name_
 // P20
 #[tokio::test]
 async fn keymakerd_is_asked_again_before_what_it_said_is_older_than_authz_ttl() {
-    let host = Host::new("again");
+    let host = Host::new();
     let people = host.people();
     for _ in 0..100 {
         ask(&people, ALICE).await.unwrap();
@@ -126,7 +126,7 @@ async fn keymakerd_is_asked_again_before_what_it_said_is_older_than_authz_ttl() 
 // P20
 #[tokio::test]
 async fn keymakerds_word_against_a_user_counts_although_it_is_not_published() {
-    let host = Host::new("unpublished");
+    let host = Host::new();
     let people = host.people();
     for against in ["not-published", "no-such-user"] {
         assert!(ask(&people, ALICE).await.is_ok());
@@ -157,7 +157,7 @@ async fn keymakerds_word_against_a_user_counts_although_it_is_not_published() {
 // P18
 #[tokio::test]
 async fn a_local_account_is_nobody_in_iam_unless_a_chain_names_it() {
-    let host = Host::new("local");
+    let host = Host::new();
     let people = host.people();
     let postgres = ask(&people, 105).await.unwrap();
     assert_eq!(
@@ -186,7 +186,7 @@ async fn a_local_account_is_nobody_in_iam_unless_a_chain_names_it() {
 // P13
 #[tokio::test]
 async fn a_directory_user_has_the_directorys_and_the_local_groups() {
-    let host = Host::new("groups");
+    let host = Host::new();
     std::fs::write(
         host.path("group"),
         "root:x:0:\nsudo:x:27:\nlocked:x:300:bob, alice\nother:x:301:alic\n",
@@ -206,7 +206,7 @@ async fn a_directory_user_has_the_directorys_and_the_local_groups() {
 #[tokio::test]
 async fn while_local_files_cannot_be_read_it_cannot_be_told_who_anybody_is() {
     for file in ["passwd", "group"] {
-        let host = Host::new("unreadable");
+        let host = Host::new();
         std::fs::remove_file(host.path(file)).unwrap();
         for uid in [0, 105, 1000, ALICE, CAROL] {
             let refused = ask(&host.people(), uid).await;
@@ -219,7 +219,7 @@ async fn while_local_files_cannot_be_read_it_cannot_be_told_who_anybody_is() {
 // P13
 #[tokio::test]
 async fn whom_another_service_may_know_is_in_doubt_and_whom_we_know_is_not() {
-    let host = Host::new("services");
+    let host = Host::new();
     std::fs::write(host.path("nsswitch"), "passwd: files keymaker sss\n").unwrap();
     let directory = Some(host.path("directory"));
     let local = LocalNames::new(host.path("passwd"), host.path("group")).with_services(host.path("nsswitch"));
@@ -239,7 +239,7 @@ async fn whom_another_service_may_know_is_in_doubt_and_whom_we_know_is_not() {
 // P18
 #[tokio::test]
 async fn without_the_directory_that_is_required_nobody_gets_anything_but_local_accounts_that_a_chain_names() {
-    let host = Host::new("missing");
+    let host = Host::new();
     let people = host.people();
     std::fs::remove_file(host.path("directory")).unwrap();
     for uid in [0, 105, 1000, ALICE, CAROL] {
@@ -255,7 +255,7 @@ async fn without_the_directory_that_is_required_nobody_gets_anything_but_local_a
 // P20
 #[tokio::test]
 async fn cached_credentials_of_a_refused_user_are_not_given_out_and_are_wiped() {
-    let host = Host::new("cached");
+    let host = Host::new();
     let (metrics, calls) = (Rc::new(Metrics::default()), Rc::new(Cell::new(0)));
     let source = Generous(host.clock.clone(), Rc::clone(&calls));
     let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::clone(&metrics));
@@ -287,7 +287,7 @@ async fn cached_credentials_of_a_refused_user_are_not_given_out_and_are_wiped() 
 
 #[tokio::test]
 async fn a_uid_without_name_or_chain_shares_the_strangers_allotment() {
-    let host = Host::new("allotted");
+    let host = Host::new();
     let source = Generous(host.clock.clone(), Rc::default());
     let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::default());
     let issuer = Issuer::new(host.people(), OneChain, cache, Rc::default());
@@ -306,7 +306,7 @@ async fn a_uid_without_name_or_chain_shares_the_strangers_allotment() {
 // P18
 #[tokio::test]
 async fn credentials_are_given_under_the_name_of_their_own_role_and_under_no_other() {
-    let host = Host::new("named");
+    let host = Host::new();
     let source = Generous(host.clock.clone(), Rc::default());
     let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::default());
     let issuer = Issuer::new(host.people(), OneChain, cache, Rc::default());

@@ -27,7 +27,7 @@ async fn status(socket: &Path, request: &str) -> String {
 #[tokio::test]
 async fn root_is_told_who_gets_what_and_why_and_no_secret() {
     use std::os::unix::fs::PermissionsExt;
-    let host = Host::new("status");
+    let host = Host::new();
     let metrics = Rc::new(Metrics::default());
     let source = Generous(host.clock.clone(), Rc::default());
     let cache = Cache::new(source, Rc::new(host.clock.clone()), Rc::clone(&metrics));

@@ -38,7 +38,7 @@ fn without_directory(host: &Host) -> (HostIssuer, Rc<Cell<usize>>) {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_will_ask_finds_the_answer_ready() {
-    let host = Host::new("ahead");
+    let host = Host::new();
     let caller = Caller {
         owner: SocketOwner { uid: 0, cookie: 1 },
         account: Account::default(),
@@ -60,7 +60,7 @@ async fn whoever_will_ask_finds_the_answer_ready() {
 // P17
 #[tokio::test(start_paused = true)]
 async fn what_is_in_use_is_renewed_before_anybody_asks_again() {
-    let host = Host::new("renewed");
+    let host = Host::new();
     let (issuer, calls) = without_directory(&host);
     LocalSet::new()
         .run_until(async {
@@ -78,7 +78,7 @@ async fn what_is_in_use_is_renewed_before_anybody_asks_again() {
 // P20
 #[tokio::test]
 async fn a_reload_answers_by_the_new_settings_and_forgets_nothing_that_keymakerd_said_against_a_user() {
-    let host = Host::new("reloaded");
+    let host = Host::new();
     let (running, calls) = issuer(&host, host.people());
     let (other, _) = issuer(&host, host.people());
     let clone = running.clone();
