@@ -29,6 +29,15 @@ reads_the_description_by_itself() {
   product | grep -vE '^keymaker-syntax/src/role_description.rs|tests\.rs$' |
     xargs grep -nE '"keymaker_(id_resolver_account|id_resolver_iam_role|require_iam_group|linux_user_suffix|linux_group_prefix)"' /dev/null
 }
+# Their lines are read by keymaker-core's local_files, which has been compared with glibc.
+reads_local_accounts_by_itself() {
+  local file
+  product | grep -vE '^keymaker-core/src/paths.rs|/tests/|tests\.rs$' | while read -r file; do
+    # What stands below `mod tests` is for tests.
+    sed '/^mod tests/q' "$file" | grep -nE '"/etc/(passwd|group)"' | sed "s|^|$file:|"
+    ! grep -qE 'paths::(PASSWD|GROUP)' "$file" || grep -nE "split(n|_once)?\(.*':'" "$file" | sed "s|^|$file:|"
+  done
+}
 # What is handed to a shell is read a second time, by other rules (SSSD, CVE-2021-3621).
 starts_a_shell() { product | grep '/src/' | xargs grep -nE '(Command::new|run)\("(/usr)?(/bin/)?(ba|da)?sh"' /dev/null; }
 program_imports_program() {
@@ -123,6 +132,7 @@ rule "nothing is left unfinished in the tree" unfinished
 rule "no conflict of a merge is left in the tree" merged_by_halves
 rule "IAM is listed, roles are assumed, callers named and the metadata service asked by keymaker-aws only" asks_aws_by_itself
 rule "the words of the role's description are read in one place" reads_the_description_by_itself
+rule "the lines of /etc/passwd and /etc/group are read in one place" reads_local_accounts_by_itself
 rule "no program starts a shell" starts_a_shell
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies

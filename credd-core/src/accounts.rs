@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use keymaker_core::directory_file::FileStamp;
 use keymaker_core::local_files::{GroupLine, PasswdLine, lines};
-use keymaker_core::nsswitch;
+use keymaker_core::{nsswitch, paths};
 use keymaker_daemon::account_files::{AccountFiles, AccountFilesError};
 
 /// What rules and chains can go by.
@@ -87,7 +87,7 @@ impl LocalNames {
 
     /// The host's own files.
     pub fn host() -> Self {
-        Self::new("/etc/passwd", "/etc/group").with_services("/etc/nsswitch.conf")
+        Self::new(paths::PASSWD, paths::GROUP).with_services("/etc/nsswitch.conf")
     }
 
     /// The same, with the services that this nsswitch.conf(5) names.

@@ -93,7 +93,7 @@ pub fn candidate(argument: &[u8], host: &KeysHost<'_>) -> Result<UserName, NoKey
     match local_files::names(host.passwd, name.as_str()) {
         Ok(false) => Ok(name),
         Ok(true) => Err(NoKeys::LocalAccount),
-        Err(error) => Err(NoKeys::Unreadable("/etc/passwd", error.into())),
+        Err(error) => Err(NoKeys::Unreadable(paths::PASSWD, error.into())),
     }
 }
 
@@ -138,7 +138,7 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTim
     if sshds_uid != user.uid.get() || entry.is_none_or(|entry| entry.uid != sshds_uid) {
         return Err(NoKeys::EntryOfAnother);
     }
-    for (file, path) in [("/etc/passwd", host.passwd), ("/etc/group", host.group)] {
+    for (file, path) in [(paths::PASSWD, host.passwd), (paths::GROUP, host.group)] {
         match local_files::has_id(path, sshds_uid) {
             Ok(false) => {}
             Ok(true) => return Err(NoKeys::EntryOfAnother),

@@ -11,7 +11,7 @@ use keymaker_core::protocol::{LOOKUP_BUDGET, MAX_ANSWER, Question};
 use serde_json::json;
 
 use super::HostError;
-use super::probe::limited;
+use super::probe::{limited, local_name_of};
 use crate::output::Output;
 
 const KEYS_COMMAND: &str = "/usr/libexec/keymaker/keymaker-keys";
@@ -47,25 +47,16 @@ pub fn group_names(directory: &Directory, name: UserName) -> Result<Vec<String>,
     let mut buffer = [0; MAX_USER_RECORD];
     let user = directory.user_by_name(name, &mut buffer).map_err(unreadable)?;
     let user = user.filter(|user| !user.tombstone).ok_or(HostError::NoSuchUser(name))?;
-    let local = super::probe::text_of(paths::GROUP).unwrap_or_default();
     let mut record = vec![0; MAX_GROUP_RECORD];
     let mut names = Vec::new();
     for gid in user.groups() {
         let ours = directory.group_by_gid(gid, &mut record).map_err(unreadable)?;
         names.push(match ours {
             Some(group) => group.name.to_string(),
-            None => local_group(&local, gid).unwrap_or_else(|| gid.to_string()),
+            None => local_name_of(paths::GROUP, gid).unwrap_or_else(|| gid.to_string()),
         });
     }
     Ok(names)
-}
-
-fn local_group(file: &str, gid: u32) -> Option<String> {
-    let gid = gid.to_string();
-    let mut lines = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    lines.find_map(|fields| {
-        (fields.get(2) == Some(&gid.as_str())).then(|| fields.first().map(|name| (*name).to_owned()))?
-    })
 }
 
 /// Prints what sshd's keys command prints: it makes the same decision as a login.

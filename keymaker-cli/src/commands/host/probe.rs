@@ -6,7 +6,8 @@ pub mod sshd;
 
 use std::process::Command;
 
-use keymaker_core::local_files::NamedLine;
+use keymaker_core::local_files::{NamedLine, lines};
+use keymaker_core::paths;
 
 /// How long a program may run, in seconds: systemctl waits for a unit that is slow to stop. (timeout(1), which
 /// coreutils has.)
@@ -46,6 +47,24 @@ pub fn is_root() -> bool {
 /// A file's text, whatever its encoding: the bytes that somebody gives chfn(1) hide nobody else's line.
 pub fn text_of(path: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
+}
+
+/// The name of the first line with this number in a passwd(5) or group(5).
+pub fn local_name_of(path: &str, id: u32) -> Option<String> {
+    let text = std::fs::read(path).ok()?;
+    let mut named = lines(&text).filter_map(NamedLine::parse);
+    let found = named.find(|line| line.id == Some(id))?;
+    Some(String::from_utf8_lossy(found.name).into_owned())
+}
+
+/// Whether this host's own files have a user of this name.
+pub fn has_local_user(name: &str) -> bool {
+    local_line(paths::PASSWD, name).is_some()
+}
+
+/// Whether this host's own files have a group of this name.
+pub fn has_local_group(name: &str) -> bool {
+    local_line(paths::GROUP, name).is_some()
 }
 
 /// The first line for this name in a passwd(5) or group(5).

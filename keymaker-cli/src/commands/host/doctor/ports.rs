@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::Findings;
-use crate::commands::host::probe::text_of;
+use crate::commands::host::probe::{local_name_of, text_of};
 
 /// Fewer sockets than this are not what takes a host's ports.
 const MANY: usize = 1000;
@@ -34,10 +34,9 @@ pub fn look(found: &mut Findings) {
             return found.note(format!("could not find out whether this host has free ports: {why}"));
         }
     };
-    let passwd = text_of(paths::PASSWD).unwrap_or_default();
     let (who, remedy) = match most_of_them(sockets(Path::new("/proc"))) {
         Some((uid, holders)) => (
-            format!("{} holds {} sockets", account(&passwd, uid), total(&holders)),
+            format!("{} holds {} sockets", account(uid), total(&holders)),
             remedy(&holders),
         ),
         None => ("their holder cannot be seen".to_owned(), "ss -tuanp".to_owned()),
@@ -101,9 +100,8 @@ fn most_of_them(sockets: BTreeMap<u32, Holders>) -> Option<(u32, Holders)> {
     Some(most).filter(|(_, holders)| total(holders) >= MANY)
 }
 
-fn account(passwd: &str, uid: u32) -> String {
-    let is_theirs = |line: &&str| line.split(':').nth(2).and_then(|id| id.parse().ok()) == Some(uid);
-    match passwd.lines().find(is_theirs).and_then(|line| line.split(':').next()) {
+fn account(uid: u32) -> String {
+    match local_name_of(paths::PASSWD, uid) {
         Some(name) => format!("{name} (uid {uid})"),
         None => format!("uid {uid}"),
     }
@@ -134,10 +132,8 @@ mod tests {
         assert_eq!(remedy(&vec![(800, 7), (700, 5)]), "kill 7 5");
         sockets.remove(&1001);
         assert_eq!(most_of_them(sockets), None);
-        assert_eq!(
-            account("root:x:0:0::/:/bin/sh\neve:x:1001:1001::/:/bin/sh\n", 1001),
-            "eve (uid 1001)"
-        );
+        assert_eq!(account(0), "root (uid 0)");
+        assert_eq!(account(4_000_000_000), "uid 4000000000");
     }
 
     #[test]

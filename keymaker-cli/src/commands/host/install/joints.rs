@@ -5,7 +5,7 @@ use std::path::Path;
 
 use keymaker_core::nsswitch;
 
-use super::super::probe::{credd, run};
+use super::super::probe::{credd, has_local_group, has_local_user, run};
 use super::{authselect, files};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
@@ -63,14 +63,13 @@ pub fn part() -> Vec<String> {
     if Path::new(credd::CAPTURE).exists() {
         attempt(run(credd::CAPTURE, &["down"]).map(|_| ()));
     }
-    let exists = |file: &str, name: &str| super::super::probe::local_line(file, name).is_some();
     for user in USERS {
-        if exists("/etc/passwd", user) {
+        if has_local_user(user) {
             attempt(run("userdel", &[user]).map(|_| ()));
         }
     }
     for group in GROUPS {
-        if exists("/etc/group", group) {
+        if has_local_group(group) {
             attempt(run("groupdel", &[group]).map(|_| ()));
         }
     }
