@@ -18,6 +18,8 @@ unsafe_elsewhere() {
     xargs grep -nE '(allow|expect)\((.*, *)?unsafe_code|^[^/]*\bunsafe (\{|fn|impl)' /dev/null
 }
 aborting_profile() { git ls-files '*Cargo.toml' | xargs grep -nE '^ *panic *= *"abort"' /dev/null; }
+# A module lies beside its folder: facts.rs, facts/users.rs.
+module_within_its_folder() { product | grep '/src/.*/mod\.rs$'; }
 without_opening_words() { product | while read -r file; do head -n 1 "$file" | grep -q '^//!' || echo "$file"; done; }
 merged_by_halves() { git ls-files -co --exclude-standard | xargs -d '\n' grep -nIE '^(<<<<<<< |>>>>>>> |=======$)' /dev/null; }
 unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[ignore' /dev/null; }
@@ -128,6 +130,7 @@ stale_picture() { tests/picture.py | cmp -s - docs/planes.svg || echo "docs/plan
 rule "unsafe code stands in three places only" unsafe_elsewhere
 rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
+rule "a module lies beside the folder of its children" module_within_its_folder
 rule "nothing is left unfinished in the tree" unfinished
 rule "no conflict of a merge is left in the tree" merged_by_halves
 rule "IAM is listed, roles are assumed, callers named and the metadata service asked by keymaker-aws only" asks_aws_by_itself
