@@ -179,9 +179,10 @@ mod tests {
             ]);
             ip(&["link", "set", "out", "up"]);
             for (family, own, all) in [("-4", "10.9.0.1/24", "/32"), ("-6", "fd09::1/64", "/128")] {
-                ip(&[family, "addr", "add", own, "dev", "out"]);
+                // What is still looked for elsewhere cannot be bound.
+                ip(&[family, "addr", "add", own, "dev", "out", "nodad"]);
                 let metadata = METADATA_ADDRESSES[usize::from(family == "-6")].to_string();
-                ip(&[family, "addr", "add", &format!("{metadata}{all}"), "dev", "lo"]);
+                ip(&[family, "addr", "add", &format!("{metadata}{all}"), "dev", "lo", "nodad"]);
                 // The local table comes last, so that the victims' packets can leave.
                 ip(&[family, "rule", "add", "pref", "90", "lookup", "local"]);
                 for uid in [ROOT, BOB] {
