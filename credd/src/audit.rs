@@ -1,7 +1,7 @@
 //! The audit line: one JSON object for every issuance, written before the bytes leave, and for refusals.
 //!
-//! The metadata server records; the daemon says where the lines go. It never holds a secret: an access key id is a name. Whoever
-//! has themselves refused all the time fills no log: [`FewRefusals`] counts what it does not write.
+//! The metadata server records; the daemon says where the lines go. It never holds a secret: an access key id is a
+//! name. Anybody who has themselves refused all the time fills no log: [`FewRefusals`] counts what it does not write.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -149,7 +149,8 @@ impl<L: AuditLog> FewRefusals<L> {
         }
     }
 
-    /// Writes the last refusal of each share that has none of its own, and how many there were. To be called every second.
+    /// Writes the last refusal of each share that has none of its own, and how many there were. To be called every
+    /// second.
     pub fn tidy(&self) {
         let unwritten = self.unwritten.take();
         for (share, event) in unwritten {

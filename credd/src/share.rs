@@ -1,7 +1,8 @@
 //! What one person may take of what everybody shares: connections, refusals in the log, calls to AWS.
 //!
-//! The server, the audit log and the cache each keep [`Buckets`] by [`Share`]. They never matter in steady state; they keep a
-//! noisy user from taking what the others need, and a person with many numbers (subuid(5)) from having many shares.
+//! The server, the audit log and the cache each keep [`Buckets`] by [`Share`]. They never matter in steady state; they
+//! keep a noisy user from taking what the others need, and a person with many numbers (subuid(5)) from having many
+//! shares.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,8 +36,8 @@ impl Buckets {
         self.0.entry(share).or_default().turn(rate, now)
     }
 
-    /// The same, if `all` have one more too. The share's own bucket comes first, so that who is noisy takes nothing from the
-    /// others.
+    /// The same, if `all` have one more too. The share's own bucket comes first, so that who is noisy takes nothing
+    /// from the others.
     pub fn turn_among(
         &mut self,
         (share, of_one): (Share, Rate),

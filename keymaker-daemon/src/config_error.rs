@@ -1,7 +1,7 @@
 //! What is wrong with a daemon's settings file, as a sentence with file, line, key and remedy.
 //!
-//! Each daemon has a table of its keys and what they take. Its `config` reads the file by [`parse`], and tells of a value that fits its type
-//! and is wrong all the same by [`Keys::bad_value`].
+//! Each daemon has a table of its keys and what they take. Its `config` reads the file by [`parse`], and tells of a
+//! value that fits its type and is wrong all the same by [`Keys::bad_value`].
 
 use std::fmt;
 use std::io;

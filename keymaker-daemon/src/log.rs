@@ -1,7 +1,8 @@
 //! Where the log and the audit lines go.
 //!
-//! Each program calls [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and whoever
-//! needs a line to be written (an issuance) is told that it was not. tracing-journald waits, and tells nobody.
+//! Each program calls [`begin`] once, at start. Nothing here waits: a journald that hangs costs lines of the log, and
+//! anybody who needs a line to be written (an issuance) is told that it was not. tracing-journald waits, and tells
+//! nobody.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -52,8 +53,8 @@ pub fn begin() -> Log {
     }
 }
 
-/// journald's socket. The kernel keeps a bounded queue of what journald has not read yet; what is in it is not lost if this
-/// program ends.
+/// journald's socket. The kernel keeps a bounded queue of what journald has not read yet; what is in it is not lost if
+/// this program ends.
 #[derive(Clone)]
 pub struct Journal {
     socket: Arc<UnixDatagram>,
@@ -125,7 +126,8 @@ impl Visit for JournalEntry {
     }
 }
 
-/// The kernel takes no entry that is longer than a socket's buffer, 208 KiB (net.core.wmem_default): a list of all users is.
+/// The kernel takes no entry that is longer than a socket's buffer, 208 KiB (net.core.wmem_default): a list of all
+/// users is.
 fn cut(value: &str) -> Cow<'_, str> {
     match value.get(..value.floor_char_boundary(LONGEST_VALUE)) {
         Some(beginning) if beginning.len() < value.len() => format!("{beginning}…").into(),

@@ -1,15 +1,16 @@
-//! What time it is, by two clocks: this host's, which somebody may set, and AWS's, by which answers are ordered. Tests move both.
+//! What time it is, by two clocks: this host's, which somebody may set, and AWS's, by which answers are ordered. Tests
+//! move both.
 //!
-//! What the modules compare is in the host's clock: they have no other. Facts are in AWS's. Where a fact is published, [`AnswerClock::on_host`]
-//! turns one into the other; nothing else does.
+//! What the modules compare is in the host's clock: they have no other. Facts are in AWS's. Where a fact is published,
+//! [`AnswerClock::on_host`] turns one into the other; nothing else does.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
 use keymaker_aws::{AwsTime, since_boot};
 
-/// A host's clock that differs from AWS's by as much more or less as this, in seconds, was set; by less, it drifts, and what is published may
-/// rest.
+/// A host's clock that differs from AWS's by as much more or less as this, in seconds, was set; by less, it drifts, and
+/// what is published may rest.
 pub const DRIFT: u64 = 5;
 
 /// The clocks of one daemon.
@@ -50,7 +51,8 @@ impl AnswerClock {
         now
     }
 
-    /// Seconds since 1970 by AWS's clock: for when IAM was asked. Whatever becomes of this host's clock does not move it.
+    /// Seconds since 1970 by AWS's clock: for when IAM was asked. Whatever becomes of this host's clock does not move
+    /// it.
     pub fn answer_time(&self) -> u64 {
         (self.read().aws + self.ahead.get()).as_secs()
     }
@@ -72,8 +74,8 @@ impl AnswerClock {
         self.host_ahead.get()
     }
 
-    /// What this host's clock said at its boot, in seconds since 1970, or would have said as it is set now. It changes only where somebody
-    /// sets the clock.
+    /// What this host's clock said at its boot, in seconds since 1970, or would have said as it is set now. It changes
+    /// only where somebody sets the clock.
     pub fn booted_at(&self) -> i64 {
         let since_boot = self.read().since_boot + self.ahead.get();
         self.unix().cast_signed() - since_boot.as_secs().cast_signed()

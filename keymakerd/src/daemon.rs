@@ -1,6 +1,7 @@
-//! The daemon: what is kept is read, the sockets are opened, and from then on each task does one thing for ever.
+//! The daemon: what is kept is read, the sockets are opened, and from then on each task does one thing forever.
 //!
-//! It is ready as soon as the kept files have been validated, whether or not there is a network: a host must boot without IAM.
+//! It is ready as soon as the kept files have been validated, whether or not there is a network: a host must boot
+//! without IAM.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -181,7 +182,8 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
     Ok(Service::new(state, store, clock))
 }
 
-/// The settings with which this life begins, and what is wrong with the file: one that cannot be used leaves those that held last.
+/// The settings with which this life begins, and what is wrong with the file: one that cannot be used leaves those that
+/// held last.
 fn first_config(path: &Path, settings: &mut KeptSettings) -> Result<(KeymakerdConfig, Option<String>), KeymakerdError> {
     let error = match KeymakerdConfig::read(path).and_then(|table| settings.file.take(table)) {
         Ok(config) => return Ok((config, None)),
@@ -233,7 +235,7 @@ async fn keep_passing(service: Rc<Service<AwsIam>>, ports: OwnPorts) {
     }
 }
 
-/// While nobody can log in yet, nobody is let wait for a whole interval; where IAM throttles, for ever longer ones.
+/// While nobody can log in yet, nobody is let wait for a whole interval; where IAM throttles, forever longer ones.
 fn next_interval(config: &KeymakerdConfig, in_contact: bool, throttled: bool, former: Duration) -> Duration {
     let usual = match in_contact {
         true => Duration::from_secs(config.sync_interval.into()),
@@ -378,7 +380,7 @@ async fn keep_probing(service: Rc<Service<AwsIam>>) {
     }
 }
 
-/// Whoever sets this host's clock makes nothing older or younger than it is.
+/// Anybody who sets this host's clock makes nothing older or younger than it is.
 async fn keep_following_clock(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -386,7 +388,8 @@ async fn keep_following_clock(service: Rc<Service<AwsIam>>) {
     }
 }
 
-/// What changes by the clock alone: users whose last day has ended, also while IAM is silent. And what a full disk kept back.
+/// What changes by the clock alone: users whose last day has ended, also while IAM is silent. And what a full disk kept
+/// back.
 async fn keep_publishing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -421,7 +424,7 @@ async fn keep_settling(service: Rc<Service<AwsIam>>) {
     }
 }
 
-/// SIGHUP reads the settings anew; SIGTERM and SIGINT end the daemon.
+/// SIGHUP reads the settings again; SIGTERM and SIGINT end the daemon.
 async fn obey_signals(host: &HostPaths, service: &Rc<Service<AwsIam>>) {
     let signals = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)] = signals else {

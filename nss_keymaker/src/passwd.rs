@@ -66,8 +66,8 @@ pub(crate) fn by_uid(host: &NssHost<'_>, uid: u32, buffer: &mut [u8]) -> Result<
 
 /// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
 ///
-/// A position is a place in the directory's index: where a publication in between changes the index's size, an
-/// enumeration may show a user twice or leave one out.
+/// A position is a uid, so that publications in between change nothing. (In a file of version 1 it is a place in the
+/// index: where a publication changes the index's size, an enumeration may show a user twice or leave one out.)
 pub(crate) fn next(host: &NssHost<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();

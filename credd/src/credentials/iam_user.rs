@@ -1,4 +1,5 @@
-//! The IAM user behind a caller, as IAM shows it now. The methods that go by a user's policies or boundary ask here first.
+//! The IAM user behind a caller, as IAM shows it now. The methods that go by a user's policies or boundary ask here
+//! first.
 
 use aws_sdk_iam::Client;
 use keymaker_aws::{AccountId, AwsCallError};
@@ -23,8 +24,8 @@ pub struct CallersIamUser {
 }
 
 impl Chain {
-    /// Does not apply where IAM has no user of the caller's name. Whom the directory has was in IAM a moment ago: deleted or
-    /// made again since, they are refused, and no wider method of the chain is theirs (P2, P18).
+    /// Does not apply where IAM has no user of the caller's name. Whom the directory has was in IAM a moment ago:
+    /// deleted or created again since, they are refused, and no wider method of the chain is theirs (P2, P18).
     pub(super) async fn iam_user(&self, question: &CredentialQuestion) -> Result<CallersIamUser, CredentialRefusal> {
         let name = question.iam_user_name(&self.settings.iam_name_pattern)?;
         let (iam, account) = self.aws.iam_of_users(question.person.iam.as_ref()).await?;

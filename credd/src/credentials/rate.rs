@@ -1,5 +1,5 @@
-//! How often AWS may be asked, by all and by one share, so that no user spends the account's quota of STS calls, which all
-//! hosts have together. The cache asks before a call is made, and for nothing else.
+//! How often AWS may be asked, by all and by one share, so that no user spends the account's quota of STS calls, which
+//! all hosts have together. The cache asks before a call is made, and for nothing else.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// How long a question of `share` waits for its turn; None if that would be too long for whoever asks.
+    /// How long a question of `share` waits for its turn; None if that would be too long for the caller.
     pub fn turn(&mut self, share: Share, now: Duration) -> Option<Duration> {
         let all = (&mut self.all, OF_ALL);
         self.of_share.turn_among((share, OF_SHARE), all, now)
@@ -29,7 +29,8 @@ impl Rates {
 
 /// Of the 800 ms that an answer may take; the rest is AWS's.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// A thirtieth of what STS allows an account in a region. The burst is for a restart: whoever was here asks again at once.
+/// A thirtieth of what STS allows an account in a region. The burst is for a restart: everybody who was here asks again
+/// at once.
 const OF_ALL: Rate = Rate {
     a_second: 20.0,
     burst: 200.0,

@@ -50,7 +50,8 @@ pub struct Status<I, C> {
     pub metrics: Rc<Metrics>,
     /// What stands against capture, if anything.
     pub capture_problem: Box<dyn Fn() -> Option<&'static str>>,
-    /// Told whenever root asks after the daemon's health: whether this host's role is still the same is then to be found out.
+    /// Told whenever root asks after the daemon's health: whether this host's role is still the same is then to be
+    /// found out.
     pub looked_at: Rc<Notify>,
 }
 

@@ -1,10 +1,10 @@
 //! Takes connections, names their caller, and lets hyper speak HTTP with those who have one.
 //!
-//! The daemon runs one [`Server::run`] per listener. Each connection serves one request and is closed, so that identity,
-//! limits and framing never carry over from one request to the next; SDKs open a new one without complaint.
+//! The daemon runs one [`Server::run`] per listener. Each connection serves one request and is closed, so that
+//! identity, limits and framing never carry over from one request to the next; SDKs open a new one without complaint.
 //!
-//! A flood costs the flooder: past its places a uid's connections are closed at once, within them it waits for its turn. A place
-//! is free again when the connection's task is gone, so that memory has a bound too.
+//! A flood costs the flooder: past its places a uid's connections are closed at once, within them it waits for its
+//! turn. A place is free again when the connection's task is gone, so that memory has a bound too.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -45,7 +45,8 @@ pub struct Limits {
     pub connection: Duration,
     /// How long a client may take to close after the reply.
     pub linger: Duration,
-    /// Connections of one uid at a time; those that nobody owns, or somebody whom this host does not know, count together.
+    /// Connections of one uid at a time; those that nobody owns, or somebody whom this host does not know, count
+    /// together.
     pub connections_of_one_uid: usize,
     /// Connections of all.
     pub connections: usize,
@@ -278,8 +279,8 @@ impl<S: CredentialSource + 'static> Server<S> {
         }
     }
 
-    /// Closes our side and reads what still comes, for a moment: closing with unread bytes would reset the connection, and
-    /// the reset can overtake the reply. Whether the client has closed, too.
+    /// Closes our side and reads what still comes, for a moment: closing with unread bytes would reset the connection,
+    /// and the reset can overtake the reply. Whether the client has closed, too.
     async fn linger(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> bool {
         let drain = async {
             let mut waste = [0_u8; 4096];

@@ -1,5 +1,5 @@
-//! What a flood costs: whoever makes it, and nobody else. One person may have many numbers (subuid(5)): those without a name have
-//! one share of everything together.
+//! What a flood costs: whoever makes it, and nobody else. One person may have many numbers (subuid(5)): those without a
+//! name have one share of everything together.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

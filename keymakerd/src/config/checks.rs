@@ -1,4 +1,5 @@
-//! What must hold between the values of keymakerd.toml and within each. Called by [`super::KeymakerdConfig::parse`] only.
+//! What must hold between the values of keymakerd.toml and within each. Called by [`super::KeymakerdConfig::parse`]
+//! only.
 
 use keymaker_aws::IdResolver;
 use keymaker_core::id::Gid;

@@ -1,5 +1,5 @@
-//! Every key of keymakerd.toml and what it takes, in words: for the sentence about a bad value, and for the test that compares the
-//! sample file and the man page with it.
+//! Every key of keymakerd.toml and what it takes, in words: for the sentence about a bad value, and for the test that
+//! compares the sample file and the man page with it.
 
 use keymaker_daemon::config_error::{Keys, SettingKey, key};
 

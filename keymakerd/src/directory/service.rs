@@ -1,7 +1,9 @@
-//! The directory of one host: what is known, who is asked, what is published. [`super::asking::sync`] brings it up to date as a whole,
-//! [`super::asking::nudge`] one user at a time, [`super::publishing::publication`] writes it out; `daemon.rs` owns it.
+//! The directory of one host: what is known, who is asked, what is published. [`super::asking::sync`] brings it up to
+//! date as a whole, [`super::asking::nudge`] one user at a time, [`super::publishing::publication`] writes it out;
+//! `daemon.rs` owns it.
 //!
-//! Everything runs on one thread. State is borrowed between awaits only, never across one: no lock is held while AWS is asked.
+//! Everything runs on one thread. State is borrowed between awaits only, never across one: no lock is held while AWS is
+//! asked.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
@@ -19,7 +21,8 @@ use super::state::State;
 use crate::clock::AnswerClock;
 use crate::settings::EffectiveSettings;
 
-/// How long "no such user", "not in the required group" and "no active key" are believed without asking again, in seconds.
+/// How long "no such user", "not in the required group" and "no active key" are believed without asking again, in
+/// seconds.
 pub const NEGATIVE_TTL: u64 = 5;
 
 /// The directory of this host.
@@ -91,7 +94,7 @@ impl<I: Iam + 'static> Service<I> {
         !self.outdated.get() && self.accounts().is_some_and(|accounts| accounts.id_resolver == wanted)
     }
 
-    /// The file says anew how AWS is reached. Whoever logs in meanwhile is served by the old clients.
+    /// The file says again how AWS is reached. Anybody who logs in meanwhile is served by the old clients.
     pub fn reconnect(&self) {
         self.outdated.set(true);
         self.accounts_changed.notify_one();
@@ -104,8 +107,8 @@ impl<I: Iam + 'static> Service<I> {
         self.state_mut().outages.forget();
     }
 
-    /// Asks nobody any more as a role that this host no longer has; the daemon then connects as the one that it has now. Returns whether
-    /// that was so.
+    /// Asks nobody any more as a role that this host no longer has; the daemon then connects as the one that it has
+    /// now. Returns whether that was so.
     pub async fn leave_former_role(&self, ask: Ask) -> bool {
         let Some(accounts) = self.accounts() else {
             return false;

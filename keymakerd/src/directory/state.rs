@@ -1,5 +1,5 @@
-//! What the daemon knows: settings, IAM's answers, this host's accounts and numbers, and what is published. Nothing here asks or writes;
-//! [`super::service`] holds it, and the files of `asking` and `publishing` change it.
+//! What the daemon knows: settings, IAM's answers, this host's accounts and numbers, and what is published. Nothing
+//! here asks or writes; [`super::service`] holds it, and the files of `asking` and `publishing` change it.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -26,13 +26,14 @@ pub struct State {
     pub local: LocalAccounts,
     /// What other services of this host have, which always wins, too.
     pub neighbours: Neighbours,
-    /// Who has which number and name here, for ever.
+    /// Who has which number and name here, forever.
     pub ids: IdMap,
     /// What is on disk for everybody to read.
     pub published: PublishedState,
     /// Whether something is known that the files do not say yet.
     pub unpublished: bool,
-    /// When the last pass in which everything answered began, by `AnswerClock::answer_time`; the contact file has it by the host's clock.
+    /// When the last pass in which everything answered began, by `AnswerClock::answer_time`; the contact file has it by
+    /// the host's clock.
     pub contact: Option<u64>,
     /// The EC2 instance on which this runs, once known.
     pub instance_id: Option<String>,

@@ -170,7 +170,7 @@ fn role_in(request: &Request, name: &str) -> String {
     format!("arn:{}:iam::{}:role/{name}", role.partition(), role.account())
 }
 
-/// What each grade asks: the table in ARCHITECTURE.md and keymakerd(8).
+/// What each grade asks: the tables in README and keymakerd(8).
 fn read_iam(request: &Request) -> Value {
     let mut actions = vec![
         "iam:GetUser",

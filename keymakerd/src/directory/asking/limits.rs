@@ -1,5 +1,5 @@
-//! What keeps the account's quota whole and callers' waits short: token buckets, and the memory of what is not answering.
-//! Pure: time comes in as a parameter. The nudges and the probe call it.
+//! What keeps the account's quota whole and callers' waits short: token buckets, and the memory of what is not
+//! answering. Pure: time comes in as a parameter. The nudges and the probe call it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -48,8 +48,9 @@ impl TokenBucket {
     }
 }
 
-/// Names nobody has seen, by the uid that asks. Root's bucket is its own and larger: sshd asks as root, for whatever scanners try. All
-/// others share one of that size besides their own: a user with subordinate uids (subuid(5)) has thousands of those.
+/// Names nobody has seen, by the uid that asks. Root's bucket is its own and larger: sshd asks as root, for whatever
+/// scanners try. All others share one of that size besides their own: a user with subordinate uids (subuid(5)) has
+/// thousands of those.
 #[derive(Debug)]
 pub struct UnknownNames {
     by_uid: BTreeMap<u32, TokenBucket>,
@@ -86,15 +87,17 @@ impl UnknownNames {
     }
 }
 
-/// Keys that clients offer to sshd before they have proved anything: the names that a client knows must not buy calls without end (P9).
-/// Users whose keys this host has never fetched draw from a bucket of their own: without an answer they cannot log in at all.
+/// Keys that clients offer to sshd before they have proved anything: the names that a client knows must not buy calls
+/// without end (P9). Users whose keys this host has never fetched draw from a bucket of their own: without an answer
+/// they cannot log in at all.
 #[derive(Debug, Default)]
 pub struct OfferedKeys {
     of_known: Option<TokenBucket>,
     of_unknown: Option<TokenBucket>,
 }
 
-/// A token a call. Groups and keys of a user take four, so that is fifteen users at once, then five users in four seconds.
+/// A token a call. Groups and keys of a user take four, so that is fifteen users at once, then five users in four
+/// seconds.
 const OFFERED: (u32, f64) = (60, 5.0);
 
 impl OfferedKeys {
@@ -121,8 +124,8 @@ pub enum NudgeOrigin {
     Login,
 }
 
-/// What is not answering now, by origin and action; by user, too, where IAM answered and only would not tell about that one. The account
-/// needs no place here: when it changes, all is forgotten.
+/// What is not answering now, by origin and action; by user, too, where IAM answered and only would not tell about that
+/// one. The account needs no place here: when it changes, all is forgotten.
 #[derive(Debug, Default)]
 pub struct Outages {
     open: BTreeMap<(NudgeOrigin, Action), Outage>,
@@ -174,7 +177,8 @@ impl Outages {
         outage.why = why;
     }
 
-    /// IAM would not tell about this user; the next nudge after a while asks again. So few are asked for in that time that they all have room.
+    /// IAM would not tell about this user; the next nudge after a while asks again. So few are asked for in that time
+    /// that they all have room.
     pub fn begin_of_one(&mut self, origin: NudgeOrigin, action: Action, name: &str, why: String, now: Instant) {
         self.of_one_user.retain(|_, outage| outage.probe_at > now);
         let outage = Outage {

@@ -1,8 +1,9 @@
-//! The one order of all answers about one person or group, wherever they come from: passes, nudges, the kept file. Pure; called by
-//! `facts` at each answer that it takes in.
+//! The one order of all answers about one person or group, wherever they come from: passes, nudges, the kept file.
+//! Pure; called by `facts` at each answer that it takes in.
 //!
-//! Of two answers the later asked counts, whatever arrives last (P3). Asked within five seconds of each other they may come from copies of
-//! IAM that do not agree yet: then the more refusing one counts, and IAM is asked again (P9). A time in the future counts for nothing.
+//! Of two answers the later asked counts, whatever arrives last (P3). Asked within five seconds of each other they may
+//! come from copies of IAM that do not agree yet: then the more refusing one counts, and IAM is asked again (P9). A
+//! time in the future counts for nothing.
 
 /// Answers asked closer together than this, in seconds, have no order.
 pub const TOGETHER: u64 = 5;

@@ -1,4 +1,5 @@
-//! From facts to the content of the files: who resolves under which name and number, who may log in, whose keys are shown.
+//! From facts to the content of the files: who resolves under which name and number, who may log in, whose keys are
+//! shown.
 //!
 //! Pure but for the id map, which learns of new owners. `publication` writes what comes out.
 
@@ -114,14 +115,15 @@ impl Composition {
             if let Some(login) = &user.last_login_as {
                 ids.note_presence_as(user_id, login);
             }
-            // The first to be published under a name holds it, until an administrator releases it or it proves to have passed by.
+            // The first to be published under a name holds it, until an administrator releases it or it proves to have
+            // passed by.
             let held = ids.hold_name(*name, user_id);
             ids.note_name(user_id, name.as_str(), clock.answer_time());
             let verdict = match verdict::by_facts(user, facts, config, &known.settings, clock.unix()) {
                 Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
                 verdict => verdict,
             };
-            // Whoever is refused has no group and no shell of their own: sshd without PAM would run both (P7).
+            // Anybody who is refused has no group and no shell of their own: sshd without PAM would run both (P7).
             let (groups, shell) = match verdict {
                 Verdict::Allowed => (entitled.groups(known, user), shell(config, local, user)),
                 _ => (Vec::new(), REFUSAL),
@@ -221,8 +223,8 @@ impl Composition {
                 let user = facts.users.get(*id);
                 user.is_some_and(|user| facts.is_in(user, &group.group_id))
             };
-            // pam_wheel, pam_access and newgrp go by names on the list, and another service may come to have a namesake while nobody
-            // looks. initgroups gives the members the group without it.
+            // pam_wheel, pam_access and newgrp go by names on the list, and another service may come to have a namesake
+            // while nobody looks. initgroups gives the members the group without it.
             let listed = !known.neighbours.are_remote();
             let members: Vec<UserName> = published
                 .iter()
@@ -241,8 +243,9 @@ impl Composition {
         }
     }
 
-    /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM and credd deny them. A name
-    /// that somebody else has now finds that one. Whoever was never here and left nothing has no tombstone (`traces`).
+    /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM and credd
+    /// deny them. A name that somebody else has now finds that one. Anybody who was never here and left nothing has no
+    /// tombstone (`traces`).
     fn add_tombstones(&mut self, known: &Known<'_>, ids: &IdMap, published: &BTreeMap<String, (UserName, Uid)>) {
         let Known { config, facts, .. } = *known;
         let mut names: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
@@ -379,7 +382,8 @@ fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of:
     }
 }
 
-/// The range of the scheme, and one around every number outside it (tags, `group_ids`, another scheme's numbers in the map).
+/// The range of the scheme, and one around every number outside it (tags, `group_ids`, another scheme's numbers in the
+/// map).
 fn ranges(config: &KeymakerdConfig, known: &IdMap, assigned: &AssignedIds) -> [IdRange; RANGES] {
     let drawn = config.id_scheme().range();
     let mut ranges = [IdRange::EMPTY; RANGES];

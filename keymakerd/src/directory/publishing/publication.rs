@@ -1,8 +1,9 @@
-//! Puts on disk what has changed, in an order that a crash at any point leaves right. Called after every pass, nudge and order, and
-//! when the local accounts change.
+//! Puts on disk what has changed, in an order that a crash at any point leaves right. Called after every pass, nudge
+//! and order, and when the local accounts change.
 //!
-//! The disk is waited for on another thread: it may take minutes, and keymakerd answers everybody meanwhile. One publication is under way at
-//! a time; whoever wants another waits for the next, which takes in all that is known when it begins.
+//! The disk is waited for on another thread: it may take minutes, and keymakerd answers everybody meanwhile. One
+//! publication is under way at a time; anybody who wants another waits for the next, which takes in all that is known
+//! when it begins.
 
 use std::rc::Rc;
 
@@ -35,8 +36,8 @@ enum DraftFile {
 }
 
 impl<I: Iam + 'static> Service<I> {
-    /// Publishes what is known. On an error the files stand as they were, and the next change tries again. It goes on when whoever asked
-    /// for it no longer waits.
+    /// Publishes what is known. On an error the files stand as they were, and the next change tries again. It goes on
+    /// when the caller who asked for it no longer waits.
     pub async fn publish(self: &Rc<Self>) -> Result<(), Rc<StoreError>> {
         let (service, begun) = (Rc::clone(self), self.turns.begun.get());
         let published = tokio::task::spawn_local(async move {
@@ -52,8 +53,9 @@ impl<I: Iam + 'static> Service<I> {
             .unwrap_or_else(|_| Err(Rc::new(self.store.interrupted())))
     }
 
-    /// The same after a pass in which everything answered, and then the contact, by the host's clock. That IAM answered does not hang on
-    /// the disk: where the files cannot be written there is contact all the same, unless they allow somebody more than IAM does.
+    /// The same after a pass in which everything answered, and then the contact, by the host's clock. That IAM answered
+    /// does not hang on the disk: where the files cannot be written there is contact all the same, unless they allow
+    /// somebody more than IAM does.
     pub(crate) async fn publish_contact(self: &Rc<Self>, at: u64) -> Result<(), Rc<StoreError>> {
         let service = Rc::clone(self);
         let published = tokio::task::spawn_local(async move {
@@ -73,8 +75,8 @@ impl<I: Iam + 'static> Service<I> {
             .unwrap_or_else(|_| Err(Rc::new(self.store.interrupted())))
     }
 
-    /// Tells the modules the contact anew where somebody has set the clock by which they were told, so that it is as old as it was; and users
-    /// whose own times are published.
+    /// Tells the modules the contact again where somebody has set the clock by which they were told, so that it is as
+    /// old as it was; and users whose own times are published.
     pub async fn follow_clock(self: &Rc<Self>) {
         let is_set = |told: &ToldContact| self.clock.booted_at().abs_diff(told.booted_at) > DRIFT;
         if self.told_contact.get().filter(is_set).is_none() {

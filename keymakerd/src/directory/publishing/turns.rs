@@ -1,4 +1,5 @@
-//! Whose turn it is to write, and when the modules were last told of contact. Kept by the service, used by `publication` only.
+//! Whose turn it is to write, and when the modules were last told of contact. Kept by the service, used by
+//! `publication` only.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,10 +1,12 @@
-//! What a nudge is told while this host lacks what it takes to ask IAM, or to write down what it knows, or is slow at that. Called by
-//! `nudge`, and at the end of a pass; nothing else may differ from the files.
+//! What a nudge is told while this host lacks what it takes to ask IAM, or to write down what it knows, or is slow at
+//! that. Called by `nudge`, and at the end of a pass; nothing else may differ from the files.
 //!
-//! Any local user can fill a disk, or keep it busy. If the old files then stood for whoever has just been taken out of IAM, that user could
-//! do so to stay (P9). So whoever is allowed less now than the files say is not let in; nobody else notices.
+//! Any local user can fill a disk, or keep it busy. If the old files then stood for anybody who has just been taken out
+//! of IAM, that user could do so to stay (P9). So anybody who is allowed less now than the files say is not let in;
+//! nobody else notices.
 //!
-//! Any local user can hold all ports, too, by which IAM is asked. Then nobody knows who has been taken out, so no user of ours is let in.
+//! Any local user can hold all ports, too, by which IAM is asked. Then nobody knows who has been taken out, so no user
+//! of ours is let in.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,8 +28,8 @@ use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::Service;
 use crate::directory::state::State;
 
-/// A disk that takes longer is slow: whoever finds in the files what is known of them does not wait for it. Tests do, whatever machine they
-/// run on, and move the clock where the disk is to be slow.
+/// A disk that takes longer is slow: anybody who finds in the files what is known of them does not wait for it. Tests
+/// do, whatever machine they run on, and move the clock where the disk is to be slow.
 const AT_ONCE: Duration = Duration::from_millis(if cfg!(test) { 600_000 } else { 50 });
 
 /// What the files say of a user, beside what is known.
@@ -42,8 +44,8 @@ enum Standing {
 }
 
 impl<I: Iam + 'static> Service<I> {
-    /// The answer about `login`, once what is known is on disk; where it cannot be put there, or not before the deadline, what the files
-    /// are worth.
+    /// The answer about `login`, once what is known is on disk; where it cannot be put there, or not before the
+    /// deadline, what the files are worth.
     pub(crate) async fn as_published(
         self: &Rc<Self>,
         login: UserName,
@@ -88,7 +90,8 @@ fn gets_in(shown: &User<'_>) -> bool {
 }
 
 impl State {
-    /// Whether the files, read with a contact of now, would let anybody do something that IAM does not, as far as is known.
+    /// Whether the files, read with a contact of now, would let anybody do something that IAM does not, as far as is
+    /// known.
     pub(super) fn files_allow_anybody_more(&mut self, store: &Store, clock: &AnswerClock) -> bool {
         // Without a directory nobody gets in, whatever the contact.
         let Ok(directory) = Directory::open(&store.public.join("directory")) else {

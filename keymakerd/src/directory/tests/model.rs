@@ -1,8 +1,10 @@
-//! Histories at random: a small IAM that changes before any call or page of any flow, against the real service on a clock of its own.
+//! Histories at random: a small IAM that changes before any call or page of any flow, against the real service on a
+//! clock of its own.
 //!
-//! KEYMAKER_HISTORIES says how many (2,000), KEYMAKER_SEED from which seed on (1; at random with KEYMAKER_LONG). Each history is one seed,
-//! and a failure names it. `./check histories` runs 100,000, `./check --long histories` ten million. `world` says what must hold.
-//! Left out is a name that moves away and back within one flow: nothing that IAM answers shows it (SECURITY.md).
+//! KEYMAKER_HISTORIES says how many (2,000), KEYMAKER_SEED from which seed on (1; at random with KEYMAKER_LONG). Each
+//! history is one seed, and a failure names it. `./check histories` runs 100,000, `./check --long histories` ten
+//! million. `world` says what must hold. Left out is a name that moves away and back within one flow: nothing that IAM
+//! answers shows it (SECURITY.md).
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -267,7 +269,8 @@ fn fail_something(iam: &IamFake, world: &mut World) {
     }
 }
 
-/// Once nothing changes and IAM answers, the facts are what is true: nothing stays refused, nobody stays confused with anybody.
+/// Once nothing changes and IAM answers, the facts are what is true: nothing stays refused, nobody stays confused with
+/// anybody.
 async fn check_that_it_settles(service: &Rc<Service<IamFake>>, iam: &IamFake, world: &Rc<RefCell<World>>) {
     let seed = world.borrow().seed;
     let mut difference = None;
