@@ -12,9 +12,10 @@ join_nsswitch() {
     [ ! -e "$edited" ] || which='^[a-z]+:([^#]*\s)?keymaker(\s|#|$)'
     # Written aside and renamed: nobody ever reads half of it, and a full disk leaves the old one.
     target=$(readlink -f "$nsswitch")
-    cp -p "$target" "$target.keymaker-new"
-    with_keymaker "$target" "$which" >"$target.keymaker-new"
-    mkdir -p "${edited%/*}"
+    cp -p "$target" "$target.keymaker-new" && with_keymaker "$target" "$which" >"$target.keymaker-new" && is_whole && mkdir -p "${edited%/*}" || {
+        leave_it
+        return 1
+    }
     if grep -qs initgroups-continue "$edited" || {
         grep -Eq '^initgroups:.*\[SUCCESS=continue\]' "$target.keymaker-new" &&
             ! grep -Eq '^initgroups:.*\[SUCCESS=continue\]' "$target"
@@ -26,17 +27,28 @@ join_nsswitch() {
     if cmp -s "$target" "$target.keymaker-new"; then
         rm "$target.keymaker-new"
     else
-        mv "$target.keymaker-new" "$target"
+        mv "$target.keymaker-new" "$target" || return 1
     fi
     mv "$edited.new" "$edited"
+}
+
+# Whatever went wrong while it was written (a full disk, a filter that ended early), it has fewer lines. The scripts of an rpm go on
+# after an error.
+is_whole() { [ "$(grep -c '' "$target.keymaker-new")" = "$(grep -c '' "$target")" ]; }
+
+leave_it() {
+    rm -f "$target.keymaker-new"
+    echo "libnss-keymaker: $target was left as it was, because a new one could not be written; make room there and install the package again" >&2
 }
 
 part_nsswitch() {
     if [ -e "$nsswitch" ] && grep -Eq '^(passwd|group|initgroups):.*\skeymaker' "$nsswitch"; then
         target=$(readlink -f "$nsswitch")
-        cp -p "$target" "$target.keymaker-new"
-        without_keymaker "$target" >"$target.keymaker-new"
-        mv "$target.keymaker-new" "$target"
+        cp -p "$target" "$target.keymaker-new" && without_keymaker "$target" >"$target.keymaker-new" && is_whole || {
+            leave_it
+            return 1
+        }
+        mv "$target.keymaker-new" "$target" || return 1
     fi
     rm -rf "${edited%/*}"
 }

@@ -56,10 +56,11 @@ pub fn join() -> Result<(), String> {
     run("authselect", &["show", &base])?;
     files::remove_folder(&folder())?;
     run("authselect", &["create-profile", "keymaker", "-b", &base])?;
-    edit("nsswitch.conf", names_with_us)?;
+    // PAM first: where this breaks off, no name may resolve whom PAM does not judge.
     for stack in STACKS {
         edit(stack, with_our_lines)?;
     }
+    edit("nsswitch.conf", names_with_us)?;
     files::write(Path::new(FORMER), format!("{base}\n").as_bytes(), 0o644)?;
     select(OURS, &present.features)?;
     in_force().or_else(|why| {
