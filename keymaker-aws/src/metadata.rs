@@ -43,8 +43,7 @@ pub struct MetadataService {
     answer_within: Duration,
 }
 
-/// What the service said to one question, whatever its status.
-#[derive(Debug)]
+/// What the service said to one question, whatever its status. No Debug: it may be the credentials.
 pub struct MetadataAnswer {
     /// The HTTP status.
     pub status: StatusCode,

@@ -23,8 +23,8 @@ pub fn stopping() {
     say("STOPPING=1");
 }
 
-/// Says twice within WatchdogSec of the unit that the thread which runs this, and answers everybody, still runs. Ends
-/// where the unit has no such line.
+/// Says three times within WatchdogSec of the unit that the thread which runs this, and answers everybody, still runs: one
+/// of them may be lost. Ends where the unit has no such line.
 pub async fn feed_watchdog<F: Future<Output = ()>>(sleep: impl Fn(Duration) -> F) {
     let limit = env::var("WATCHDOG_USEC").ok().and_then(|limit| limit.parse().ok());
     let (Some(limit @ 1..), true) = (limit, is_for_us()) else {
@@ -32,7 +32,7 @@ pub async fn feed_watchdog<F: Future<Output = ()>>(sleep: impl Fn(Duration) -> F
     };
     loop {
         say("WATCHDOG=1");
-        sleep(Duration::from_micros(limit) / 2).await;
+        sleep(Duration::from_micros(limit) / 3).await;
     }
 }
 

@@ -58,8 +58,9 @@ impl DirectoryNeed {
     }
 }
 
-/// What keymakerd leaves on a host: its settings, and what it published.
-pub const KEYMAKERD_TRACES: [&str; 2] = [paths::KEYMAKERD_TOML, paths::DIRECTORY];
+/// What keymakerd leaves on a host: its settings, what it published, and who owned which uid, which an rpm leaves when it
+/// is erased: the users' processes may still run, and are nobody's to be taken for a local account's.
+pub const KEYMAKERD_TRACES: [&str; 3] = [paths::KEYMAKERD_TOML, paths::DIRECTORY, paths::PRIVATE];
 
 /// A way to credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

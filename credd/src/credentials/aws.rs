@@ -79,7 +79,7 @@ impl Aws {
 
     /// Account, partition and role of this host.
     pub async fn identity(&self) -> Result<CallerIdentity, CredentialRefusal> {
-        if let Some(known) = self.known(&self.identity) {
+        if let Some(known) = self.known(&self.identity, KNOWN_FOR) {
             return Ok(known);
         }
         let identity = self.clients().await?.identity(self.patience).await?;
@@ -89,11 +89,12 @@ impl Aws {
 
     /// The ARN of the instance's role with its path, which only iam:GetRole knows.
     pub async fn own_role(&self) -> Result<RoleArn, CredentialRefusal> {
-        Ok(self.described_role().await?.arn)
+        Ok(self.described_role(KNOWN_FOR).await?.arn)
     }
 
-    async fn described_role(&self) -> Result<OwnRole, CredentialRefusal> {
-        if let Some(known) = self.known(&self.own_role) {
+    /// As iam:GetRole said within `at_most`.
+    async fn described_role(&self, at_most: Duration) -> Result<OwnRole, CredentialRefusal> {
+        if let Some(known) = self.known(&self.own_role, at_most) {
             return Ok(known);
         }
         let identity = self.identity().await?;
@@ -151,11 +152,11 @@ impl Aws {
                 let kept = self.elsewhere.borrow().as_ref().map(|(resolver, _)| resolver.clone());
                 match kept.filter(|kept| published != NOT_SAID && is_meant(kept)) {
                     Some(kept) => Some(kept),
-                    None => {
-                        let role = self.described_role().await?;
-                        let described = RoleDescription::parse(&role.description).id_resolver();
-                        described.ok().flatten().filter(is_meant)
-                    }
+                    None => match self.described_resolver(KNOWN_FOR).await?.filter(is_meant) {
+                        Some(described) => Some(described),
+                        // It may have been changed, and the change accepted, since it was read.
+                        None => self.described_resolver(LOOK_AGAIN_AFTER).await?.filter(is_meant),
+                    },
                 }
             }
         };
@@ -166,6 +167,11 @@ impl Aws {
                  id_resolver_iam_role in credd.toml"
             ))
         })
+    }
+
+    async fn described_resolver(&self, at_most: Duration) -> Result<Option<IdResolver>, CredentialRefusal> {
+        let role = self.described_role(at_most).await?;
+        Ok(RoleDescription::parse(&role.description).id_resolver().ok().flatten())
     }
 
     async fn assuming(&self, resolver: IdResolver, partition: &Partition) -> Result<AwsClients, CredentialRefusal> {
@@ -203,10 +209,10 @@ impl Aws {
         Ok(self.clients.borrow_mut().get_or_insert(clients).clone())
     }
 
-    fn known<T: Clone>(&self, kept: &RefCell<Option<(T, Duration)>>) -> Option<T> {
+    fn known<T: Clone>(&self, kept: &RefCell<Option<(T, Duration)>>, at_most: Duration) -> Option<T> {
         let kept = kept.borrow();
         let (value, since) = kept.as_ref()?;
-        (self.clock.since_boot().saturating_sub(*since) < KNOWN_FOR).then(|| value.clone())
+        (self.clock.since_boot().saturating_sub(*since) < at_most).then(|| value.clone())
     }
 
     fn keep<T: Clone>(&self, kept: &RefCell<Option<(T, Duration)>>, value: &T) {
@@ -222,5 +228,7 @@ const FLIGHT: Patience = Patience {
     backoff: Duration::from_millis(100),
 };
 const KNOWN_FOR: Duration = Duration::from_secs(600);
+/// How old a description may be that names another id resolver than keymakerd goes by.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// What a directory without an id resolver has for its digest, and one of an earlier keymakerd.
 const NOT_SAID: [u8; 32] = [0; 32];

@@ -303,7 +303,7 @@ async fn the_id_resolver_that_keymakerd_goes_by_stays_while_a_changed_descriptio
     world.begin(None);
     world.state.lock().unwrap().description =
         "keymaker_id_resolver_account=210987654321 keymaker_id_resolver_iam_role=p/Another-Resolver";
-    clock.pass(Duration::from_secs(3600));
+    clock.pass(Duration::from_secs(60));
     assert!(chain.issue(&asked).await.is_ok());
     assert!(
         !world
