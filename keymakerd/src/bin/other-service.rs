@@ -46,9 +46,12 @@ fn answer_all() -> io::Result<()> {
 /// SSSD whose socket is not there and which has no settings: its unit does not start it (ConditionPathExists=), so it
 /// knows nobody. Enterprise Linux 9 names it in nsswitch.conf all the same.
 fn never_ran(why: &io::Error, settings: &Path) -> bool {
-    // Not everybody may list this folder: what is asked for by name, sssd.conf, decides.
-    let more = std::fs::read_dir(settings.join("conf.d")).is_ok_and(|mut files| files.next().is_some());
-    why.kind() == ErrorKind::NotFound && !more && matches!(settings.join("sssd.conf").try_exists(), Ok(false))
+    // What cannot be listed may hold settings.
+    let no_more = match std::fs::read_dir(settings.join("conf.d")) {
+        Ok(mut files) => files.next().is_none(),
+        Err(why) => why.kind() == ErrorKind::NotFound,
+    };
+    why.kind() == ErrorKind::NotFound && no_more && matches!(settings.join("sssd.conf").try_exists(), Ok(false))
 }
 
 fn wanted(question: &str) -> io::Result<NameLookup<'_>> {
@@ -81,6 +84,12 @@ mod tests {
         std::fs::write(folder.join("conf.d/domain.conf"), "").unwrap();
         assert!(!never_ran(&no_socket, &folder));
         std::fs::remove_file(folder.join("conf.d/domain.conf")).unwrap();
+        // A folder that cannot be listed; root could list any.
+        std::fs::remove_dir(folder.join("conf.d")).unwrap();
+        std::fs::write(folder.join("conf.d"), "").unwrap();
+        assert!(!never_ran(&no_socket, &folder));
+        std::fs::remove_file(folder.join("conf.d")).unwrap();
+        assert!(never_ran(&no_socket, &folder));
         std::fs::write(folder.join("sssd.conf"), "").unwrap();
         assert!(!never_ran(&no_socket, &folder));
         // What cannot be looked at is not taken for absent.
