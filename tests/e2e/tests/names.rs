@@ -256,7 +256,7 @@ fn a_sudoers_line_for_an_iam_group_is_for_no_user() {
     host.sync();
     assert!(!resolves("dba"));
     let why = why_refused("dba");
-    assert!(why.contains("that of an IAM group on this host"), "{why}");
+    assert!(why.contains("belonged to an IAM group on this host"), "{why}");
     sh("keymaker release dba");
     ssh("dba", "true").ok();
     iam("update-group --group-name keymaker_away --new-group-name keymaker_dba");
