@@ -106,7 +106,8 @@ pub fn set(mode: Mode) {
     run(&format!("sandbox-imds set http-endpoint {endpoint}"));
 }
 
-/// What the stand-in heard of credd for others, or of a user. What credd asks for itself begins with another header.
+/// What the stand-in heard of credd for others, or of a user. What credd asks for itself it asks with a token that lives
+/// for a minute; the one for others lives for six hours.
 pub fn asked() -> Vec<Asked> {
     let log = run("sandbox-imds log");
     let entry = |line: &str| {
@@ -122,9 +123,8 @@ pub fn asked() -> Vec<Asked> {
             })
             .collect();
         let word = |name: &str| entry[name].as_str().unwrap().to_owned();
-        let is_own = headers
-            .first()
-            .is_some_and(|header| header.starts_with("x-aws-ec2-metadata-token"));
+        let ttl = entry["token_ttl"].as_str().and_then(|ttl| ttl.parse::<u32>().ok());
+        let is_own = ttl.is_some_and(|ttl| ttl <= 60);
         (!is_own).then(|| Asked {
             line: format!("{} {} HTTP/1.1", word("method"), word("path")),
             headers,

@@ -125,7 +125,8 @@ class Request(BaseHTTPRequestHandler):
 
     def reply(self, status, text, headers):
         self.server.log({"time": round(time.time(), 3), "from": self.client_address[0], "method": self.command, "path": self.path,
-                         "headers": list(self.headers.items()), "status": status})
+                         "headers": list(self.headers.items()), "status": status,
+                         "token_ttl": headers.get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds")})
         body = text.encode()
         self.close_connection = True
         self.send_response(status)
