@@ -90,6 +90,10 @@ fn check_says_what_is_missing_and_what_to_do() {
         journal("-u credd-capture").contains("names alice, which exempts nobody")
     });
     settings.write("");
+    // doctor asks credd nothing while the rules still are those of the former settings.
+    until("capture follows the settings", Duration::from_secs(10), || {
+        run("/usr/libexec/keymaker/credd-capture check").status == 0
+    });
     assert!(
         good.contains("ok       user_role: iam:GetRole") && !good.contains("MISSING"),
         "{good}"
