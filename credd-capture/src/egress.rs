@@ -13,11 +13,11 @@
 //!   process that holds it, so that a flush and a killed keeper open; the flag `persist` needs Linux 6.9.
 //! - A prohibition in the main table does not count for an IPv4 socket bound to a device, is gone with the rule that
 //!   leads to that table, and an exempt user needs a copy of the way to the service, which DHCP changes.
-//! - systemd's IPAddressDeny= knows no uid, so `sudo aws` is denied with its user, and no device, so that what is on
-//!   its way to credd is denied with all else. An own program at a cgroup needs CAP_BPF, and sees nothing that is
+//! - systemd's `IPAddressDeny=` knows no uid, so `sudo aws` is denied with its user, and no device, so that what is on
+//!   its way to credd is denied with all else. An own program at a cgroup needs `CAP_BPF`, and sees nothing that is
 //!   forwarded or bridged.
-//! - A classic program at clsact needs CAP_NET_ADMIN, Linux 4.5 and iproute2: what the other parts need. It cannot ask
-//!   who owns a packet, hence the mark.
+//! - A classic program at clsact needs `CAP_NET_ADMIN`, Linux 4.5 and iproute2: what the other parts need. It cannot
+//!   ask who owns a packet, hence the mark.
 //!
 //! What names its last stop in a header (source routes) the filter does not see; the guard does.
 
@@ -238,13 +238,13 @@ const LOAD_X: u64 = 0x01;
 const AND: u64 = 0x54;
 const IF_EQUAL: u64 = 0x15;
 const RETURN: u64 = 0x06;
-/// `linux/filter.h`: SKF_AD_OFF with SKF_AD_MARK and SKF_AD_HATYPE.
+/// `linux/filter.h`: `SKF_AD_OFF` with `SKF_AD_MARK` and `SKF_AD_HATYPE`.
 const MARK: u64 = 0xffff_f000 + 20;
 const HARDWARE_TYPE: u64 = 0xffff_f000 + 28;
-/// `linux/if_ether.h`: ETH_P_8021Q and ETH_P_8021AD.
+/// `linux/if_ether.h`: `ETH_P_8021Q` and `ETH_P_8021AD`.
 const TAG: u64 = 0x8100;
 const OUTER_TAG: u64 = 0x88a8;
-/// `linux/pkt_cls.h`: TC_ACT_SHOT and TC_ACT_UNSPEC.
+/// `linux/pkt_cls.h`: `TC_ACT_SHOT` and `TC_ACT_UNSPEC`.
 const DROP: u64 = 2;
 const NO_VERDICT: u64 = 0xffff_ffff;
 

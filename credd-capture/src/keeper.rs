@@ -31,7 +31,7 @@ pub enum KeeperError {
     Config(ConfigError),
     /// The local accounts cannot be read.
     Accounts(AccountFilesError),
-    /// Changes cannot be watched; see that the unit's RestrictAddressFamilies has AF_NETLINK.
+    /// Changes cannot be watched; see that the unit's `RestrictAddressFamilies` has `AF_NETLINK`.
     Watch(std::io::Error),
 }
 

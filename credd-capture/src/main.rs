@@ -1,5 +1,5 @@
-//! Puts up, watches and repairs what brings metadata requests to credd. Runs with CAP_NET_ADMIN and parses nothing from
-//! users: `keeper` does the work, this file reads the command line.
+//! Puts up, watches and repairs what brings metadata requests to credd. Runs with `CAP_NET_ADMIN` and parses nothing
+//! from users: `keeper` does the work, this file reads the command line.
 //!
 //! credd itself has no capability and uses none of this. It has three parts: routing brings requests here without NAT,
 //! the guard stops what routing cannot see (a connection from before, another port), and a filter at the way out of

@@ -31,7 +31,7 @@ fn users_in(table: &str) -> Vec<u32> {
     table.lines().skip(1).filter_map(line_user).collect()
 }
 
-/// 169.254.169.254, ::ffff:169.254.169.254 and fd00:ec2::254 as the kernel prints them: 32-bit words in host order,
+/// 169.254.169.254, `::ffff:169.254.169.254` and `fd00:ec2::254` as the kernel prints them: 32-bit words in host order,
 /// here on little-endian machines, which all EC2 instances are.
 const SERVICE: [&str; 3] = [
     "FEA9FEA9",

@@ -1,10 +1,10 @@
 //! Compares the routing rules and routes of one family with the plan, and puts right what differs.
 //!
 //! The keeper calls it. It only touches rules of our priorities to the metadata address, and our own table. That has a
-//! route by `lo`, and for IPv4 one by every other device besides: to a socket bound to a device (SO_BINDTODEVICE, which
-//! needs no privilege) a route by another one does not count, and where none counts, prohibitions included, the kernel
-//! takes an IPv4 address to be on the device's own link. By these routes such a socket ends here, whether the guard is
-//! up or not.
+//! route by `lo`, and for IPv4 one by every other device besides: to a socket bound to a device (`SO_BINDTODEVICE`,
+//! which needs no privilege) a route by another one does not count, and where none counts, prohibitions included, the
+//! kernel takes an IPv4 address to be on the device's own link. By these routes such a socket ends here, whether the
+//! guard is up or not.
 //!
 //! Only what the host itself sends has a uid; to rules, what it forwards is root's. The rules before those about uids
 //! tell the two apart by the device: a packet of the host's own comes from `lo`.

@@ -62,8 +62,8 @@ fn drain(socket: &OwnedFd) {
 
 /// Protocol 0 of its address family.
 const NETLINK_ROUTE: Option<Protocol> = None;
-/// `linux/rtnetlink.h`: RTMGRP_LINK, RTMGRP_TC, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_ROUTE, and group
-/// RTNLGRP_IPV6_RULE (19).
+/// `linux/rtnetlink.h`: `RTMGRP_LINK`, `RTMGRP_TC`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV4_RULE`, `RTMGRP_IPV6_ROUTE`, and
+/// group `RTNLGRP_IPV6_RULE` (19).
 const ROUTING_GROUPS: u32 = 0x1 | 0x8 | 0x40 | 0x80 | 0x400 | 1 << 18;
-/// `linux/netfilter/nfnetlink.h`: group NFNLGRP_NFTABLES (7).
+/// `linux/netfilter/nfnetlink.h`: group `NFNLGRP_NFTABLES` (7).
 const NFTABLES_GROUPS: u32 = 1 << 6;

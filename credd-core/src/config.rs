@@ -71,7 +71,7 @@ pub struct Config {
     pub deny_actions: Vec<String>,
     /// The role of `shared_role`.
     pub shared_role: Option<String>,
-    /// Whether the other methods, too, send session tags and a SourceIdentity.
+    /// Whether the other methods, too, send session tags and a `SourceIdentity`.
     pub session_tags: bool,
     /// Whether a request needs an IMDSv2 token.
     pub require_imds_v2: bool,
@@ -79,7 +79,7 @@ pub struct Config {
     pub token_hop_limit: u8,
     /// Who may read what else; the last rule that matches counts.
     pub rules: Vec<RuleEntry>,
-    /// Whether AWS_CONTAINER_CREDENTIALS_FULL_URI is answered.
+    /// Whether `AWS_CONTAINER_CREDENTIALS_FULL_URI` is answered.
     pub container_endpoint: bool,
     /// The region of STS; None: the instance's.
     pub region: Option<String>,

@@ -35,7 +35,7 @@ pub struct Plan {
 pub enum Family {
     /// 169.254.169.254
     V4,
-    /// fd00:ec2::254
+    /// `fd00:ec2::254`
     V6,
 }
 

@@ -24,10 +24,10 @@ pub struct RoleSession<'a> {
     pub policy_arns: &'a [String],
     /// Session tags.
     pub tags: &'a [(&'static str, String)],
-    /// Whether the tags stay with every session that this one begets (STS API Reference, AssumeRole,
+    /// Whether the tags stay with every session that this one begets (STS API Reference, `AssumeRole`,
     /// TransitiveTagKeys): "you cannot pass a session tag with the same key as an inherited one".
     pub transitive_tags: bool,
-    /// The SourceIdentity.
+    /// The `SourceIdentity`.
     pub source_identity: Option<&'a str>,
 }
 

@@ -2,8 +2,8 @@
 //! may be set by anybody with the right to, and by a broken time server.
 //!
 //! Every answer of IAM's and STS's tells it, errors too, over the connection whose certificate was checked; over plain
-//! http only where the settings name such an endpoint. Between two answers time advances by CLOCK_BOOTTIME
-//! (clock_gettime(2)), which counts a suspended host's time and which no one can set.
+//! http only where the settings name such an endpoint. Between two answers time advances by `CLOCK_BOOTTIME`
+//! (`clock_gettime(2)`), which counts a suspended host's time and which no one can set.
 //!
 //! The SDK measures the same header for itself (aws-runtime's `ServiceClockSkewInterceptor`, one offset a client) and
 //! signs by it, so a wrong clock of this host's makes AWS refuse nothing, and proves nothing about that clock.
@@ -70,8 +70,8 @@ impl Heard {
     }
 }
 
-/// What has passed since this host booted, by CLOCK_BOOTTIME: a suspended host's time counts; setting the host's clock
-/// does not.
+/// What has passed since this host booted, by `CLOCK_BOOTTIME`: a suspended host's time counts; setting the host's
+/// clock does not.
 #[cfg(feature = "host")]
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);

@@ -2,10 +2,10 @@
 //! anybody who connects; a revocation would be missed for want of one. keymakerd takes a few at its start, and connects
 //! from them where the kernel has no other.
 //!
-//! How it works (tried on Linux 6.18; the rule is in `inet_csk_bind_conflict`, and SO_REUSEPORT in socket(7)): a port
-//! that is bound with SO_REUSEPORT alone may be bound again by the same user only. It is not so with SO_REUSEADDR: by
-//! it anybody binds the port too, and listens there. So a socket that is bound and never connected keeps the port, and
-//! others of ours connect from it: one at a time to each address and port.
+//! How it works (tried on Linux 6.18; the rule is in `inet_csk_bind_conflict`, and `SO_REUSEPORT` in socket(7)): a port
+//! that is bound with `SO_REUSEPORT` alone may be bound again by the same user only. It is not so with `SO_REUSEADDR`:
+//! by it anybody binds the port too, and listens there. So a socket that is bound and never connected keeps the port,
+//! and others of ours connect from it: one at a time to each address and port.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// More than a daemon has connections at once to one address.
 const WANTED: usize = 32;
-/// Where they are taken, from above: the kernel's own range (net.ipv4.ip_local_port_range), which firewalls let out.
+/// Where they are taken, from above: the kernel's own range (`net.ipv4.ip_local_port_range`), which firewalls let out.
 /// Not at random, or a service that wants a port of this range for itself would find it taken on one host in a
 /// thousand.
 const AMONG: RangeInclusive<u16> = 32768..=60999;

@@ -39,8 +39,8 @@ impl<T> Page<T> {
     }
 }
 
-/// The items of all pages; `page_after` asks for the page behind a marker. IAM API Reference: "IsTruncated … you can
-/// make a subsequent pagination request using the Marker"; a page may hold fewer items than MaxItems, even none, and
+/// The items of all pages; `page_after` asks for the page behind a marker. IAM API Reference: "`IsTruncated` … you can
+/// make a subsequent pagination request using the Marker"; a page may hold fewer items than `MaxItems`, even none, and
 /// still be truncated. Fails where a page says that more follow but not where, and where a marker comes back a second
 /// time.
 pub async fn all_pages<T>(

@@ -45,11 +45,12 @@ pub enum AwsSettingsError {
     },
     /// "region: … is not a region; write one such as eu-central-1."
     Region(String),
-    /// "https_proxy is not a URL of the form `http://[user:password@]host:port`." (Not quoted: it may hold a password.)
+    /// `https_proxy is not a URL of the form http://[user:password@]host:port.` (Not quoted: it may hold a
+    /// password.)
     Proxy,
-    /// "ca_bundle: FILE cannot be read: …"
+    /// `ca_bundle: FILE cannot be read: …`
     CaUnreadable(PathBuf, io::Error),
-    /// "ca_bundle: FILE holds no usable certificate; it must be a PEM file of certificate authorities."
+    /// `ca_bundle: FILE holds no usable certificate; it must be a PEM file of certificate authorities.`
     CaUnusable(PathBuf),
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::RoleArn;
 
-/// The tag of a role that says for whom it was made: the UserId, since a name may be another person's tomorrow.
+/// The tag of a role that says for whom it was made: the `UserId`, since a name may be another person's tomorrow.
 pub const USER_ID_TAG: &str = "keymaker:user-id";
 
 /// Whether every Allow of this trust policy (JSON) names the role `own` or its account, and nobody else. False for

@@ -32,7 +32,7 @@ pub struct CommandLine {
 pub enum KeymakerCommand {
     /// Upload your SSH public key to IAM.
     ///
-    /// Without --identity: the one RSA key of the SSH agent, else ~/.ssh/id_rsa.pub.
+    /// Without --identity: the one RSA key of the SSH agent, else ~/.`ssh/id_rsa.pub`.
     #[command(alias = "upload_key")]
     UploadKey {
         /// A file with the public key, or with the private one, whose public half is taken.
@@ -73,7 +73,7 @@ pub enum KeymakerCommand {
     /// Make and refresh a role for each IAM user, with the policies of the user and the user's groups. (an account's
     /// administrator)
     ///
-    /// For credd's method create_user_role. One run brings to the role whatever policy was attached to, or removed
+    /// For credd's method `create_user_role`. One run brings to the role whatever policy was attached to, or removed
     /// from, the user or a group; the permissions boundary is copied. A role that was not made here, or that others may
     /// assume, is refused. Exit status: 0 if every role is in step, 1 if one is not. Run it by a timer on one host or
     /// in a pipeline, with rights of its own.
@@ -99,7 +99,7 @@ pub struct KeyOfUser {
     pub whose: Whose,
 }
 
-/// IAM API Reference, SSHPublicKeyId: 20 to 128 of `\w`.
+/// IAM API Reference, `SSHPublicKeyId`: 20 to 128 of `\w`.
 fn key_id(text: &str) -> Result<String, String> {
     let legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match legal && (20..=128).contains(&text.len()) {

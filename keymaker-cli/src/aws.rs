@@ -105,7 +105,7 @@ fn with_profile_alone(config: SdkConfig, profile: &str, trust: &TrustStore) -> S
     config.into_builder().credentials_provider(credentials).build()
 }
 
-/// The system's certificate authorities, or those of the file that AWS_CA_BUNDLE names and no others, as for the AWS
+/// The system's certificate authorities, or those of the file that `AWS_CA_BUNDLE` names and no others, as for the AWS
 /// CLI.
 fn trust_store(bundle: Option<OsString>) -> Result<TrustStore, AwsError> {
     let Some(path) = bundle.filter(|path| !path.is_empty()).map(PathBuf::from) else {
@@ -120,7 +120,7 @@ fn trust_store(bundle: Option<OsString>) -> Result<TrustStore, AwsError> {
 
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// The proxy is the environment's (https_proxy, no_proxy), as for the AWS CLI.
+/// The proxy is the environment's (`https_proxy`, `no_proxy`), as for the AWS CLI.
 pub fn http_client(trust: TrustStore) -> aws_sdk_iam::config::SharedHttpClient {
     let tls = TlsContext::builder()
         .with_trust_store(trust)
@@ -197,7 +197,7 @@ pub enum AwsError {
     DuplicateKey(String),
     /// IAM does not take the key
     KeyNotTaken(String),
-    /// AWS_CA_BUNDLE names no file of certificates
+    /// `AWS_CA_BUNDLE` names no file of certificates
     CaBundle(PathBuf, String),
 }
 

@@ -1,6 +1,6 @@
 //! What the shell offers while somebody types: user names and key ids, asked for live.
 //!
-//! Called through clap_complete by the shell's own completion (`source <(COMPLETE=bash keymaker)`). Whatever fails
+//! Called through `clap_complete` by the shell's own completion (`source <(COMPLETE=bash keymaker)`). Whatever fails
 //! offers nothing.
 
 use std::ffi::OsStr;

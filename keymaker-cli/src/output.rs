@@ -37,7 +37,7 @@ impl Output {
         };
     }
 
-    /// A word in a colour, where a person reads it at a terminal and has not set NO_COLOR.
+    /// A word in a colour, where a person reads it at a terminal and has not set `NO_COLOR`.
     pub fn paint(&self, paint: Paint, word: &str) -> String {
         self.paint_on(&std::io::stdout(), paint, word)
     }

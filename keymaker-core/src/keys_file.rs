@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! 0  uid u32 · 4 answered_at u64 (unix time) · 12 keys u32
-//! 16 the login name and IAM's UserId, then for each key its IAM id, its line and its fingerprint, each followed by a zero byte
+//! 16 the login name and IAM's UserId, then for each key its IAM id, its line and its fingerprint, each followed by a
+//!    zero byte
 //! ```
 //! A reader skips what a later writer puts behind that.
 
@@ -38,7 +39,7 @@ pub struct UserKeys {
     pub name: UserName,
     /// The user id; must be the directory's, or the keys are another person's.
     pub uid: Uid,
-    /// IAM's UserId, likewise.
+    /// IAM's `UserId`, likewise.
     pub iam_user_id: String,
     /// When IAM last answered about these keys: unix time, moved forward at most hourly.
     pub answered_at: u64,
@@ -49,7 +50,7 @@ pub struct UserKeys {
 /// One active key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedKey {
-    /// IAM's SSHPublicKeyId (`APKA…`), or the name of the tag that carries the key.
+    /// IAM's `SSHPublicKeyId` (`APKA…`), or the name of the tag that carries the key.
     pub id: String,
     /// `TYPE BASE64`, checked by [`SshPublicKey::parse`].
     pub line: String,

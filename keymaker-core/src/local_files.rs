@@ -1,5 +1,5 @@
-//! The one reader of /etc/passwd and /etc/group: its lines say what glibc's `files` service says (tests/local_lines.rs
-//! compares them).
+//! The one reader of /etc/passwd and /etc/group: its lines say what glibc's `files` service says
+//! (`tests/local_lines.rs` compares them).
 //!
 //! The modules and the keys command ask [`names`], [`number_of`] and [`has_id`], which must not go through NSS: they
 //! are asked from inside NSS and PAM, and at boot. They read 1 KiB at a time from the stack and allocate nothing. The
@@ -144,7 +144,7 @@ pub struct PasswdLine<'a> {
 
 impl<'a> PasswdLine<'a> {
     /// What getpwent(3) makes of a line without its end; None where it passes over the line, or finds it but by no name
-    /// and no number, as the `+` and `-` lines of nss_compat.
+    /// and no number, as the `+` and `-` lines of `nss_compat`.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let (name, rest) = field(entry(line)?);
         let (_password, rest) = field(rest);

@@ -12,8 +12,8 @@ pub fn line(text: &str, database: &str) -> Option<Line> {
 }
 
 /// The services beside the local files and us that any line of this database names, in their order. Of two lines glibc
-/// goes by the last (2.34 and later, nss_database.c); a service too many is asked for nothing, one too few would leave
-/// its users unseen.
+/// goes by the last (2.34 and later, `nss_database.c`); a service too many is asked for nothing, one too few would
+/// leave its users unseen.
 pub fn others<'t>(text: &'t str, database: &'t str) -> impl Iterator<Item = &'t str> {
     let lines = text.lines().filter(move |line| names(line, database));
     let services = lines.flat_map(words).map(|word| word.text);

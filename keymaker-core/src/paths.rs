@@ -7,7 +7,7 @@ pub const PUBLIC: &str = "/var/lib/keymaker/public";
 pub const DIRECTORY: &str = "/var/lib/keymaker/public/directory";
 /// The public keys of users: what sshd's keys command and the session check read.
 pub const KEYS: &str = "/var/lib/keymaker/public/keys";
-/// Its modification time is the last pass in which every listing of the grade and GetRole answered.
+/// Its modification time is the last pass in which every listing of the grade and `GetRole` answered.
 pub const CONTACT: &str = "/var/lib/keymaker/public/contact";
 /// What only keymakerd reads: the id map, kept settings, what IAM last said.
 pub const PRIVATE: &str = "/var/lib/keymaker/private";

@@ -46,7 +46,7 @@ pub enum Question {
     Reset,
 }
 
-/// Who asks, as the socket and SO_PEERCRED say.
+/// Who asks, as the socket and `SO_PEERCRED` say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// anybody, at lookup.sock

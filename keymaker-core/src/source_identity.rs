@@ -1,13 +1,13 @@
-//! The SourceIdentity that CloudTrail shows for what a user of ours does in AWS.
+//! The `SourceIdentity` that CloudTrail shows for what a user of ours does in AWS.
 //!
 //! credd sends it to STS and PAM writes it at each login, so that a line of the journal and an event of CloudTrail can
 //! be joined.
 
 use std::borrow::Cow;
 
-/// The SourceIdentity of an IAM user: the IAM user name, or the UserId where the name cannot be one.
+/// The `SourceIdentity` of an IAM user: the IAM user name, or the `UserId` where the name cannot be one.
 ///
-/// AssumeRole, "SourceIdentity": 2 to 64 characters of `[\w+=,.@-]`, not beginning with `aws:`. IAM user names are of
+/// `AssumeRole`, "SourceIdentity": 2 to 64 characters of `[\w+=,.@-]`, not beginning with `aws:`. IAM user names are of
 /// the same characters, 1 to 64 of them, so that only a name of a single character (or one that IAM could not have
 /// given) is replaced; it is never shortened or padded, which could make it another user's.
 pub fn source_identity<'a>(iam_user_name: &'a str, iam_user_id: &'a str) -> Cow<'a, str> {

@@ -108,7 +108,7 @@ pub struct ResolvedUser {
     pub gid: u32,
 }
 
-/// Asks getpwnam_r(3); `None` where no service knows the name. Allocates: not for use inside NSS.
+/// Asks `getpwnam_r(3)`; `None` where no service knows the name. Allocates: not for use inside NSS.
 pub fn resolve_user(name: &str) -> io::Result<Option<ResolvedUser>> {
     let name = CString::new(name)?;
     let ids = |entry: &libc::passwd| ResolvedUser {
@@ -121,8 +121,8 @@ pub fn resolve_user(name: &str) -> io::Result<Option<ResolvedUser>> {
     })
 }
 
-/// The name that getpwuid_r(3) finds for this number, which is that of the first service to know it; `None` where none
-/// does. Allocates: not for use inside NSS.
+/// The name that `getpwuid_r(3)` finds for this number, which is that of the first service to know it; `None` where
+/// none does. Allocates: not for use inside NSS.
 pub fn name_of_uid(uid: u32) -> io::Result<Option<Vec<u8>>> {
     // SAFETY: passwd_entry shows an entry that getpwuid_r has filled, whose name is a terminated string in the buffer.
     let name = |entry: &libc::passwd| unsafe { CStr::from_ptr(entry.pw_name) }.to_bytes().to_vec();

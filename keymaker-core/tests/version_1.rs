@@ -1,12 +1,15 @@
-//! Half-upgraded hosts: programs of version 1 read the files of today, and those of today read what keymakerd wrote in version 1.
+//! Half-upgraded hosts: programs of version 1 read the files of today, and those of today read what keymakerd wrote in
+//! version 1.
 //!
-//! `version_1/` holds the reading half of the former version's source, unchanged, and two files that its keymakerd wrote. Frozen source
-//! and not the former packages: a shallow clone has no history to build them from, and cron, logind or a sudo that began before the
-//! upgrade read with exactly this code. tests/upgrade.sh does the same with packages, where there are some.
+//! `version_1/` holds the reading half of the former version's source, unchanged, and two files that its keymakerd
+//! wrote. Frozen source and not the former packages: a shallow clone has no history to build them from, and cron,
+//! logind or a sudo that began before the upgrade read with exactly this code. tests/upgrade.sh does the same with
+//! packages, where there are some.
 
 #![cfg(test)]
 // What only one of the two versions needs.
 #![allow(dead_code, reason = "the frozen source is whole, not what this test happens to call")]
+#![allow(clippy::doc_markdown, reason = "the frozen source keeps its words")]
 
 #[path = "version_1/directory_file/mod.rs"]
 mod directory_file;

@@ -39,7 +39,7 @@ pub const fn key(name: &'static str, takes: &'static str) -> SettingKey {
 pub enum ConfigError {
     /// "FILE cannot be read: …"
     Unreadable(PathBuf, io::Error),
-    /// "FILE:12: this is not TOML: …"
+    /// `FILE:12: this is not TOML: …`
     NotToml {
         /// The file.
         file: PathBuf,
@@ -48,7 +48,7 @@ pub enum ConfigError {
         /// What the parser says.
         why: String,
     },
-    /// "FILE:12: there is no key …; did you mean …?"
+    /// `FILE:12: there is no key …; did you mean …?`
     UnknownKey {
         /// The file.
         file: PathBuf,
@@ -59,7 +59,7 @@ pub enum ConfigError {
         /// Those that there are.
         keys: Keys,
     },
-    /// "FILE:12: max_stale: …; it takes …"
+    /// `FILE:12: max_stale: …; it takes …`
     BadValue {
         /// The file.
         file: PathBuf,
@@ -72,7 +72,7 @@ pub enum ConfigError {
         /// What it takes.
         takes: Option<&'static str>,
     },
-    /// "max_stale: …; a line that was removed from the file still holds"
+    /// `max_stale: …; a line that was removed from the file still holds`
     Kept {
         /// The file, as the manual calls it.
         file: &'static str,

@@ -126,7 +126,7 @@ impl Visit for JournalEntry {
     }
 }
 
-/// The kernel takes no entry that is longer than a socket's buffer, 208 KiB (net.core.wmem_default): a list of all
+/// The kernel takes no entry that is longer than a socket's buffer, 208 KiB (`net.core.wmem_default)`: a list of all
 /// users is.
 fn cut(value: &str) -> Cow<'_, str> {
     match value.get(..value.floor_char_boundary(LONGEST_VALUE)) {

@@ -1,4 +1,4 @@
-//! Tells systemd how a daemon is: ready, reloading, stopping, alive (sd_notify(3)). Where systemd did not start it,
+//! Tells systemd how a daemon is: ready, reloading, stopping, alive (`sd_notify(3)`). Where systemd did not start it,
 //! nothing happens.
 //!
 //! The crates for this send without a limit: beside a systemd that reads nothing, a daemon of one thread would answer
@@ -23,8 +23,8 @@ pub fn stopping() {
     say("STOPPING=1");
 }
 
-/// Says three times within WatchdogSec of the unit that the thread which runs this, and answers everybody, still runs: one
-/// of them may be lost. Ends where the unit has no such line.
+/// Says three times within `WatchdogSec` of the unit that the thread which runs this, and answers everybody, still
+/// runs: one of them may be lost. Ends where the unit has no such line.
 pub async fn feed_watchdog<F: Future<Output = ()>>(sleep: impl Fn(Duration) -> F) {
     let limit = env::var("WATCHDOG_USEC").ok().and_then(|limit| limit.parse().ok());
     let (Some(limit @ 1..), true) = (limit, is_for_us()) else {
@@ -36,7 +36,7 @@ pub async fn feed_watchdog<F: Future<Output = ()>>(sleep: impl Fn(Duration) -> F
     }
 }
 
-/// Children inherit the environment, and feed nobody's watchdog (sd_watchdog_enabled(3)).
+/// Children inherit the environment, and feed nobody's watchdog (`sd_watchdog_enabled(3)`).
 fn is_for_us() -> bool {
     env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string())
 }

@@ -1,4 +1,4 @@
-//! sshd's AuthorizedKeysCommand: prints the public keys of one IAM user, or a refusal for each of them.
+//! sshd's `AuthorizedKeysCommand`: prints the public keys of one IAM user, or a refusal for each of them.
 //!
 //! sshd calls it as user keymaker-keys, with the user's name and uid as it resolved them at connect, once per key that
 //! is offered and once more. It always exits 0: another status would make sshd discard a key that it has matched

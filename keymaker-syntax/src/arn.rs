@@ -1,5 +1,5 @@
 //! The parts of AWS's names for principals that Keymaker builds on: partition, account, role. Read from
-//! GetCallerIdentity and from settings, parsed here once. Never builds an ARN from a part that was not checked.
+//! `GetCallerIdentity` and from settings, parsed here once. Never builds an ARN from a part that was not checked.
 //!
 //! Formats: AWS General Reference, "Amazon Resource Names"; IAM User Guide, "IAM identifiers" and "IAM and STS quotas".
 
@@ -37,7 +37,7 @@ pub enum Principal {
 }
 
 impl CallerIdentity {
-    /// Reads the ARN of a GetCallerIdentity answer, such as `arn:aws:sts::123456789012:assumed-role/web/i-0abc`.
+    /// Reads the ARN of a `GetCallerIdentity` answer, such as `arn:aws:sts::123456789012:assumed-role/web/i-0abc`.
     pub fn from_arn(arn: &str) -> Result<Self, ArnError> {
         let (partition, account, resource) = split(arn)?;
         let unreadable = || ArnError::Unreadable(arn.to_owned());
@@ -190,7 +190,7 @@ impl fmt::Display for AccountId {
 /// Why a name of AWS's could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ArnError {
-    /// "'…' is not the ARN of a role or caller; write it as arn:PARTITION:iam::ACCOUNT:role/NAME."
+    /// "'…' is not the ARN of a role or caller; write it as `arn:PARTITION:iam::ACCOUNT:role/NAME`."
     Unreadable(String),
     /// "'…' is not an AWS account number; write its twelve digits without dashes."
     NoAccount(String),

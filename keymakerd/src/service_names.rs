@@ -1,10 +1,10 @@
 //! Names that services of this host want: those of sysusers.d(5), and those that systemd gives to running units with
 //! `DynamicUser=yes`.
 //!
-//! Why: systemd-sysusers and DynamicUser= both take an account that exists already for the one they want. So an IAM
+//! Why: systemd-sysusers and `DynamicUser=` both take an account that exists already for the one they want. So an IAM
 //! user of such a name became the service's user. `local_accounts` reads them with the accounts, `watch` follows the
 //! folders; an account of /etc/passwd is not looked for here. A unit's name alone says nothing: alice.service without
-//! DynamicUser= runs as whoever its `User=` is.
+//! `DynamicUser=` runs as whoever its `User=` is.
 
 use std::collections::BTreeMap;
 use std::fmt;

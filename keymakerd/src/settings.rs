@@ -1,6 +1,6 @@
 //! The settings that stand in the description of the instance's role: read exactly as the Python keymaker reads them,
 //! kept when they cannot be read, and held back where a change could let other people in. Pure: the sync passes
-//! descriptions in and writes [`KeptSettings`] to disk; a failed GetRole is not a description and never comes here
+//! descriptions in and writes [`KeptSettings`] to disk; a failed `GetRole` is not a description and never comes here
 //! (P3). `file.rs` does the same for keymakerd.toml.
 //!
 //! ```text
@@ -80,7 +80,7 @@ impl EffectiveSettings {
 pub struct KeptSettings {
     applied: Option<RoleSettings>,
     observed: Option<RoleSettings>,
-    /// The RoleId of the role whose description that is; `None` where an earlier version kept it.
+    /// The `RoleId` of the role whose description that is; `None` where an earlier version kept it.
     #[serde(default)]
     role_id: Option<String>,
     /// What another role's description has changed, until an administrator has taken notice.
@@ -92,7 +92,7 @@ pub struct KeptSettings {
 }
 
 impl KeptSettings {
-    /// Takes in the description of the role of this id as GetRole just gave it; `None` is a role without one. What
+    /// Takes in the description of the role of this id as `GetRole` just gave it; `None` is a role without one. What
     /// cannot be read stays as it was. Another role is another source: once it is read whole, all of it applies.
     /// Anybody who may give this instance another role may give it any rights; what the former one's description said
     /// binds them to nothing.
@@ -347,7 +347,7 @@ impl RoleSettings {
 /// Why a word of the description changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingProblem {
-    /// "keymaker_require_iam_group in the role's description is '…', which IAM does not allow."
+    /// "`keymaker_require_iam_group` in the role's description is '…', which IAM does not allow."
     Illegal {
         /// The key.
         key: &'static str,

@@ -30,7 +30,7 @@ const SUCCESS: c_int = 1;
 static USERS_SHOWN: AtomicU32 = AtomicU32::new(0);
 static GROUPS_SHOWN: AtomicU32 = AtomicU32::new(0);
 
-/// getpwnam_r(3).
+/// `getpwnam_r(3)`.
 ///
 /// # Safety
 /// As glibc calls it: `name` is a string, `entry` may be written, `buffer` has `len` bytes which are ours during the
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn _nss_keymaker_getpwnam_r(
     unsafe { reply.fill(passwd_entry, |bytes| passwd::by_name(&host(), name?, bytes)) }
 }
 
-/// getpwuid_r(3).
+/// `getpwuid_r(3)`.
 ///
 /// # Safety
 /// As above.
@@ -74,7 +74,7 @@ pub extern "C" fn _nss_keymaker_setpwent(_stay_open: c_int) -> c_int {
     rewind(&USERS_SHOWN)
 }
 
-/// getpwent_r(3); works without a setpwent(3) before it.
+/// `getpwent_r(3)`; works without a setpwent(3) before it.
 ///
 /// # Safety
 /// As above.
@@ -100,7 +100,7 @@ pub extern "C" fn _nss_keymaker_endpwent() -> c_int {
     rewind(&USERS_SHOWN)
 }
 
-/// getgrnam_r(3).
+/// `getgrnam_r(3)`.
 ///
 /// # Safety
 /// As above.
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn _nss_keymaker_getgrnam_r(
     unsafe { reply.fill(group_entry, |bytes| group::by_name(&host(), name?, bytes)) }
 }
 
-/// getgrgid_r(3).
+/// `getgrgid_r(3)`.
 ///
 /// # Safety
 /// As above.
@@ -142,7 +142,7 @@ pub extern "C" fn _nss_keymaker_setgrent(_stay_open: c_int) -> c_int {
     rewind(&GROUPS_SHOWN)
 }
 
-/// getgrent_r(3); works without a setgrent(3) before it.
+/// `getgrent_r(3)`; works without a setgrent(3) before it.
 ///
 /// # Safety
 /// As above.
@@ -290,7 +290,7 @@ fn guarded<T>(lookup: impl FnOnce() -> Result<T, LookupError>) -> Result<T, Look
 
 /// The one place where outcomes become NSS's: the status, and where it is not success the errno that goes with it.
 ///
-/// UNAVAIL with ENOENT, since getpwnam_r(3) passes the errno on, and its callers take ENOENT for "not found", but
+/// UNAVAIL with ENOENT, since `getpwnam_r(3)` passes the errno on, and its callers take ENOENT for "not found", but
 /// ECONNREFUSED or EIO for a broken system. ERANGE only with TRYAGAIN, and only where a larger buffer helps: glibc
 /// doubles it until it does.
 ///

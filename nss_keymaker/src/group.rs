@@ -73,8 +73,8 @@ fn is_user_enumerated(directory: &Directory, header: &Header<'_>, uid: u32) -> R
 
 /// Names and ranges are checked whatever the file says, and nothing is shown that a local file has come to have (P1).
 ///
-/// Where /etc/passwd has changed, the group has no members: pam_wheel, pam_access and newgrp go by the list, and a name
-/// on it may be a local account's by now. initgroups gives the real members the group all the same.
+/// Where /etc/passwd has changed, the group has no members: `pam_wheel`, `pam_access` and newgrp go by the list, and a
+/// name on it may be a local account's by now. initgroups gives the real members the group all the same.
 fn resolving(
     group: Option<Group<'_>>,
     header: &Header<'_>,

@@ -34,7 +34,7 @@ impl<'b> ReplyBuffer<'b> {
 
     /// Adds an array of pointers to the texts that lie in `texts` of this buffer, a null pointer last; where it begins.
     ///
-    /// The buffer itself may begin at any address (getgrnam_r(3) asks for no alignment), so the array is aligned by
+    /// The buffer itself may begin at any address (`getgrnam_r(3)` asks for no alignment), so the array is aligned by
     /// address.
     pub fn pointers(&mut self, texts: Range<usize>) -> Result<usize, LookupError> {
         let base = self.bytes.as_ptr().expose_provenance();

@@ -1,4 +1,4 @@
-//! Reads SSH_AUTH_INFO_0: the keys with which a user proved themselves to sshd.
+//! Reads `SSH_AUTH_INFO_0`: the keys with which a user proved themselves to sshd.
 //!
 //! sshd writes a line for each method that succeeded (OpenSSH, auth2.c, `auth2_update_session_info`): the method, then,
 //! where a key was used, `TYPE BASE64` of the whole key, a certificate's for a certificate, and maybe more words about

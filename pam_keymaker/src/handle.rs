@@ -24,14 +24,14 @@ impl<'h> Handle<'h> {
         }
     }
 
-    /// PAM_USER: whom it is about. Never asked for by a prompt: account and session come after somebody has said it.
+    /// `PAM_USER`: whom it is about. Never asked for by a prompt: account and session come after somebody has said it.
     pub fn user(&self) -> Option<&'h [u8]> {
         let user = self.pam.get_item::<User<'h>>().ok().flatten()?;
         Some(user.0.to_bytes())
     }
 
-    /// PAM_SERVICE: the file in /etc/pam.d; empty where there is none. sshd under another name is sshd: the name is its
-    /// program's, or its PAMServiceName.
+    /// `PAM_SERVICE`: the file in /etc/pam.d; empty where there is none. sshd under another name is sshd: the name is
+    /// its program's, or its `PAMServiceName`.
     pub fn service(&self) -> &'h [u8] {
         if self.ssh_auth_info().is_some() {
             return b"sshd";
@@ -40,7 +40,7 @@ impl<'h> Handle<'h> {
         service.map_or(b"", |service| service.0.to_bytes())
     }
 
-    /// PAM_RHOST, fit for a log line: a name may come from a foreign DNS server.
+    /// `PAM_RHOST`, fit for a log line: a name may come from a foreign DNS server.
     pub fn remote_host(&self) -> Option<String> {
         let host = self.pam.get_item::<RHost<'h>>().ok().flatten()?;
         let host = host.0.to_bytes().iter().take(255);
@@ -56,7 +56,7 @@ impl<'h> Handle<'h> {
         (!host.is_empty()).then_some(host)
     }
 
-    /// With what the user proved themselves to sshd (sshd_config(5), "ExposeAuthInfo").
+    /// With what the user proved themselves to sshd (`sshd_config(5)`, "`ExposeAuthInfo`").
     pub fn ssh_auth_info(&self) -> Option<Vec<u8>> {
         calls::pam_environment(self.pam, c"SSH_AUTH_INFO_0")
     }

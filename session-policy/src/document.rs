@@ -1,5 +1,5 @@
-//! Reads one identity policy document as IAM keeps it: what GetUserPolicy, GetGroupPolicy, GetRolePolicy and
-//! GetPolicyVersion return. It refuses whatever it does not know, since a part that is not understood cannot be kept.
+//! Reads one identity policy document as IAM keeps it: what `GetUserPolicy`, `GetGroupPolicy`, `GetRolePolicy` and
+//! `GetPolicyVersion` return. It refuses whatever it does not know, since a part that is not understood cannot be kept.
 //!
 //! IAM User Guide, "Grammar of the IAM JSON policy language". Single statements and single strings stand for lists of
 //! one; a document without Version is one of 2008-10-17.

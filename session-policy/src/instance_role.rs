@@ -12,7 +12,7 @@ use super::session_policies::SessionPolicies;
 use super::statement::{Effect, Statement};
 
 /// What `deny_actions` is where the file does not say: becoming somebody else, changing who may do what, reading
-/// secrets. `sts:*` does not touch GetCallerIdentity: "If an administrator attaches a policy to your identity that
+/// secrets. `sts:*` does not touch `GetCallerIdentity`: "If an administrator attaches a policy to your identity that
 /// explicitly denies access to the sts:GetCallerIdentity action, you can still perform this operation" (STS API
 /// Reference).
 pub const DEFAULT_DENY_ACTIONS: [&str; 5] = ["sts:*", "iam:*", "secretsmanager:*", "ssm:GetParameter*", "kms:Decrypt"];

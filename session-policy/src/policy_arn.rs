@@ -24,7 +24,7 @@ impl PolicyArn {
     }
 
     /// Whether a session of `role` may be given this policy by its ARN: "The policies must exist in the same account as
-    /// the role" (STS API Reference, AssumeRole, PolicyArns).
+    /// the role" (STS API Reference, `AssumeRole`, `PolicyArns`).
     pub fn exists_beside(&self, role: &RoleArn) -> bool {
         self.partition == *role.partition() && self.account.as_ref().is_none_or(|account| account == role.account())
     }

@@ -56,7 +56,7 @@ pub enum PolicyRefusal {
         text: String,
     },
     /// "POLICY uses KEY, which has another value, or none, in a role session; give this user a role of their own
-    /// (user_role)."
+    /// (`user_role`)."
     BoundToPrincipal {
         /// Which policy.
         policy: String,
@@ -79,13 +79,13 @@ pub enum PolicyRefusal {
         key: String,
     },
     /// "The user has the permissions boundary BOUNDARY; a session policy cannot express a second limit. Use
-    /// create_user_role, which copies the boundary."
+    /// `create_user_role`, which copies the boundary."
     PermissionsBoundary {
         /// The boundary's ARN.
         boundary: String,
     },
     /// "The session policy and the ARNs have CHARACTERS characters; STS takes 2,048. Move inline policies into managed
-    /// ones, try compress_user_policy, or give this user a role of their own."
+    /// ones, try `compress_user_policy`, or give this user a role of their own."
     TooLong {
         /// How many there would be.
         characters: usize,
@@ -95,11 +95,11 @@ pub enum PolicyRefusal {
         /// The first such character.
         character: char,
     },
-    /// "deny_actions is empty, so instance_role would hand out the whole role; name at least one action."
+    /// "`deny_actions` is empty, so `instance_role` would hand out the whole role; name at least one action."
     NoDenyActions,
     /// "'TEXT' is not an action; write SERVICE:NAME, such as iam:* or ssm:GetParameter*."
     NoAction(String),
-    /// "'TEXT' is not the ARN of a managed policy, arn:PARTITION:iam::ACCOUNT:policy/NAME."
+    /// "'TEXT' is not the ARN of a managed policy, `arn:PARTITION:iam::ACCOUNT:policy/NAME`."
     NoPolicyArn(String),
 }
 

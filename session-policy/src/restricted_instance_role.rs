@@ -21,7 +21,7 @@ use super::statement::{Effect, Statement};
 pub struct UserPolicies {
     /// The account in which they stand: the instance's, or the id-resolver account.
     pub account: AccountId,
-    /// The user's permissions boundary, which GetUser shows.
+    /// The user's permissions boundary, which `GetUser` shows.
     pub permissions_boundary: Option<String>,
     /// Inline policies of the user and of every group.
     pub inline: Vec<PolicyDocument>,

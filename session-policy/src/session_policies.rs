@@ -6,7 +6,7 @@
 //! document and all passed managed policy ARN characters combined can't exceed 2,048 characters." "You can pass a
 //! maximum of 10 managed policy ARNs when you create a session." "You can pass only one JSON policy document". Besides,
 //! "an AWS conversion compresses the passed session policies and session tags into a packed binary format that has a
-//! separate limit", which only STS can tell: it answers PackedPolicyTooLarge.
+//! separate limit", which only STS can tell: it answers `PackedPolicyTooLarge`.
 
 use std::collections::BTreeSet;
 

@@ -58,15 +58,15 @@ impl DirectoryNeed {
     }
 }
 
-/// What keymakerd leaves on a host: its settings, what it published, and who owned which uid, which an rpm leaves when it
-/// is erased: the users' processes may still run, and are nobody's to be taken for a local account's.
+/// What keymakerd leaves on a host: its settings, what it published, and who owned which uid, which an rpm leaves when
+/// it is erased: the users' processes may still run, and are nobody's to be taken for a local account's.
 pub const KEYMAKERD_TRACES: [&str; 3] = [paths::KEYMAKERD_TOML, paths::DIRECTORY, paths::PRIVATE];
 
 /// A way to credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// AssumeRole on the user's own role.
+    /// `AssumeRole` on the user's own role.
     UserRole,
     /// The same, on roles that `keymaker sync-roles` keeps.
     CreateUserRole,

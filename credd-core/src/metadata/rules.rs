@@ -58,7 +58,7 @@ pub struct Rule {
 #[derive(Debug, PartialEq, Eq)]
 pub enum RuleError {
     /// Credentials are answered by credd itself and no rule reaches them; anybody who must read them from the real
-    /// service belongs into exempt_uids.
+    /// service belongs into `exempt_uids`.
     Credentials,
     /// The metadata service has no such path; write it as below the version, like meta-data/tags or user-data.
     NoSuchPath,

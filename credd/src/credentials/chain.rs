@@ -79,7 +79,7 @@ impl Chain {
     }
 
     /// A session of `role` for the caller, with tags where the settings want them. The error is STS's own, since
-    /// methods differ in what AccessDenied means.
+    /// methods differ in what `AccessDenied` means.
     pub(super) async fn session(
         &self,
         method: Method,

@@ -18,7 +18,7 @@ pub struct Role {
     pub trust: String,
     /// The ARN of its permissions boundary.
     pub permissions_boundary: Option<String>,
-    /// The UserId of the user for whom it was made, as its tag says.
+    /// The `UserId` of the user for whom it was made, as its tag says.
     pub made_for: Option<String>,
 }
 

@@ -85,7 +85,7 @@ impl From<ArnError> for CredentialRefusal {
     }
 }
 
-/// What STS will say again however often it is asked (STS API Reference, AssumeRole and "Common Errors").
+/// What STS will say again however often it is asked (STS API Reference, `AssumeRole` and "Common Errors").
 const FINAL: [&str; 5] = [
     "MalformedPolicyDocument",
     "PackedPolicyTooLarge",

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::question::CredentialQuestion;
 use super::refusal::CredentialRefusal;
 
-/// The role session name of the caller: 2 to 64 of `[\w+=,.@-]` (STS API Reference, AssumeRole).
+/// The role session name of the caller: 2 to 64 of `[\w+=,.@-]` (STS API Reference, `AssumeRole`).
 ///
 /// A name that fits is taken as it is, any other is changed and gets `=` and a digest of the whole. A name that holds a
 /// `=` counts as one that does not fit, so what was changed never equals what was not, and digests tell the rest apart.
@@ -32,7 +32,7 @@ pub fn role_session_name(question: &CredentialQuestion) -> String {
     format!("{readable}={digest}")
 }
 
-/// The SourceIdentity of the caller: of their IAM user where that is known, the same that PAM writes at a login.
+/// The `SourceIdentity` of the caller: of their IAM user where that is known, the same that PAM writes at a login.
 pub fn source_identity_of(question: &CredentialQuestion) -> String {
     match &question.person.iam {
         Some(iam) => source_identity(&iam.user_name, &iam.user_id).into_owned(),

@@ -1,5 +1,5 @@
-//! The method `shared_role`: one role for everybody, whose sessions are told apart by tags and SourceIdentity, so that
-//! 500 users need one role and its policies say `${aws:PrincipalTag/keymaker-user}`.
+//! The method `shared_role`: one role for everybody, whose sessions are told apart by tags and `SourceIdentity`, so
+//! that 500 users need one role and its policies say `${aws:PrincipalTag/keymaker-user}`.
 
 use credd_core::config::Method;
 

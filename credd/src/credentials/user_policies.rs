@@ -10,7 +10,7 @@ use session_policy::{ManagedPolicy, PolicyArn, PolicyDocument, UserPolicies};
 use super::iam::{self, Holder};
 use super::refusal::CredentialRefusal;
 
-/// All policies of the user. `permissions_boundary` is what GetUser showed.
+/// All policies of the user. `permissions_boundary` is what `GetUser` showed.
 pub async fn of_user(
     iam: &Client,
     user: &str,

@@ -1,7 +1,7 @@
 //! The method `user_role`: a session of the user's own role.
 //!
 //! STS answers "no such role" and "not trusted" alike, so IAM is asked when STS says no: the method does not apply only
-//! when iam:GetRole says NoSuchEntity. Whatever else stands in the way is a refusal.
+//! when iam:GetRole says `NoSuchEntity`. Whatever else stands in the way is a refusal.
 //!
 //! The role goes by the caller's name, whoever has that name. With `user_role_tag` it must have been made for the
 //! person too.

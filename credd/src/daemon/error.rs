@@ -21,15 +21,15 @@ pub enum DaemonError {
     Socket(io::Error),
     /// The key of the metadata tokens cannot be used.
     TokenKey(TokenKeyError),
-    /// The folder of the container endpoint's token files cannot be used; see RuntimeDirectory= of the unit.
+    /// The folder of the container endpoint's token files cannot be used; see `RuntimeDirectory=` of the unit.
     TokenFiles(PathBuf, io::Error),
     /// Signals cannot be received.
     Signals(io::Error),
     /// A setting about the way to AWS cannot be used.
     Aws(AwsSettingsError),
-    /// An action of deny_actions cannot be used.
+    /// An action of `deny_actions` cannot be used.
     Policy(PolicyRefusal),
-    /// id_resolver_account or id_resolver_iam_role cannot be used.
+    /// `id_resolver_account` or `id_resolver_iam_role` cannot be used.
     IdResolver(ArnError),
 }
 

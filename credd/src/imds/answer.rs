@@ -1,7 +1,8 @@
 //! Answers one request of one identified caller.
 //!
 //! The server calls [`UserMetadataService::answer`] for each. Refusals come first, then the route table decides who
-//! answers. `credential_answer.rs` alone writes credentials, and only after the caller's socket was looked at again (P13).
+//! answers. `credential_answer.rs` alone writes credentials, and only after the caller's socket was looked at again
+//! (P13).
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

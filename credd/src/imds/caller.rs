@@ -4,7 +4,7 @@
 //! from an absence: no owner, a closed socket, another network namespace, a netlink error are all refusals.
 //!
 //! A pair of addresses may have two sockets if one of them is bound to a device, and anybody may bind one
-//! (SO_BINDTODEVICE). The kernel does not say which of the two stands here. So a second socket is a refusal too
+//! (`SO_BINDTODEVICE`). The kernel does not say which of the two stands here. So a second socket is a refusal too
 //! (tests/impostors.rs has them all), and the server refuses every uid that capture exempts: their sockets stand at the
 //! real service.
 
@@ -210,9 +210,9 @@ fn address(found: rustix::io::Result<rustix::net::SocketAddrAny>) -> Result<Sock
     SocketAddr::try_from(any).map_err(|errno| CallerError::Gone(errno.into()))
 }
 
-/// The states of a client whose answer we have not ended: ESTABLISHED; FIN_WAIT1 and FIN_WAIT2, where it has shut down
-/// its writing side and waits for the answer. One in CLOSE_WAIT has had its answer, so it is no longer at the other end
-/// of a connection that waits for one.
+/// The states of a client whose answer we have not ended: ESTABLISHED; `FIN_WAIT1` and `FIN_WAIT2`, where it has shut
+/// down its writing side and waits for the answer. One in `CLOSE_WAIT` has had its answer, so it is no longer at the
+/// other end of a connection that waits for one.
 const STATES_OF_A_CLIENT: [u8; 3] = [1, 4, 5];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The second door: `GET /credentials` on loopback, as AWS_CONTAINER_CREDENTIALS_FULL_URI names it. Off unless the
+//! The second door: `GET /credentials` on loopback, as `AWS_CONTAINER_CREDENTIALS_FULL_URI` names it. Off unless the
 //! settings say so.
 //!
 //! `answer` calls it for connections to that port. Anybody who asks must own the socket, as everywhere, and say the

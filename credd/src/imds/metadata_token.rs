@@ -19,9 +19,9 @@ use zeroize::Zeroizing;
 /// Why the tokens' key cannot be used.
 #[derive(Debug)]
 pub enum TokenKeyError {
-    /// The key file could not be read; see its folder's owner and mode (RuntimeDirectory= of the unit).
+    /// The key file could not be read; see its folder's owner and mode (`RuntimeDirectory=` of the unit).
     Read(PathBuf, io::Error),
-    /// The key file could not be made; see its folder's owner and mode (RuntimeDirectory= of the unit).
+    /// The key file could not be made; see its folder's owner and mode (`RuntimeDirectory=` of the unit).
     Write(PathBuf, io::Error),
     /// The key file is not a file of 64 bytes that only this daemon's user may read; remove it and restart credd.
     NotOurs(PathBuf),

@@ -25,7 +25,7 @@ pub struct TcpSocket {
     pub inode: u32,
     /// One of the `TCP_*` states of `net/tcp_states.h`.
     pub state: u8,
-    /// The device that the socket is bound to (SO_BINDTODEVICE); 0: none.
+    /// The device that the socket is bound to (`SO_BINDTODEVICE`); 0: none.
     pub device: u32,
     /// The kernel's name for the socket, never used again before the next boot.
     pub cookie: u64,
@@ -38,9 +38,9 @@ pub enum SockDiagError {
     NoSuchSocket,
     /// The kernel answered about another socket, as it does for a listener on the same port.
     AnotherSocket,
-    /// The answer is not a sock_diag answer to our question.
+    /// The answer is not a `sock_diag` answer to our question.
     Malformed,
-    /// The netlink socket failed; see that the unit's RestrictAddressFamilies has AF_NETLINK.
+    /// The netlink socket failed; see that the unit's `RestrictAddressFamilies` has `AF_NETLINK`.
     Netlink(io::Error),
 }
 
@@ -242,7 +242,7 @@ impl SocketAnswer {
     }
 }
 
-/// A v4 client on an AF_INET6 socket is answered as family 10 with `::ffff:` addresses: the same pair all the same.
+/// A v4 client on an `AF_INET6` socket is answered as family 10 with `::ffff:` addresses: the same pair all the same.
 fn same(left: SocketAddr, right: SocketAddr) -> bool {
     left.port() == right.port() && left.ip().to_canonical() == right.ip().to_canonical()
 }

@@ -53,7 +53,7 @@ impl TokenFiles {
     }
 }
 
-/// `user::rw-, user:UID:r--, group::---, mask::r--, other::---`, as the kernel takes it (linux/posix_acl_xattr.h:
+/// `user::rw-, user:UID:r--, group::---, mask::r--, other::---`, as the kernel takes it (`linux/posix_acl_xattr.h`:
 /// version 2, then tag, permissions and id of each entry, little-endian).
 fn readable_by(uid: u32) -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] = [

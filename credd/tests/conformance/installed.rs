@@ -1,5 +1,5 @@
 //! The same rows against the credd that is installed on a host: at the metadata address, as users of that host, in
-//! front of the sandbox's stand-in. `./check host-protocol` runs them there, with CREDD_INSTALLED set; `stand` calls
+//! front of the sandbox's stand-in. `./check host-protocol` runs them there, with `CREDD_INSTALLED` set; `stand` calls
 //! this.
 //!
 //! Where a row goes on to what only a server in this process can do (another clock, another answer about the caller),
@@ -106,8 +106,8 @@ pub fn set(mode: Mode) {
     run(&format!("sandbox-imds set http-endpoint {endpoint}"));
 }
 
-/// What the stand-in heard of credd for others, or of a user. What credd asks for itself it asks with a token that lives
-/// for a minute; the one for others lives for six hours.
+/// What the stand-in heard of credd for others, or of a user. What credd asks for itself it asks with a token that
+/// lives for a minute; the one for others lives for six hours.
 pub fn asked() -> Vec<Asked> {
     let log = run("sandbox-imds log");
     let entry = |line: &str| {

@@ -1,7 +1,7 @@
 //! `keymaker sync-roles`: makes and refreshes a role for each IAM user, with the policies of the user and the user's
 //! groups.
 //!
-//! credd's method create_user_role hands out sessions of these roles and never writes to IAM itself; this runs by a
+//! credd's method `create_user_role` hands out sessions of these roles and never writes to IAM itself; this runs by a
 //! timer, in a pipeline or by hand, with rights of its own. [`account`] reads, [`wanted`] says what each role should
 //! be, [`steps`] compares and changes. A role that it did not make, or that others may assume, is never touched.
 

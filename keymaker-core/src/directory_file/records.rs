@@ -107,7 +107,7 @@ pub struct User<'b> {
     pub home: &'b str,
     /// The login shell: an absolute path.
     pub shell: &'b str,
-    /// IAM's UserId (`AIDA…`).
+    /// IAM's `UserId` (`AIDA…`).
     pub iam_user_id: &'b str,
     /// The IAM user name.
     pub iam_user_name: &'b str,
@@ -175,7 +175,7 @@ pub struct NewUser<'a> {
     pub home: &'a str,
     /// The login shell.
     pub shell: &'a str,
-    /// IAM's UserId.
+    /// IAM's `UserId`.
     pub iam_user_id: &'a str,
     /// The IAM user name.
     pub iam_user_name: &'a str,

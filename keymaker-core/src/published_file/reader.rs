@@ -304,8 +304,8 @@ fn read_start(file: &File, header: &mut [u8; HEADER]) -> Result<(), ReadError> {
 /// Opens a file of keymakerd's: a regular file, not writable by group or others, whose owner also owns its folder.
 ///
 /// Comparing the two owners instead of naming one serves the daemon's user, root, and 65534, which stands for both in
-/// rootless containers. Only root can make the folder (/var/lib is root's). O_NONBLOCK and O_NOCTTY: what lies there
-/// might be a FIFO or a terminal, and open must not wait for either.
+/// rootless containers. Only root can make the folder (/var/lib is root's). `O_NONBLOCK` and `O_NOCTTY`: what lies
+/// there might be a FIFO or a terminal, and open must not wait for either.
 pub fn open_trusted(path: &Path) -> Result<(File, Metadata), ReadError> {
     let folder = std::fs::symlink_metadata(path.parent().ok_or(ReadError::Untrusted)?)?;
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;

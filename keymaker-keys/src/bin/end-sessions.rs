@@ -15,7 +15,7 @@ use keymaker_core::published_file::reader::ReadError;
 
 /// logind keeps a file here for each uid that has a session.
 const LOGGED_IN: &str = "/run/systemd/users";
-/// EX_TEMPFAIL of sysexits(3), at which keymaker-end-sessions.service starts it again.
+/// `EX_TEMPFAIL` of sysexits(3), at which keymaker-end-sessions.service starts it again.
 const TRY_AGAIN: u8 = 75;
 
 fn main() -> ExitCode {
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 /// Somebody who is to go.
 struct Refused {
     uid: Uid,
-    /// Name, uid and UserId, for the journal.
+    /// Name, uid and `UserId`, for the journal.
     who: String,
 }
 
@@ -72,7 +72,7 @@ fn is_refused(user: &User<'_>) -> bool {
 }
 
 /// Stops the slices of these users, and waits for it: all sessions, the user manager, and what ran on when a session
-/// was closed, such as tmux, which logind's TerminateUser passes over. By number, since loginctl looks users up, and
+/// was closed, such as tmux, which logind's `TerminateUser` passes over. By number, since loginctl looks users up, and
 /// anybody who was deleted has no name any more.
 fn end(refused: &[Refused]) -> bool {
     let slices = refused.iter().map(|user| format!("user-{}.slice", user.uid));

@@ -43,7 +43,7 @@ fn answer_all() -> io::Result<()> {
     Ok(())
 }
 
-/// SSSD whose socket is not there and which has no settings: its unit does not start it (ConditionPathExists=), so it
+/// SSSD whose socket is not there and which has no settings: its unit does not start it (`ConditionPathExists=`), so it
 /// knows nobody. Enterprise Linux 9 names it in nsswitch.conf all the same.
 fn never_ran(why: &io::Error, settings: &Path) -> bool {
     // What cannot be listed may hold settings.

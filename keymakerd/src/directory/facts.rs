@@ -29,9 +29,9 @@ const NEVER: u64 = 1;
 pub struct Facts {
     /// The account, once IAM has been asked.
     pub account: Option<String>,
-    /// By UserId.
+    /// By `UserId`.
     pub users: BTreeMap<String, UserFacts>,
-    /// By GroupId.
+    /// By `GroupId`.
     pub groups: BTreeMap<String, GroupFacts>,
     /// Who vanished in the last pass together with too many others to be believed at once.
     awaiting_second_pass: BTreeSet<String>,
@@ -47,12 +47,13 @@ pub struct Listing {
     pub everyone: bool,
     /// Every group of the account.
     pub groups: Vec<IamGroup>,
-    /// By GroupId, the groups that were asked for.
+    /// By `GroupId`, the groups that were asked for.
     pub members: BTreeMap<String, Members>,
-    /// GroupIds of those that were asked for and not told: their members grow old.
+    /// `GroupIds` of those that were asked for and not told: their members grow old.
     pub unread: BTreeSet<String>,
-    /// By UserId: the groups of who is missing from the members of a group of theirs, as ListGroupsForUser told them;
-    /// in grade 1, everybody's. `None`: it did not answer or was not asked, so the user's groups stay and grow old.
+    /// By `UserId`: the groups of who is missing from the members of a group of theirs, as `ListGroupsForUser` told
+    /// them; in grade 1, everybody's. `None`: it did not answer or was not asked, so the user's groups stay and grow
+    /// old.
     pub memberships: BTreeMap<String, Option<Memberships>>,
 }
 
@@ -107,8 +108,8 @@ impl Facts {
         users.chain(groups.flat_map(|group| [&mut group.answered_at, &mut group.members_at]))
     }
 
-    /// Takes in a whole pass, and what GetUser said of each user missing from it. Returns the UserIds that are gone for
-    /// good.
+    /// Takes in a whole pass, and what `GetUser` said of each user missing from it. Returns the `UserIds` that are gone
+    /// for good.
     pub fn learn_listing(&mut self, listing: &Listing, sightings: Vec<(String, Sighting)>, now: u64) -> Vec<String> {
         let asked = |at| Asked::new(at, now);
         let began = asked(listing.began);
@@ -151,7 +152,8 @@ impl Facts {
         self.remove(gone)
     }
 
-    /// Takes in GetUser and ListGroupsForUser of one user. Returns whether anything but the time of the answer is new.
+    /// Takes in `GetUser` and `ListGroupsForUser` of one user. Returns whether anything but the time of the answer is
+    /// new.
     pub fn learn_answers(&mut self, user: &IamUser, groups: &[IamGroup], asked: Asked) -> bool {
         let before = self.users.get(&user.id).cloned();
         if let Some(known) = self.users.get_mut(&user.id) {

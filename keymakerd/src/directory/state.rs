@@ -66,12 +66,12 @@ pub struct State {
 /// What the instance's role allows us to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Grade {
-    /// GetAccountAuthorizationDetails: everyone, with groups and tags; only where configured.
+    /// `GetAccountAuthorizationDetails`: everyone, with groups and tags; only where configured.
     One,
-    /// ListUsers: everyone.
+    /// `ListUsers`: everyone.
     #[default]
     Two,
-    /// ListGroups and GetGroup: the members of our groups, and who is asked for by name.
+    /// `ListGroups` and `GetGroup`: the members of our groups, and who is asked for by name.
     Three,
 }
 

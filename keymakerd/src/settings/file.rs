@@ -93,7 +93,7 @@ impl fmt::Display for GoneLine {
     }
 }
 
-/// What of a vanished line narrows more than the default does. Where a line only ever gave something (sudo_iam_group,
+/// What of a vanished line narrows more than the default does. Where a line only ever gave something (`sudo_iam_group`,
 /// the tag keys), or says how IAM is reached, its absence counts at once.
 fn what_stands_on(key: &str, value: &Value) -> Option<Value> {
     let default = KeymakerdConfig::default();

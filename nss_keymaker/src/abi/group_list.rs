@@ -1,4 +1,4 @@
-//! The list of groups that glibc hands to initgroups_dyn, as an object; abi.rs makes one for the length of a call.
+//! The list of groups that glibc hands to `initgroups_dyn`, as an object; abi.rs makes one for the length of a call.
 //!
 //! It must never write past the array, lose it, or shrink it: glibc frees it.
 

@@ -1,5 +1,5 @@
 //! The eight pairs that the predecessor decided wrongly, each with what IAM would decide, for a user of
-//! restricted_instance_role with compress_user_policy on.
+//! `restricted_instance_role` with `compress_user_policy` on.
 
 use super::super::{Compression, PolicyRefusal, restricted_instance_role};
 use super::evaluator::{ACTIONS, CONTEXTS, Evaluator, RESOURCES, Reading, Requests, granted};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// Keys and their values; a key that is not there is absent.
 type Context = BTreeMap<&'static str, Vec<&'static str>>;
 
-/// Statements of one condition: all operators, with and without IfExists and the two quantifiers, on keys that are
+/// Statements of one condition: all operators, with and without `IfExists` and the two quantifiers, on keys that are
 /// absent, single or multivalued for the user, the session or both; and of one resource with a variable.
 pub fn statements() -> impl Iterator<Item = Value> {
     let conditions = operators().into_iter().flat_map(|(operator, kind)| {
@@ -125,7 +125,7 @@ fn users() -> Vec<Context> {
     vec![user, tagged]
 }
 
-/// Of a role that was made for her; with and without tags and SourceIdentity.
+/// Of a role that was made for her; with and without tags and `SourceIdentity`.
 fn sessions() -> Vec<Context> {
     let session = Context::from([
         ("aws:userid", vec!["AROA:alice"]),

@@ -10,7 +10,7 @@ const NOISE: Duration = Duration::from_millis(1500);
 const KEY: &str = "/sandbox/keys/break-glass";
 const PUBLIC: &str = "/var/lib/keymaker/public";
 
-/// A host on which root and the local user lola have a key of their own in authorized_keys, as before there was
+/// A host on which root and the local user lola have a key of their own in `authorized_keys`, as before there was
 /// Keymaker.
 struct LocalUsers {
     healthy: Duration,

@@ -3,7 +3,7 @@
 
 use e2e::{Host, order, run, sh, ssh};
 
-/// Every way in which GetRole can fail; the first three differ in kind.
+/// Every way in which `GetRole` can fail; the first three differ in kind.
 const FAULTS: [&str; 6] = ["hang", "deny", "throttle", "500", "down", "wrong"];
 
 // P3 P7

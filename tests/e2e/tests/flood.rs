@@ -201,7 +201,7 @@ fn while_journald_hangs_and_its_queue_is_full_keymakerd_answers() {
     assert!(answer.stdout.starts_with("done "), "{answer}");
 }
 
-/// Lines of pam_keymaker with these words since the test began.
+/// Lines of `pam_keymaker` with these words since the test began.
 fn lines_of_pam(words: &str) -> usize {
     let journal = journal("");
     let of_pam = journal.lines().filter(|line| line.contains("pam_keymaker("));

@@ -1,5 +1,5 @@
 //! The thirteen holes of ec2userkeyd (docs/past-vulnerabilities.md), each tried by a user of a whole host, in front of
-//! a real service that gives everything to anybody who asks, with or without a token. H7 and H8 are in fail_closed.rs
+//! a real service that gives everything to anybody who asks, with or without a token. H7 and H8 are in `fail_closed.rs`
 //! as well.
 
 use std::fs;

@@ -141,7 +141,7 @@ fn who_has_the_uid_of_a_local_account_is_refused_and_nobody_else() {
     );
 }
 
-/// Two UserIds whose SHA-256 falls on one uid.
+/// Two `UserIds` whose SHA-256 falls on one uid.
 const ONE_UID: u32 = 2_143_653_307;
 const ERIN: &str = r#"{"name": "erin", "id": "AIDAQ6KAYIGTKTN5BOVAO", "created": "2020-01-01T00:00:00Z"}"#;
 const FRANK: &str = r#"{"name": "frank", "id": "AIDAQ6KAYIGTDCC622FMZ", "created": "2021-01-01T00:00:00Z"}"#;

@@ -143,7 +143,7 @@ fn while_iam_hangs_the_second_login_takes_at_most_a_second_longer_than_a_healthy
     }
 }
 
-/// A login at which keymakerd has to ask IAM, since what it knows is older than authz_ttl.
+/// A login at which keymakerd has to ask IAM, since what it knows is older than `authz_ttl`.
 #[track_caller]
 fn old_facts_login(user: &str) -> Outcome {
     let began = Instant::now();

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use e2e::{Host, calls, delete_user, describe_role, groups, iam, key_id, run, sh, ssh, until};
 
-/// What these tests set authz_ttl to; a decision takes no longer than this beyond it.
+/// What these tests set `authz_ttl` to; a decision takes no longer than this beyond it.
 const AUTHZ_TTL: Duration = Duration::from_secs(3);
 const SETTINGS: &str = "authz_ttl = 3";
 const DECIDING: Duration = Duration::from_secs(2);
 
-/// Waits until the user is refused, which must be within authz_ttl from `since`; returns what the user then reads.
+/// Waits until the user is refused, which must be within `authz_ttl` from `since`; returns what the user then reads.
 #[track_caller]
 fn refused_in_time(user: &str, since: Instant) -> String {
     loop {

@@ -26,22 +26,22 @@ impl Answer {
         Self { bytes: [0; 4096] }
     }
 
-    /// getpwnam_r(3) about a known user.
+    /// `getpwnam_r(3)` about a known user.
     pub fn user_by_name(&mut self, user: &KnownUser) -> Judged {
         judged(self.passwd(Question::Name(&user.name)), |entry| is_user(entry, user))
     }
 
-    /// getpwuid_r(3) about a known user.
+    /// `getpwuid_r(3)` about a known user.
     pub fn user_by_uid(&mut self, user: &KnownUser) -> Judged {
         judged(self.passwd(Question::Id(user.uid)), |entry| is_user(entry, user))
     }
 
-    /// getpwnam_r(3) about anybody: whether there is an entry, or an error.
+    /// `getpwnam_r(3)` about anybody: whether there is an entry, or an error.
     pub fn is_user(&mut self, name: &CStr) -> Result<bool, c_int> {
         self.passwd(Question::Name(name)).map(|entry| entry.is_some())
     }
 
-    /// getgrnam_r(3) or getgrgid_r(3) about the private group of a known user, and about a team with 70 members.
+    /// `getgrnam_r(3)` or `getgrgid_r(3)` about the private group of a known user, and about a team with 70 members.
     pub fn group(&mut self, user: &KnownUser, by_name: bool) -> Judged {
         let question = if by_name {
             Question::Name(&user.name)
@@ -56,7 +56,7 @@ impl Answer {
         })
     }
 
-    /// getgrgid_r(3) about a known user's team: it must list the user among all its members, in order.
+    /// `getgrgid_r(3)` about a known user's team: it must list the user among all its members, in order.
     pub fn team(&mut self, user: &KnownUser) -> Judged {
         let gid = user.groups[0];
         judged(self.group_entry(Question::Id(gid)), |entry| {

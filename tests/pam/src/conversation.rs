@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::net::UnixDatagram;
 
-/// pam_strerror(3)'s numbers (security/_pam_types.h).
+/// `pam_strerror(3)`'s numbers (security/_`pam_types.h`).
 pub const SUCCESS: c_int = 0;
 pub const PERM_DENIED: c_int = 6;
 pub const AUTHINFO_UNAVAIL: c_int = 9;

@@ -153,7 +153,7 @@ fn hung() {
     assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
 }
 
-/// PAM_SILENT: the code and the log say it alone.
+/// `PAM_SILENT`: the code and the log say it alone.
 fn silence() {
     let log = log();
     publish();

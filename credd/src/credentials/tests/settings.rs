@@ -24,7 +24,7 @@ fn by(method: Method) -> CredentialQuestion {
     }
 }
 
-/// All that AWS is asked for alice: the calls, then the text of each AssumeRole.
+/// All that AWS is asked for alice: the calls, then the text of each `AssumeRole`.
 async fn asked(text: &str, method: Method) -> String {
     let world = World::new().await;
     let _ = world.chain(&config(text), Patience::NUDGE).issue(&by(method)).await;

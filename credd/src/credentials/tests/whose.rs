@@ -124,7 +124,7 @@ async fn a_role_that_was_made_again_after_it_was_looked_at_is_given_to_nobody() 
     }
 }
 
-/// What alice gets by this method where AssumeRole answers so.
+/// What alice gets by this method where `AssumeRole` answers so.
 async fn made_again(
     world: &World,
     method: Method,

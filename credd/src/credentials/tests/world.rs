@@ -70,7 +70,7 @@ pub struct World {
 #[derive(Default)]
 pub struct State {
     fault: Option<(String, Fault)>,
-    /// AssumeRole on the user's role is AccessDenied, as it is for a missing role.
+    /// `AssumeRole` on the user's role is `AccessDenied`, as it is for a missing role.
     pub untrusting: bool,
     /// Of the instance's role.
     pub description: &'static str,

@@ -13,7 +13,7 @@ use crate::aws::AwsError;
 
 /// On a role that this program made.
 pub const MADE_BY: &str = "keymaker:made-by";
-/// The UserId of the user for whom.
+/// The `UserId` of the user for whom.
 pub const MADE_FOR: &str = USER_ID_TAG;
 /// The patterns by which it was made: of two runs whose patterns overlap, each keeps to its own roles.
 pub const MADE_AS: &str = "keymaker:made-as";
@@ -46,7 +46,7 @@ pub struct Policies {
 pub struct ListedUser {
     /// The name.
     pub name: String,
-    /// The UserId.
+    /// The `UserId`.
     pub id: String,
     /// Names.
     pub groups: Vec<String>,
@@ -68,7 +68,7 @@ pub struct ListedRole {
     pub boundary: Option<String>,
     /// Whether this program made it.
     pub made_here: bool,
-    /// The UserId of the user for whom.
+    /// The `UserId` of the user for whom.
     pub made_for: Option<String>,
     /// By which patterns; `None`: by an earlier version, or the tag is gone.
     pub made_as: Option<String>,

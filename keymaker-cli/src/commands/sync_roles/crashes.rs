@@ -469,7 +469,7 @@ struct Fake {
     calls: Cell<usize>,
     moments: RefCell<Vec<Option<ListedRole>>>,
     made: RefCell<Vec<RoleStep>>,
-    /// UserIds by name, as GetUser says.
+    /// `UserIds` by name, as `GetUser` says.
     users: RefCell<BTreeMap<String, String>>,
 }
 

@@ -54,7 +54,7 @@ pub trait Make {
     /// Makes one of a role that goes.
     async fn make_on(&self, step: &RoleStep, role: &str) -> Result<(), AwsCallError>;
 
-    /// The UserId of the user who has this name now; `None`: nobody, as IAM says. Any doubt is an error.
+    /// The `UserId` of the user who has this name now; `None`: nobody, as IAM says. Any doubt is an error.
     async fn user_id(&self, name: &str) -> Result<Option<String>, AwsCallError>;
 }
 

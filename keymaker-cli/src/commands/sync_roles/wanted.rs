@@ -15,7 +15,7 @@ use super::options::{SyncRolesOptions, Trust};
 pub struct WantedRole {
     /// The IAM user.
     pub user: String,
-    /// The UserId.
+    /// The `UserId`.
     pub user_id: String,
     /// The role.
     pub role: RoleArn,

@@ -2,7 +2,7 @@
 //! does not do.
 //!
 //! Anybody who may only rename, create or delete users can move a name between any two calls. So an answer by name
-//! counts only for whom IAM names before and after it; the two GetUser carry their UserId themselves, and count by
+//! counts only for whom IAM names before and after it; the two `GetUser` carry their `UserId` themselves, and count by
 //! themselves.
 
 use keymaker_aws::{Action, AwsCallError, OutageCause};
@@ -27,7 +27,7 @@ pub(super) struct About<T> {
 /// Until when the calls of one question may last.
 #[derive(Clone, Copy)]
 pub(super) struct Deadlines {
-    /// Those between the two GetUser.
+    /// Those between the two `GetUser`.
     pub answer: Option<Instant>,
     /// The last one.
     pub all: Option<Instant>,
@@ -48,8 +48,8 @@ pub(super) struct FetchedKeys {
 }
 
 impl<I: Iam + 'static> Service<I> {
-    /// GetUser, `ask` about that user by name, and GetUser again, which is left out where `ask` says that nothing came
-    /// of it. `None`: the name moved meanwhile, or nothing came.
+    /// `GetUser`, `ask` about that user by name, and `GetUser` again, which is left out where `ask` says that nothing
+    /// came of it. `None`: the name moved meanwhile, or nothing came.
     pub(super) async fn about<T>(
         &self,
         people: &I,

@@ -22,7 +22,7 @@ const MOST_CONTRADICTIONS: usize = 50;
 const LOOKING: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl<I: Iam + 'static> Service<I> {
-    /// GetUser for each user whom the listing did not show.
+    /// `GetUser` for each user whom the listing did not show.
     pub(super) async fn look_for(&self, people: &I, missing: Vec<(String, String)>) -> Vec<(String, Sighting)> {
         let ask = async |_: &str, name: &str| {
             let asked_at = self.clock.answer_time();
@@ -37,7 +37,7 @@ impl<I: Iam + 'static> Service<I> {
         self.ask_in_turn(missing, ask, contradicts).await
     }
 
-    /// Asks about each user whom a listing lacks: (UserId, IAM name). Anybody who deletes many users, or empties a
+    /// Asks about each user whom a listing lacks: (`UserId`, IAM name). Anybody who deletes many users, or empties a
     /// group, delays nobody else's refusal by it, so all are asked about, for as long as IAM answers and confirms the
     /// listing. About the rest nothing changes, and their facts grow old.
     async fn ask_in_turn<T>(
@@ -81,7 +81,7 @@ impl<I: Iam + 'static> Service<I> {
         answers
     }
 
-    /// ListGroupsForUser for each user whom a group no longer lists.
+    /// `ListGroupsForUser` for each user whom a group no longer lists.
     pub(super) async fn confirm_memberships(
         &self,
         people: &I,

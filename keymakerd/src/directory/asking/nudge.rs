@@ -29,7 +29,7 @@ const BUDGET: Duration = Duration::from_millis(1400);
 /// What of it is kept for the last call, which says whose the answers are.
 const LAST_CALL: Duration = Duration::from_millis(400);
 
-/// What is asked between the two GetUser.
+/// What is asked between the two `GetUser`.
 const BY_NAME: [Action; 3] = [
     Action::LIST_GROUPS_FOR_USER,
     Action::LIST_SSH_PUBLIC_KEYS,
@@ -44,8 +44,8 @@ struct NudgeWanted {
 }
 
 impl NudgeWanted {
-    /// What that takes: each answer, and the two GetUser around them. The body of a key is fetched once, ever, and not
-    /// counted.
+    /// What that takes: each answer, and the two `GetUser` around them. The body of a key is fetched once, ever, and
+    /// not counted.
     fn calls(self) -> u32 {
         2 + u32::from(self.groups) + u32::from(self.keys)
     }
@@ -304,8 +304,8 @@ impl<I: Iam + 'static> Service<I> {
         self.about(people, iam_name, deadlines, ask).await
     }
 
-    /// A group that the user was not known to be in counts where IAM has the UserId among its members: a name can be
-    /// somebody else's between two GetUser, and that person's groups come with it. Where this host may not read a
+    /// A group that the user was not known to be in counts where IAM has the `UserId` among its members: a name can be
+    /// somebody else's between two `GetUser`, and that person's groups come with it. Where this host may not read a
     /// group, the list alone has to do.
     async fn confirm_new_groups(
         &self,

@@ -129,7 +129,7 @@ impl<I: Iam + 'static> Service<I> {
         Ok(began)
     }
 
-    /// GetRole on this host's own role: its description holds settings.
+    /// `GetRole` on this host's own role: its description holds settings.
     async fn learn_settings(&self, accounts: &AskedAccounts<I>) -> Result<(), AwsCallError> {
         let Some(role) = accounts
             .host_role
@@ -281,7 +281,7 @@ impl<I: Iam + 'static> Service<I> {
         groups
     }
 
-    /// ListUsers, unless it was denied within the hour.
+    /// `ListUsers`, unless it was denied within the hour.
     async fn list_everyone(&self, people: &I) -> Result<Option<Vec<IamUser>>, AwsCallError> {
         let now = self.clock.instant();
         if self.state().grade == Grade::Three && self.state().grade_until.is_some_and(|until| until > now) {
@@ -403,7 +403,7 @@ impl<I: Iam + 'static> Service<I> {
 }
 
 impl State {
-    /// UserIds and IAM names.
+    /// `UserIds` and IAM names.
     fn keys_to_prefetch(&self, now: u64) -> Vec<(String, String)> {
         let required = self.effective().require_iam_group;
         let wanted = |user: &UserFacts| match self.config.prefetch_keys {

@@ -75,7 +75,7 @@ impl Entitlements {
         Self { names, ids }
     }
 
-    /// The UserId and number of the user who is entitled to this name.
+    /// The `UserId` and number of the user who is entitled to this name.
     pub fn entry(&self, name: UserName) -> Option<(&str, Uid)> {
         let user_id = self.names.users.get(&name)?;
         Some((user_id, self.ids.uid(user_id)?))
@@ -108,7 +108,7 @@ impl Entitlements {
 pub struct Candidate {
     /// A user or a group.
     pub kind: Kind,
-    /// IAM's UserId or GroupId.
+    /// IAM's `UserId` or `GroupId`.
     pub iam_id: String,
     /// The Unix name, and the number where there is one.
     pub keys: Vec<NameOrId>,

@@ -1,4 +1,4 @@
-//! Which uid or gid an IAM UserId or GroupId has: by a formula that is the same on every host forever, and by this
+//! Which uid or gid an IAM `UserId` or `GroupId` has: by a formula that is the same on every host forever, and by this
 //! host's map, which wins, since files on its disks carry the numbers. Called by the sync; pure, so the sync writes
 //! [`IdMap`] to disk.
 //!
@@ -61,9 +61,9 @@ impl IdScheme {
 #[serde(default)]
 pub struct IdMap {
     kept: BTreeMap<String, KeptId>,
-    /// Unix user names and the UserId that last had each here.
+    /// Unix user names and the `UserId` that last had each here.
     holders: BTreeMap<String, String>,
-    /// Unix group names and the GroupId that last had each here, memberships of local groups included.
+    /// Unix group names and the `GroupId` that last had each here, memberships of local groups included.
     group_holders: BTreeMap<String, String>,
 }
 
@@ -74,7 +74,7 @@ struct KeptId {
     /// Numbers that it had before: its files may carry them still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     former: Vec<u32>,
-    /// CreateDate in seconds since 1970.
+    /// `CreateDate` in seconds since 1970.
     created: u64,
     /// The Unix names that it had, the last one last.
     names: Vec<String>,
@@ -107,9 +107,9 @@ fn yes() -> bool {
 pub struct IdClaim<'a> {
     /// A user or a group.
     pub kind: Kind,
-    /// IAM's UserId or GroupId.
+    /// IAM's `UserId` or `GroupId`.
     pub iam_id: &'a str,
-    /// CreateDate in seconds since 1970.
+    /// `CreateDate` in seconds since 1970.
     pub created: u64,
     /// The Unix name.
     pub name: &'a str,
@@ -151,12 +151,12 @@ pub struct AssignedIds {
 }
 
 impl AssignedIds {
-    /// The uid of a UserId.
+    /// The uid of a `UserId`.
     pub fn uid(&self, user_id: &str) -> Option<Uid> {
         Uid::new(*self.ids.get(user_id)?)
     }
 
-    /// The gid of a GroupId.
+    /// The gid of a `GroupId`.
     pub fn gid(&self, group_id: &str) -> Option<Gid> {
         Gid::new(*self.ids.get(group_id)?)
     }
@@ -201,7 +201,7 @@ impl IdMap {
         }
     }
 
-    /// The UserId that last had this name here.
+    /// The `UserId` that last had this name here.
     pub fn holder_of_name(&self, name: UserName) -> Option<&str> {
         self.holders.get(name.as_str()).map(String::as_str)
     }
@@ -211,8 +211,8 @@ impl IdMap {
         self.group_holders.insert(name.to_owned(), group_id.to_owned());
     }
 
-    /// Whether this UserId or GroupId is the one that had the name here before everybody else who asks for it now. A
-    /// map from before groups were noted says it by the group's last name.
+    /// Whether this `UserId` or `GroupId` is the one that had the name here before everybody else who asks for it now.
+    /// A map from before groups were noted says it by the group's last name.
     pub fn has_name(&self, kind: Kind, name: &str, iam_id: &str) -> bool {
         let holder = match kind {
             Kind::User => self.holders.get(name),
@@ -233,7 +233,7 @@ impl IdMap {
     }
 
     /// Whether the name was a group's, where a user asks for it, or that of a user who was here under it, where a group
-    /// does. Lines for a group (sudoers, AllowGroups) mean a user's private group too, and `chown alice:alice` means
+    /// does. Lines for a group (sudoers, `AllowGroups`) mean a user's private group too, and `chown alice:alice` means
     /// whatever group has the name.
     pub fn was_of_other_kind(&self, kind: Kind, name: &str) -> bool {
         match kind {
@@ -245,7 +245,7 @@ impl IdMap {
         }
     }
 
-    /// The GroupId that last had this name here.
+    /// The `GroupId` that last had this name here.
     pub fn group_of_name(&self, name: &str) -> Option<&str> {
         self.group_holders.get(name).map(String::as_str)
     }
@@ -255,7 +255,7 @@ impl IdMap {
         self.group_holders.remove(name);
     }
 
-    /// Frees a name for the user who has it in IAM now; returns the UserId that held it and the uid of the old home's
+    /// Frees a name for the user who has it in IAM now; returns the `UserId` that held it and the uid of the old home's
     /// files.
     pub fn release(&mut self, name: UserName) -> Option<(String, Option<u32>)> {
         let user_id = self.holders.remove(name.as_str())?;
@@ -317,7 +317,7 @@ impl IdMap {
         }
     }
 
-    /// Names whose holder is not known to have been here under them, with the holder's UserId and numbers.
+    /// Names whose holder is not known to have been here under them, with the holder's `UserId` and numbers.
     pub fn names_without_presence(&self) -> impl Iterator<Item = (&str, &str, Vec<u32>)> {
         self.holders.iter().filter_map(|(name, iam_id)| {
             let kept = self.kept.get(iam_id).filter(|kept| !kept.was_here_as(name))?;
@@ -408,14 +408,14 @@ impl KeptId {
 pub enum NameHeld {
     /// The user who asked.
     Own,
-    /// Another UserId: the one who asked may not log in under it.
+    /// Another `UserId`: the one who asked may not log in under it.
     ByAnother(String),
 }
 
 /// Somebody who has or had a number here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WhoWas<'a> {
-    /// IAM's UserId or GroupId.
+    /// IAM's `UserId` or `GroupId`.
     pub iam_id: &'a str,
     /// A user or a group.
     pub kind: Kind,
@@ -423,7 +423,7 @@ pub struct WhoWas<'a> {
     pub id: u32,
     /// Earlier numbers.
     pub former: &'a [u32],
-    /// CreateDate in seconds since 1970.
+    /// `CreateDate` in seconds since 1970.
     pub created: u64,
     /// The Unix names, the last one last.
     pub names: &'a [String],

@@ -29,20 +29,20 @@ pub struct NameRules<'a> {
 /// A user or group as IAM lists it.
 #[derive(Clone, Copy, Debug)]
 pub struct InIam<'a> {
-    /// The UserId or GroupId.
+    /// The `UserId` or `GroupId`.
     pub id: &'a str,
     /// The full name in IAM.
     pub name: &'a str,
     /// `/` or `/some/path/`.
     pub path: &'a str,
-    /// CreateDate, unix time.
+    /// `CreateDate`, unix time.
     pub created: u64,
 }
 
 /// Everybody who has a Unix name here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AcceptedNames {
-    /// UserIds by Unix name.
+    /// `UserIds` by Unix name.
     pub users: BTreeMap<UserName, String>,
     /// Groups by full IAM name.
     pub groups: BTreeMap<String, AcceptedGroup>,
@@ -55,7 +55,7 @@ pub struct AcceptedNames {
 /// An IAM group that means something here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedGroup {
-    /// IAM's GroupId.
+    /// IAM's `GroupId`.
     pub group_id: String,
     /// What it means.
     pub unix: UnixGroup,
@@ -64,7 +64,7 @@ pub struct AcceptedGroup {
 /// What an IAM group means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnixGroup {
-    /// A group of our own, published with a gid drawn from its GroupId.
+    /// A group of our own, published with a gid drawn from its `GroupId`.
     Ours(GroupName),
     /// Membership in a group of /etc/group.
     Local {
@@ -268,7 +268,7 @@ struct Judged<T> {
 }
 
 impl AcceptedNames {
-    /// Names that a user has and an IAM group would have. A line for that group (%dba in sudoers, AllowGroups) is not
+    /// Names that a user has and an IAM group would have. A line for that group (%dba in sudoers, `AllowGroups`) is not
     /// for the user's private group.
     pub fn wanted_by_groups(&self) -> BTreeSet<&str> {
         let of_group = self.refused.iter().filter(|entry| entry.kind == Kind::Group);
@@ -328,7 +328,7 @@ impl RefusedEntry {
 #[derive(Default)]
 struct Claims<'a>(BTreeMap<GroupName, Claim<'a>>);
 
-/// The best claim to a name: the least. A newcomer, whose CreateDate AWS sets, so takes no name from anybody.
+/// The best claim to a name: the least. A newcomer, whose `CreateDate` AWS sets, so takes no name from anybody.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Claim<'a> {
     rank: Rank,

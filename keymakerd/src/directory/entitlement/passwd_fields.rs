@@ -65,7 +65,7 @@ pub fn shell<'a>(config: &'a KeymakerdConfig, local: &LocalAccounts, user: &'a U
         .unwrap_or(&config.default_shell)
 }
 
-/// What pam_umask(8) takes from this field: a session's file mode, priority and limit.
+/// What `pam_umask(8)` takes from this field: a session's file mode, priority and limit.
 const READ_BY_PAM_UMASK: [&str; 3] = ["umask=", "pri=", "ulimit="];
 
 /// The tag's, without what a passwd line cannot hold and what a program acts on; else the IAM user name, as the Python

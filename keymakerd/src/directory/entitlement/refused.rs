@@ -13,7 +13,7 @@ use keymaker_core::name::NameError;
 pub struct RefusedEntry {
     /// Whether this is a user or a group.
     pub kind: Kind,
-    /// IAM's UserId or GroupId.
+    /// IAM's `UserId` or `GroupId`.
     pub iam_id: String,
     /// The full name in IAM.
     pub iam_name: String,
@@ -40,7 +40,7 @@ pub enum EntryRefusal {
     ReservedName(String),
     /// "'ubuntu' is a user of this host (/etc/passwd)."
     LocalUser(String),
-    /// "'www' is a group of this host (/etc/group)"; local_groups in the file can let it give membership.
+    /// "'www' is a group of this host (/etc/group)"; `local_groups` in the file can let it give membership.
     LocalGroup(String),
     /// "'root' is the group of gid 0, which nobody gets."
     RootGroup(String),
@@ -48,7 +48,7 @@ pub enum EntryRefusal {
     ServiceName(String, String),
     /// "'root.root' means user root and group root to chown(1)." The whole name, and the part that this host has.
     OwnerAndGroup(String, String),
-    /// "'first.last' has a dot, and dotted_names = false."
+    /// "'first.last' has a dot, and `dotted_names` = false."
     DottedName(String),
     /// "/etc/group names puppet as a member, and /etc/passwd has no puppet."
     LocalMember {
@@ -111,7 +111,7 @@ pub enum EntryRefusal {
     },
     /// "the tag uid says '…', which is not a number."
     UnreadableTagUid(String),
-    /// "the tag uid says …, outside tag_uid_range."
+    /// "the tag uid says …, outside `tag_uid_range`."
     TagUidOutside(u32, IdRange),
     /// "the entry does not fit the directory: …"
     DoesNotFit(RecordError),

@@ -8,7 +8,7 @@ use super::order::{Asked, Turn};
 use super::{Facts, Listing, UserFacts};
 use crate::directory::iam::IamGroup;
 
-/// AWS's time is known to two seconds here, and IAM tells a CreateDate in whole ones.
+/// AWS's time is known to two seconds here, and IAM tells a `CreateDate` in whole ones.
 const CREATED_SINCE: u64 = 2;
 
 /// One IAM group.
@@ -16,7 +16,7 @@ const CREATED_SINCE: u64 = 2;
 pub struct GroupFacts {
     /// The full IAM group name.
     pub name: String,
-    /// CreateDate, unix time.
+    /// `CreateDate`, unix time.
     pub created: u64,
     /// When IAM last said that it is there and under which name, as [`UserFacts::answered_at`].
     #[serde(default)]
@@ -34,21 +34,21 @@ pub struct GroupFacts {
     pub disputed: bool,
 }
 
-/// What GetGroup said.
+/// What `GetGroup` said.
 pub struct Members {
     /// When it was asked, unix time.
     pub asked_at: u64,
     /// The group as this answer names it.
     pub group: IamGroup,
-    /// UserIds.
+    /// `UserIds`.
     pub users: BTreeSet<String>,
 }
 
-/// What ListGroupsForUser said.
+/// What `ListGroupsForUser` said.
 pub struct Memberships {
     /// When it was asked, unix time.
     pub asked_at: u64,
-    /// GroupIds.
+    /// `GroupIds`.
     pub groups: BTreeSet<String>,
 }
 
@@ -64,7 +64,7 @@ impl Facts {
         groups.filter(|group| group.counts_for(user))
     }
 
-    /// Whether the user has what the group of this GroupId gives.
+    /// Whether the user has what the group of this `GroupId` gives.
     pub fn is_in(&self, user: &UserFacts, group_id: &str) -> bool {
         let group = self.groups.get(group_id);
         user.groups.contains(group_id) && group.is_some_and(|group| group.counts_for(user))
@@ -83,7 +83,7 @@ impl Facts {
         missing.map(as_known).collect()
     }
 
-    /// Who was in one of these groups and is not among its members: (UserId, IAM name as last known).
+    /// Who was in one of these groups and is not among its members: (`UserId`, IAM name as last known).
     pub fn members_missing_from(&self, members: &BTreeMap<String, Members>) -> Vec<(String, String)> {
         let missing = |(id, user): &(&String, &UserFacts)| {
             let left = |group| members.get(group).is_some_and(|members| !members.users.contains(*id));
@@ -161,7 +161,7 @@ impl Facts {
         }
     }
 
-    /// All groups of one user, as IAM told them about this UserId.
+    /// All groups of one user, as IAM told them about this `UserId`.
     pub(super) fn learn_memberships(&mut self, user_id: &str, groups: &BTreeSet<String>, asked: Asked) {
         let Some(user) = self.users.get_mut(user_id) else {
             return;

@@ -18,9 +18,9 @@ pub struct KeyFacts {
     pub answered_at: u64,
     /// What the keys file says of that: moved forward at most hourly, so that the file rests.
     pub published_at: u64,
-    /// By SSHPublicKeyId; the inactive ones too, since a body never changes for an id and need not be fetched again.
+    /// By `SSHPublicKeyId`; the inactive ones too, since a body never changes for an id and need not be fetched again.
     pub by_id: BTreeMap<String, KnownKey>,
-    /// Whether IAM named this UserId around the answer. What version 0.1 kept was not asked like that.
+    /// Whether IAM named this `UserId` around the answer. What version 0.1 kept was not asked like that.
     #[serde(default)]
     pub proved: bool,
     /// IAM is to be asked, however young the answer: a body is missing, or two answers differ.
@@ -30,7 +30,7 @@ pub struct KeyFacts {
 
 /// One answer about a user's keys.
 pub struct ListedKeys {
-    /// SSHPublicKeyIds, and whether their status is Active.
+    /// `SSHPublicKeyIds`, and whether their status is Active.
     pub active: BTreeMap<String, bool>,
     /// The bodies that were fetched for it.
     pub bodies: BTreeMap<String, Result<CleanKey, String>>,
@@ -71,7 +71,7 @@ impl KeyFacts {
 }
 
 impl Facts {
-    /// What the file gives now as the time of these users' keys, by UserId.
+    /// What the file gives now as the time of these users' keys, by `UserId`.
     pub fn note_keys_told(&mut self, told_at: &BTreeMap<String, u64>) {
         for (user_id, at) in told_at {
             if let Some(keys) = self.users.get_mut(user_id).and_then(|user| user.keys.as_mut()) {

@@ -9,7 +9,7 @@ use super::order::{Asked, Turn};
 use super::{Facts, KeyFacts, Listing};
 use crate::directory::iam::IamUser;
 
-/// Two NoSuchEntity must lie this far apart where no listing can confirm them (grade 3), in seconds.
+/// Two `NoSuchEntity` must lie this far apart where no listing can confirm them (grade 3), in seconds.
 const SECOND_LOOK: u64 = 10;
 /// More users than this, and more than a quarter of all, vanishing in one pass wait for a second one.
 const MASS_ABSENCE: usize = 10;
@@ -23,14 +23,14 @@ pub struct UserFacts {
     pub name: String,
     /// `/` or `/some/path/`.
     pub path: String,
-    /// CreateDate, unix time.
+    /// `CreateDate`, unix time.
     pub created: u64,
     /// `None`: never seen, since the grade's listings do not tell them.
     pub tags: Option<BTreeMap<String, String>>,
     /// When IAM last told them, unix time: most listings do not, so they may be older than the rest.
     #[serde(default)]
     pub tags_answered_at: u64,
-    /// GroupIds; those of groups that the settings give no meaning may be missing.
+    /// `GroupIds`; those of groups that the settings give no meaning may be missing.
     #[serde(default, rename = "group_ids")]
     pub groups: BTreeSet<String>,
     /// Names of groups, as version 0.1 kept them: `since_contact` makes them ids.
@@ -56,11 +56,11 @@ pub struct UserFacts {
     pub last_login_as: Option<String>,
 }
 
-/// What GetUser said of one user whom a listing did not show.
+/// What `GetUser` said of one user whom a listing did not show.
 pub struct Sighting {
     /// When it was asked, unix time.
     pub asked_at: u64,
-    /// The user whom IAM has under that name, this one or another; `None`: NoSuchEntity.
+    /// The user whom IAM has under that name, this one or another; `None`: `NoSuchEntity`.
     pub found: Option<IamUser>,
 }
 
@@ -71,7 +71,7 @@ impl Facts {
         named.max_by_key(|(_, user)| (user.doubted_since.is_none(), user.seen_at))
     }
 
-    /// Who was known well before this listing and is not in it: (UserId, IAM name).
+    /// Who was known well before this listing and is not in it: (`UserId`, IAM name).
     pub fn missing_from(&self, listing: &Listing, now: u64) -> Vec<(String, String)> {
         let listed: BTreeSet<&str> = listing.users.iter().map(|user| user.id.as_str()).collect();
         let asked = Asked::new(listing.began, now);
@@ -81,7 +81,7 @@ impl Facts {
         missing.map(|(id, user)| (id.clone(), user.name.clone())).collect()
     }
 
-    /// Takes in one GetUser: who has the name, and so who has it no longer. Somebody unknown stays so until their
+    /// Takes in one `GetUser`: who has the name, and so who has it no longer. Somebody unknown stays so until their
     /// groups are known too. Returns whether anything but the time of the answer is new.
     pub fn learn_sighting(&mut self, user: &IamUser, asked: Asked) -> bool {
         let mut changed = self.doubt_others_named(user, asked);
@@ -95,7 +95,7 @@ impl Facts {
         changed
     }
 
-    /// GetUser said NoSuchEntity outside a pass: that name may not log in. Removal waits for the next pass. Returns
+    /// `GetUser` said `NoSuchEntity` outside a pass: that name may not log in. Removal waits for the next pass. Returns
     /// whether that is news.
     pub fn learn_gone(&mut self, iam_name: &str, asked: Asked) -> bool {
         self.doubt_all(|_, user| user.name == iam_name, asked)
@@ -127,7 +127,7 @@ impl Facts {
         }
     }
 
-    /// IAM says that this UserId is no more, or no longer under its name. Whether that counts.
+    /// IAM says that this `UserId` is no more, or no longer under its name. Whether that counts.
     pub(super) fn doubt(&mut self, id: &str, asked: Asked) -> bool {
         let Some(user) = self.users.get_mut(id) else {
             return false;

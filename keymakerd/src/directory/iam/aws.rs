@@ -191,7 +191,8 @@ impl Iam for AwsIam {
 }
 
 impl AwsIam {
-    /// Every page of GetAccountAuthorizationDetails. The policies, which are most of a page, are dropped page by page.
+    /// Every page of `GetAccountAuthorizationDetails`. The policies, which are most of a page, are dropped page by
+    /// page.
     async fn account_details<T>(
         &self,
         kind: EntityType,

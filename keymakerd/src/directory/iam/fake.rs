@@ -1,7 +1,7 @@
 //! An IAM account in memory for tests: seeded and changed while a test runs, also between two calls or two pages of one
 //! flow; counts calls, fails or hangs by action or by name. Answers as IAM does where the directory depends on it:
-//! people, groups and keys have ids that never change and names that may, GetUser knows tags and listings do not, an
-//! unknown name is NoSuchEntity.
+//! people, groups and keys have ids that never change and names that may, `GetUser` knows tags and listings do not, an
+//! unknown name is `NoSuchEntity`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,13 +23,13 @@ type Change = Box<dyn FnMut(&IamFake, Action)>;
 
 struct Account {
     caller_arn: String,
-    /// By UserId.
+    /// By `UserId`.
     users: BTreeMap<String, IamUser>,
-    /// By GroupId.
+    /// By `GroupId`.
     groups: BTreeMap<String, IamGroup>,
-    /// GroupId and UserId.
+    /// `GroupId` and `UserId`.
     members: BTreeSet<(String, String)>,
-    /// By UserId.
+    /// By `UserId`.
     keys: BTreeMap<String, Vec<(IamKey, String)>>,
     roles: BTreeMap<String, IamRole>,
     faults: BTreeMap<(Action, Option<String>), Fault>,
@@ -288,21 +288,21 @@ impl IamFake {
         self.account.borrow().calls.get(&action).copied().unwrap_or(0)
     }
 
-    /// Everybody: UserIds and names.
+    /// Everybody: `UserIds` and names.
     pub fn users(&self) -> Vec<(String, String)> {
         let account = self.account.borrow();
         let users = account.users.values();
         users.map(|user| (user.id.clone(), user.name.clone())).collect()
     }
 
-    /// GroupIds and names.
+    /// `GroupIds` and names.
     pub fn groups(&self) -> Vec<(String, String)> {
         let account = self.account.borrow();
         let groups = account.groups.values();
         groups.map(|group| (group.id.clone(), group.name.clone())).collect()
     }
 
-    /// GroupIds and UserIds.
+    /// `GroupIds` and `UserIds`.
     pub fn members(&self) -> BTreeSet<(String, String)> {
         self.account.borrow().members.clone()
     }

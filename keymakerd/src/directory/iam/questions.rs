@@ -48,13 +48,13 @@ pub trait Iam {
 /// An IAM user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IamUser {
-    /// The UserId, `AIDA…`: the person.
+    /// The `UserId`, `AIDA…`: the person.
     pub id: String,
     /// The IAM user name.
     pub name: String,
     /// `/` or `/some/path/`.
     pub path: String,
-    /// CreateDate in seconds since 1970.
+    /// `CreateDate` in seconds since 1970.
     pub created: u64,
     /// Key and value; `None` where this call does not tell.
     pub tags: Option<Vec<(String, String)>>,
@@ -65,13 +65,13 @@ pub struct IamUser {
 /// An IAM group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IamGroup {
-    /// The GroupId, `AGPA…`.
+    /// The `GroupId`, `AGPA…`.
     pub id: String,
     /// The full IAM group name, prefix included.
     pub name: String,
     /// `/` or `/some/path/`.
     pub path: String,
-    /// CreateDate in seconds since 1970.
+    /// `CreateDate` in seconds since 1970.
     pub created: u64,
 }
 
@@ -87,18 +87,18 @@ pub struct GroupWithMembers {
 /// One entry of a user's list of SSH public keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IamKey {
-    /// The SSHPublicKeyId, `APKA…`.
+    /// The `SSHPublicKeyId`, `APKA…`.
     pub id: String,
     /// Whether its status is Active.
     pub active: bool,
-    /// UploadDate in seconds since 1970.
+    /// `UploadDate` in seconds since 1970.
     pub uploaded: u64,
 }
 
 /// An IAM role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IamRole {
-    /// The RoleId, `AROA…`.
+    /// The `RoleId`, `AROA…`.
     pub id: String,
     /// The whole ARN, path included.
     pub arn: String,

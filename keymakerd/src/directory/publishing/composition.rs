@@ -60,7 +60,7 @@ pub struct Composition {
     pub unusable_keys: Vec<String>,
     /// Tombstones and former names that stand until it is known whether anything is left of their users.
     pub unsettled: Unsettled,
-    /// The time that the file gives each user's keys, by UserId.
+    /// The time that the file gives each user's keys, by `UserId`.
     pub keys_told_at: BTreeMap<String, u64>,
 }
 
@@ -91,7 +91,7 @@ impl Composition {
         composition
     }
 
-    /// Adds everyone who has both a name and a number; returns their uids by UserId and name.
+    /// Adds everyone who has both a name and a number; returns their uids by `UserId` and name.
     fn add_users(
         &mut self,
         known: &Known<'_>,

@@ -14,7 +14,7 @@ pub struct Unsettled {
 /// A user who is gone, and a number that they had.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Gone {
-    /// IAM's UserId.
+    /// IAM's `UserId`.
     pub iam_id: String,
     /// Every Unix name that they had here.
     pub names: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Gone {
 pub struct FormerName {
     /// The Unix name.
     pub name: String,
-    /// The holder's UserId.
+    /// The holder's `UserId`.
     pub iam_id: String,
     /// The holder's numbers.
     pub numbers: Vec<u32>,

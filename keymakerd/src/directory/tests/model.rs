@@ -1,8 +1,8 @@
 //! Histories at random: a small IAM that changes before any call or page of any flow, against the real service on a
 //! clock of its own.
 //!
-//! KEYMAKER_HISTORIES says how many (2,000), KEYMAKER_SEED from which seed on (1; at random with KEYMAKER_LONG). Each
-//! history is one seed, and a failure names it. `./check histories` runs 100,000, `./check --long histories` ten
+//! `KEYMAKER_HISTORIES` says how many (2,000), `KEYMAKER_SEED` from which seed on (1; at random with `KEYMAKER_LONG`).
+//! Each history is one seed, and a failure names it. `./check histories` runs 100,000, `./check --long histories` ten
 //! million. `world` says what must hold. Left out is a name that moves away and back within one flow: nothing that IAM
 //! answers shows it (SECURITY.md).
 

@@ -4,7 +4,7 @@ use super::*;
 
 const OTHER_KEY: &str = include_str!("../testdata/rsa2048-other.pub");
 
-/// alice and bob, each with a key of their own; alice is in keymaker_devs and keymaker_sudo.
+/// alice and bob, each with a key of their own; alice is in `keymaker_devs` and `keymaker_sudo`.
 fn host_of_two(settings: &str) -> Host {
     let host = host(settings);
     host.iam.add_group("keymaker_sudo", "AGPASUDO", 1);

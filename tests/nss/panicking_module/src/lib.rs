@@ -1,5 +1,5 @@
-//! nss_keymaker/src/abi.rs, built and linked as for the product, over lookups that all panic: shows that none gets out
-//! of it.
+//! `nss_keymaker/src/abi.rs`, built and linked as for the product, over lookups that all panic: shows that none gets
+//! out of it.
 
 #[path = "../../../../nss_keymaker/src/abi.rs"]
 mod abi;

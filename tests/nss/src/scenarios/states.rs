@@ -11,7 +11,7 @@ use crate::published::KnownUser;
 
 /// Where the answers of a thread with little stack go.
 static SMALL: std::sync::Mutex<Answer> = std::sync::Mutex::new(Answer::new());
-/// PTHREAD_STACK_MIN.
+/// `PTHREAD_STACK_MIN`.
 const SMALLEST_STACK: usize = 16 * 1024;
 
 /// The first lookup of the process, with the loading of the module, and all others, in a thread of the smallest stack
@@ -135,7 +135,7 @@ pub fn seccomp() {
     assert_eq!(answer.is_user(c"nobody-knows"), Err(libc::ENOENT));
 }
 
-/// A filter that lets everything pass but socket(2), as systemd's RestrictAddressFamilies= does.
+/// A filter that lets everything pass but socket(2), as systemd's `RestrictAddressFamilies=` does.
 fn refuse_sockets() {
     let load_number = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     let skip_unless_equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -161,7 +161,7 @@ fn refuse_sockets() {
     assert_eq!(set, [0; 2], "{}", io::Error::last_os_error());
 }
 
-/// A module whose every lookup panics (tests/nss/panicking_module): each is "cannot tell", nothing is printed, the
+/// A module whose every lookup panics (`tests/nss/panicking_module)`: each is "cannot tell", nothing is printed, the
 /// process lives.
 pub fn panic() {
     ask_module_alone();

@@ -1,4 +1,4 @@
-//! pam_keymaker, built and linked as for the product, over decisions that panic: shows that local accounts do not
+//! `pam_keymaker`, built and linked as for the product, over decisions that panic: shows that local accounts do not
 //! notice, that nobody else gets in, and that no panic gets out.
 #![allow(dead_code)]
 

@@ -152,7 +152,7 @@ fn room(found: &mut Findings) {
     }
 }
 
-/// Every domain that uses NSS may read sssd_public_t; nothing else of /var/lib.
+/// Every domain that uses NSS may read `sssd_public_t`; nothing else of /var/lib.
 fn selinux(found: &mut Findings) {
     let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
     if !enforcing {

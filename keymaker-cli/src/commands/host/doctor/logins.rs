@@ -175,7 +175,7 @@ fn sshd_config_says(keyword: &str) -> bool {
 }
 
 /// The file whose Match block sets this before ours, where ours is as it was made: the first that matches counts
-/// (sshd_config(5)).
+/// (`sshd_config(5)`).
 fn rival(keyword: &str) -> Option<String> {
     let lines = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
     let sets = |line: &str| {

@@ -30,7 +30,7 @@ const VECTORS: [(&str, u32, u32); 21] = [
     ("AGPA9AEC92159710ADC61", 22469, 1897152869),
 ];
 
-/// Two UserIds to which the Python formula gives one uid, and that uid.
+/// Two `UserIds` to which the Python formula gives one uid, and that uid.
 const X: &str = "AIDACOLLIDE0000000023";
 const Y: &str = "AIDACOLLIDE0000000035";
 const BOTH: u32 = 4442;

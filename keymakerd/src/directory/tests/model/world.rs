@@ -18,15 +18,15 @@ pub(super) struct World {
     pub rng: fastrand::Rng,
     made: u32,
     owners_of_keys: BTreeMap<String, String>,
-    /// By GroupId: the UserIds that were ever in it.
+    /// By `GroupId`: the `UserIds` that were ever in it.
     ever_members: BTreeMap<String, BTreeSet<String>>,
-    /// By a group's name: the UserIds that were in a group while it had that name.
+    /// By a group's name: the `UserIds` that were in a group while it had that name.
     ever_in: BTreeMap<String, BTreeSet<String>>,
-    /// What was taken away forever: a UserId, a key's id, or a GroupId and a UserId.
+    /// What was taken away forever: a `UserId`, a key's id, or a `GroupId` and a `UserId`.
     taken: BTreeMap<(String, String), Taken>,
     /// Who had which name since the flow began: names and ids.
     held: BTreeSet<(String, String)>,
-    /// By name: the UserId that may log in with it.
+    /// By name: the `UserId` that may log in with it.
     holders: BTreeMap<UserName, String>,
     uids: BTreeMap<String, u32>,
 }
