@@ -125,9 +125,10 @@ fn filters(devices: &[String]) -> Vec<(String, Vec<Filter>)> {
     let printed = run("tc", &["-json", "-batch", "-"], &at_once).unwrap_or_default();
     let lists: Vec<Value> = Deserializer::from_slice(&printed).into_iter().flatten().collect();
     let of_each = devices.iter().enumerate().map(|(index, device)| {
-        let list = match lists.len() == devices.len() {
-            true => lists.get(index).cloned(),
-            false => json("tc", &["-json", "filter", "show", "dev", device, "egress"]).ok(),
+        let list = if lists.len() == devices.len() {
+            lists.get(index).cloned()
+        } else {
+            json("tc", &["-json", "filter", "show", "dev", device, "egress"]).ok()
         };
         (device.clone(), list.map(|list| ours(&list)).unwrap_or_default())
     });

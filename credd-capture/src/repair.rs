@@ -29,9 +29,12 @@ impl Repair {
 
     /// The command as an administrator would type it.
     pub fn line(&self) -> String {
-        let quoted = |word: &String| match word.contains(' ') {
-            true => format!("'{word}'"),
-            false => word.clone(),
+        let quoted = |word: &String| {
+            if word.contains(' ') {
+                format!("'{word}'")
+            } else {
+                word.clone()
+            }
         };
         let words: Vec<String> = self.words.iter().map(quoted).collect();
         format!("{} {}", self.program, words.join(" "))

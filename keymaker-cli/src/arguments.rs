@@ -102,9 +102,10 @@ pub struct KeyOfUser {
 /// IAM API Reference, `SSHPublicKeyId`: 20 to 128 of `\w`.
 fn key_id(text: &str) -> Result<String, String> {
     let legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    match legal && (20..=128).contains(&text.len()) {
-        true => Ok(text.to_owned()),
-        false => Err("a key's id is one such as APKAEXAMPLE1234567890; 'keymaker list-keys' shows them".to_owned()),
+    if legal && (20..=128).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a key's id is one such as APKAEXAMPLE1234567890; 'keymaker list-keys' shows them".to_owned())
     }
 }
 

@@ -45,9 +45,10 @@ impl Output {
     fn paint_on(&self, stream: &impl IsTerminal, paint: Paint, word: &str) -> String {
         // no-color.org: any value but the empty one.
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        match self.format == Format::Text && wanted && stream.is_terminal() {
-            true => format!("\u{1b}[{}m{word}\u{1b}[0m", paint as u8),
-            false => word.to_owned(),
+        if self.format == Format::Text && wanted && stream.is_terminal() {
+            format!("\u{1b}[{}m{word}\u{1b}[0m", paint as u8)
+        } else {
+            word.to_owned()
         }
     }
 

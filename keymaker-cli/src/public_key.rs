@@ -54,9 +54,10 @@ pub fn find(identity: Option<&Path>) -> Result<FoundPublicKey, PublicKeyError> {
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let default = home.join(".ssh/id_rsa.pub");
-    match default.exists() {
-        true => from_file(&default),
-        false => Err(PublicKeyError::NoneFound),
+    if default.exists() {
+        from_file(&default)
+    } else {
+        Err(PublicKeyError::NoneFound)
     }
 }
 
@@ -106,11 +107,12 @@ fn converted_by_ssh_keygen(path: &Path, how: &[&str]) -> Result<String, PublicKe
         .stdin(Stdio::inherit())
         .output()
         .map_err(|error| failed(error.to_string()))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(failed(
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(failed(
             String::from_utf8_lossy(&output.stderr).trim().replace('\n', " "),
-        )),
+        ))
     }
 }
 

@@ -90,12 +90,13 @@ impl<'a> Head<'a> {
     }
 
     fn id(&self) -> io::Result<Option<u32>> {
-        match self.id_is_cut {
-            true => Err(io::Error::new(
+        if self.id_is_cut {
+            Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a line has more than 1,024 bytes before its third field ends",
-            )),
-            false => Ok(self.id),
+            ))
+        } else {
+            Ok(self.id)
         }
     }
 }

@@ -115,11 +115,12 @@ fn words(line: &str) -> Vec<Word<'_>> {
     while let Some(rest) = code.get(at..).filter(|rest| !rest.is_empty()) {
         let begun = rest.trim_start();
         let start = at + rest.len() - begun.len();
-        let len = match begun.starts_with('[') {
-            true => begun.find(']').map_or(begun.len(), |end| end + 1),
-            false => begun
+        let len = if begun.starts_with('[') {
+            begun.find(']').map_or(begun.len(), |end| end + 1)
+        } else {
+            begun
                 .find(|c: char| c.is_whitespace() || c == '[')
-                .unwrap_or(begun.len()),
+                .unwrap_or(begun.len())
         };
         let text = begun.get(..len).unwrap_or_default();
         at = start + len;

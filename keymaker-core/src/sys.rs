@@ -226,9 +226,10 @@ fn dynamic_loading_error() -> io::Error {
     }
     // SAFETY: not null, so a terminated string that stays until this thread's next call of the family.
     let said = unsafe { CStr::from_ptr(said) }.to_string_lossy().into_owned();
-    let kind = match said.contains("No such file") {
-        true => io::ErrorKind::NotFound,
-        false => io::ErrorKind::Other,
+    let kind = if said.contains("No such file") {
+        io::ErrorKind::NotFound
+    } else {
+        io::ErrorKind::Other
     };
     io::Error::new(kind, said)
 }

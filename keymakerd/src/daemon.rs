@@ -237,13 +237,15 @@ async fn keep_passing(service: Rc<Service<AwsIam>>, ports: OwnPorts) {
 
 /// While nobody can log in yet, nobody is let wait for a whole interval; where IAM throttles, forever longer ones.
 fn next_interval(config: &KeymakerdConfig, in_contact: bool, throttled: bool, former: Duration) -> Duration {
-    let usual = match in_contact {
-        true => Duration::from_secs(config.sync_interval.into()),
-        false => RECONNECT,
+    let usual = if in_contact {
+        Duration::from_secs(config.sync_interval.into())
+    } else {
+        RECONNECT
     };
-    match throttled {
-        true => (former.max(usual) * 2).min(LONGEST_INTERVAL),
-        false => usual,
+    if throttled {
+        (former.max(usual) * 2).min(LONGEST_INTERVAL)
+    } else {
+        usual
     }
 }
 

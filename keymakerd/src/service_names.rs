@@ -129,9 +129,12 @@ impl ServiceNames {
 
     /// What a file says. A device such as /dev/null says nothing: that is how systemd masks a file.
     fn text(&mut self, path: &Path) -> String {
-        let text = fs::metadata(path).and_then(|metadata| match metadata.is_file() {
-            true => fs::read(path),
-            false => Ok(Vec::new()),
+        let text = fs::metadata(path).and_then(|metadata| {
+            if metadata.is_file() {
+                fs::read(path)
+            } else {
+                Ok(Vec::new())
+            }
         });
         let bytes = self.known(path, text).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

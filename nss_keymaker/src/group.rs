@@ -86,9 +86,10 @@ fn resolving(
         .map(|group| FoundGroup {
             gid: group.gid.get(),
             name_len: group.name.as_str().len(),
-            texts_len: match changed.passwd_has_changed() {
-                true => group.name.as_str().len() + 1,
-                false => group.texts.len(),
+            texts_len: if changed.passwd_has_changed() {
+                group.name.as_str().len() + 1
+            } else {
+                group.texts.len()
             },
         })
         .ok_or(LookupError::NotFound)

@@ -90,9 +90,10 @@ impl Chain {
         let Wanted { role, id } = role.into();
         let sts = self.aws.sts().await?;
         let tagged = self.settings.session_tags || method == Method::SharedRole;
-        let tags = match tagged {
-            true => session_tags(question, &self.aws.instance_id().await?)?,
-            false => vec![],
+        let tags = if tagged {
+            session_tags(question, &self.aws.instance_id().await?)?
+        } else {
+            vec![]
         };
         let source_identity = tagged.then(|| source_identity_of(question));
         let session = RoleSession {

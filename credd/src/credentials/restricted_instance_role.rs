@@ -19,9 +19,10 @@ impl Chain {
         let role = self.aws.own_role().await?;
         let client = self.aws.iam().await?;
         let user = user_policies::of_user(&user.iam, &user.name, user.account, user.permissions_boundary).await?;
-        let of_role = match self.settings.compress_user_policy {
-            true => Some(user_policies::of_role(&client, role.name()).await?),
-            false => None,
+        let of_role = if self.settings.compress_user_policy {
+            Some(user_policies::of_role(&client, role.name()).await?)
+        } else {
+            None
         };
         let compression = of_role.as_deref().map_or(Compression::Off, Compression::AgainstRole);
         let policies = session_policy::restricted_instance_role(&user, &role, compression)?;

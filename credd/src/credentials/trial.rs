@@ -132,9 +132,10 @@ impl Chain {
         if found.arn == *role && trusts_role_alone(&trust, &own) {
             return Ok(());
         }
-        let who = match trusts_only(&trust, &own) {
-            true => "the whole account of the role, sessions of the role itself among them",
-            false => "others than this host's role",
+        let who = if trusts_only(&trust, &own) {
+            "the whole account of the role, sessions of the role itself among them"
+        } else {
+            "others than this host's role"
         };
         Err(CredentialRefusal::denied(format!("its trust policy allows {who}")))
     }

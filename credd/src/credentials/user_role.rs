@@ -19,9 +19,10 @@ use super::refusal::CredentialRefusal;
 impl Chain {
     pub(super) async fn user_role(&self, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         let role = self.role_of(question).await?;
-        let wanted = match self.settings.user_role_tag {
-            true => Wanted::from(self.tagged(&role, question).await?),
-            false => Wanted::from(role.clone()),
+        let wanted = if self.settings.user_role_tag {
+            Wanted::from(self.tagged(&role, question).await?)
+        } else {
+            Wanted::from(role.clone())
         };
         match self.session(Method::UserRole, wanted, question, None).await {
             Ok(issuance) => Ok(issuance),

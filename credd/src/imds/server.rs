@@ -141,9 +141,10 @@ impl<S: CredentialSource + 'static> Server<S> {
         let (identified, seat) = match self.owner(&stream) {
             Ok(arrival) => {
                 // A number that was nobody's a moment ago costs no look at the files while nobody's places are taken.
-                let early = match self.strangers.borrow().has(arrival.owner.uid, now) {
-                    true => self.seat(Share::OfNobody, now).map(Some),
-                    false => Some(None),
+                let early = if self.strangers.borrow().has(arrival.owner.uid, now) {
+                    self.seat(Share::OfNobody, now).map(Some)
+                } else {
+                    Some(None)
                 };
                 let Some(early) = early else {
                     return self.record_closed(Share::OfNobody, Some(arrival.owner.uid));

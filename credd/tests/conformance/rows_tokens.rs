@@ -187,9 +187,10 @@ fn hops_of_a_token(stand: &Stand) -> u32 {
     stand.token();
     let shared = stand.shared();
     let socket = shared.last_socket.as_ref().unwrap();
-    match stand.address.is_ipv4() {
-        true => rustix::net::sockopt::ip_ttl(socket).unwrap(),
-        false => rustix::net::sockopt::ipv6_unicast_hops(socket).unwrap().into(),
+    if stand.address.is_ipv4() {
+        rustix::net::sockopt::ip_ttl(socket).unwrap()
+    } else {
+        rustix::net::sockopt::ipv6_unicast_hops(socket).unwrap().into()
     }
 }
 

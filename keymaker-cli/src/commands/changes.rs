@@ -27,9 +27,10 @@ pub fn shown(changes: &[Change], dry_run: bool, output: &Output) -> (String, Val
         for line in diff::lines(&change.before, &change.after) {
             let paint = if line.starts_with('+') { Paint::Good } else { Paint::Bad };
             let changed = line.starts_with(['+', '-']);
-            text += &match changed {
-                true => format!("  {}\n", output.paint(paint, &line)),
-                false => format!("  {line}\n"),
+            text += &if changed {
+                format!("  {}\n", output.paint(paint, &line))
+            } else {
+                format!("  {line}\n")
             };
         }
     }

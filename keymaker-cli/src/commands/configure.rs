@@ -153,14 +153,16 @@ fn hosts_that_wait(changes: &[changes::Change]) -> Option<&'static str> {
 
 /// The role of that name or ARN, which lives in the account of these credentials.
 pub fn role_named(text: &str, instances: &CallerIdentity) -> Result<RoleArn, ConfigureError> {
-    let role = match text.starts_with("arn:") {
-        true => text.parse::<RoleArn>(),
-        false => RoleArn::new(instances.partition.clone(), instances.account.clone(), "/", text),
+    let role = if text.starts_with("arn:") {
+        text.parse::<RoleArn>()
+    } else {
+        RoleArn::new(instances.partition.clone(), instances.account.clone(), "/", text)
     };
     let role = role.map_err(|why| ConfigureError::NotARole(why.to_string()))?;
-    match *role.account() == instances.account {
-        true => Ok(role),
-        false => Err(ConfigureError::OtherAccount(role, instances.account.clone())),
+    if *role.account() == instances.account {
+        Ok(role)
+    } else {
+        Err(ConfigureError::OtherAccount(role, instances.account.clone()))
     }
 }
 

@@ -31,9 +31,10 @@ pub fn run(user: Option<&str>, options: &AwsOptions, output: &Output) -> Result<
     })?;
     let values: Vec<Value> = keys.iter().map(value).collect();
     let rows: Vec<Vec<String>> = keys.iter().map(|key| row(key, output)).collect();
-    let text = match rows.is_empty() {
-        true => format!("{user} has no SSH key in IAM; keymaker upload-key uploads one."),
-        false => table(&["ID", "UPLOADED", "KEY", "FINGERPRINT", "STATUS"], &rows),
+    let text = if rows.is_empty() {
+        format!("{user} has no SSH key in IAM; keymaker upload-key uploads one.")
+    } else {
+        table(&["ID", "UPLOADED", "KEY", "FINGERPRINT", "STATUS"], &rows)
     };
     output.print(&text, &json!({ "user": user, "keys": values }));
     Ok(())

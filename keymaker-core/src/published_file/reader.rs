@@ -312,9 +312,10 @@ pub fn open_trusted(path: &Path) -> Result<(File, Metadata), ReadError> {
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     let traits = |of: &Metadata| (of.uid(), of.mode());
-    match is_trusted(traits(&metadata), traits(&folder)) {
-        true => Ok((file, metadata)),
-        false => Err(ReadError::Untrusted),
+    if is_trusted(traits(&metadata), traits(&folder)) {
+        Ok((file, metadata))
+    } else {
+        Err(ReadError::Untrusted)
     }
 }
 

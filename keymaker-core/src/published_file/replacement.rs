@@ -201,9 +201,10 @@ mod tests {
         fn remove(&mut self, path: &Path) -> io::Result<()> {
             assert_eq!(path, Path::new("/folder/.x.new"));
             self.step(Step::Remove)?;
-            match std::mem::take(&mut self.leftover) {
-                true => Ok(()),
-                false => Err(io::ErrorKind::NotFound.into()),
+            if std::mem::take(&mut self.leftover) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::NotFound.into())
             }
         }
 

@@ -71,9 +71,10 @@ impl Facts {
     pub fn as_of_contact(&self, contact: Option<u64>) -> Self {
         let mut kept = self.clone();
         for at in kept.times() {
-            *at = match contact.is_some_and(|contact| *at >= contact) {
-                true => 0,
-                false => (*at).max(NEVER),
+            *at = if contact.is_some_and(|contact| *at >= contact) {
+                0
+            } else {
+                (*at).max(NEVER)
             };
         }
         kept.users

@@ -129,9 +129,12 @@ impl<I: Iam + 'static> Service<I> {
             return false;
         };
         let folds = state.config.lowercase_names;
-        let has_it = state.facts.groups.get(group_id).is_some_and(|group| match folds {
-            true => group.name.eq_ignore_ascii_case(&wanted),
-            false => group.name == wanted,
+        let has_it = state.facts.groups.get(group_id).is_some_and(|group| {
+            if folds {
+                group.name.eq_ignore_ascii_case(&wanted)
+            } else {
+                group.name == wanted
+            }
         });
         if !has_it {
             state.ids.release_group(name.as_str());

@@ -185,9 +185,10 @@ impl Host {
     fn fill_disk(&self, full: bool) {
         for aside in [".directory.new", ".keys.new"] {
             let aside = self.folder.join("public").join(aside);
-            match full {
-                true => std::fs::create_dir(aside).unwrap(),
-                false => std::fs::remove_dir(aside).unwrap(),
+            if full {
+                std::fs::create_dir(aside).unwrap()
+            } else {
+                std::fs::remove_dir(aside).unwrap()
             }
         }
     }

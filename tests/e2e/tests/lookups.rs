@@ -41,9 +41,10 @@ for n in range(500):
 
 fn seed(others: u32) -> String {
     let user = |number: u32| {
-        let groups = match number < USERS {
-            true => format!(r#""keymaker_team{}", "keymaker_sudo""#, number % TEAMS),
-            false => String::new(),
+        let groups = if number < USERS {
+            format!(r#""keymaker_team{}", "keymaker_sudo""#, number % TEAMS)
+        } else {
+            String::new()
         };
         format!(r#"{{"name": "user{number}", "id": "AIDAUSER{number:012}", "groups": [{groups}]}}"#)
     };

@@ -69,9 +69,10 @@ async fn every_error_at_every_step_of_every_method_narrows() {
         // A world of its own: a call that another run gave up may arrive late, and is not a step of this method.
         let sound = World::new().await;
         let good = sound.ask(case, None).await.map(|issuance| issuance.method);
-        match case.untrusting {
-            true => assert!(matches!(good, Err(CredentialRefusal::Denied(_))), "{case:?}: {good:?}"),
-            false => assert_eq!(good, Ok(case.method), "{case:?}"),
+        if case.untrusting {
+            assert!(matches!(good, Err(CredentialRefusal::Denied(_))), "{case:?}: {good:?}")
+        } else {
+            assert_eq!(good, Ok(case.method), "{case:?}")
         }
         for step in sound.steps() {
             // Silence is waited for, once.
@@ -81,18 +82,17 @@ async fn every_error_at_every_step_of_every_method_narrows() {
             {
                 let told = format!("{case:?}, {step}: {fault:?}");
                 let answer = world.ask(case, Some((step.clone(), fault))).await.map(|it| it.method);
-                match leads_on(case, &step, fault) {
-                    true => {
-                        assert_eq!(answer, Ok(Method::InstanceRole), "{told}");
-                        *led_on.borrow_mut() += 1;
-                    }
-                    false => assert!(
+                if leads_on(case, &step, fault) {
+                    assert_eq!(answer, Ok(Method::InstanceRole), "{told}");
+                    *led_on.borrow_mut() += 1;
+                } else {
+                    assert!(
                         matches!(
                             answer,
                             Err(CredentialRefusal::Denied(_) | CredentialRefusal::Transient(_))
                         ),
                         "{told}: {answer:?}"
-                    ),
+                    )
                 }
                 for session in &world.state.lock().unwrap().sessions {
                     let own = session.contains("role%2Fp%2Fown");

@@ -56,9 +56,10 @@ pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -
         dry_run,
         changes: Vec::new(),
     };
-    match undo {
-        false => account.make().await?,
-        true => account.unmake().await?,
+    if undo {
+        account.unmake().await?
+    } else {
+        account.make().await?
     }
     Ok(account.changes)
 }

@@ -223,9 +223,10 @@ fn policies_of_users(request: &Request) -> Vec<Value> {
         "iam:GetPolicy",
         "iam:GetPolicyVersion",
     ];
-    match request.methods.contains(&WantedMethod::RestrictedInstanceRole) {
-        true => vec![allow("KeymakerReadPolicies", &actions, json!("*"))],
-        false => Vec::new(),
+    if request.methods.contains(&WantedMethod::RestrictedInstanceRole) {
+        vec![allow("KeymakerReadPolicies", &actions, json!("*"))]
+    } else {
+        Vec::new()
     }
 }
 

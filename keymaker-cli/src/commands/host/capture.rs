@@ -51,9 +51,10 @@ fn plan(output: &Output) -> Result<(), HostError> {
     let (rules, last) = text.rsplit_once('\n').unwrap_or((&text, ""));
     let uids = last.rsplit(' ').map_while(|word| word.parse::<u32>().ok());
     let users: BTreeMap<u32, String> = uids.map(|uid| (uid, name_of(uid))).collect();
-    let said = match users.is_empty() {
-        true => "Nobody who would be captured is using the metadata service at the moment.".to_owned(),
-        false => format!(
+    let said = if users.is_empty() {
+        "Nobody who would be captured is using the metadata service at the moment.".to_owned()
+    } else {
+        format!(
             "These are using the metadata service at the moment and would get their own credentials from credd, or \
             none:\n{}",
             users
@@ -61,7 +62,7 @@ fn plan(output: &Output) -> Result<(), HostError> {
                 .map(|(uid, name)| format!("  {name} ({uid})"))
                 .collect::<Vec<_>>()
                 .join("\n")
-        ),
+        )
     };
     let users: Vec<Value> = users
         .iter()
@@ -139,9 +140,10 @@ fn status(output: &Output) -> bool {
     line("rules", &rules);
     line("credd answers", &health);
     good &= rules.is_ok() && health.is_ok();
-    text += match good {
-        true => "Each captured user gets what credd gives them.",
-        false => "Not everything is up: 'keymaker capture up' starts it; 'keymaker doctor' says what is wrong.",
+    text += if good {
+        "Each captured user gets what credd gives them."
+    } else {
+        "Not everything is up: 'keymaker capture up' starts it; 'keymaker doctor' says what is wrong."
     };
     let units: serde_json::Map<String, Value> = units
         .into_iter()

@@ -48,9 +48,10 @@ impl Findings {
         self.findings.push(Finding {
             what: what.into(),
             why,
-            remedy: match Path::new("/usr/bin/dpkg-query").exists() && !authselect::rules() {
-                true => remedy.into(),
-                false => for_enterprise_linux(&remedy.into()),
+            remedy: if Path::new("/usr/bin/dpkg-query").exists() && !authselect::rules() {
+                remedy.into()
+            } else {
+                for_enterprise_linux(&remedy.into())
             },
         });
     }

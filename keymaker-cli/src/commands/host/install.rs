@@ -132,16 +132,15 @@ pub fn uninstall(output: &Output) -> Result<(), HostError> {
     if left.is_empty() {
         left.extend(files::remove_folder(Path::new("/var/lib/keymaker-install")).err());
     }
-    match left.is_empty() {
-        true => {
-            let text = "Everything that 'keymaker install' put here has been removed; homes stay.";
-            output.print(text, &json!({ "done": text }));
-            Ok(())
-        }
-        false => Err(not_done(format!(
+    if left.is_empty() {
+        let text = "Everything that 'keymaker install' put here has been removed; homes stay.";
+        output.print(text, &json!({ "done": text }));
+        Ok(())
+    } else {
+        Err(not_done(format!(
             "everything is removed, except:\n  {}\nCorrect that and run 'keymaker uninstall' again.",
             left.join("\n  ")
-        ))),
+        )))
     }
 }
 

@@ -105,9 +105,10 @@ fn put_back(before: Before, why: &str) -> String {
 /// two steps leaves the administrator a way in.
 fn plan() -> Result<Vec<MigrationStep>, String> {
     let accounts = accounts::found()?;
-    let mut steps = match accounts.is_empty() {
-        true => Vec::new(),
-        false => accounts::new_scheme()?,
+    let mut steps = if accounts.is_empty() {
+        Vec::new()
+    } else {
+        accounts::new_scheme()?
     };
     // Before the accounts, or the predecessor would make them again.
     steps.extend(without_lines(PAM_SSHD, "pam_exec.so of the Python keymaker", |line| {

@@ -130,9 +130,10 @@ fn contact_sentence(contact: Option<SystemTime>, max_stale: Duration, now: Syste
         120..=7199 => format!("{} minutes ago", age / 60),
         _ => format!("{} hours ago", age / 3600),
     };
-    match older_than(contact, max_stale, now) {
-        true => format!("{ago}, longer than max_stale, so nobody from IAM may log in"),
-        false => ago,
+    if older_than(contact, max_stale, now) {
+        format!("{ago}, longer than max_stale, so nobody from IAM may log in")
+    } else {
+        ago
     }
 }
 

@@ -196,19 +196,20 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
 /// login goes by what is.
 fn nudge(name: UserName) -> (Result<String, String>, bool) {
     let mut buffer = [0; MAX_ANSWER];
-    let answer = match probe::is_root() {
-        true => ask(
+    let answer = if probe::is_root() {
+        ask(
             Path::new(paths::LOGIN_SOCKET),
             &Question::Keys(name),
             ACCOUNT_BUDGET,
             &mut buffer,
-        ),
-        false => ask(
+        )
+    } else {
+        ask(
             Path::new(paths::LOOKUP_SOCKET),
             &Question::Lookup(name),
             LOOKUP_BUDGET,
             &mut buffer,
-        ),
+        )
     };
     let files_stand = !matches!(answer, Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)));
     let said = match answer {

@@ -103,9 +103,10 @@ const OFFERED: (u32, f64) = (60, 5.0);
 impl OfferedKeys {
     /// Whether so many calls may be spent on a user whose keys are, or are not, known here.
     pub fn may_ask(&mut self, keys_known: bool, calls: u32, now: Instant) -> bool {
-        let bucket = match keys_known {
-            true => &mut self.of_known,
-            false => &mut self.of_unknown,
+        let bucket = if keys_known {
+            &mut self.of_known
+        } else {
+            &mut self.of_unknown
         };
         bucket
             .get_or_insert_with(|| TokenBucket::new(OFFERED.0, OFFERED.1, now))

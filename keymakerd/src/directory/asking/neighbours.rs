@@ -65,9 +65,10 @@ impl<I: Iam + 'static> Service<I> {
         let asked = self.nudges.join(format!("neighbours {login}"), || async move {
             let (own, of_groups) = service.state().new_keys_of(login);
             service.put_to_neighbours([own, of_groups].concat(), NUDGE_LIMIT).await;
-            match service.state().new_keys_of(login).0.is_empty() {
-                true => DirectoryOutcome::Fresh,
-                false => DirectoryOutcome::CannotTell,
+            if service.state().new_keys_of(login).0.is_empty() {
+                DirectoryOutcome::Fresh
+            } else {
+                DirectoryOutcome::CannotTell
             }
         });
         asked.await.unwrap_or(DirectoryOutcome::CannotTell)

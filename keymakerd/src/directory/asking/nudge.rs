@@ -440,10 +440,7 @@ impl<I: Iam + 'static> Service<I> {
 }
 
 async fn only_if<T>(wanted: bool, asking: impl Future<Output = T>) -> Option<T> {
-    match wanted {
-        true => Some(asking.await),
-        false => None,
-    }
+    if wanted { Some(asking.await) } else { None }
 }
 
 impl State {

@@ -195,9 +195,10 @@ impl IdMap {
             .holders
             .entry(name.to_string())
             .or_insert_with(|| user_id.to_owned());
-        match holder == user_id {
-            true => NameHeld::Own,
-            false => NameHeld::ByAnother(holder.clone()),
+        if holder == user_id {
+            NameHeld::Own
+        } else {
+            NameHeld::ByAnother(holder.clone())
         }
     }
 
@@ -478,9 +479,10 @@ fn tag_uid(value: &str, range: IdRange) -> Result<u32, EntryRefusal> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let uid = value.parse().ok().filter(|_| digits);
     let uid = uid.ok_or_else(|| EntryRefusal::UnreadableTagUid(value.to_owned()))?;
-    match range.contains(uid) {
-        true => Ok(uid),
-        false => Err(EntryRefusal::TagUidOutside(uid, range)),
+    if range.contains(uid) {
+        Ok(uid)
+    } else {
+        Err(EntryRefusal::TagUidOutside(uid, range))
     }
 }
 

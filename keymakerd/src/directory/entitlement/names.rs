@@ -180,9 +180,10 @@ impl NameRules<'_> {
 
     /// ASCII only: other capitals are not Unix names, and folding them depends on a language.
     fn folded<'n>(&self, name: &'n str) -> Cow<'n, str> {
-        match self.config.lowercase_names {
-            true => name.to_ascii_lowercase().into(),
-            false => name.into(),
+        if self.config.lowercase_names {
+            name.to_ascii_lowercase().into()
+        } else {
+            name.into()
         }
     }
 

@@ -127,9 +127,10 @@ impl Facts {
         // Nobody could tell which of two names counted for whom.
         let was_disputed = before.as_ref().is_some_and(|(_, was)| *was);
         let renamed = facts.name != group.name || was_disputed && !disputed;
-        facts.named_at = match renamed {
-            true => asked.at(),
-            false => facts.named_at.min(asked.at()),
+        facts.named_at = if renamed {
+            asked.at()
+        } else {
+            facts.named_at.min(asked.at())
         };
         facts.name.clone_from(&group.name);
         facts.created = group.created;
@@ -171,9 +172,10 @@ impl Facts {
         for id in differing {
             let members_at = self.groups.get(&id).map_or(0, |group| group.members_at);
             // Anybody who was created since then could not be among them: their first login works at once (P6).
-            let members_at = match user.answered_at == 0 && user.created + CREATED_SINCE >= members_at {
-                true => 0,
-                false => members_at,
+            let members_at = if user.answered_at == 0 && user.created + CREATED_SINCE >= members_at {
+                0
+            } else {
+                members_at
             };
             let joins = groups.contains(&id);
             match asked.turn(asked.latest(user.answered_at, members_at)) {

@@ -56,9 +56,10 @@ impl KeyFacts {
 
     /// What the file says of the answer's time when it is next written.
     pub fn told_at(&self) -> u64 {
-        match self.published_at == 0 || self.published_at + KEYS_TIME_STEP <= self.answered_at {
-            true => self.answered_at,
-            false => self.published_at,
+        if self.published_at == 0 || self.published_at + KEYS_TIME_STEP <= self.answered_at {
+            self.answered_at
+        } else {
+            self.published_at
         }
     }
 

@@ -177,9 +177,10 @@ impl Facts {
 
     pub(super) fn remove(&mut self, gone: BTreeSet<String>) -> Vec<String> {
         let mass = gone.len() > MASS_ABSENCE && gone.len() * 4 > self.users.len();
-        let believed: Vec<String> = match mass {
-            true => gone.intersection(&self.awaiting_second_pass).cloned().collect(),
-            false => gone.iter().cloned().collect(),
+        let believed: Vec<String> = if mass {
+            gone.intersection(&self.awaiting_second_pass).cloned().collect()
+        } else {
+            gone.iter().cloned().collect()
         };
         self.awaiting_second_pass = if mass { gone } else { BTreeSet::new() };
         for id in &believed {

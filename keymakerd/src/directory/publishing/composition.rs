@@ -260,9 +260,10 @@ impl Composition {
             else {
                 continue;
             };
-            let verdict = match facts.users.contains_key(known.iam_id) {
-                true => Verdict::NoEntry,
-                false => Verdict::Deleted,
+            let verdict = if facts.users.contains_key(known.iam_id) {
+                Verdict::NoEntry
+            } else {
+                Verdict::Deleted
             };
             let numbers = std::iter::once(known.id).chain(known.former.iter().copied());
             let numbers = numbers.filter(|number| !(claimed(*number) && known.without_trace.contains(number)));
@@ -276,9 +277,10 @@ impl Composition {
                     });
                 }
                 let tombstone = tombstone(name, uid, verdict, known.iam_id);
-                let added = match names.insert(name) {
-                    true => self.directory.user(&tombstone),
-                    false => self.directory.nameless_tombstone(&tombstone),
+                let added = if names.insert(name) {
+                    self.directory.user(&tombstone)
+                } else {
+                    self.directory.nameless_tombstone(&tombstone)
                 };
                 if let Err(error) = added {
                     warn!(user = known.iam_id, %error, "{}, a former user, cannot be published: {error}", known.iam_id);

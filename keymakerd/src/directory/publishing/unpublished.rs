@@ -137,9 +137,10 @@ impl State {
         let Some(shown) = shown else {
             let iam_name = self.iam_name(login.as_str());
             let known = self.facts.user_named(&iam_name);
-            return match known.is_some_and(|(_, user)| self.is_allowed(user, clock)) {
-                true => Standing::Less,
-                false => Standing::Same,
+            return if known.is_some_and(|(_, user)| self.is_allowed(user, clock)) {
+                Standing::Less
+            } else {
+                Standing::Same
             };
         };
         let entitlements = self.entitlements();

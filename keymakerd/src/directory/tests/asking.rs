@@ -95,9 +95,10 @@ fn what_an_offered_key_costs_is_charged_in_full() {
             }
             for number in 0..30 {
                 let name = name(&format!("user{number}"));
-                match keys {
-                    true => host.service.refresh_keys(name, SSHD).await,
-                    false => host.service.refresh_account(name, SSHD).await,
+                if keys {
+                    host.service.refresh_keys(name, SSHD).await
+                } else {
+                    host.service.refresh_account(name, SSHD).await
                 };
             }
             assert_eq!(host.iam.calls(Action::GET_USER), 2 * users, "{groups} {keys}");

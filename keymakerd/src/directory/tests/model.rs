@@ -243,9 +243,10 @@ fn change_a_key(iam: &IamFake, world: &mut World, users: &[Entry], now: u64) {
     let (id, user) = world.pick(users);
     match iam.active_keys(id).into_iter().next() {
         Some(key) if world.rng.bool() => {
-            match world.rng.bool() {
-                true => iam.set_key_active(user, &key, false),
-                false => iam.delete_key(user, &key),
+            if world.rng.bool() {
+                iam.set_key_active(user, &key, false)
+            } else {
+                iam.delete_key(user, &key)
             }
             world.take((key, String::new()), now);
         }

@@ -39,10 +39,7 @@ impl AskServices for Table {
                 .borrow()
                 .get(service.as_str())
                 .is_some_and(|has| has.contains(question));
-            match has {
-                true => Said::Yes,
-                false => Said::No,
-            }
+            if has { Said::Yes } else { Said::No }
         };
         let said = questions.iter().map(answer).collect();
         Box::pin(async move { said })

@@ -139,11 +139,10 @@ fn capture_is_not_as_planned(why: &str, found: &mut Findings) {
     let is_degraded = fs::read_to_string(credd::CAPTURE_STATE).is_ok_and(|word| word == "degraded\n");
     found.fault(
         format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
-        match is_degraded {
-            true => {
-                "users get their credentials, but one part less keeps them, and containers, from the instance's own"
-            }
-            false => "users may reach the instance's own credentials, or none",
+        if is_degraded {
+            "users get their credentials, but one part less keeps them, and containers, from the instance's own"
+        } else {
+            "users may reach the instance's own credentials, or none"
         },
         "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
     );

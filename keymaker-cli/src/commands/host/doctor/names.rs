@@ -56,9 +56,10 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
         return;
     }
     let named = nsswitch::line(text, database).is_some_and(|line| line.position("keymaker").is_some());
-    let remedy = match authselect::rules() {
-        true => JOIN.to_owned(),
-        false => format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}"),
+    let remedy = if authselect::rules() {
+        JOIN.to_owned()
+    } else {
+        format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}")
     };
     match (named, database) {
         (false, "initgroups") => found.fault(

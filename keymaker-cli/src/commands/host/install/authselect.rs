@@ -46,11 +46,12 @@ pub fn join() -> Result<(), String> {
     let present = selected().map_err(|why| {
         format!("authselect has no profile selected ({why}): select one that 'authselect list' names, then try again")
     })?;
-    let base = match present.profile == OURS {
-        false => present.profile,
-        true => former().ok_or_else(|| {
+    let base = if present.profile == OURS {
+        former().ok_or_else(|| {
             format!("{FORMER} does not say which profile {OURS} was made of: select that one with authselect, then try again")
-        })?,
+        })?
+    } else {
+        present.profile
     };
     // Before ours goes, which may be the one selected.
     run("authselect", &["show", &base])?;

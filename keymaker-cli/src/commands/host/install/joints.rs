@@ -26,12 +26,11 @@ pub fn join() -> Result<(), String> {
     for unit in UNITS {
         run("systemctl", &["enable", "--now", unit])?;
     }
-    match authselect::is_here() {
-        true => authselect::join()?,
-        false => {
-            edit_nsswitch(with_keymaker)?;
-            pam_auth_update(&[])?;
-        }
+    if authselect::is_here() {
+        authselect::join()?
+    } else {
+        edit_nsswitch(with_keymaker)?;
+        pam_auth_update(&[])?;
     }
     let drop_in = run("/usr/libexec/keymaker/sshd-drop-in", &[])?;
     files::write(Path::new(DROP_IN), format!("{drop_in}\n").as_bytes(), 0o644)?;
@@ -43,9 +42,10 @@ pub fn part() -> Vec<String> {
     let mut left = Vec::new();
     let mut attempt = |done: Result<(), String>| left.extend(done.err());
     // While the module still resolves users, no key in a home may open a login; so the names go first.
-    attempt(match authselect::is_here() {
-        true => authselect::part(),
-        false => edit_nsswitch(without_keymaker),
+    attempt(if authselect::is_here() {
+        authselect::part()
+    } else {
+        edit_nsswitch(without_keymaker)
     });
     attempt(files::remove(Path::new(CONTINUES)));
     attempt(files::remove(Path::new(DROP_IN)));
@@ -102,9 +102,10 @@ fn edit_nsswitch(edit: fn(&str) -> String) -> Result<(), String> {
     if after.contains(CONTINUE) && !before.contains(CONTINUE) {
         files::write(Path::new(CONTINUES), b"", 0o644)?;
     }
-    match after == before {
-        true => Ok(()),
-        false => files::write(Path::new(NSSWITCH), after.as_bytes(), 0o644),
+    if after == before {
+        Ok(())
+    } else {
+        files::write(Path::new(NSSWITCH), after.as_bytes(), 0o644)
     }
 }
 
@@ -118,9 +119,10 @@ fn without_keymaker(text: &str) -> String {
     let action_is_ours = Path::new(CONTINUES).exists();
     edited(text, |line| {
         let rest = nsswitch::without_keymaker(line);
-        match action_is_ours && line.starts_with("initgroups") {
-            true => rest.replacen(CONTINUE, "", 1),
-            false => rest,
+        if action_is_ours && line.starts_with("initgroups") {
+            rest.replacen(CONTINUE, "", 1)
+        } else {
+            rest
         }
     })
 }
@@ -129,9 +131,10 @@ fn edited(text: &str, edit: impl Fn(&str) -> String) -> String {
     let databases = ["passwd", "group", "initgroups"];
     let lines = text.lines().map(|line| {
         let database = line.split(':').next().unwrap_or_default();
-        match databases.contains(&database) {
-            true => edit(line),
-            false => line.to_owned(),
+        if databases.contains(&database) {
+            edit(line)
+        } else {
+            line.to_owned()
         }
     });
     lines.map(|line| line + "\n").collect()

@@ -77,18 +77,20 @@ impl Before {
         left.extend(state.err());
         left.extend(self.start_units().err());
         left.extend(run("systemctl", &["try-reload-or-restart", "ssh.service"]).err());
-        match left.is_empty() {
-            true => remove_folder(Path::new(FOLDER)),
-            false => Err(left.join("; ")),
+        if left.is_empty() {
+            remove_folder(Path::new(FOLDER))
+        } else {
+            Err(left.join("; "))
         }
     }
 
     /// The migration is done, and nothing will be put back.
     pub fn done(self) -> Result<(), String> {
         remove_folder(Path::new(FOLDER))?;
-        match self.active.contains(&KEYMAKERD) {
-            true => run("systemctl", &["start", KEYMAKERD]).map(|_| ()),
-            false => Ok(()),
+        if self.active.contains(&KEYMAKERD) {
+            run("systemctl", &["start", KEYMAKERD]).map(|_| ())
+        } else {
+            Ok(())
         }
     }
 

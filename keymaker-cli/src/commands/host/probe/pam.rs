@@ -40,9 +40,10 @@ fn collect(folder: &Path, service: &str, kind: &str, depth: u8, lines: &mut Vec<
             continue;
         }
         let rest = rest.trim();
-        let end = match rest.starts_with('[') {
-            true => rest.find(']').map(|at| at + 1),
-            false => rest.find(char::is_whitespace),
+        let end = if rest.starts_with('[') {
+            rest.find(']').map(|at| at + 1)
+        } else {
+            rest.find(char::is_whitespace)
         };
         let Some((control, rest)) = end.and_then(|end| rest.split_at_checked(end)) else {
             continue;
