@@ -233,10 +233,10 @@ mod tests {
 
     #[test]
     fn at_the_login_socket_only_root_and_two_system_users_are_anybody() {
+        use Asker::{Anyone, Credd, KeysCommand, Root};
         let passwd = "root:x:0:0::/:/bin/sh\nkeymaker-keys:x:995:995::/:/bin/false\ncredd:x:996:996::/:/bin/false\n";
         let local = LocalAccounts::parse(passwd, "", "");
         let askers = |socket| [0, 995, 996, 997, 1000].map(|uid| asker(socket, uid, &local));
-        use Asker::{Anyone, Credd, KeysCommand, Root};
         assert_eq!(askers(RequestSocket::Login), [Root, KeysCommand, Credd, Anyone, Anyone]);
         assert_eq!(askers(RequestSocket::Lookup), [Anyone; 5]);
         let without_them = LocalAccounts::parse("", "", "");

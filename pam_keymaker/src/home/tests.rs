@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use super::*;
@@ -148,7 +149,6 @@ fn a_process_killed_at_any_step_leaves_no_half_home_and_the_next_login_mends_it(
             .env(FOLDER, &*host)
             .output()
             .unwrap();
-        use std::os::unix::process::ExitStatusExt;
         assert_eq!(
             child.status.signal(),
             Some(libc::SIGKILL),

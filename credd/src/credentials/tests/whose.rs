@@ -148,11 +148,11 @@ async fn made_again(
 // P18
 #[tokio::test]
 async fn a_role_that_is_not_as_sync_roles_left_it_is_refused() {
+    const USERS: &str = "<CreateDate>2020-01-01T00:00:00Z</CreateDate><PermissionsBoundary><PermissionsBoundaryArn>arn:aws:iam::123456789012:policy/b</PermissionsBoundaryArn></PermissionsBoundary>";
+    const OTHERS: &str = "<CreateDate>2020-01-01T00:00:00Z</CreateDate><PermissionsBoundary><PermissionsBoundaryArn>arn:aws:iam::123456789012:policy/c</PermissionsBoundaryArn></PermissionsBoundary>";
     let world = World::new().await;
     let arn = "role/user-alice</Arn>";
     let boundary = |of: &'static str| (of, "<CreateDate>2020-01-01T00:00:00Z</CreateDate>");
-    const USERS: &str = "<CreateDate>2020-01-01T00:00:00Z</CreateDate><PermissionsBoundary><PermissionsBoundaryArn>arn:aws:iam::123456789012:policy/b</PermissionsBoundaryArn></PermissionsBoundary>";
-    const OTHERS: &str = "<CreateDate>2020-01-01T00:00:00Z</CreateDate><PermissionsBoundary><PermissionsBoundaryArn>arn:aws:iam::123456789012:policy/c</PermissionsBoundaryArn></PermissionsBoundary>";
     let set = |of: (&'static str, &'static str), to| (of.0, of.1, to);
     let method = Method::CreateUserRole;
     for (edits, why) in [

@@ -70,9 +70,9 @@ mod tests {
     // P3 P9
     #[test]
     fn the_later_asked_counts_and_within_five_seconds_neither_does() {
+        use Turn::{Earlier, Later, Together};
         let asked = Asked::new(100, 200);
         let turns = [0, 95, 96, 104, 105, 200].map(|known_at| asked.turn(known_at));
-        use Turn::{Earlier, Later, Together};
         assert_eq!(turns, [Later, Later, Together, Together, Earlier, Earlier]);
     }
 

@@ -343,9 +343,9 @@ fn of_answers_within_five_seconds_the_more_refusing_one_counts_and_iam_is_asked_
         let mut facts = learned(&many(1));
         for gone in [gone_first, !gone_first] {
             if gone {
-                drop(facts.learn_gone("user0", late(200)))
+                facts.learn_gone("user0", late(200));
             } else {
-                drop(facts.learn_answers(&user("user0", "AIDA0"), &[], late(203)))
+                facts.learn_answers(&user("user0", "AIDA0"), &[], late(203));
             }
         }
         let refused = &facts.users["AIDA0"];

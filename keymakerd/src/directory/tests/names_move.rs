@@ -202,9 +202,9 @@ fn a_name_borrowed_for_one_call_brings_no_foreign_groups() {
                 }
             });
             if by_pass {
-                drop(host.service.pass().await)
+                host.service.pass().await;
             } else {
-                drop(host.service.refresh_account(name("bob"), Cause::Credentials).await)
+                host.service.refresh_account(name("bob"), Cause::Credentials).await;
             }
             assert!(host.iam.calls(Action::LIST_GROUPS_FOR_USER) > calls);
             assert!(!host.groups_of_uid(bob).contains(&27), "by a pass: {by_pass}");

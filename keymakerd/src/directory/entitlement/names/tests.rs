@@ -63,13 +63,6 @@ impl Host {
     }
 
     fn accept(&self, users: &[&str], groups: &[&str]) -> AcceptedNames {
-        let settings = EffectiveSettings::of(&self.config, &KeptSettings::default());
-        let rules = NameRules {
-            config: &self.config,
-            settings: &settings,
-            local: &self.local,
-            ids: &self.ids,
-        };
         fn listed<'a>(names: &[&'a str]) -> Vec<InIam<'a>> {
             // The id is the name, so that an assertion can say who.
             let split = |name: &&'a str| match name.rsplit_once('/') {
@@ -90,6 +83,13 @@ impl Host {
             let listed = names.iter().map(split).zip(1..);
             listed.map(|(entity, created)| InIam { created, ..entity }).collect()
         }
+        let settings = EffectiveSettings::of(&self.config, &KeptSettings::default());
+        let rules = NameRules {
+            config: &self.config,
+            settings: &settings,
+            local: &self.local,
+            ids: &self.ids,
+        };
         rules.accept(&listed(users), &listed(groups))
     }
 }
