@@ -10,11 +10,19 @@ const USER: &str = "<GetUserResponse><GetUserResult><User><Path>/</Path><UserNam
     </GetUserResponse>";
 const IDENTITY: &str = "<GetCallerIdentityResponse><GetCallerIdentityResult>\
     <Arn>arn:aws:sts::123456789012:assumed-role/web/i-0abc</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>";
+/// For silence.
 const HASTY: Patience = Patience {
     attempt: Duration::from_millis(150),
     total: Duration::from_millis(200),
     attempts: 2,
     backoff: Duration::from_millis(1),
+};
+
+/// For what is answered at once, however busy this machine is.
+const TWICE: Patience = Patience {
+    attempt: Duration::from_secs(10),
+    total: Duration::from_secs(20),
+    ..HASTY
 };
 
 fn route(url: &str) -> Route {
@@ -49,7 +57,7 @@ fn error_document(code: &str) -> String {
 
 async fn outcome(status: u16, body: String) -> AwsCallError {
     let server = Canned::serve(move |_| Reply::Answer(status, body.clone())).await;
-    ask_for_alice(&clients(&server.url), HASTY).await.unwrap_err()
+    ask_for_alice(&clients(&server.url), TWICE).await.unwrap_err()
 }
 
 fn outage(cause: OutageCause) -> AwsCallError {
@@ -135,7 +143,7 @@ async fn denied_throttled_and_failed_are_told_apart() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = ask_for_alice(&clients(&format!("http://{closed}")), HASTY)
+    let error = ask_for_alice(&clients(&format!("http://{closed}")), TWICE)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("no connection"), "{error}");
@@ -159,7 +167,7 @@ async fn an_answer_that_breaks_off_anywhere_is_no_answer() {
     for cut in (1..USER.len()).step_by(7) {
         let begin = USER.get(..cut).unwrap().to_owned();
         let server = Canned::serve(move |_| Reply::Answer(200, begin.clone())).await;
-        let error = ask_for_alice(&clients(&server.url), HASTY).await.unwrap_err();
+        let error = ask_for_alice(&clients(&server.url), TWICE).await.unwrap_err();
         assert!(
             matches!(
                 error,
@@ -207,7 +215,7 @@ async fn without_credentials_a_call_is_an_outage_that_says_so() {
     });
     let server = server.await;
     let clients = route(&server.url).as_instance_role().await.unwrap();
-    let error = ask_for_alice(&clients, HASTY).await.unwrap_err();
+    let error = ask_for_alice(&clients, TWICE).await.unwrap_err();
     let wanted = "this instance has no role; attach an instance profile to it";
     assert_eq!(error, outage(OutageCause::Credentials(wanted.into())));
 }
@@ -215,13 +223,13 @@ async fn without_credentials_a_call_is_an_outage_that_says_so() {
 #[tokio::test]
 async fn the_callers_account_partition_and_role_are_read() {
     let server = Canned::serve(|_| Reply::Answer(200, IDENTITY.into())).await;
-    let identity = clients(&server.url).identity(HASTY).await.unwrap();
+    let identity = clients(&server.url).identity(TWICE).await.unwrap();
     assert_eq!(
         (identity.account.as_str(), identity.partition.to_string().as_str()),
         ("123456789012", "aws")
     );
     let server = Canned::serve(|_| Reply::Answer(200, IDENTITY.replace("arn:aws", "urn"))).await;
-    assert!(clients(&server.url).identity(HASTY).await.is_err());
+    assert!(clients(&server.url).identity(TWICE).await.is_err());
 }
 
 #[tokio::test]
@@ -246,7 +254,7 @@ async fn a_refused_role_of_another_account_is_no_denial_of_the_call_itself() {
     let server = Canned::serve(|_| Reply::Answer(403, error_document("AccessDenied"))).await;
     let role = "arn:aws:iam::222222222222:role/Resolver".parse().unwrap();
     let clients = clients(&server.url).assuming(role, "i-0abc");
-    let error = ask_for_alice(&clients, HASTY).await.unwrap_err();
+    let error = ask_for_alice(&clients, TWICE).await.unwrap_err();
     assert!(
         matches!(
             &error,
