@@ -3,32 +3,18 @@
 //! The two programs are what administrators read the state with, on every distribution; what they accept and print as
 //! JSON is documented and stable, which saves a netlink library for routes and another for nftables.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
 
 /// Why a command did not do its work.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// "ip -4 rule add … could not be run: …; is iproute2 (ip) or nftables (nft) installed?"
+    #[error("{0} could not be run: {1}; are iproute2 and nftables installed?")]
     NotRun(String, io::Error),
-    /// "ip -4 rule add … failed: what it said"
+    #[error("{0} failed: {1}")]
     Failed(String, String),
-    /// "nft -j list … printed something that is not JSON"
+    #[error("{0} printed something that is not JSON")]
     Unreadable(String),
-}
-
-impl fmt::Display for ToolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRun(line, why) => write!(
-                f,
-                "{line} could not be run: {why}; are iproute2 and nftables installed?"
-            ),
-            Self::Failed(line, said) => write!(f, "{line} failed: {said}"),
-            Self::Unreadable(line) => write!(f, "{line} printed something that is not JSON"),
-        }
-    }
 }
 
 /// Runs `program` with `arguments` and gives `input` to it.

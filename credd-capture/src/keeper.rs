@@ -4,7 +4,6 @@
 //! host without its keeper stays closed. Where settings or accounts cannot be read at the start, the narrowest plan
 //! goes up before anybody is told; while the keeper runs, the plan in force stays.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,24 +24,14 @@ use super::watch::Changes;
 use super::{guard, routing};
 
 /// Why capture cannot be planned.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
-    /// The settings cannot be used.
+    #[error("{0}")]
     Config(ConfigError),
-    /// The local accounts cannot be read.
+    #[error("{0}")]
     Accounts(AccountFilesError),
-    /// Changes cannot be watched; see that the unit's `RestrictAddressFamilies` has `AF_NETLINK`.
+    #[error("changes cannot be watched: {0}; may this program use AF_NETLINK?")]
     Watch(std::io::Error),
-}
-
-impl fmt::Display for KeeperError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Accounts(error) => error.fmt(f),
-            Self::Watch(why) => write!(f, "changes cannot be watched: {why}; may this program use AF_NETLINK?"),
-        }
-    }
 }
 
 /// What was done, or could not be, in one comparison.

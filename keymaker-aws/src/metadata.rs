@@ -6,7 +6,6 @@
 //! AWS: EC2 User Guide, "Use IMDS", "Retrieve security credentials from instance metadata". (The SDK's own client is
 //! not used: it panics on a role name that ends with a newline.)
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -238,21 +237,44 @@ impl MetadataError {
 }
 
 /// Why the metadata service gave no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// "The metadata service did not answer in time; …"
+    #[error(
+        "the metadata service did not answer in time; check that this is an EC2 instance and its metadata \
+         options"
+    )]
     Timeout,
     /// "The metadata service could not be asked, since this host has run out of something: …"
+    #[error(
+        "the metadata service could not be asked: this host has run out of a resource ({0}); find out what \
+         is using it: 'ss -tuanp' shows ports, 'lsof' descriptors, 'free' memory"
+    )]
     ThisHost(String),
     /// "The metadata service cannot be reached: …"
+    #[error(
+        "the metadata service cannot be reached ({0}); check that this is an EC2 instance and its firewall \
+         rules"
+    )]
     Unreachable(String),
     /// "The metadata service refused with HTTP …; …"
+    #[error("the metadata service refused with HTTP {code}; check the instance's metadata options and, where \
+         credentials are captured, that this daemon's user is exempt", code = .0.as_u16())]
     Status(StatusCode),
     /// "This instance has no role; attach an instance profile to it."
+    #[error("this instance has no role; attach an instance profile to it")]
     NoRole,
     /// "The metadata service says that the role cannot be used: CODE; …"
+    #[error(
+        "the metadata service says that the role cannot be used ({0}); check that the instance profile has \
+         a role and that ec2.amazonaws.com may assume it"
+    )]
     RoleRefused(String),
     /// "This instance now has the role …, and no longer …; …"
+    #[error(
+        "this instance now has the role {present}, and no longer {former}; its credentials are used within \
+         a minute"
+    )]
     AnotherRole {
         /// The role as which the clients were made to call.
         former: String,
@@ -260,52 +282,12 @@ pub enum MetadataError {
         present: String,
     },
     /// "The metadata service handed out credentials that have expired; …"
+    #[error("the metadata service handed out credentials that have expired; check this host's clock")]
     Expired,
     /// "The metadata service's answer cannot be used: …"
+    #[error("the metadata service's answer cannot be used: {0}")]
     Unreadable(&'static str),
 }
-
-impl fmt::Display for MetadataError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout => f.write_str(
-                "the metadata service did not answer in time; check that this is an EC2 instance and its metadata options",
-            ),
-            Self::ThisHost(why) => write!(
-                f,
-                "the metadata service could not be asked: this host has run out of a resource ({why}); find out what \
-                 is using it: 'ss -tuanp' shows ports, 'lsof' descriptors, 'free' memory"
-            ),
-            Self::Unreachable(why) => write!(
-                f,
-                "the metadata service cannot be reached ({why}); check that this is an EC2 instance and its firewall rules"
-            ),
-            Self::Status(status) => write!(
-                f,
-                "the metadata service refused with HTTP {}; check the instance's metadata options and, where credentials are \
-                 captured, that this daemon's user is exempt",
-                status.as_u16()
-            ),
-            Self::NoRole => f.write_str("this instance has no role; attach an instance profile to it"),
-            Self::RoleRefused(code) => write!(
-                f,
-                "the metadata service says that the role cannot be used ({code}); check that the instance profile has \
-                 a role and that ec2.amazonaws.com may assume it"
-            ),
-            Self::AnotherRole { former, present } => write!(
-                f,
-                "this instance now has the role {present}, and no longer {former}; its credentials are used within a \
-                minute"
-            ),
-            Self::Expired => {
-                f.write_str("the metadata service handed out credentials that have expired; check this host's clock")
-            }
-            Self::Unreadable(what) => write!(f, "the metadata service's answer cannot be used: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for MetadataError {}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

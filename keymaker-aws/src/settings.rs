@@ -2,7 +2,6 @@
 //! it is checked whole in [`crate::Route::new`], so that a bad value ends a start with a sentence and not a login with
 //! a timeout.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -34,9 +33,10 @@ pub struct AwsSettings {
 }
 
 /// Why a setting cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum AwsSettingsError {
     /// "{key}: … is not a URL of the form `https://host[:port]`."
+    #[error("{key}: {value:?} is not a URL of the form https://host[:port]")]
     Endpoint {
         /// The key in the configuration file.
         key: &'static str,
@@ -44,13 +44,17 @@ pub enum AwsSettingsError {
         value: String,
     },
     /// "region: … is not a region; write one such as eu-central-1."
+    #[error("region: {0:?} is not a region; write one such as eu-central-1")]
     Region(String),
     /// `https_proxy is not a URL of the form http://[user:password@]host:port.` (Not quoted: it may hold a
     /// password.)
+    #[error("https_proxy is not a URL of the form http://[user:password@]host:port")]
     Proxy,
     /// `ca_bundle: FILE cannot be read: …`
+    #[error("ca_bundle: {0} cannot be read: {1}")]
     CaUnreadable(PathBuf, io::Error),
     /// `ca_bundle: FILE holds no usable certificate; it must be a PEM file of certificate authorities.`
+    #[error("ca_bundle: {0} contains no usable certificate; it must be a PEM file of certificate authorities")]
     CaUnusable(PathBuf),
 }
 
@@ -65,24 +69,6 @@ impl AwsSettingsError {
         }
     }
 }
-
-impl fmt::Display for AwsSettingsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Endpoint { key, value } => write!(f, "{key}: {value:?} is not a URL of the form https://host[:port]"),
-            Self::Region(value) => write!(f, "region: {value:?} is not a region; write one such as eu-central-1"),
-            Self::Proxy => f.write_str("https_proxy is not a URL of the form http://[user:password@]host:port"),
-            Self::CaUnreadable(path, why) => write!(f, "ca_bundle: {} cannot be read: {why}", path.display()),
-            Self::CaUnusable(path) => write!(
-                f,
-                "ca_bundle: {} contains no usable certificate; it must be a PEM file of certificate authorities",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AwsSettingsError {}
 
 impl AwsSettings {
     /// The IAM endpoint, checked.

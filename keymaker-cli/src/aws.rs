@@ -174,79 +174,51 @@ macro_rules! call {
 pub(crate) use call;
 
 /// Why AWS was not reached, or said no.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum AwsError {
-    /// this computer cannot do anything now
+    #[error("the system gives no resources for a network connection: {0}")]
     NoRuntime(String),
-    /// a call failed
+    #[error(fmt = describe)]
     Call(AwsCallError),
-    /// the credentials are not those of an IAM user
+    #[error(
+        "these AWS credentials are those of {0}, not of an IAM user: say whose keys you mean with --user \
+         NAME, or use the user's own credentials (--profile)"
+    )]
     NotAUser(String),
-    /// IAM has no such user
+    #[error(
+        "IAM has no user {0:?} in this account: check the spelling, and the account with 'aws sts \
+         get-caller-identity'"
+    )]
     NoSuchUser(String),
-    /// IAM has no such key of the user
+    #[error(
+        "IAM has no user {user}, or the user has no key {id}: 'keymaker list-keys --user {user}' shows the \
+         keys"
+    )]
     NoSuchKey {
         /// The IAM user.
         user: String,
         /// The key's id.
         id: String,
     },
-    /// IAM takes no further key of the user
+    #[error(
+        "{0} has five SSH keys already, and IAM keeps no more: 'keymaker list-keys --user {0}' shows them, \
+         and 'keymaker delete-key --user {0} ID' makes room"
+    )]
     KeyQuota(String),
-    /// the key is the user's already
+    #[error("IAM has this key of {0} already: 'keymaker list-keys --user {0}' shows it")]
     DuplicateKey(String),
-    /// IAM does not take the key
+    #[error(
+        "IAM does not accept this key ({0}): it accepts RSA keys of 2048 to 16384 bits; make one: \
+         ssh-keygen -t rsa -b 4096"
+    )]
     KeyNotTaken(String),
-    /// `AWS_CA_BUNDLE` names no file of certificates
+    #[error("AWS_CA_BUNDLE={0}: {1}; name a PEM file of certificate authorities, or unset it")]
     CaBundle(PathBuf, String),
 }
 
 impl From<AwsCallError> for AwsError {
     fn from(error: AwsCallError) -> Self {
         Self::Call(error)
-    }
-}
-
-impl fmt::Display for AwsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRuntime(why) => write!(f, "the system gives no resources for a network connection: {why}"),
-            Self::Call(error) => describe(error, f),
-            Self::NotAUser(who) => write!(
-                f,
-                "these AWS credentials are those of {who}, not of an IAM user: say whose keys you mean with --user \
-                NAME, or use \
-                 the user's own credentials (--profile)"
-            ),
-            Self::NoSuchUser(user) => write!(
-                f,
-                "IAM has no user {user:?} in this account: check the spelling, and the account with 'aws sts get-caller-identity'"
-            ),
-            Self::NoSuchKey { user, id } => write!(
-                f,
-                "IAM has no user {user}, or the user has no key {id}: 'keymaker list-keys --user {user}' shows the keys"
-            ),
-            Self::KeyQuota(user) => write!(
-                f,
-                "{user} has five SSH keys already, and IAM keeps no more: 'keymaker list-keys --user {user}' shows them, and \
-                 'keymaker delete-key --user {user} ID' makes room"
-            ),
-            Self::DuplicateKey(user) => {
-                write!(
-                    f,
-                    "IAM has this key of {user} already: 'keymaker list-keys --user {user}' shows it"
-                )
-            }
-            Self::CaBundle(path, why) => write!(
-                f,
-                "AWS_CA_BUNDLE={}: {why}; name a PEM file of certificate authorities, or unset it",
-                path.display()
-            ),
-            Self::KeyNotTaken(why) => write!(
-                f,
-                "IAM does not accept this key ({why}): it accepts RSA keys of 2048 to 16384 bits; make one: ssh-keygen -t rsa -b 4096"
-            ),
-        }
     }
 }
 

@@ -13,32 +13,18 @@ use crate::aws::AwsError;
 use crate::public_key::PublicKeyError;
 
 /// Why a command did not do what it was asked.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// AWS was not reached, or said no
+    #[error("{0}")]
     Aws(AwsError),
-    /// there is no key to upload
+    #[error("{0}")]
     PublicKey(PublicKeyError),
-    /// what was to be configured makes no sense
+    #[error("{0}")]
     Configure(String),
-    /// the command about this host failed
     #[cfg(all(target_os = "linux", feature = "host"))]
+    #[error("{0}")]
     Host(host::HostError),
 }
-
-impl std::fmt::Display for CommandError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Aws(error) => write!(f, "{error}"),
-            Self::PublicKey(error) => write!(f, "{error}"),
-            Self::Configure(why) => f.write_str(why),
-            #[cfg(all(target_os = "linux", feature = "host"))]
-            Self::Host(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for CommandError {}
 
 impl From<AwsError> for CommandError {
     fn from(error: AwsError) -> Self {

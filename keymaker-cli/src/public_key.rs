@@ -3,7 +3,6 @@
 //!
 //! Called by `upload-key`. A private key is never read into this program: ssh-keygen(1) extracts its public half.
 
-use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,21 +24,28 @@ pub struct FoundPublicKey {
 }
 
 /// Why there is no key to upload.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
-    /// neither the agent nor ~/.ssh has an RSA key
+    #[error(
+        "no RSA key to upload: the agent has none and ~/.ssh/id_rsa.pub is not there; name a file with \
+         --identity FILE, or make a key: ssh-keygen -t rsa -b 4096"
+    )]
     NoneFound,
-    /// the agent has several RSA keys
+    #[error("the agent has {0} RSA keys (ssh-add -L): say which one with --identity FILE")]
     Several(usize),
-    /// the file cannot be read
+    #[error("{0}: {1}")]
     Unreadable(PathBuf, String),
-    /// the file is not a public key
+    #[error("{0} is not an SSH key: name the .pub file of a key pair, one line that begins with ssh-rsa")]
     NotAKey(String),
-    /// IAM takes no keys of this type
+    #[error(
+        "IAM keeps RSA keys only, and this is one of type {0}: make one with ssh-keygen -t rsa -b 4096, or, \
+         where the hosts take keys from tags (tags = [\"keys\"] in keymakerd.toml), ask an administrator for \
+         the tag keymaker:ssh-key-1 with this key on your IAM user"
+    )]
     NotRsa(String),
-    /// the RSA key is too short
+    #[error("this RSA key has {0} bits, and IAM takes none below 2048: make one with ssh-keygen -t rsa -b 4096")]
     TooShort(usize),
-    /// ssh-keygen could not extract the public half
+    #[error("ssh-keygen does not read {0}: {1}")]
     NotExtracted(PathBuf, String),
 }
 
@@ -140,41 +146,6 @@ pub fn check(text: &str, source: &str) -> Result<FoundPublicKey, PublicKeyError>
         source: source.to_owned(),
     })
 }
-
-impl fmt::Display for PublicKeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoneFound => f.write_str(
-                "no RSA key to upload: the agent has none and ~/.ssh/id_rsa.pub is not there; name a file with --identity FILE, or \
-                 make a key: ssh-keygen -t rsa -b 4096",
-            ),
-            Self::Several(count) => write!(
-                f,
-                "the agent has {count} RSA keys (ssh-add -L): say which one with --identity FILE"
-            ),
-            Self::Unreadable(path, why) => write!(f, "{}: {why}", path.display()),
-            Self::NotAKey(source) => write!(
-                f,
-                "{source} is not an SSH key: name the .pub file of a key pair, one line that begins with ssh-rsa"
-            ),
-            Self::NotRsa(key_type) => write!(
-                f,
-                "IAM keeps RSA keys only, and this is one of type {key_type}: make one with ssh-keygen -t rsa -b 4096, or, where \
-                 the hosts take keys from tags (tags = [\"keys\"] in keymakerd.toml), ask an administrator for the tag \
-                 keymaker:ssh-key-1 with this key on your IAM user"
-            ),
-            Self::TooShort(bits) => write!(
-                f,
-                "this RSA key has {bits} bits, and IAM takes none below 2048: make one with ssh-keygen -t rsa -b 4096"
-            ),
-            Self::NotExtracted(path, why) => {
-                write!(f, "ssh-keygen does not read {}: {why}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for PublicKeyError {}
 
 #[cfg(test)]
 mod tests {

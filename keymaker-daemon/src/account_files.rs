@@ -4,7 +4,6 @@
 //! Each daemon makes its own index of the text. keymakerd asks what is taken from everybody else, in the broadest
 //! sense; credd asks whom glibc finds. What a line says is `keymaker_core::local_files`'s to tell.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -83,32 +82,18 @@ fn stamp(path: &Path) -> Result<FileStamp, AccountFilesError> {
 }
 
 /// Why it cannot be told who stands in the files.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum AccountFilesError {
     /// "/etc/passwd cannot be read: …"
+    #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, io::Error),
     /// "/etc/passwd changes while it is read, again and again."
+    #[error("{0} keeps changing while it is read")]
     Restless(PathBuf),
     /// "/etc/passwd has no root, so it is cut."
+    #[error("{0} has no entry with the number 0, so it is not complete; restore it, for instance from {0}-")]
     Cut(PathBuf),
 }
-
-impl fmt::Display for AccountFilesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
-            Self::Restless(path) => write!(f, "{} keeps changing while it is read", path.display()),
-            Self::Cut(path) => write!(
-                f,
-                "{} has no entry with the number 0, so it is not complete; restore it, for instance from {}-",
-                path.display(),
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AccountFilesError {}
 
 /// How often a file that changes under the reader is read again before giving up.
 const ATTEMPTS: usize = 5;

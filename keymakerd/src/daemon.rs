@@ -54,34 +54,17 @@ pub struct HostPaths {
 }
 
 /// Why the daemon did not start, or stopped.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum KeymakerdError {
-    /// the local accounts cannot be read
+    #[error("{0}")]
     LocalAccounts(AccountFilesError),
-    /// a kept file is unreadable or damaged
+    #[error("{0}")]
     Store(StoreError),
-    /// keymakerd.toml cannot be used, and no earlier one is known
+    #[error("{0}")]
     Settings(ConfigError),
-    /// a socket cannot be opened
+    #[error("cannot listen on {0}: {1}; try systemd-tmpfiles --create")]
     Socket(PathBuf, std::io::Error),
 }
-
-impl std::fmt::Display for KeymakerdError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::LocalAccounts(error) => write!(f, "{error}"),
-            Self::Store(error) => write!(f, "{error}"),
-            Self::Settings(error) => write!(f, "{error}"),
-            Self::Socket(path, error) => write!(
-                f,
-                "cannot listen on {}: {error}; try systemd-tmpfiles --create",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for KeymakerdError {}
 
 /// Runs until told to stop.
 pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
@@ -280,9 +263,13 @@ async fn connect_if_needed(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> R
 }
 
 /// Why there is no way to AWS yet.
+#[derive(Debug, thiserror::Error)]
 enum ConnectError {
+    #[error("{0}")]
     Metadata(MetadataError),
+    #[error("{0}")]
     Aws(AwsCallError),
+    #[error("{0}")]
     Settings(String),
 }
 
@@ -292,16 +279,6 @@ impl ConnectError {
             Self::Metadata(error) => error.is_of_this_host(),
             Self::Aws(error) => error.is_of_this_host(),
             Self::Settings(_) => false,
-        }
-    }
-}
-
-impl std::fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Metadata(error) => write!(f, "{error}"),
-            Self::Aws(error) => write!(f, "{error}"),
-            Self::Settings(why) => f.write_str(why),
         }
     }
 }

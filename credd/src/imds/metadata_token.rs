@@ -17,13 +17,14 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Why the tokens' key cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence says it")]
 pub enum TokenKeyError {
-    /// The key file could not be read; see its folder's owner and mode (`RuntimeDirectory=` of the unit).
+    #[error("{0} cannot be read: {1}; see the owner and mode of its folder")]
     Read(PathBuf, io::Error),
-    /// The key file could not be made; see its folder's owner and mode (`RuntimeDirectory=` of the unit).
+    #[error("{0} cannot be made: {1}; see the owner and mode of its folder")]
     Write(PathBuf, io::Error),
-    /// The key file is not a file of 64 bytes that only this daemon's user may read; remove it and restart credd.
+    #[error("{0} is not a key that only this daemon's user may read; remove the file and start again")]
     NotOurs(PathBuf),
 }
 

@@ -3,8 +3,6 @@
 //!
 //! A role that it creates carries the tag keymaker:made-by, so that `--undo` deletes no role that somebody else made.
 
-use std::fmt;
-
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::Tag;
 use keymaker_aws::{AccountId, Action, AwsCallError, Page, RoleArn, all_pages};
@@ -20,31 +18,16 @@ const MADE_BY: &str = "keymaker:made-by";
 const SELF_TRUST: &str = "KeymakerTrustsItself";
 
 /// Why an account was not configured.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigureError {
-    /// AWS was not reached, or said no
+    #[error("{0}")]
     Aws(AwsError),
-    /// the role cannot be one
+    #[error("--instance-iam-role: {0}")]
     NotARole(String),
-    /// the role lives in another account than these credentials
+    #[error("{0} is not in account {1}: name a profile of its account with --cross-account-profile")]
     OtherAccount(RoleArn, AccountId),
-    /// the method shared-role has no role
+    #[error("the method shared-role needs --shared-role ARN")]
     NoSharedRole,
-}
-
-impl fmt::Display for ConfigureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Aws(error) => write!(f, "{error}"),
-            Self::NotARole(why) => write!(f, "--instance-iam-role: {why}"),
-            Self::OtherAccount(role, account) => write!(
-                f,
-                "{role} is not in account {}: name a profile of its account with --cross-account-profile",
-                account.as_str()
-            ),
-            Self::NoSharedRole => f.write_str("the method shared-role needs --shared-role ARN"),
-        }
-    }
 }
 
 /// Makes the account as wanted, or, with `undo`, as if it had never been; returns the changes. With `dry_run` only

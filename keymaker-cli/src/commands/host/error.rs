@@ -6,66 +6,32 @@ use keymaker_core::client::AskError;
 use keymaker_core::name::{NameError, UserName};
 
 /// Why a command about this host did not do what it was asked.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// a name that no user can have
+    #[error("{0:?} cannot be a user here: {1}")]
     NotAName(String, NameError),
-    /// keymakerd gave no answer
+    #[error("{0}")]
     NoAnswer(AskError),
-    /// only root may do this
+    #[error("only root may do this; try again with sudo")]
     NotRoot,
-    /// keymakerd would not do it
+    #[error("{0}")]
     Refused(String),
-    /// a file of keymakerd's cannot be read
+    #[error("{0}: {1}")]
     Unreadable(PathBuf, String),
-    /// nobody ever had that uid
+    #[error("nobody from IAM ever had uid {0} on this host; 'getent passwd {0}' asks every other service")]
     NobodyHad(u32),
-    /// this host has no such user from IAM
+    #[error("this host has no user {0} from IAM: 'keymaker why {0}' says which gate stops it")]
     NoSuchUser(UserName),
-    /// a program of the packages could not be run
+    #[error("{0}: {1}")]
     NotRun(&'static str, String),
-    /// a home could not be moved away
+    #[error("the name is released, but {0} could not be moved to {1}: {2}; move it by hand")]
     HomeInTheWay(PathBuf, PathBuf, std::io::Error),
-    /// a home is somebody's who is still here
+    #[error(
+        "the name is released, but {0} stays where it is: it is {1}'s, and nobody from IAM logs in with it; \
+         give {1} another home, or the IAM user by the tag 'home'"
+    )]
     HomeInUse(PathBuf, String),
 }
-
-impl std::fmt::Display for HostError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotAName(name, why) => write!(f, "{name:?} cannot be a user here: {why}"),
-            Self::NoAnswer(error) => write!(f, "{error}"),
-            Self::NotRoot => f.write_str("only root may do this; try again with sudo"),
-            Self::Refused(why) => f.write_str(why),
-            Self::Unreadable(path, why) => write!(f, "{}: {why}", path.display()),
-            Self::NobodyHad(uid) => write!(
-                f,
-                "nobody from IAM ever had uid {uid} on this host; 'getent passwd {uid}' asks every other service"
-            ),
-            Self::NoSuchUser(name) => write!(
-                f,
-                "this host has no user {name} from IAM: 'keymaker why {name}' says which gate stops it"
-            ),
-            Self::NotRun(program, why) => write!(f, "{program}: {why}"),
-            Self::HomeInUse(home, whose) => write!(
-                f,
-                "the name is released, but {} stays where it is: it is {whose}'s, and nobody from IAM logs in with it; give {whose} \
-                 another home, or the IAM user by the tag 'home'",
-                home.display()
-            ),
-            Self::HomeInTheWay(from, to, error) => {
-                write!(
-                    f,
-                    "the name is released, but {} could not be moved to {}: {error}; move it by hand",
-                    from.display(),
-                    to.display()
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for HostError {}
 
 impl HostError {
     pub(super) fn unreadable(path: &str, error: &dyn std::fmt::Display) -> Self {

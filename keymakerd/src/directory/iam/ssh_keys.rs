@@ -16,30 +16,17 @@ pub struct CleanKey {
 }
 
 /// Why a key is not published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// the text is not an OpenSSH public key
+    #[error("the text is not an OpenSSH public key; upload it again with keymaker upload-key")]
     Unreadable,
-    /// sshd is not shown keys of this type
+    #[error(
+        "keys of type {0} are not accepted; upload an RSA key, or put an Ed25519, ECDSA or FIDO key into a \
+         tag"
+    )]
     Type(String),
-    /// an RSA key shorter than 2048 bits
+    #[error("an RSA key of {0} bits is too short; it needs at least 2048")]
     TooShort(usize),
-}
-
-impl std::fmt::Display for KeyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unreadable => {
-                f.write_str("the text is not an OpenSSH public key; upload it again with keymaker upload-key")
-            }
-            Self::Type(key_type) => write!(
-                f,
-                "keys of type {key_type} are not accepted; upload an RSA key, or put an Ed25519, ECDSA or FIDO key \
-                into a tag"
-            ),
-            Self::TooShort(bits) => write!(f, "an RSA key of {bits} bits is too short; it needs at least 2048"),
-        }
-    }
 }
 
 /// Parses `text`, drops the comment, and returns what may be published. A line break in IAM's text ends nothing: the

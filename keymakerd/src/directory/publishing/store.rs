@@ -36,64 +36,30 @@ pub struct Store {
 }
 
 /// Why something could not be read from or written to disk.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// a file could not be read
+    #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, io::Error),
-    /// a file is damaged
+    #[error(
+        "{0} is damaged ({1}); restore a backup, or remove it and public/directory: this host then starts \
+         afresh"
+    )]
     Damaged(PathBuf, String),
-    /// ids.json is missing, or older than the directory whose ids rest on it
+    #[error(
+        "{0} is missing or older than the users that are published by it; restore its last state, or also \
+         remove public/directory: new ids are then drawn"
+    )]
     IdsLost(PathBuf),
-    /// settings.json is missing beside a directory that rests on it
+    #[error(
+        "{0} is missing, so it is not known which settings were in force here; restore its last state, or \
+         also remove public/directory: the present settings then apply"
+    )]
     SettingsLost(PathBuf),
-    /// a file could not be written
+    #[error("{0} cannot be written: {1}; is the disk full?")]
     Unwritable(PathBuf, io::Error),
-    /// the records do not make a file
+    #[error("the directory cannot be laid out: {0}; the published files stay as they are")]
     Unbuildable(BuildError),
 }
-
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unreadable(path, error) => write!(f, "{} cannot be read: {error}", path.display()),
-            Self::Damaged(path, error) => {
-                write!(
-                    f,
-                    "{} is damaged ({error}); restore a backup, or remove it and public/directory: this host then \
-                    starts afresh",
-                    path.display()
-                )
-            }
-            Self::IdsLost(path) => {
-                write!(
-                    f,
-                    "{} is missing or older than the users that are published by it; restore its last state, or also \
-                    remove public/directory: new ids are then drawn",
-                    path.display()
-                )
-            }
-            Self::SettingsLost(path) => {
-                write!(
-                    f,
-                    "{} is missing, so it is not known which settings were in force here; restore its last state, or \
-                    also remove public/directory: the present settings then apply",
-                    path.display()
-                )
-            }
-            Self::Unwritable(path, error) => {
-                write!(f, "{} cannot be written: {error}; is the disk full?", path.display())
-            }
-            Self::Unbuildable(error) => {
-                write!(
-                    f,
-                    "the directory cannot be laid out: {error}; the published files stay as they are"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 impl Store {
     /// Makes the two folders where they are missing: anybody who empties /var/lib/keymaker means to start afresh.
