@@ -112,7 +112,7 @@ test_install() { rpm --dbpath "$work/db-$1" -i --test "$rpms"/*.rpm; }
 says() { local text=$1; shift; "$@" 2>&1 | tee "$work/said" | grep -qF -- "$text" || { cat "$work/said"; return 1; }; }
 
 make_system() {
-    local library symbol libraries="libc.so.6 libm.so.6 ld-linux-x86-64.so.2 ld-linux-aarch64.so.1 libgcc_s.so.1 libpam.so.0"
+    local library symbol libraries="libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2 librt.so.1 libutil.so.1 ld-linux-x86-64.so.2 ld-linux-aarch64.so.1 libgcc_s.so.1 libpam.so.0"
     {
         cat <<'END_OF_SPEC'
 Name: el-system

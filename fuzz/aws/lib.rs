@@ -18,7 +18,7 @@ pub use call_error::{Action, AwsCallError, OutageCause};
 pub use id_resolver_digest::id_resolver_digest;
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
-    role_description,
+    iam_names, role_description,
 };
 pub use replaced::{Ask, Replaced};
 pub use trust::trusts_only;

@@ -7,13 +7,12 @@
     reason = "the rest of keymakerd, which is not here, uses it"
 )]
 
-pub use src::{clock, config, directory, iam_names, local_accounts, other_services, service_names, settings};
+pub use src::{clock, config, directory, local_accounts, other_services, service_names, settings};
 
 #[path = "../../keymakerd/src"]
 mod src {
     pub mod clock;
     pub mod config;
-    pub mod iam_names;
     pub mod local_accounts;
     pub mod other_services;
     pub mod service_names;

@@ -7,12 +7,11 @@
     reason = "the rest of keymakerd, which is not here, uses it"
 )]
 
-pub use src::{config, directory, iam_names, local_accounts, service_names, settings};
+pub use src::{config, directory, local_accounts, service_names, settings};
 
 #[path = "../../keymakerd/src"]
 mod src {
     pub mod config;
-    pub mod iam_names;
     pub mod local_accounts;
     pub mod service_names;
     pub mod settings;

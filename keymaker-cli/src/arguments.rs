@@ -68,7 +68,8 @@ pub enum KeymakerCommand {
     /// Let the instances of a role read IAM, and set how their users log in. (an account's administrator)
     ///
     /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes
-    /// nothing. A setting that the options leave out is removed from the role.
+    /// nothing. Each role has a policy of its own. What a role has and the options leave out is removed only with
+    /// --remove.
     Configure(ConfigureOptions),
     /// Make and refresh a role for each IAM user, with the policies of the user and the user's groups. (an account's
     /// administrator)

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod arn;
+pub mod iam_names;
 mod id_resolver;
 mod proxy_url;
 pub mod role_description;

@@ -6,7 +6,6 @@ mod clock;
 mod config;
 mod daemon;
 mod directory;
-mod iam_names;
 mod local_accounts;
 mod other_services;
 mod service_names;

@@ -22,7 +22,7 @@ use keymaker_aws::role_description::{
 use serde::{Deserialize, Serialize};
 
 use crate::config::{KeymakerdConfig, ResolverSetting};
-use crate::iam_names::{is_group_name, is_suffix};
+use keymaker_aws::iam_names::{is_group_name, is_suffix};
 
 mod file;
 pub use file::FileSettings;

@@ -11,6 +11,7 @@ pub(super) mod texts;
 mod wanted;
 
 use clap::{Args, ValueEnum};
+use keymaker_aws::iam_names::{is_group_name, is_suffix};
 use keymaker_aws::{CallerIdentity, RoleArn};
 
 use super::{CommandError, changes};
@@ -39,28 +40,29 @@ pub struct ConfigureOptions {
     #[arg(long, value_name = "PATTERN", default_value = "user-*")]
     user_role_pattern: String,
     /// Only members of this IAM group may log in.
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", value_parser = group_name)]
     require_iam_group: Option<String>,
     /// The ending that every IAM user name has and the Unix name does not.
-    #[arg(long, value_name = "SUFFIX")]
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix)]
     username_suffix: Option<String>,
+    /// What the names of the IAM groups begin with that become Unix groups; hosts take keymaker_ where none is set.
+    #[arg(long, value_name = "PREFIX", value_parser = group_name)]
+    group_prefix: Option<String>,
     /// The profile for the instances' account, where the users live in another one (the one of these credentials).
     #[arg(long, value_name = "PROFILE")]
     cross_account_profile: Option<String>,
     /// The role of the users' account that hosts of another account assume.
     #[arg(long, value_name = "NAME", default_value = "KeymakerIdResolver")]
     id_resolver_iam_role: String,
-    /// The managed policy to make.
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "KeymakerInstanceIAMReadAccess",
-        hide = true
-    )]
-    instance_iam_policy: String,
+    /// The managed policy to make, in place of the one that is called after the role.
+    #[arg(long, value_name = "NAME", hide = true)]
+    instance_iam_policy: Option<String>,
     /// Print every change as a diff, and change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Also remove the settings and permissions that the role has and the options do not name.
+    #[arg(long)]
+    remove: bool,
     /// Undo what configure did.
     #[arg(long)]
     undo: bool,
@@ -71,7 +73,7 @@ pub struct ConfigureOptions {
     #[arg(long, conflicts_with_all = ["dry_run", "undo", "print"])]
     guard_policy: bool,
     /// The ARN of a principal who may change everybody's SSH keys, * allowed; may be repeated.
-    #[arg(long, value_name = "ARN", requires = "guard_policy")]
+    #[arg(long, value_name = "ARN", requires = "guard_policy", value_parser = principal)]
     allow: Vec<String>,
 }
 
@@ -111,12 +113,25 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
             output.print(&format!("{value:#}"), &value);
             return Ok(());
         }
+        if let (Some(group), false) = (&options.require_iam_group, options.undo) {
+            account::check_group(&aws::iam(&users), group).await?;
+        }
         let mut changes = Vec::new();
         // The instances' role first: another one's trust may name it only once it is there. Undone the other way round.
         let mut sides = vec![(instances, &wanted.instances)];
         sides.extend(wanted.users.as_ref().map(|wanted| (&users, wanted)));
         if options.undo {
             sides.reverse();
+        }
+        // Before anything is changed, on either side.
+        if !options.undo {
+            let mut lost = Vec::new();
+            for (config, wanted) in &sides {
+                lost.extend(account::losses(&aws::iam(config), wanted).await?);
+            }
+            if !(lost.is_empty() || options.remove || options.dry_run) {
+                return Err(ConfigureError::WouldRemove(lost.join("; ")).into());
+            }
         }
         for (config, wanted) in sides {
             let iam = aws::iam(config);
@@ -166,6 +181,26 @@ pub fn role_named(text: &str, instances: &CallerIdentity) -> Result<RoleArn, Con
     }
 }
 
+fn group_name(text: &str) -> Result<String, String> {
+    let legal = is_group_name(text).then(|| text.to_owned());
+    legal.ok_or_else(|| "IAM has names of 1 to 128 letters, digits and _+=,.@-".to_owned())
+}
+
+fn suffix(text: &str) -> Result<String, String> {
+    let legal = is_suffix(text).then(|| text.to_owned());
+    legal.ok_or_else(|| "a name ends in at most 63 letters, digits and _+=,.@-".to_owned())
+}
+
+/// As `aws:PrincipalArn` has it: a condition that is no ARN of a user or role matches nobody, and the Deny would be
+/// everybody's (IAM User Guide, "AWS global condition context keys").
+fn principal(text: &str) -> Result<String, String> {
+    let fields: Vec<&str> = text.splitn(6, ':').collect();
+    match fields.as_slice() {
+        ["arn", _, "iam" | "sts", "", _, who] if *who == "root" || who.contains('/') => Ok(text.to_owned()),
+        _ => Err("write the ARN of a user or role, such as arn:aws:iam::123456789012:role/admin".to_owned()),
+    }
+}
+
 fn request(
     options: &ConfigureOptions,
     users: &CallerIdentity,
@@ -185,6 +220,7 @@ fn request(
         require_iam_group: options.require_iam_group.clone(),
         username_suffix: options.username_suffix.clone(),
         id_resolver_role: options.id_resolver_iam_role.clone(),
+        group_prefix: options.group_prefix.clone(),
         policy_name: options.instance_iam_policy.clone(),
     })
 }

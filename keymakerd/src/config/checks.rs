@@ -6,7 +6,7 @@ use keymaker_core::id::Gid;
 use keymaker_core::name::GroupName;
 
 use super::{KeymakerdConfig, Scheme, Tag, id_range};
-use crate::iam_names::{is_group_name, is_suffix};
+use keymaker_aws::iam_names::{is_group_name, is_suffix};
 
 /// How many ids a range must hold to be drawn from.
 const LEAST_IDS: u64 = 1000;

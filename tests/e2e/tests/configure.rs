@@ -39,7 +39,7 @@ fn a_host_whose_role_was_configured_lets_its_users_in_and_undo_leaves_nothing() 
             "--require-iam-group prod_ssh_users --method instance-role --grade {grade}"
         ));
     }
-    configure("--require-iam-group prod_ssh_users --method instance-role");
+    configure("--require-iam-group prod_ssh_users --method instance-role --remove");
     let again = configure("--require-iam-group prod_ssh_users --method instance-role");
     assert_eq!(again, "Nothing to change.");
     host.start();
@@ -50,6 +50,80 @@ fn a_host_whose_role_was_configured_lets_its_users_in_and_undo_leaves_nothing() 
     configure("--undo");
     assert_eq!(account("sandbox-admin"), before);
     assert_eq!(configure("--undo"), "Nothing to change.");
+}
+
+/// What `options` are refused with.
+fn configure_refused(options: &str) -> String {
+    let refused = run(&format!(
+        "sandbox-admin keymaker configure --instance-iam-role sandbox-instance {options}"
+    ));
+    refused.refused().stderr
+}
+
+#[test]
+fn configuring_another_role_takes_nothing_from_the_first() {
+    let host = Host::unstarted();
+    sh(RIGHTS_AWAY);
+    let before = account("sandbox-admin");
+    // As the former version did it, with one policy for all.
+    configure("--instance-iam-policy KeymakerInstanceIAMReadAccess");
+    host.start();
+    ssh("alice", "true").ok();
+    let db = "sandbox-admin keymaker configure --instance-iam-role db";
+    sh(db);
+    host.sync();
+    ssh("alice", "true").ok();
+    let policies =
+        || sh("sandbox-admin aws iam list-policies --scope Local --query 'Policies[].PolicyName' --output text");
+    configure("");
+    assert_eq!(
+        policies().split_whitespace().collect::<std::collections::BTreeSet<_>>(),
+        [
+            "KeymakerInstanceIAMReadAccess-db",
+            "KeymakerInstanceIAMReadAccess-sandbox-instance"
+        ]
+        .into()
+    );
+    assert_eq!(configure(""), "Nothing to change.");
+    sh(&format!("{db} --undo"));
+    host.sync();
+    ssh("alice", "true").ok();
+    configure("--undo");
+    assert_eq!(account("sandbox-admin"), before);
+}
+
+#[test]
+fn what_a_role_has_goes_only_on_demand_and_what_is_not_there_is_refused() {
+    let _host = Host::unstarted();
+    sh(RIGHTS_AWAY);
+    let before = account("sandbox-admin");
+    configure("--require-iam-group prod_ssh_users --grade 1");
+    let made = account("sandbox-admin");
+    for (options, why) in [
+        ("--grade 1", "keymaker_require_iam_group=prod_ssh_users"),
+        (
+            "--require-iam-group prod_ssh_users",
+            "iam:GetAccountAuthorizationDetails on *",
+        ),
+        ("", "say --remove"),
+        ("--require-iam-group nosuch --grade 1", "IAM has no group nosuch"),
+        (
+            "--require-iam-group 'prod ssh_users' --grade 1",
+            "IAM has names of 1 to 128",
+        ),
+        ("--username-suffix '@a b'", "a name ends in"),
+    ] {
+        let refused = configure_refused(options);
+        assert!(refused.contains(why), "{options}: {refused}");
+        assert_eq!(account("sandbox-admin"), made, "{options} changed something");
+    }
+    assert!(configure("--dry-run").contains("-keymaker_require_iam_group=prod_ssh_users"));
+    configure("--remove");
+    assert_eq!(configure(""), "Nothing to change.");
+    configure("--undo");
+    assert_eq!(account("sandbox-admin"), before);
+    let refused = run("keymaker configure --guard-policy --allow alice").refused().stderr;
+    assert!(refused.contains("the ARN of a user or role"), "{refused}");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use aws_sdk_iam::types::Tag;
 use keymaker_aws::{AccountId, Action, AwsCallError, Page, RoleArn, all_pages};
 use serde_json::{Value, json};
 
-use super::texts::{decoded, described};
-use super::wanted::{Side, trust_of};
+use super::texts::{decoded, described, permissions_lost, settings_lost};
+use super::wanted::{POLICY, Side, trust_of};
 use crate::aws::{AwsError, call};
 use crate::commands::changes::Change;
 
@@ -28,17 +28,16 @@ pub enum ConfigureError {
     OtherAccount(RoleArn, AccountId),
     #[error("the method shared-role needs --shared-role ARN")]
     NoSharedRole,
+    #[error("IAM has no group {0} in the users' account, so nobody could log in: create it first, or correct the name")]
+    NoSuchGroup(String),
+    #[error("this would remove {0}. Name them again, or say --remove; --dry-run shows each change")]
+    WouldRemove(String),
 }
 
 /// Makes the account as wanted, or, with `undo`, as if it had never been; returns the changes. With `dry_run` only
 /// those.
 pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -> Result<Vec<Change>, AwsError> {
-    let mut account = ConfiguredAccount {
-        iam,
-        side,
-        dry_run,
-        changes: Vec::new(),
-    };
+    let mut account = ConfiguredAccount::new(iam, side, dry_run);
     if undo {
         account.unmake().await?
     } else {
@@ -47,12 +46,29 @@ pub async fn bring_about(iam: &Client, side: &Side, undo: bool, dry_run: bool) -
     Ok(account.changes)
 }
 
+/// What the role has today and would not have any more. Changes nothing.
+pub async fn losses(iam: &Client, side: &Side) -> Result<Vec<String>, AwsError> {
+    let mut account = ConfiguredAccount::new(iam, side, true);
+    account.make().await?;
+    Ok(account.lost)
+}
+
+/// That the users' account has this group.
+pub async fn check_group(iam: &Client, group: &str) -> Result<(), ConfigureError> {
+    let answer = call!("iam:GetGroup", iam.get_group().group_name(group).max_items(1));
+    match unless_absent(answer)? {
+        Some(_) => Ok(()),
+        None => Err(ConfigureError::NoSuchGroup(group.to_owned())),
+    }
+}
+
 /// The account at work.
 pub struct ConfiguredAccount<'a> {
     pub(super) iam: &'a Client,
     pub(super) side: &'a Side,
     dry_run: bool,
     changes: Vec<Change>,
+    lost: Vec<String>,
 }
 
 /// A role as it is.
@@ -83,7 +99,17 @@ pub fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, Aw
     }
 }
 
-impl ConfiguredAccount<'_> {
+impl<'a> ConfiguredAccount<'a> {
+    fn new(iam: &'a Client, side: &'a Side, dry_run: bool) -> Self {
+        Self {
+            iam,
+            side,
+            dry_run,
+            changes: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
     /// Notes a change; returns whether it is to be made now.
     pub(super) fn change(&mut self, what: String, before: String, after: String) -> bool {
         self.changes.push(Change { what, before, after });
@@ -108,40 +134,37 @@ impl ConfiguredAccount<'_> {
         if self.side.for_instances && present.made_by_us {
             self.make_profile(&name).await?;
         }
-        let own = trust_of(json!({ "AWS": self.side.role.to_string() }));
-        let own = self.side.trusts_itself.then_some(own);
-        self.change_trust(&name, &present.trust, own).await?;
+        let trust = trust_with(&present.trust, self.side);
+        self.change_trust(&name, &present.trust, trust).await?;
         self.make_policy().await?;
         self.attach(&name).await?;
-        self.describe(
-            &name,
-            &present.description,
-            described(&present.description, &self.side.settings),
-        )
-        .await
+        // Made by a former version; of the resolver it may serve the other roles, too.
+        let is_its_own = self.side.for_instances || !trusts_others(&present.trust, self.side);
+        if is_its_own && self.side.policy_name != POLICY {
+            self.leave_policy(&name, POLICY).await?;
+        }
+        let description = described(&present.description, &self.side.settings);
+        self.lost.extend(settings_lost(&present.description, &description));
+        self.describe(&name, &present.description, description).await
     }
 
     async fn unmake(&mut self) -> Result<(), AwsError> {
         let name = self.side.role.name().to_owned();
-        let arn = self.policy_arn();
         let present = self.role().await?;
-        if present.is_some() && self.is_attached(&name).await? {
-            let now = self.change(
-                format!("detach policy {} from role {name}", self.side.policy_name),
-                arn.clone(),
-                String::new(),
-            );
-            if now {
-                call!(
-                    "iam:DetachRolePolicy",
-                    self.iam.detach_role_policy().role_name(&name).policy_arn(&arn)
-                )?;
-            }
+        if present.is_some() {
+            self.leave_policy(&name, &self.side.policy_name).await?;
+        } else {
+            self.delete_policy(&name, &self.side.policy_name).await?;
         }
-        self.delete_policy(&arn).await?;
+        let others = present
+            .as_ref()
+            .is_some_and(|present| trusts_others(&present.trust, self.side));
+        if present.is_some() && (self.side.for_instances || !others) {
+            self.leave_policy(&name, POLICY).await?;
+        }
         match present {
             None => Ok(()),
-            Some(present) if present.made_by_us => {
+            Some(present) if present.made_by_us && (self.side.for_instances || !others) => {
                 self.unmake_profile(&name).await?;
                 let now = self.change(
                     format!("delete role {name}"),
@@ -154,7 +177,8 @@ impl ConfiguredAccount<'_> {
                 Ok(())
             }
             Some(present) => {
-                self.change_trust(&name, &present.trust, None).await?;
+                let trust = trust_without(&present.trust, self.side);
+                self.change_trust(&name, &present.trust, trust).await?;
                 self.describe(&name, &present.description, described(&present.description, &[]))
                     .await
             }
@@ -196,19 +220,7 @@ impl ConfiguredAccount<'_> {
         Ok(())
     }
 
-    /// Puts our statement into the role's trust policy, or takes it out; what others put there stays.
-    async fn change_trust(&mut self, name: &str, present: &Value, own: Option<Value>) -> Result<(), AwsError> {
-        let mut wanted = present.clone();
-        let Some(statements) = wanted.get_mut("Statement").and_then(Value::as_array_mut) else {
-            return Ok(());
-        };
-        statements.retain(|statement| statement.get("Sid").and_then(Value::as_str) != Some(SELF_TRUST));
-        if let Some(mut own) = own {
-            if let Some(fields) = own.as_object_mut() {
-                fields.insert("Sid".to_owned(), json!(SELF_TRUST));
-            }
-            statements.push(own);
-        }
+    async fn change_trust(&mut self, name: &str, present: &Value, wanted: Value) -> Result<(), AwsError> {
         if wanted == *present {
             return Ok(());
         }
@@ -241,18 +253,13 @@ impl ConfiguredAccount<'_> {
         Ok(())
     }
 
-    fn policy_arn(&self) -> String {
+    fn policy_arn(&self, name: &str) -> String {
         let role = &self.side.role;
-        format!(
-            "arn:{}:iam::{}:policy/{}",
-            role.partition(),
-            role.account(),
-            self.side.policy_name
-        )
+        format!("arn:{}:iam::{}:policy/{name}", role.partition(), role.account())
     }
 
-    async fn present_policy(&self) -> Result<Option<Value>, AwsError> {
-        let arn = self.policy_arn();
+    async fn present_policy(&self, name: &str) -> Result<Option<Value>, AwsError> {
+        let arn = self.policy_arn(name);
         let policy = unless_absent(call!("iam:GetPolicy", self.iam.get_policy().policy_arn(&arn)))?;
         let Some(version) = policy.and_then(|answer| answer.policy?.default_version_id) else {
             return Ok(None);
@@ -265,7 +272,14 @@ impl ConfiguredAccount<'_> {
 
     async fn make_policy(&mut self) -> Result<(), AwsError> {
         let (name, wanted) = (self.side.policy_name.clone(), &self.side.policy);
-        let present = self.present_policy().await?;
+        let present = self.present_policy(&name).await?;
+        let former = match &present {
+            Some(_) => present.clone(),
+            None if self.is_attached(self.side.role.name(), POLICY).await? => self.present_policy(POLICY).await?,
+            None => None,
+        };
+        self.lost
+            .extend(former.iter().flat_map(|former| permissions_lost(former, wanted)));
         if present.as_ref() == Some(wanted) {
             return Ok(());
         }
@@ -282,7 +296,7 @@ impl ConfiguredAccount<'_> {
             return Ok(());
         }
         // AWS keeps five versions; the old ones are of no use to anybody here.
-        let arn = self.policy_arn();
+        let arn = self.policy_arn(&self.side.policy_name);
         self.delete_old_versions(&arn).await?;
         let request = self.iam.create_policy_version().policy_arn(&arn).set_as_default(true);
         call!("iam:CreatePolicyVersion", request.policy_document(document))?;
@@ -308,25 +322,46 @@ impl ConfiguredAccount<'_> {
         Ok(())
     }
 
+    /// Detaches a policy of ours from the role, and deletes it where it is attached to nothing else.
+    async fn leave_policy(&mut self, role: &str, policy: &str) -> Result<(), AwsError> {
+        let attached = self.is_attached(role, policy).await?;
+        if attached {
+            let arn = self.policy_arn(policy);
+            let now = self.change(
+                format!("detach policy {policy} from role {role}"),
+                arn.clone(),
+                String::new(),
+            );
+            if now {
+                call!(
+                    "iam:DetachRolePolicy",
+                    self.iam.detach_role_policy().role_name(role).policy_arn(&arn)
+                )?;
+            }
+        }
+        // One that others use, and that this role never had, is not ours to look at.
+        if attached || policy != POLICY {
+            self.delete_policy(role, policy).await?;
+        }
+        Ok(())
+    }
+
     /// Kept where somebody attached it to something else.
-    async fn delete_policy(&mut self, arn: &str) -> Result<(), AwsError> {
-        let Some(present) = self.present_policy().await? else {
+    async fn delete_policy(&mut self, role: &str, policy: &str) -> Result<(), AwsError> {
+        let Some(present) = self.present_policy(policy).await? else {
             return Ok(());
         };
+        let arn = &self.policy_arn(policy);
         let answer = call!("iam:GetPolicy", self.iam.get_policy().policy_arn(arn))?;
         let attached = answer
             .policy()
             .and_then(|policy| policy.attachment_count())
             .unwrap_or_default();
-        let ours = i32::from(self.dry_run && self.is_attached(self.side.role.name()).await?);
+        let ours = i32::from(self.dry_run && self.is_attached(role, policy).await?);
         if attached > ours {
             return Ok(());
         }
-        let now = self.change(
-            format!("delete policy {}", self.side.policy_name),
-            format!("{present:#}"),
-            String::new(),
-        );
+        let now = self.change(format!("delete policy {policy}"), format!("{present:#}"), String::new());
         if now {
             self.delete_old_versions(arn).await?;
             call!("iam:DeletePolicy", self.iam.delete_policy().policy_arn(arn))?;
@@ -334,8 +369,8 @@ impl ConfiguredAccount<'_> {
         Ok(())
     }
 
-    async fn is_attached(&self, role: &str) -> Result<bool, AwsError> {
-        let arn = self.policy_arn();
+    async fn is_attached(&self, role: &str, policy: &str) -> Result<bool, AwsError> {
+        let arn = self.policy_arn(policy);
         let action = Action::named("iam:ListAttachedRolePolicies");
         let attached = all_pages(action, async |marker| {
             let request = self.iam.list_attached_role_policies().role_name(role);
@@ -355,10 +390,10 @@ impl ConfiguredAccount<'_> {
     }
 
     async fn attach(&mut self, role: &str) -> Result<(), AwsError> {
-        if self.is_attached(role).await? {
+        if self.is_attached(role, &self.side.policy_name).await? {
             return Ok(());
         }
-        let arn = self.policy_arn();
+        let arn = self.policy_arn(&self.side.policy_name);
         let now = self.change(
             format!("attach policy {} to role {role}", self.side.policy_name),
             String::new(),
@@ -372,4 +407,46 @@ impl ConfiguredAccount<'_> {
         }
         Ok(())
     }
+}
+
+/// The trust policy with our statements in it; what others put there stays.
+fn trust_with(present: &Value, side: &Side) -> Value {
+    let mut wanted = present.clone();
+    let Some(statements) = wanted.get_mut("Statement").and_then(Value::as_array_mut) else {
+        return wanted;
+    };
+    statements.retain(|statement| !is_self_trust(statement));
+    if side.trusts_itself {
+        let mut own = trust_of(json!({ "AWS": side.role.to_string() }));
+        if let Some(fields) = own.as_object_mut() {
+            fields.insert("Sid".to_owned(), json!(SELF_TRUST));
+        }
+        statements.push(own);
+    }
+    if let Some(own) = &side.trusts
+        && !statements.contains(own)
+    {
+        statements.push(own.clone());
+    }
+    wanted
+}
+
+/// The trust policy without them.
+fn trust_without(present: &Value, side: &Side) -> Value {
+    let mut wanted = present.clone();
+    if let Some(statements) = wanted.get_mut("Statement").and_then(Value::as_array_mut) {
+        statements.retain(|statement| !is_self_trust(statement) && Some(statement) != side.trusts.as_ref());
+    }
+    wanted
+}
+
+/// Whether somebody is trusted besides those whom this side names.
+fn trusts_others(present: &Value, side: &Side) -> bool {
+    let without = trust_without(present, side);
+    let left = without.get("Statement").and_then(Value::as_array);
+    left.is_none_or(|left| !left.is_empty())
+}
+
+fn is_self_trust(statement: &Value) -> bool {
+    statement.get("Sid").and_then(Value::as_str) == Some(SELF_TRUST)
 }

@@ -1,7 +1,7 @@
 //! Texts as IAM keeps them: a role's description with our settings in it, a policy document in its encoding.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keymaker_aws::role_description::{REQUIRE_IAM_GROUP, RoleDescription};
 use serde_json::Value;
@@ -19,6 +19,42 @@ pub fn described(before: &str, settings: &[(&'static str, String)]) -> String {
     let kept: Vec<String> = kept.collect();
     let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
     format!("{} {}", kept.join(" "), settings.join(", ")).trim().to_owned()
+}
+
+/// The settings that `before` has and `after` has not; one with another value is not lost.
+pub fn settings_lost(before: &str, after: &str) -> Vec<String> {
+    let (before, after) = (RoleDescription::parse(before), RoleDescription::parse(after));
+    let lost = before.keys().filter(|key| after.value(key).is_none());
+    let words = lost.map(|key| format!("{key}={}", before.value(key).unwrap_or_default()));
+    words.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What `before` allows and `after` does not, statement by statement.
+pub fn permissions_lost(before: &Value, after: &Value) -> Vec<String> {
+    let kept = allowed(after);
+    allowed(before).difference(&kept).cloned().collect()
+}
+
+/// `ACTION on RESOURCE` of each pair that a policy allows.
+fn allowed(policy: &Value) -> BTreeSet<String> {
+    let list = |value: Option<&Value>| match value {
+        Some(Value::Array(all)) => all.clone(),
+        Some(one) => vec![one.clone()],
+        None => Vec::new(),
+    };
+    let mut pairs = BTreeSet::new();
+    for statement in list(policy.get("Statement")) {
+        if statement.get("Effect").and_then(Value::as_str) != Some("Allow") {
+            continue;
+        }
+        for action in list(statement.get("Action")) {
+            for resource in list(statement.get("Resource")) {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                pairs.insert(format!("{} on {}", text(&action), text(&resource)));
+            }
+        }
+    }
+    pairs
 }
 
 /// Whether a host that has read `before` waits for its administrator with something in `after`: any change of a setting
@@ -85,6 +121,23 @@ mod tests {
         ] {
             assert_eq!(settings_wait(before, after), waits, "{before} -> {after}");
         }
+    }
+
+    #[test]
+    fn what_would_be_lost_is_named() {
+        let before = "x keymaker_require_iam_group=ops, keymaker_linux_user_suffix=@x";
+        assert_eq!(
+            settings_lost(before, "keymaker_require_iam_group=dev"),
+            ["keymaker_linux_user_suffix=@x"]
+        );
+        let policy =
+            |actions: Value| json!({ "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": "*" }] });
+        let (wide, narrow) = (
+            policy(json!(["iam:GetUser", "iam:ListUsers"])),
+            policy(json!("iam:GetUser")),
+        );
+        assert_eq!(permissions_lost(&wide, &narrow), ["iam:ListUsers on *"]);
+        assert!(permissions_lost(&narrow, &wide).is_empty());
     }
 
     #[test]

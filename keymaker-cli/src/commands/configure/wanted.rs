@@ -2,7 +2,9 @@
 //! asks AWS.
 
 use clap::ValueEnum;
-use keymaker_aws::role_description::{ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP};
+use keymaker_aws::role_description::{
+    ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_GROUP_PREFIX, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP,
+};
 use keymaker_aws::{AccountId, RoleArn};
 use serde_json::{Value, json};
 
@@ -40,11 +42,17 @@ pub struct Request {
     pub require_iam_group: Option<String>,
     /// Likewise.
     pub username_suffix: Option<String>,
+    /// Likewise.
+    pub group_prefix: Option<String>,
     /// The role in the users' account.
     pub id_resolver_role: String,
-    /// The name of the policies.
-    pub policy_name: String,
+    /// The name of the policies; `None`: [`POLICY`] and the name of the instances' role.
+    pub policy_name: Option<String>,
 }
+
+/// What the names of our policies begin with. Alone, it was the name of the one policy that all roles of an account had:
+/// whoever configured a second role took the first one's rights away.
+pub const POLICY: &str = "KeymakerInstanceIAMReadAccess";
 
 /// What one account should hold.
 #[derive(Clone, Debug)]
@@ -57,6 +65,8 @@ pub struct Side {
     pub for_instances: bool,
     /// Whether the role must also trust itself.
     pub trusts_itself: bool,
+    /// The one statement of `trust`, which a role that is there already gets beside those of others.
+    pub trusts: Option<Value>,
     /// The settings in its description.
     pub settings: Vec<(&'static str, String)>,
     /// The managed policy attached to it.
@@ -114,6 +124,16 @@ pub fn of(request: &Request) -> WantedSides {
             .iter()
             .map(|suffix| (LINUX_USER_SUFFIX, suffix.clone())),
     );
+    settings.extend(
+        request
+            .group_prefix
+            .iter()
+            .map(|prefix| (LINUX_GROUP_PREFIX, prefix.clone())),
+    );
+    // In the users' account, too: the resolver of two roles has a policy for each.
+    let policy_name = request.policy_name.clone();
+    let policy_name = policy_name.unwrap_or_else(|| format!("{POLICY}-{}", role.name()));
+    let by_instances = trust_of(json!({ "AWS": role.to_string() }));
     let itself = [WantedMethod::RestrictedInstanceRole, WantedMethod::InstanceRole];
     WantedSides {
         instances: Side {
@@ -121,17 +141,19 @@ pub fn of(request: &Request) -> WantedSides {
             trust: document(vec![trust_of(json!({ "Service": service(role) }))]),
             for_instances: true,
             trusts_itself: itself.iter().any(|method| request.methods.contains(method)),
+            trusts: None,
             settings,
-            policy_name: request.policy_name.clone(),
+            policy_name: policy_name.clone(),
             policy: document(statements),
         },
         users: resolver.map(|resolver| Side {
             role: resolver,
-            trust: document(vec![trust_of(json!({ "AWS": role.to_string() }))]),
+            trust: document(vec![by_instances.clone()]),
             for_instances: false,
             trusts_itself: false,
+            trusts: Some(by_instances),
             settings: Vec::new(),
-            policy_name: request.policy_name.clone(),
+            policy_name,
             policy: document([vec![read_iam(request)], policies_of_users(request)].concat()),
         }),
     }
@@ -264,8 +286,9 @@ mod tests {
             user_role_pattern: "user-*".to_owned(),
             require_iam_group: None,
             username_suffix: None,
+            group_prefix: None,
             id_resolver_role: "KeymakerIdResolver".to_owned(),
-            policy_name: "P".to_owned(),
+            policy_name: None,
         }
     }
 
@@ -304,6 +327,25 @@ mod tests {
         let users = wanted.users.unwrap();
         assert!(users.policy.to_string().contains("iam:ListUsers"));
         assert!(users.trust.to_string().contains("arn:aws:iam::123456789012:role/web"));
+    }
+
+    #[test]
+    fn no_two_roles_have_a_policy_in_common() {
+        let named = |role: &str, users: Option<&str>| {
+            let role = role.parse().unwrap();
+            of(&Request {
+                role,
+                ..request(2, &[], users)
+            })
+        };
+        let [web, db] = [
+            "arn:aws:iam::123456789012:role/web",
+            "arn:aws:iam::123456789012:role/db",
+        ]
+        .map(|role| named(role, Some("210987654321")));
+        assert_ne!(web.instances.policy_name, db.instances.policy_name);
+        let (web, db) = (web.users.unwrap(), db.users.unwrap());
+        assert!(web.role == db.role && web.policy_name != db.policy_name);
     }
 
     #[test]

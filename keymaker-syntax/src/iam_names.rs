@@ -1,5 +1,5 @@
-//! What IAM allows in names, as far as a setting may hold one. Called where keymakerd.toml and the role's description
-//! are read.
+//! What IAM allows in names, as far as a setting may hold one: for keymakerd.toml, the description of the role, and
+//! `keymaker configure`.
 
 /// IAM: 1 to 128 characters of `[\w+=,.@-]`.
 pub fn is_group_name(text: &str) -> bool {
