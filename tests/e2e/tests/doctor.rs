@@ -130,7 +130,7 @@ const LOGINS: [Fault; 19] = [
     ),
 ];
 
-const DAEMON_AND_IAM: [Fault; 15] = [
+const DAEMON_AND_IAM: [Fault; 16] = [
     fault("systemctl stop keymakerd", "keymakerd does not run"),
     fault(
         "kill -STOP $(systemctl show -P MainPID keymakerd); touch -d '1 minute ago' /run/keymaker/alive",
@@ -182,6 +182,11 @@ const DAEMON_AND_IAM: [Fault; 15] = [
         "sed -i 's|^iam_endpoint.*|iam_endpoint = \"http://10.77.0.1:1\"|' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker sync",
         "no connection (Connection refused",
         "sed -i 's|^iam_endpoint.*|iam_endpoint = \"http://10.77.0.1:5000\"|' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker sync",
+    ),
+    by_hand(
+        "echo 'require_iam_group = \"nosuch\"' >> /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker sync",
+        "users here may log in; the IAM group nosuch is required",
+        "sed -i '/nosuch/d' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker accept-settings; keymaker sync",
     ),
     // Two whose ids the formula makes one number of.
     by_hand(

@@ -88,6 +88,22 @@ fn the_first_closed_gate_to_a_shell_is_named() {
     let host = Host::fresh();
     assert_eq!(closed_gate("alice"), "");
     assert!(closed_gate("root").starts_with("name: root is a local account"));
+    for local in ["root", "_apt"] {
+        let said = run(&format!("keymaker why {local}")).refused().reads();
+        assert!(
+            said.contains("is a local account, so IAM has no say") && !said.contains("may not log in"),
+            "{said}"
+        );
+    }
+    let said = run("keymaker why root").refused().reads();
+    assert!(
+        said.contains("root is exempt in /etc/keymaker/credd.toml") && !said.contains("no AWS credentials"),
+        "{said}"
+    );
+    assert_eq!(
+        run("keymaker why root --json | jq -c '[.may_log_in, .gets_credentials]'").ok(),
+        "[null,null]"
+    );
     assert!(closed_gate("Alice").starts_with("name: "));
     assert!(closed_gate("postgres").starts_with("name: postgres is reserved"));
     assert!(closed_gate("nosuch").contains("IAM says that there is no such user"));

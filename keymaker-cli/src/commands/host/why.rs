@@ -73,7 +73,8 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
     let mut to_shell = Walk { gates: Vec::new() };
     let passed = walk_all(&mut to_shell, user).is_ok();
     let mut to_credentials = Walk { gates: Vec::new() };
-    let credentials = passed.then(|| credentials::walk(&mut to_credentials, user).is_ok());
+    let is_local = probe::local_line(paths::PASSWD, user).is_some();
+    let credentials = (passed || is_local).then(|| credentials::walk(&mut to_credentials, user).is_ok());
     let mut text = String::new();
     for gate in to_shell.gates.iter().chain(&to_credentials.gates) {
         let (paint, word, said) = match &gate.state {
@@ -89,6 +90,9 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
         Err(_) => format!("{user:?}"),
     };
     text += &match to_shell.answer() {
+        Some((_, remedy)) if is_local => format!(
+            "{shown} is a local account, so IAM has no say in whether it logs in.\nIf you mean an IAM user of this name: {remedy}"
+        ),
         Some((why, remedy)) => format!("{shown} may not log in here: {why}\nWhat to do: {remedy}"),
         None => format!("{shown} may log in here."),
     };
@@ -101,7 +105,8 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
         .any(|gate| matches!(gate.state, GateState::Untold(_)));
     let value = json!({
         "user": user,
-        "may_log_in": passed,
+        // null: a local account, of which IAM and Keymaker know nothing.
+        "may_log_in": (!is_local).then_some(passed),
         "gates": to_shell.gates.iter().map(gate_value).collect::<Vec<_>>(),
         // null: it cannot be told, or nobody came so far.
         "gets_credentials": credentials.filter(|passed| !passed || !untold),
@@ -175,10 +180,11 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
         Ok(name) => name,
         Err(why) => return walk.closed("name", format!("{text:?}: {why}"), "rename the user in IAM"),
     };
-    for (file, what) in [(paths::PASSWD, "a local account"), (paths::GROUP, "a local group")] {
+    for (file, what) in [(paths::PASSWD, "account"), (paths::GROUP, "group")] {
         if let Some(line) = probe::local_line(file, text) {
-            let why = format!("{text} is {what} ({file}: {line}), and local accounts win: IAM opens nothing for it");
-            return walk.closed("name", why, "rename the user in IAM, or remove the local account");
+            let why =
+                format!("{text} is a local {what} ({file}: {line}), and local {what}s win: IAM opens nothing for it");
+            return walk.closed("name", why, "rename the user in IAM");
         }
     }
     if reserved_names::is_reserved(text) {

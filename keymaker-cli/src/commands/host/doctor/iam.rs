@@ -32,6 +32,7 @@ pub fn look(found: &mut Findings) {
     };
     outages(found, &status);
     settings(found, &status);
+    required_group(found, &status);
     refused(found, &status);
 }
 
@@ -66,26 +67,16 @@ fn outages(found: &mut Findings, status: &Value) {
     for outage in list(status, "outages") {
         any = true;
         let why = word(outage, "why");
-        let remedy = if why.contains("denied") {
-            format!(
-                "keymaker configure --instance-iam-role {role}   (with an administrator's AWS credentials); keymaker sync"
-            )
-        } else if ["expired", "Signature", "clock"].iter().any(|sign| why.contains(sign)) {
-            "timedatectl set-ntp true; chronyc makestep; keymaker sync".to_owned()
-        } else {
-            "curl -sSI https://iam.amazonaws.com; keymaker sync  # route, proxy, region and endpoints in keymakerd.toml"
-                .to_owned()
-        };
         let what = format!("{} does not answer: {why}", word(outage, "action"));
         found.fault(
             what,
             "this host cannot learn what it would say; after max_stale, logins stop",
-            remedy,
+            remedy(why, role),
         );
     }
     if let (false, Some(failure)) = (any, status.get("last_failure").and_then(Value::as_str)) {
         let why = "changes in IAM are not seen; after max_stale, logins stop";
-        found.fault(format!("the last pass failed: {failure}"), why, "keymaker sync");
+        found.fault(format!("the last pass failed: {failure}"), why, remedy(failure, role));
     }
     if let Some(needs) = status.get("better_grade_needs").and_then(Value::as_str) {
         found.note(format!(
@@ -93,6 +84,38 @@ fn outages(found: &mut Findings, status: &Value) {
             status.get("grade").unwrap_or(&Value::Null)
         ));
     }
+}
+
+/// What helps against what a call got for an answer.
+fn remedy(why: &str, role: &str) -> String {
+    if why.contains("denied") {
+        format!(
+            "keymaker configure --instance-iam-role {role}   (with an administrator's AWS credentials); keymaker sync"
+        )
+    } else if ["expired", "Signature", "clock"].iter().any(|sign| why.contains(sign)) {
+        "timedatectl set-ntp true; chronyc makestep; keymaker sync".to_owned()
+    } else {
+        "curl -sSI https://iam.amazonaws.com; keymaker sync  # route, proxy, region and endpoints in keymakerd.toml"
+            .to_owned()
+    }
+}
+
+/// A required group that lets nobody in: it is misspelt, empty, or not there.
+fn required_group(found: &mut Findings, status: &Value) {
+    let users = status.get("users").and_then(Value::as_u64).unwrap_or(0);
+    let refused = list(status, "may_not_log_in").count() as u64;
+    let group = word(status, "required_group");
+    if group.is_empty() || users == 0 || refused < users {
+        return;
+    }
+    found.fault(
+        format!("none of the {users} users here may log in; the IAM group {group} is required"),
+        "everybody from IAM is locked out of this host",
+        format!(
+            "aws iam get-group --group-name {group}; keymaker sync  # after creating it, putting somebody into it, or correcting its \
+             name in keymakerd.toml or the role's description"
+        ),
+    );
 }
 
 fn settings(found: &mut Findings, status: &Value) {

@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
-use keymaker_core::sys;
+use credd_core::config::{CaptureMode, Config, Exempt};
+use keymaker_core::{paths, sys};
 use serde_json::Value;
 
 use super::super::probe::{self, credd};
-use super::{Shut, Walk};
+use super::{Shut, Walk, status};
 
 /// Walks them.
 pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
@@ -35,6 +36,28 @@ pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
         }
     }
     walk.open("credd", "credd's socket listens, and its capture runs");
+    // Settings that cannot be read are doctor's; credd goes on with the former ones, or says below that it does not answer.
+    let config = Config::read(Path::new(credd::SETTINGS)).unwrap_or_default();
+    if config.mode == CaptureMode::Observe {
+        let why = "credd only looks on (mode = \"observe\"): what the metadata service gives, everybody gets";
+        walk.untold("credd", why);
+        return Ok(());
+    }
+    let uid = sys::resolve_user(user).ok().flatten().map(|entry| entry.uid);
+    let Some(uid) = uid else {
+        walk.untold("chain", format!("no service of this host resolves {user}"));
+        return Ok(());
+    };
+    if exempt(&config, user, uid) {
+        walk.untold(
+            "exempt",
+            format!(
+                "{user} is exempt in {}: what the metadata service gives, {user} gets",
+                credd::SETTINGS
+            ),
+        );
+        return Ok(());
+    }
     if !probe::is_root() {
         walk.untold("chain", "credd tells only root; run: sudo keymaker why");
         return Ok(());
@@ -49,11 +72,6 @@ pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
             );
         }
     }
-    let uid = sys::resolve_user(user)
-        .ok()
-        .flatten()
-        .map(|entry| entry.uid)
-        .unwrap_or_default();
     match credd::ask(&format!("/why/{uid}")) {
         Ok(answer) => answered(walk, user, &serde_json::from_str(&answer).unwrap_or_default()),
         Err(why) => walk.closed(
@@ -62,6 +80,14 @@ pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
             "systemctl restart credd",
         ),
     }
+}
+
+/// Whether `exempt_uids` names the account. A name counts of a local account only.
+fn exempt(config: &Config, user: &str, uid: u32) -> bool {
+    config.exempt_uids.iter().any(|entry| match entry {
+        Exempt::Uid(exempt) => *exempt == uid,
+        Exempt::Name(name) => name == user && probe::local_line(paths::PASSWD, user).is_some(),
+    })
 }
 
 /// What credd says about the user.
@@ -86,8 +112,9 @@ fn answered(walk: &mut Walk, user: &str, answer: &Value) -> Result<(), Shut> {
                 have"
             ),
             format!(
-                "create the role, for create_user_role by 'keymaker sync-roles --user {user}', or name another \
-                method in {}",
+                "create the role, for create_user_role by 'keymaker sync-roles --instance-iam-role {} --user {user}', or \
+                name another method in {}",
+                status().get("role").and_then(Value::as_str).unwrap_or("NAME"),
                 credd::SETTINGS
             ),
         ),
