@@ -17,8 +17,8 @@ pub use aws_time::{AwsTime, since_boot};
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use id_resolver_digest::id_resolver_digest;
 pub use keymaker_syntax::{
-    AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, is_service_url,
-    iam_names, role_description,
+    AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, iam_names,
+    is_service_url, role_description,
 };
 pub use replaced::{Ask, Replaced};
 pub use trust::trusts_only;
