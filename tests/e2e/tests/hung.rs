@@ -20,9 +20,9 @@ fn go_on() {
 
 /// Offers two keys that are nobody's before the user's own.
 fn ssh_with_three_keys(user: &str) -> Outcome {
+    sh("sandbox-key other1; sandbox-key other2");
     run(&format!(
-        "sandbox-key other1 >&2; sandbox-key other2 >&2
-         ssh -F /dev/null -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no -i /sandbox/keys/other1 -i /sandbox/keys/other2 \
+        "ssh -F /dev/null -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no -i /sandbox/keys/other1 -i /sandbox/keys/other2 \
          -i /sandbox/keys/{user} {user}@localhost true"
     ))
 }
