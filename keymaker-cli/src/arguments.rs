@@ -1,6 +1,8 @@
 //! The command line as data: the help, the completions and the manual page are made from it. `main` gives it its
 //! meaning.
 
+#![expect(clippy::doc_markdown, reason = "clap prints these comments, in help and manual")]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -32,7 +34,7 @@ pub struct CommandLine {
 pub enum KeymakerCommand {
     /// Upload your SSH public key to IAM.
     ///
-    /// Without --identity: the one RSA key of the SSH agent, else ~/.`ssh/id_rsa.pub`.
+    /// Without --identity: the one RSA key of the SSH agent, else ~/.ssh/id_rsa.pub.
     #[command(alias = "upload_key")]
     UploadKey {
         /// A file with the public key, or with the private one, whose public half is taken.
@@ -74,7 +76,7 @@ pub enum KeymakerCommand {
     /// Make and refresh a role for each IAM user, with the policies of the user and the user's groups. (an account's
     /// administrator)
     ///
-    /// For credd's method `create_user_role`. One run brings to the role whatever policy was attached to, or removed
+    /// For credd's method create_user_role. One run brings to the role whatever policy was attached to, or removed
     /// from, the user or a group; the permissions boundary is copied. A role that was not made here, or that others may
     /// assume, is refused. Exit status: 0 if every role is in step, 1 if one is not. Run it by a timer on one host or
     /// in a pipeline, with rights of its own.

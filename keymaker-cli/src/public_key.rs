@@ -49,7 +49,7 @@ pub enum PublicKeyError {
     NotExtracted(PathBuf, String),
 }
 
-/// The key of `identity`, else the agent's one RSA key, else ~/.`ssh/id_rsa.pub`.
+/// The key of `identity`, else the agent's one RSA key, else `~/.ssh/id_rsa.pub`.
 pub fn find(identity: Option<&Path>) -> Result<FoundPublicKey, PublicKeyError> {
     if let Some(path) = identity {
         return from_file(path);

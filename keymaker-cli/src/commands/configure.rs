@@ -12,7 +12,7 @@ mod wanted;
 
 use clap::{Args, ValueEnum};
 use keymaker_aws::iam_names::{is_group_name, is_suffix};
-use keymaker_aws::{CallerIdentity, RoleArn};
+use keymaker_aws::{AccountId, CallerIdentity, RoleArn};
 
 use super::{CommandError, changes};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
@@ -191,12 +191,26 @@ fn suffix(text: &str) -> Result<String, String> {
     legal.ok_or_else(|| "a name ends in at most 63 letters, digits and _+=,.@-".to_owned())
 }
 
-/// As `aws:PrincipalArn` has it: a condition that is no ARN of a user or role matches nobody, and the Deny would be
-/// everybody's (IAM User Guide, "AWS global condition context keys").
+/// As `aws:PrincipalArn` has it: one that names nobody matches nobody, and the Deny would be everybody's. Of a role's
+/// session it is the role's ARN (IAM User Guide, "AWS global condition context keys", `aws:PrincipalArn`).
 fn principal(text: &str) -> Result<String, String> {
     let fields: Vec<&str> = text.splitn(6, ':').collect();
-    match fields.as_slice() {
-        ["arn", _, "iam" | "sts", "", _, who] if *who == "root" || who.contains('/') => Ok(text.to_owned()),
+    let (service, account, who) = match fields.as_slice() {
+        ["arn", _, service, "", account, who] => (*service, *account, *who),
+        _ => ("", "", ""),
+    };
+    let is_account = account.contains('*') || account.parse::<AccountId>().is_ok();
+    let named = |kinds: &[&str]| {
+        let name = |kind: &&str| who.strip_prefix(*kind).is_some_and(|name| !name.is_empty());
+        kinds.iter().any(name)
+    };
+    match service {
+        "iam" if is_account && (who == "root" || named(&["user/", "role/"])) => Ok(text.to_owned()),
+        "sts" if is_account && named(&["federated-user/"]) => Ok(text.to_owned()),
+        "sts" if named(&["assumed-role/"]) => Err(
+            "a session of a role goes by the role: write its ARN, such as arn:aws:iam::123456789012:role/admin"
+                .to_owned(),
+        ),
         _ => Err("write the ARN of a user or role, such as arn:aws:iam::123456789012:role/admin".to_owned()),
     }
 }
@@ -237,5 +251,39 @@ impl From<ConfigureError> for CommandError {
 impl From<AwsError> for ConfigureError {
     fn from(error: AwsError) -> Self {
         Self::Aws(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_can_be_somebody_is_allowed_past_the_guard() {
+        for somebody in [
+            "arn:aws:iam::123456789012:role/admin",
+            "arn:aws:iam::123456789012:role/p/admin*",
+            "arn:aws:iam::*:user/alice",
+            "arn:aws-cn:iam::123456789012:root",
+            "arn:aws:sts::123456789012:federated-user/alice",
+        ] {
+            assert_eq!(principal(somebody), Ok(somebody.to_owned()));
+        }
+        for nobody in [
+            "alice",
+            "*",
+            "arn:aws:iam::123456789012:group/admins",
+            "arn:aws:iam::123456789012:policy/x",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::x:role/admin",
+            "arn:aws:iam:::role/admin",
+        ] {
+            assert!(
+                principal(nobody).unwrap_err().contains("ARN of a user or role"),
+                "{nobody}"
+            );
+        }
+        let session = principal("arn:aws:sts::123456789012:assumed-role/admin/session").unwrap_err();
+        assert!(session.contains("goes by the role"), "{session}");
     }
 }

@@ -70,12 +70,22 @@ fn configuring_another_role_takes_nothing_from_the_first() {
     host.start();
     ssh("alice", "true").ok();
     let db = "sandbox-admin keymaker configure --instance-iam-role db";
-    sh(db);
-    host.sync();
-    ssh("alice", "true").ok();
+    sh(&format!(
+        "{db} --instance-iam-policy KeymakerInstanceIAMReadAccess --remove"
+    ));
+    assert!(
+        run("keymaker sync")
+            .refused()
+            .reads()
+            .contains("iam:GetRole was denied")
+    );
     let policies =
         || sh("sandbox-admin aws iam list-policies --scope Local --query 'Policies[].PolicyName' --output text");
+    // Which repairs it, and takes nothing from the other.
     configure("");
+    host.sync();
+    ssh("alice", "true").ok();
+    sh(db);
     assert_eq!(
         policies().split_whitespace().collect::<std::collections::BTreeSet<_>>(),
         [

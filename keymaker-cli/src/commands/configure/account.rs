@@ -273,13 +273,21 @@ impl<'a> ConfiguredAccount<'a> {
     async fn make_policy(&mut self) -> Result<(), AwsError> {
         let (name, wanted) = (self.side.policy_name.clone(), &self.side.policy);
         let present = self.present_policy(&name).await?;
-        let former = match &present {
-            Some(_) => present.clone(),
-            None if self.is_attached(self.side.role.name(), POLICY).await? => self.present_policy(POLICY).await?,
-            None => None,
-        };
-        self.lost
-            .extend(former.iter().flat_map(|former| permissions_lost(former, wanted)));
+        if let Some(present) = &present {
+            self.lost.extend(permissions_lost(present, wanted));
+        } else if self.is_attached(self.side.role.name(), POLICY).await?
+            && let Some(former) = self.present_policy(POLICY).await?
+        {
+            // What the one policy of all roles says of another role is not this role's to lose.
+            let of_another = |lost: &String| {
+                let (action, resource) = lost.split_once(" on ").unwrap_or_default();
+                ["iam:GetRole", "sts:AssumeRole"].contains(&action)
+                    && resource.parse::<RoleArn>().is_ok_and(|role| role != self.side.role)
+            };
+            let mut lost = permissions_lost(&former, wanted);
+            lost.retain(|lost| !of_another(lost));
+            self.lost.extend(lost);
+        }
         if present.as_ref() == Some(wanted) {
             return Ok(());
         }

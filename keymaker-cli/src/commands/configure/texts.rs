@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keymaker_aws::role_description::{REQUIRE_IAM_GROUP, RoleDescription};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use session_policy::percent_decoded;
 
 /// A role's description with these settings and no others of ours; what else stands there stays.
@@ -35,7 +35,7 @@ pub fn permissions_lost(before: &Value, after: &Value) -> Vec<String> {
     allowed(before).difference(&kept).cloned().collect()
 }
 
-/// `ACTION on RESOURCE` of each pair that a policy allows.
+/// `ACTION on RESOURCE` of each pair that a policy allows; any other kind of statement, whole.
 fn allowed(policy: &Value) -> BTreeSet<String> {
     let list = |value: Option<&Value>| match value {
         Some(Value::Array(all)) => all.clone(),
@@ -44,7 +44,10 @@ fn allowed(policy: &Value) -> BTreeSet<String> {
     };
     let mut pairs = BTreeSet::new();
     for statement in list(policy.get("Statement")) {
-        if statement.get("Effect").and_then(Value::as_str) != Some("Allow") {
+        let mut fields = statement.as_object().into_iter().flat_map(Map::keys);
+        let is_plain = fields.all(|field| ["Sid", "Effect", "Action", "Resource"].contains(&field.as_str()));
+        if !is_plain || statement.get("Effect").and_then(Value::as_str) != Some("Allow") {
+            pairs.insert(format!("the statement {statement}"));
             continue;
         }
         for action in list(statement.get("Action")) {
@@ -138,6 +141,9 @@ mod tests {
         );
         assert_eq!(permissions_lost(&wide, &narrow), ["iam:ListUsers on *"]);
         assert!(permissions_lost(&narrow, &wide).is_empty());
+        let by_hand = json!({ "Statement": { "Effect": "Deny", "Action": "iam:GetUser", "Resource": "*" } });
+        let lost = permissions_lost(&by_hand, &wide);
+        assert!(lost.len() == 1 && lost[0].contains("Deny"), "{lost:?}");
     }
 
     #[test]
