@@ -5,8 +5,7 @@
 //!
 //! ```text
 //! 0  uid u32 · 4 answered_at u64 (unix time) · 12 keys u32
-//! 16 the login name and IAM's UserId, then for each key its IAM id, its line and its fingerprint, each followed by a
-//!    zero byte
+//! 16 the login name and IAM's UserId, then for each key its IAM id, its line and its fingerprint, each followed by a zero byte
 //! ```
 //! A reader skips what a later writer puts behind that.
 

@@ -8,6 +8,7 @@ use keymaker_aws::Ask;
 use keymaker_core::name::UserName;
 use tracing::info;
 
+use super::facts::UserFacts;
 use super::iam::Iam;
 use super::outcome::DirectoryOutcome;
 use super::service::Service;
@@ -18,12 +19,14 @@ use crate::config::ConfigError;
 const CONNECTING: Duration = Duration::from_secs(10);
 
 impl<I: Iam + 'static> Service<I> {
-    /// A full pass now.
+    /// A full pass now. What it does not ask, keys above all, the next login of each user does, however young the answer
+    /// is: who has disabled a key and ordered a pass wants it closed.
     pub async fn order_pass(self: &Rc<Self>) -> Result<String, String> {
         self.state_mut().grade_until = None;
         self.leave_former_role(Ask::Now).await;
         self.await_connection().await;
         let passed = self.pass().await;
+        self.state_mut().facts.ask_everybody_again();
         let state = self.state();
         match passed {
             DirectoryOutcome::Fresh => {
@@ -57,12 +60,12 @@ impl<I: Iam + 'static> Service<I> {
         state.outages.forget();
         state.no_such_user.clear();
         let Some(name) = name else {
-            state.facts.users.values_mut().for_each(|user| user.ask_again = true);
+            state.facts.ask_everybody_again();
             return Ok("IAM is asked about each user again at the next login".to_owned());
         };
         let iam_name = state.iam_name(name.as_str());
         let named = state.facts.users.values_mut().filter(|user| user.name == iam_name);
-        let count = named.map(|user| user.ask_again = true).count();
+        let count = named.map(UserFacts::want_asked_again).count();
         match count {
             0 => Err(format!("no user {name} is known here; 'keymaker why {name}' says more")),
             _ => Ok(format!("IAM is asked about {name} again at the next login")),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use e2e::{Host, Outcome, delete_user, make_user, run, sh, ssh, uid, until};
+use e2e::{Host, Outcome, delete_user, iam, make_user, run, sh, ssh, uid, until};
 
 fn as_nobody(command: &str) -> Outcome {
     run(&format!(
@@ -61,6 +61,21 @@ fn anybody_may_read_the_status_and_only_root_may_give_orders() {
     let refused = run("keymaker sync").refused();
     assert!(refused.stderr.contains("systemctl status keymakerd"), "{refused}");
     host.start();
+}
+
+// P9
+#[test]
+fn a_disabled_key_opens_nothing_once_the_host_is_synced() {
+    let host = Host::with_settings("authz_ttl = 3600");
+    ssh("alice", "true").ok();
+    let key = iam("list-ssh-public-keys --user-name alice --query SSHPublicKeys[0].SSHPublicKeyId --output text");
+    iam(&format!(
+        "update-ssh-public-key --user-name alice --ssh-public-key-id {key} --status Inactive"
+    ));
+    host.sync();
+    ssh("alice", "true").refused();
+    let said = run("keymaker why alice").refused().reads();
+    assert!(said.contains("no active SSH key"), "{said}");
 }
 
 #[test]

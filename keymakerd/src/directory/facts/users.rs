@@ -71,6 +71,11 @@ impl Facts {
         named.max_by_key(|(_, user)| (user.doubted_since.is_none(), user.seen_at))
     }
 
+    /// The next nudge of each user asks IAM, however young the facts are.
+    pub fn ask_everybody_again(&mut self) {
+        self.users.values_mut().for_each(UserFacts::want_asked_again);
+    }
+
     /// Who was known well before this listing and is not in it: (`UserId`, IAM name).
     pub fn missing_from(&self, listing: &Listing, now: u64) -> Vec<(String, String)> {
         let listed: BTreeSet<&str> = listing.users.iter().map(|user| user.id.as_str()).collect();
@@ -192,6 +197,14 @@ impl Facts {
 }
 
 impl UserFacts {
+    /// The next nudge asks IAM, about the keys as well, even if one without them comes first.
+    pub fn want_asked_again(&mut self) {
+        self.ask_again = true;
+        if let Some(keys) = &mut self.keys {
+            keys.ask_again = true;
+        }
+    }
+
     fn new(user: &IamUser) -> Self {
         Self {
             name: user.name.clone(),

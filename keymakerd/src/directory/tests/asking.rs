@@ -238,3 +238,59 @@ fn an_answer_about_keys_is_published_after_an_hour_although_it_is_no_news() {
         }
     });
 }
+
+// P9
+#[test]
+fn after_an_ordered_pass_the_next_login_asks_about_the_keys() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        host.iam.add_user("bob", "AIDABOB", 100);
+        host.iam.add_key("bob", "APKABOB", KEY);
+        host.service.pass().await;
+        for order in ["sync", "invalidate", "invalidate bob"] {
+            host.iam.set_key_active("bob", "APKABOB", true);
+            host.pass_time(200);
+            host.service.refresh_keys(name("bob"), SSHD).await;
+            host.iam.set_key_active("bob", "APKABOB", false);
+            host.pass_time(10);
+            host.service.refresh_keys(name("bob"), SSHD).await;
+            assert_eq!(host.keys("bob"), 1, "{order}: the answer is young");
+            match order {
+                "sync" => drop(host.service.order_pass().await.unwrap()),
+                "invalidate" => drop(host.service.order_invalidation(None).unwrap()),
+                _ => drop(host.service.order_invalidation(Some(name("bob"))).unwrap()),
+            }
+            // PAM's question, which is not about the keys, may come first.
+            host.service.refresh_account(name("bob"), Cause::Login).await;
+            host.service.refresh_keys(name("bob"), SSHD).await;
+            assert_eq!(host.keys("bob"), 0, "{order}");
+        }
+    });
+}
+
+// P3
+#[test]
+fn an_ordered_pass_in_an_outage_takes_nothing_from_who_could_log_in() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        host.iam.add_user("bob", "AIDABOB", 100);
+        host.iam.add_key("bob", "APKABOB", KEY);
+        host.service.pass().await;
+        host.service.refresh_keys(name("bob"), SSHD).await;
+        assert_eq!(host.decision("bob"), Some(LoginDecision::Allowed));
+        for action in [
+            Action::GET_ROLE,
+            Action::LIST_USERS,
+            Action::GET_USER,
+            Action::LIST_SSH_PUBLIC_KEYS,
+        ] {
+            host.iam.time_out(action);
+        }
+        host.service.order_pass().await.unwrap_err();
+        host.service.refresh_keys(name("bob"), SSHD).await;
+        assert_eq!(
+            (host.decision("bob"), host.keys("bob")),
+            (Some(LoginDecision::Allowed), 1)
+        );
+    });
+}
