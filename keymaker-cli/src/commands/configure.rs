@@ -187,8 +187,8 @@ fn group_name(text: &str) -> Result<String, String> {
 }
 
 fn suffix(text: &str) -> Result<String, String> {
-    let legal = is_suffix(text).then(|| text.to_owned());
-    legal.ok_or_else(|| "a name ends in at most 63 letters, digits and _+=,.@-".to_owned())
+    let legal = (is_suffix(text) && !text.is_empty()).then(|| text.to_owned());
+    legal.ok_or_else(|| "a name ends in 1 to 63 letters, digits and _+=,.@-".to_owned())
 }
 
 /// As `aws:PrincipalArn` has it: one that names nobody matches nobody, and the Deny would be everybody's. Of a role's
@@ -224,16 +224,21 @@ fn request(
     if options.method.contains(&WantedMethod::SharedRole) && options.shared_role.is_none() {
         return Err(ConfigureError::NoSharedRole);
     }
+    let id_resolver = if users.account == instances.account {
+        None
+    } else {
+        let role = RoleArn::new(users.partition.clone(), users.account.clone(), "/", &options.id_resolver_iam_role);
+        Some(role.map_err(|why| ConfigureError::NotAnIdResolver(why.to_string()))?)
+    };
     Ok(Request {
-        users_account: (users.account != instances.account).then(|| users.account.clone()),
         role,
+        id_resolver,
         grade: options.grade,
         methods: options.method.clone(),
         shared_role: options.shared_role.clone(),
         user_role_pattern: options.user_role_pattern.clone(),
         require_iam_group: options.require_iam_group.clone(),
         username_suffix: options.username_suffix.clone(),
-        id_resolver_role: options.id_resolver_iam_role.clone(),
         group_prefix: options.group_prefix.clone(),
         policy_name: options.instance_iam_policy.clone(),
     })

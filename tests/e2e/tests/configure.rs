@@ -122,6 +122,7 @@ fn what_a_role_has_goes_only_on_demand_and_what_is_not_there_is_refused() {
             "IAM has names of 1 to 128",
         ),
         ("--username-suffix '@a b'", "a name ends in"),
+        ("--username-suffix ''", "a name ends in"),
     ] {
         let refused = configure_refused(options);
         assert!(refused.contains(why), "{options}: {refused}");
@@ -194,6 +195,9 @@ fn users_of_another_account_log_in_once_both_are_configured() {
          {other} aws iam upload-ssh-public-key --user-name zoe --ssh-public-key-body \"$(sandbox-key zoe)\""
     ));
     let line = "keymaker configure --profile users --cross-account-profile inst --instance-iam-role sandbox-instance";
+    let refused = run(&format!("{line} --id-resolver-iam-role 'sandbox instance'")).refused().stderr;
+    assert!(refused.contains("--id-resolver-iam-role: "), "{refused}");
+    assert_eq!((account("sandbox-admin"), account(&format!("{other} env"))), before);
     sh(line);
     assert_eq!(sh(line), "Nothing to change.");
     host.start();

@@ -24,6 +24,8 @@ pub enum ConfigureError {
     Aws(AwsError),
     #[error("--instance-iam-role: {0}")]
     NotARole(String),
+    #[error("--id-resolver-iam-role: {0}")]
+    NotAnIdResolver(String),
     #[error("{0} is not in account {1}: name a profile of its account with --cross-account-profile")]
     OtherAccount(RoleArn, AccountId),
     #[error("the method shared-role needs --shared-role ARN")]
@@ -275,7 +277,9 @@ impl<'a> ConfiguredAccount<'a> {
         let present = self.present_policy(&name).await?;
         if let Some(present) = &present {
             self.lost.extend(permissions_lost(present, wanted));
-        } else if self.is_attached(self.side.role.name(), POLICY).await?
+        }
+        if name != POLICY
+            && self.is_attached(self.side.role.name(), POLICY).await?
             && let Some(former) = self.present_policy(POLICY).await?
         {
             // What the one policy of all roles says of another role is not this role's to lose.
@@ -284,9 +288,11 @@ impl<'a> ConfiguredAccount<'a> {
                 ["iam:GetRole", "sts:AssumeRole"].contains(&action)
                     && resource.parse::<RoleArn>().is_ok_and(|role| role != self.side.role)
             };
-            let mut lost = permissions_lost(&former, wanted);
-            lost.retain(|lost| !of_another(lost));
-            self.lost.extend(lost);
+            for lost in permissions_lost(&former, wanted) {
+                if !of_another(&lost) && !self.lost.contains(&lost) {
+                    self.lost.push(lost);
+                }
+            }
         }
         if present.as_ref() == Some(wanted) {
             return Ok(());

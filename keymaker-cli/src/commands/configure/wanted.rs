@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use keymaker_aws::role_description::{
     ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_GROUP_PREFIX, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP,
 };
-use keymaker_aws::{AccountId, RoleArn};
+use keymaker_aws::RoleArn;
 use serde_json::{Value, json};
 
 /// A way of credd's to make credentials.
@@ -28,8 +28,8 @@ pub enum WantedMethod {
 pub struct Request {
     /// The instances' role.
     pub role: RoleArn,
-    /// The users' account, where it is another one.
-    pub users_account: Option<AccountId>,
+    /// The role in the users' account that hosts assume, where that is another account.
+    pub id_resolver: Option<RoleArn>,
     /// 1, 2 or 3.
     pub grade: u8,
     /// credd's methods.
@@ -44,8 +44,6 @@ pub struct Request {
     pub username_suffix: Option<String>,
     /// Likewise.
     pub group_prefix: Option<String>,
-    /// The role in the users' account.
-    pub id_resolver_role: String,
     /// The name of the policies; `None`: [`POLICY`] and the name of the instances' role.
     pub policy_name: Option<String>,
 }
@@ -87,18 +85,9 @@ pub struct WantedSides {
 /// Puts together what should be.
 pub fn of(request: &Request) -> WantedSides {
     let role = &request.role;
-    let resolver = request.users_account.as_ref().map(|account| {
-        // A name that the command line took is legal, or AWS says what is wrong with it.
-        RoleArn::new(
-            role.partition().clone(),
-            account.clone(),
-            "/",
-            &request.id_resolver_role,
-        )
-        .unwrap_or_else(|_| role.clone())
-    });
+    let resolver = request.id_resolver.as_ref();
     let mut statements = vec![own_role(request)];
-    match &resolver {
+    match resolver {
         None => statements.push(read_iam(request)),
         Some(resolver) => statements.push(allow(
             "KeymakerAssumeIdResolver",
@@ -108,8 +97,8 @@ pub fn of(request: &Request) -> WantedSides {
     }
     statements.extend(methods(request, resolver.is_some()));
     let mut settings = Vec::new();
-    if let (Some(resolver), Some(account)) = (&resolver, &request.users_account) {
-        settings.push((ID_RESOLVER_ACCOUNT, account.as_str().to_owned()));
+    if let Some(resolver) = resolver {
+        settings.push((ID_RESOLVER_ACCOUNT, resolver.account().as_str().to_owned()));
         settings.push((ID_RESOLVER_IAM_ROLE, resolver.name().to_owned()));
     }
     settings.extend(
@@ -147,7 +136,7 @@ pub fn of(request: &Request) -> WantedSides {
             policy: document(statements),
         },
         users: resolver.map(|resolver| Side {
-            role: resolver,
+            role: resolver.clone(),
             trust: document(vec![by_instances.clone()]),
             for_instances: false,
             trusts_itself: false,
@@ -276,10 +265,12 @@ pub fn guard_policy(allowed: &[String]) -> Value {
 mod tests {
     use super::*;
 
-    fn request(grade: u8, methods: &[WantedMethod], users_account: Option<&str>) -> Request {
+    const RESOLVER: &str = "arn:aws:iam::210987654321:role/KeymakerIdResolver";
+
+    fn request(grade: u8, methods: &[WantedMethod], id_resolver: Option<&str>) -> Request {
         Request {
             role: "arn:aws:iam::123456789012:role/web".parse().unwrap(),
-            users_account: users_account.map(|account| account.parse().unwrap()),
+            id_resolver: id_resolver.map(|role| role.parse().unwrap()),
             grade,
             methods: methods.to_vec(),
             shared_role: None,
@@ -287,7 +278,6 @@ mod tests {
             require_iam_group: None,
             username_suffix: None,
             group_prefix: None,
-            id_resolver_role: "KeymakerIdResolver".to_owned(),
             policy_name: None,
         }
     }
@@ -318,7 +308,7 @@ mod tests {
 
     #[test]
     fn across_accounts_the_instances_read_no_users_but_assume_the_resolver() {
-        let wanted = of(&request(2, &[], Some("210987654321")));
+        let wanted = of(&request(2, &[], Some(RESOLVER)));
         let policy = wanted.instances.policy.to_string();
         assert!(
             !policy.contains("iam:ListUsers") && policy.contains("role/KeymakerIdResolver"),
@@ -342,7 +332,7 @@ mod tests {
             "arn:aws:iam::123456789012:role/web",
             "arn:aws:iam::123456789012:role/db",
         ]
-        .map(|role| named(role, Some("210987654321")));
+        .map(|role| named(role, Some(RESOLVER)));
         assert_ne!(web.instances.policy_name, db.instances.policy_name);
         let (web, db) = (web.users.unwrap(), db.users.unwrap());
         assert!(web.role == db.role && web.policy_name != db.policy_name);
