@@ -227,7 +227,12 @@ fn request(
     let id_resolver = if users.account == instances.account {
         None
     } else {
-        let role = RoleArn::new(users.partition.clone(), users.account.clone(), "/", &options.id_resolver_iam_role);
+        let role = RoleArn::new(
+            users.partition.clone(),
+            users.account.clone(),
+            "/",
+            &options.id_resolver_iam_role,
+        );
         Some(role.map_err(|why| ConfigureError::NotAnIdResolver(why.to_string()))?)
     };
     Ok(Request {

@@ -195,7 +195,9 @@ fn users_of_another_account_log_in_once_both_are_configured() {
          {other} aws iam upload-ssh-public-key --user-name zoe --ssh-public-key-body \"$(sandbox-key zoe)\""
     ));
     let line = "keymaker configure --profile users --cross-account-profile inst --instance-iam-role sandbox-instance";
-    let refused = run(&format!("{line} --id-resolver-iam-role 'sandbox instance'")).refused().stderr;
+    let refused = run(&format!("{line} --id-resolver-iam-role 'sandbox instance'"))
+        .refused()
+        .stderr;
     assert!(refused.contains("--id-resolver-iam-role: "), "{refused}");
     assert_eq!((account("sandbox-admin"), account(&format!("{other} env"))), before);
     sh(line);

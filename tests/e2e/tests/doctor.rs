@@ -185,7 +185,7 @@ const DAEMON_AND_IAM: [Fault; 16] = [
     ),
     by_hand(
         "echo 'require_iam_group = \"nosuch\"' >> /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker sync",
-        "users here may log in; the IAM group nosuch is required",
+        "because the required IAM group nosuch does not have them",
         "sed -i '/nosuch/d' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker accept-settings; keymaker sync",
     ),
     // Two whose ids the formula makes one number of.

@@ -81,6 +81,14 @@ fn a_user_who_may_is_shown_every_gate_open_with_its_evidence() {
     // Anybody who is not root sees as much as anybody may.
     let said = sh("runuser -u alice -- keymaker why alice");
     assert!(said.contains("?      sshd") && said.contains("?      chain"), "{said}");
+    assert!(
+        said.ends_with("alice may log in here, as far as can be told."),
+        "{said}"
+    );
+    assert_eq!(
+        sh("runuser -u alice -- keymaker why alice --json | jq -c '[.may_log_in, .gets_credentials]'"),
+        "[null,null]"
+    );
 }
 
 #[test]

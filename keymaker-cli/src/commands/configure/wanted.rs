@@ -2,10 +2,10 @@
 //! asks AWS.
 
 use clap::ValueEnum;
+use keymaker_aws::RoleArn;
 use keymaker_aws::role_description::{
     ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_GROUP_PREFIX, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP,
 };
-use keymaker_aws::RoleArn;
 use serde_json::{Value, json};
 
 /// A way of credd's to make credentials.

@@ -51,6 +51,11 @@ impl Walk {
         }
     }
 
+    /// Whether nobody could look at some gate.
+    fn untold_somewhere(&self) -> bool {
+        self.gates.iter().any(|gate| matches!(gate.state, GateState::Untold(_)))
+    }
+
     fn open(&mut self, name: &'static str, evidence: impl Into<String>) {
         let state = GateState::Open(evidence.into());
         self.gates.push(Gate { name, state });
@@ -94,22 +99,19 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
             "{shown} is a local account, so IAM has no say in whether it logs in.\nIf you mean an IAM user of this name: {remedy}"
         ),
         Some((why, remedy)) => format!("{shown} may not log in here: {why}\nWhat to do: {remedy}"),
+        None if to_shell.untold_somewhere() => format!("{shown} may log in here, as far as can be told."),
         None => format!("{shown} may log in here."),
     };
     if let Some((why, remedy)) = to_credentials.answer() {
         text += &format!("\n{shown} gets no AWS credentials here: {why}\nWhat to do: {remedy}");
     }
-    let untold = to_credentials
-        .gates
-        .iter()
-        .any(|gate| matches!(gate.state, GateState::Untold(_)));
     let value = json!({
         "user": user,
-        // null: a local account, of which IAM and Keymaker know nothing.
-        "may_log_in": (!is_local).then_some(passed),
+        // null: it cannot be told, or a local account, of which IAM and Keymaker know nothing.
+        "may_log_in": (!is_local && (!passed || !to_shell.untold_somewhere())).then_some(passed),
         "gates": to_shell.gates.iter().map(gate_value).collect::<Vec<_>>(),
         // null: it cannot be told, or nobody came so far.
-        "gets_credentials": credentials.filter(|passed| !passed || !untold),
+        "gets_credentials": credentials.filter(|passed| !passed || !to_credentials.untold_somewhere()),
         "credential_gates": to_credentials.gates.iter().map(gate_value).collect::<Vec<_>>(),
     });
     output.print(&text, &value);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use keymaker_core::directory_file::Directory;
+use keymaker_core::directory_file::{Directory, Verdict};
 use keymaker_core::login::{last_contact, older_than};
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
@@ -11,6 +11,7 @@ use keymaker_core::sys::LocalStream;
 use serde_json::Value;
 
 use super::super::order;
+use super::super::published::of_each_published;
 use super::Findings;
 
 /// Looks at what IAM says, and does not say.
@@ -102,14 +103,18 @@ fn remedy(why: &str, role: &str) -> String {
 
 /// A required group that lets nobody in: it is misspelt, empty, or not there.
 fn required_group(found: &mut Findings, status: &Value) {
-    let users = status.get("users").and_then(Value::as_u64).unwrap_or(0);
-    let refused = list(status, "may_not_log_in").count() as u64;
     let group = word(status, "required_group");
-    if group.is_empty() || users == 0 || refused < users {
+    let verdicts = of_each_published(|user| user.verdict).unwrap_or_default();
+    let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    let outside = count(Verdict::NotInRequiredGroup);
+    if outside == 0 || count(Verdict::Allowed) > 0 {
         return;
     }
     found.fault(
-        format!("none of the {users} users here may log in; the IAM group {group} is required"),
+        format!(
+            "none of the {} users here may log in, {outside} of them because the required IAM group {group} does not have them",
+            verdicts.len()
+        ),
         "everybody from IAM is locked out of this host",
         format!(
             "aws iam get-group --group-name {group}; keymaker sync  # after creating it, putting somebody into it, or correcting its \

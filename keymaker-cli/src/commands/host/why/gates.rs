@@ -51,7 +51,7 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
         LoginDecision::Refused(Refusal::NameHeldByAnother | Refusal::HomeOfAnother) => {
             format!("keymaker release {}", user.name)
         }
-        LoginDecision::Refused(Refusal::Expired) => "change the tag keymaker:expires of the IAM user".to_owned(),
+        LoginDecision::Refused(Refusal::Expired) => "change the tag expires of the IAM user".to_owned(),
         LoginDecision::Refused(_) => "create the user in IAM again, if that is what you want".to_owned(),
         LoginDecision::CannotTell(Doubt::SettingsUnread) => {
             "allow iam:GetRole to this host's role, or set role_settings = false in keymakerd.toml; then: keymaker sync"
