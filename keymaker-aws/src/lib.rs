@@ -13,6 +13,7 @@ mod canned;
 #[cfg(test)]
 mod canned_tls;
 mod hears_date;
+mod iam_region;
 mod id_resolver_digest;
 mod instance_role;
 mod metadata;
@@ -33,6 +34,7 @@ pub use aws_time::AwsTime;
 #[cfg(feature = "host")]
 pub use aws_time::since_boot;
 pub use call_error::{Action, AwsCallError, OutageCause};
+pub use iam_region::IamRegion;
 pub use id_resolver_digest::id_resolver_digest;
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, iam_names,

@@ -25,6 +25,7 @@ use crate::assumed_role::AssumedRole;
 use crate::aws_time::AwsTime;
 use crate::call_error::AwsCallError;
 use crate::hears_date::HearsDate;
+use crate::iam_region::IamRegion;
 use crate::instance_role::{HearsRefusal, InstanceRole};
 use crate::metadata::{MetadataError, MetadataService};
 use crate::own_ports::OwnPorts;
@@ -128,7 +129,8 @@ impl AwsClients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .sleep_impl(TokioSleep::new())
             .interceptor(HearsDate(self.route.time.clone()))
-            .interceptor(WholeAnswer);
+            .interceptor(WholeAnswer)
+            .endpoint_resolver(IamRegion);
         config.set_endpoint_url(self.route.iam_endpoint.clone());
         if let Some(role) = self.instance_role.clone() {
             config.push_interceptor(SharedInterceptor::new(HearsRefusal(role)));

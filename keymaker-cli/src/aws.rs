@@ -20,7 +20,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use clap::Args;
-use keymaker_aws::{AwsCallError, CallerIdentity, OutageCause, Principal, WholeAnswer, caller_identity};
+use keymaker_aws::{AwsCallError, CallerIdentity, IamRegion, OutageCause, Principal, WholeAnswer, caller_identity};
 
 use crate::output::Progress;
 
@@ -139,7 +139,9 @@ pub fn http_client(trust: TrustStore) -> aws_sdk_iam::config::SharedHttpClient {
 
 /// IAM, whose answers count only when they are whole.
 pub fn iam(config: &SdkConfig) -> aws_sdk_iam::Client {
-    let config = aws_sdk_iam::config::Builder::from(config).interceptor(WholeAnswer);
+    let config = aws_sdk_iam::config::Builder::from(config)
+        .interceptor(WholeAnswer)
+        .endpoint_resolver(IamRegion);
     aws_sdk_iam::Client::from_conf(config.build())
 }
 

@@ -14,8 +14,11 @@ import urllib.request
 from pathlib import Path
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
+from botocore.httpsession import URLLib3Session
 
 ONCE = Config(retries={"max_attempts": 0}, read_timeout=2)
 INSTANCE_ROLE = "arn:aws:iam::123456789012:role/sandbox-instance"
@@ -243,6 +246,16 @@ class Permissions(FakeAwsCase):
         client.list_users()
         self.refused("AccessDenied", client.get_user, UserName="bob")
         self.assertIn("with an explicit deny in an identity-based policy", self.refused("AccessDenied", client.list_groups))
+
+    def test_a_call_to_iam_is_signed_for_the_region_of_iam(self):
+        credentials = self.iam._request_signer._credentials
+        signer = SigV4Auth(credentials, "iam", "eu-central-1")
+        request = AWSRequest("POST", self.iam.meta.endpoint_url, data="Action=ListUsers&Version=2010-05-08",
+                             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"})
+        signer.add_auth(request)
+        answer = URLLib3Session().send(request.prepare())
+        self.assertEqual(answer.status_code, 403)
+        self.assertIn("scoped to a valid region", answer.text)
 
     def test_unknown_keys_and_wrong_secrets_are_refused(self):
         self.refused("InvalidClientTokenId", with_credentials({"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "x"}).list_users)

@@ -55,6 +55,26 @@ fn error_document(code: &str) -> String {
     )
 }
 
+#[tokio::test]
+async fn calls_to_iam_elsewhere_are_signed_for_the_region_of_iam() {
+    let server = Canned::serve(|_| Reply::Answer(200, USER.into())).await;
+    for (region, signed) in [
+        ("us-east-1", "us-east-1"),
+        ("eu-central-1", "us-east-1"),
+        ("cn-northwest-1", "cn-north-1"),
+        ("us-gov-east-1", "us-gov-west-1"),
+    ] {
+        let credentials = Credentials::new("AKIAX", "the-secret", None, None, "test");
+        let clients = route(&server.url).with_credentials(region.into(), credentials);
+        ask_for_alice(&clients, TWICE).await.unwrap();
+        let asked = server.requests().pop().unwrap();
+        assert!(
+            asked.contains(&format!("/{signed}/iam/aws4_request")),
+            "{region}: {asked}"
+        );
+    }
+}
+
 async fn outcome(status: u16, body: String) -> AwsCallError {
     let server = Canned::serve(move |_| Reply::Answer(status, body.clone())).await;
     ask_for_alice(&clients(&server.url), TWICE).await.unwrap_err()

@@ -99,6 +99,16 @@ fn status(filter: &str) -> String {
 }
 
 #[test]
+fn a_host_of_another_region_than_iams_reads_iam_at_a_configured_endpoint() {
+    let host = Host::unstarted();
+    sh("grep -q ^iam_endpoint /etc/keymaker/keymakerd.toml; sandbox-imds set region eu-central-1");
+    host.start();
+    ssh("alice", "true").ok();
+    let listed = sh("sandbox-admin env AWS_REGION=eu-central-1 keymaker list-keys --user alice");
+    assert!(listed.contains("Active"), "{listed}");
+}
+
+#[test]
 fn users_live_in_the_account_that_the_resolver_tokens_name() {
     let _host = Host::with_seed(&three_accounts(TOKENS));
     assert_eq!(ssh("olga", "id -Gn; pwd").ok(), "olga keymaker-users devs\n/home/olga");

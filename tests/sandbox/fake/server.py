@@ -149,6 +149,8 @@ class Fake:
         key, _, region, service, signed, signature = match.groups()
         if service not in ("iam", "sts"):
             raise AwsError("InvalidAction", f"The sandbox has IAM and STS only, not {service}.")
+        if service == "iam" and region != "us-east-1":
+            raise AwsError("SignatureDoesNotMatch", "Credential should be scoped to a valid region.", 403)
         with self.lock:
             caller, secret = self.lookup(key, request.headers.get("X-Amz-Security-Token"))
         if signature != expected_signature(request, signed, region, service, key, secret):
