@@ -25,8 +25,8 @@ use crate::credentials::metrics::Metrics;
 use crate::credentials::status_socket::{self, Status};
 use crate::imds::server::{Limits, Server};
 pub use error::DaemonError;
-pub use parts::chain;
 use parts::{DaemonParts, HostIssuer};
+pub use parts::{chain, check_settings};
 use reload::Running;
 
 /// What `main` decides.

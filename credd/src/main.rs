@@ -25,6 +25,9 @@ struct CreddArguments {
     /// Try what the settings need of AWS and of this host, print what is missing, and exit: 0 if nothing is.
     #[arg(long)]
     check: bool,
+    /// Check the settings file alone and exit: 0 if it is valid.
+    #[arg(long)]
+    check_settings: bool,
     /// Print the settings in force, defaults included, and exit.
     #[arg(long)]
     print_config: bool,
@@ -55,6 +58,13 @@ fn main() -> ExitCode {
         return config
             .print()
             .map_or_else(|error| complain(&error), |text| print(&text));
+    }
+    if arguments.check_settings {
+        let file = arguments.config.display();
+        return daemon::check_settings(&config).map_or_else(
+            |error| complain(&format!("{file}: {error}")),
+            |()| print(&format!("{file}: OK\n")),
+        );
     }
     if arguments.check {
         return check(&arguments.config, &config, &arguments.capture_state);

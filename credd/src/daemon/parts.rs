@@ -109,6 +109,12 @@ impl DaemonParts {
     }
 }
 
+/// Whether credentials can be made by these settings: URLs, proxy, certificate authorities, policies. Opens no connection.
+pub fn check_settings(config: &Config) -> Result<(), DaemonError> {
+    let clock: Rc<dyn Clock> = Rc::new(HostClock);
+    chain(config, &clock).map(drop)
+}
+
 /// The methods of this host by these settings.
 pub fn chain(config: &Config, clock: &Rc<dyn Clock>) -> Result<Chain, DaemonError> {
     let route = Route::new(&aws_settings(config)).map_err(DaemonError::Aws)?;

@@ -64,7 +64,7 @@ fn a_reload_keeps_what_was_issued_and_a_bad_file_changes_nothing() {
     assert_eq!(asked("alice", "").ok(), arn_of("alice"));
     assert_eq!(calls("AssumeRole"), before);
     settings.write("nonsense = 1");
-    sh("systemctl reload credd");
+    run("systemctl reload credd").refused();
     until("the bad line is named", Duration::from_secs(10), || {
         journal("-u credd").contains("the settings stay as they were: /etc/keymaker/credd.toml:1: ")
     });
