@@ -74,6 +74,7 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     if let Err(error) = host.store.make_folders() {
         warn!(%error, "what keymakerd learns cannot be saved: {error}");
     }
+    let _alone = host.store.hold().map_err(KeymakerdError::Store)?;
     let service = open(&host)?;
     match tokio::time::timeout(FIRST_PUBLICATION, service.publish()).await {
         Ok(Ok(())) => {}

@@ -167,6 +167,26 @@ fn a_restart_and_a_kill_keep_ids_names_groups_and_who_was() {
     }
 }
 
+// P2
+#[test]
+fn a_second_daemon_started_by_hand_ends_before_it_touches_anything() {
+    let _host = Host::fresh();
+    let seen = || sh("stat -c '%n %i %U %a' /run/keymaker/*.sock; stat -c '%n %U %a' /var/lib/keymaker/*/*");
+    let before = seen();
+    for (by, why) in [
+        ("", "systemctl start keymakerd"),
+        (
+            "runuser -u keymakerd -- ",
+            "another keymakerd is using /var/lib/keymaker/private",
+        ),
+    ] {
+        let refused = run(&format!("{by}timeout 10 keymakerd")).refused();
+        assert!(refused.stderr.contains(why), "{refused}");
+        assert_eq!(seen(), before);
+    }
+    ssh("alice", "true").ok();
+}
+
 const SETTINGS: &str = "/run/e2e/keymakerd.toml";
 
 fn check(content: &str) -> Outcome {
@@ -230,7 +250,7 @@ fn a_reload_takes_good_settings_and_leaves_everything_as_it_was_for_bad_ones() {
     host.reload();
     assert!(sh("getent passwd alice").ends_with(":/bin/sh"));
     host.add_settings("max_stale = \"a while\"");
-    sh("systemctl reload keymakerd");
+    run("systemctl reload keymakerd").refused();
     until("the error is in the journal", Duration::from_secs(5), || {
         journal("-u keymakerd").contains("keymakerd.toml:4: max_stale:")
     });

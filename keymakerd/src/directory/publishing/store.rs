@@ -3,14 +3,15 @@
 //! Private files are written before the public ones that rest on them: no uid is ever published whose owner is not on
 //! record (P2).
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::published_file::writer::{BuildError, replace_file};
+use keymaker_core::sys;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -55,6 +56,15 @@ pub enum StoreError {
          also remove public/directory: the present settings then apply"
     )]
     SettingsLost(PathBuf),
+    #[error(
+        "another keymakerd is using {0}; 'systemctl status keymakerd' shows it, stop it before you start one by hand"
+    )]
+    InUse(PathBuf),
+    #[error(
+        "{0} belongs to uid {1}, and this process runs as uid {2}: start keymakerd by 'systemctl start keymakerd'; if \
+         the files were restored as another user's: chown -R keymakerd: /var/lib/keymaker"
+    )]
+    OfAnother(PathBuf, u32, u32),
     #[error("{0} cannot be written: {1}; is the disk full?")]
     Unwritable(PathBuf, io::Error),
     #[error("the directory cannot be laid out: {0}; the published files stay as they are")]
@@ -73,6 +83,26 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Keeps every other keymakerd away from these files for as long as the answer lives: two would give one id to two
+    /// users (P2). `None` where there is no folder to keep it from.
+    pub fn hold(&self) -> Result<Option<File>, StoreError> {
+        let unreadable = |error| StoreError::Unreadable(self.private.clone(), error);
+        let folder = match File::open(&self.private) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let (owner, own) = (folder.metadata().map_err(unreadable)?.uid(), sys::own_uid());
+        if owner != own {
+            return Err(StoreError::OfAnother(self.private.clone(), owner, own));
+        }
+        match folder.try_lock() {
+            Ok(()) => Ok(Some(folder)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(self.private.clone())),
+            Err(TryLockError::Error(error)) => Err(unreadable(error)),
+        }
     }
 
     /// Reads a private file; `None` where there is none.
