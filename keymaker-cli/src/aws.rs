@@ -10,15 +10,17 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::profile::{self, ProfileFileCredentialsProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_sdk_iam::config::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use aws_types::os_shim_internal::{Env, Fs};
 use clap::Args;
 use keymaker_aws::{AwsCallError, CallerIdentity, IamRegion, OutageCause, Principal, WholeAnswer, caller_identity};
 
@@ -59,12 +61,33 @@ where
 /// The way to AWS.
 pub async fn config(options: &AwsOptions) -> Result<SdkConfig, AwsError> {
     let trust = trust_store(std::env::var_os("AWS_CA_BUNDLE"))?;
+    let named = options.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok());
+    if let Some(profile) = named.filter(|profile| !profile.is_empty()) {
+        profile_is_there(&profile).await?;
+    }
     let config = load(options, &trust, None).await;
     Ok(match config.region() {
         Some(_) => config,
         // Once more, so that profiles that assume a role have a region for that, too.
         None => load(options, &trust, Some(ANY_REGION)).await,
     })
+}
+
+/// The SDK takes a profile that is not there for an empty one, and goes on to whatever credentials come next.
+async fn profile_is_there(name: &str) -> Result<(), AwsError> {
+    let profiles = profile::load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await;
+    let profiles = profiles.map_err(|error| AwsError::Profiles(error.to_string()))?;
+    if name == "default" || profiles.get_profile(name).is_some() {
+        return Ok(());
+    }
+    let mut there: Vec<&str> = profiles.profiles().collect();
+    there.sort_unstable();
+    let there = if there.is_empty() {
+        "has no profile".to_owned()
+    } else {
+        format!("has {}", there.join(", "))
+    };
+    Err(AwsError::NoSuchProfile(name.to_owned(), there))
 }
 
 async fn load(options: &AwsOptions, trust: &TrustStore, region: Option<&str>) -> SdkConfig {
@@ -214,6 +237,12 @@ pub enum AwsError {
          ssh-keygen -t rsa -b 4096"
     )]
     KeyNotTaken(String),
+    #[error("~/.aws/config and ~/.aws/credentials cannot be used: {0}; correct the line, or unset AWS_PROFILE")]
+    Profiles(String),
+    #[error(
+        "there is no AWS profile {0}: ~/.aws {1}. Correct --profile or AWS_PROFILE, or make the profile by 'aws configure --profile {0}'"
+    )]
+    NoSuchProfile(String, String),
     #[error("AWS_CA_BUNDLE={0}: {1}; name a PEM file of certificate authorities, or unset it")]
     CaBundle(PathBuf, String),
 }
@@ -241,6 +270,11 @@ fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         AwsCallError::NoSuchEntity { action } => write!(f, "{action}: AWS has no such entity"),
         AwsCallError::ThisHost { .. } => write!(f, "{error}"),
         AwsCallError::Outage { action, cause } => match cause {
+            OutageCause::Credentials(why) if why.starts_with(NOWHERE) => write!(
+                f,
+                "no AWS credentials were found: run 'aws configure' or 'aws sso login', choose a profile with --profile or \
+                 AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ),
             OutageCause::Credentials(why) => write!(
                 f,
                 "no AWS credentials that AWS accepts were found ({why}): run 'aws configure' or 'aws sso login', or choose a \
@@ -257,6 +291,9 @@ fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         },
     }
 }
+
+/// How the SDK begins to say that no source had any.
+const NOWHERE: &str = "no credentials found in chain";
 
 #[cfg(test)]
 mod tests {

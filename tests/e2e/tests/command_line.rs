@@ -72,10 +72,22 @@ fn each_refusal_names_the_remedy() {
             keymaker("delete-key APKANOSUCHKEY12345678 --user carol"),
             "keymaker list-keys",
         ),
-        (keymaker("--profile nosuch list-keys"), "--profile"),
+        (keymaker("--profile nosuch list-keys"), "there is no AWS profile nosuch"),
+        // The chain would go on to the instance's role.
+        (
+            as_role("list-keys --user carol --profile nosuch"),
+            "aws configure --profile nosuch",
+        ),
+        (
+            run("AWS_PROFILE=nosuch keymaker list-keys --user carol"),
+            "there is no AWS profile nosuch",
+        ),
         (as_role("upload-key -i /tmp/sixth --user bob"), "iam:UploadSSHPublicKey"),
         (as_role("list-keys"), "--user NAME"),
-        (none("list-keys --user carol"), "aws configure"),
+        (
+            none("list-keys --user carol"),
+            "no AWS credentials were found: run 'aws configure'",
+        ),
         (
             run("keymaker --endpoint-url http://127.0.0.1:1 list-keys --user carol"),
             "--endpoint-url",
