@@ -1,6 +1,6 @@
 #!/bin/bash
-# What a stranger relies on before they install: the packages run where they say, name no folder of the machine that made them, and are the
-# same bytes whoever makes them.
+# What a stranger relies on before they install: the packages run where they say, name no folder of the machine that made them, are the same
+# bytes whoever makes them, and say what is linked into them.
 #
 # usage: tests/release.sh BUILT      BUILT is what dist/build printed: `./check release` calls it. The packages are made twice of it.
 #        tests/release.sh --twice    builds everything twice, in two folders, by dist/build --portable: `./check --long`
@@ -14,7 +14,7 @@ PROGRAMS="libnss_keymaker.so libpam_keymaker.so keymakerd keymaker-keys refusal 
 main() {
   case ${1:-} in
     --twice) built_twice ;;
-    /*) built=$1; glibc_is_checked; one_source_of_the_version; no_folder_of_the_builder; symbols_lie_apart; packed_twice ;;
+    /*) built=$1; glibc_is_checked; one_source_of_the_version; no_folder_of_the_builder; symbols_lie_apart; everything_linked_is_named; packed_twice ;;
     *) sed -n '5,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   echo "$passed passed, $failed failed"
@@ -128,6 +128,13 @@ symbols_lie_apart() {
 }
 build_id() { LC_ALL=C readelf -n "$1" | sed -n 's/^ *Build ID: //p'; }
 
+everything_linked_is_named() {
+  check "the packages' lists of crates are what cargo says of them" tests/release.py "$built"
+  cp -r "$built/third-party" "$work/third-party" && sed -i 's/"name": "tokio"/"name": "another"/' "$work/third-party/keymaker/sbom.cdx.json"
+  check "a list that lacks one is found" fails_saying "lacks tokio" tests/release.py "$built" "$work/third-party"
+  check "and one that names too much" fails_saying "lacks another" tests/release.py "$built" "$work/third-party"
+}
+
 # --- the same bytes ---
 
 packed_twice() {
@@ -160,7 +167,7 @@ built_twice() {
   check "and another elsewhere, of files of another date, without the caches of the first" in_folder "$work/another/folder" dist/build --portable
   built=$(cd "$work/one/keymaker" && dist/build --where --portable)
   check "they are the same, byte by byte" diff -r "$built" "$(cd "$work/another/folder" && dist/build --where --portable)"
-  no_folder_of_the_builder; symbols_lie_apart; packed_twice
+  no_folder_of_the_builder; symbols_lie_apart; everything_linked_is_named; packed_twice
 }
 in_folder() (cd "$1" && shift && export CARGO_TARGET_DIR="$PWD/target" XDG_CACHE_HOME="$PWD/target/cache" && "$@")
 
