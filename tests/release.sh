@@ -14,7 +14,7 @@ PROGRAMS="libnss_keymaker.so libpam_keymaker.so keymakerd keymaker-keys refusal 
 main() {
   case ${1:-} in
     --twice) built_twice ;;
-    /*) built=$1; glibc_is_checked; one_source_of_the_version; no_folder_of_the_builder; symbols_lie_apart; everything_linked_is_named; packed_twice ;;
+    /*) built=$1; glibc_is_checked; a_release_is_made; one_source_of_the_version; no_folder_of_the_builder; symbols_lie_apart; everything_linked_is_named; packed_twice ;;
     *) sed -n '5,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   echo "$passed passed, $failed failed"
@@ -50,7 +50,7 @@ glibc_is_checked() {
   check "nor where it says nothing" fails_saying "no symbol of glibc" env PATH="$work/bin:$PATH" dist/check-glibc 2.99 "$built/credd"
   rm "$work/bin/readelf"
 
-  fake_build
+  fake_build 2.99
   check "dist/build --portable refuses what needs a newer glibc" fails_saying "which is newer than 2.28" with_fake_build dist/build --portable
   check "debian/make-debs --portable packs none of it" fails_saying "which is newer than 2.28" with_fake_build debian/make-debs --portable "$work/none"
   check "rpm/make-rpms --portable neither" fails_saying "which is newer than 2.28" with_fake_build rpm/make-rpms --portable "$work/none"
@@ -69,13 +69,13 @@ program_for() {
     cc -shared -nostdlib -Wl,--build-id=sha1 -o "$file" "$file.c" "$file.so" && echo "$file"
 }
 
-# Cargo and its commands, but what they build is always programs for a glibc of the day after tomorrow. What they were told is kept.
+# Cargo and its commands, but what they build is always programs for this glibc. What they were told is kept.
 fake_build() {
-  local new; new=$(program_for 2.99) || return
+  local program; program=$(program_for "$1") || return
   fake cargo "case \"\$*\" in *build*) ;; *) exec '$(command -v cargo)' \"\$@\" ;; esac
     echo \"\$*; \$CARGO_ENCODED_RUSTFLAGS\" >>'$work/cargo-was-told'
     for folder in release $(uname -m)-unknown-linux-gnu/release; do
-      mkdir -p \"\$CARGO_TARGET_DIR/\$folder\" && for file in $PROGRAMS; do cp '$new' \"\$CARGO_TARGET_DIR/\$folder/\$file\" || exit 1; done
+      mkdir -p \"\$CARGO_TARGET_DIR/\$folder\" && for file in $PROGRAMS; do cp '$program' \"\$CARGO_TARGET_DIR/\$folder/\$file\" || exit 1; done
     done"
   fake cargo-auditable true
   fake cargo-zigbuild true
@@ -87,6 +87,32 @@ packed_by_dpkg_alone() {
   (cd "$work/alone/keymaker" && with_fake_build dpkg-buildpackage -b -us -uc -d) || return
   ls "$work"/alone/keymaker_*.deb && grep -q 'build .*--locked.*remap-path-prefix' "$work/cargo-was-told"
 }
+
+# --- dist/release ---
+
+a_release_is_made() {
+  local copy=$work/release/keymaker out=$work/release/out
+  check "the sources are copied" copy_sources "$copy"
+  fake_build 2.17
+  printf '#!/bin/sh\necho %s\n' "$work/bin" >"$copy/dist/tools"
+  check "they are committed" committed "$copy"
+  check "no release is made of a version that CHANGELOG.md does not have" fails_saying "no section" release_of "$copy" "$out"
+  sed -i "s/^## \[Unreleased\]/&\n\n## [$(dist/version)] - 2026-11-21/" "$copy/CHANGELOG.md"
+  check "nor of files that are not committed" fails_saying "differ from the commit" release_of "$copy" "$out"
+  check "they are" committed "$copy"
+  mkdir "$out"
+  check "nor over another" fails_saying "is there already" release_of "$copy" "$out"
+  rmdir "$out"
+  check "a release is made" release_of "$copy" "$out"
+  check "of packages of both kinds, lists of crates, symbols and BUILDINFO" same_text "1 BUILDINFO 5 deb 5 json 5 rpm 1 xz" \
+    "$(find "$out" -type f -printf '%f\n' | sed 's/.*\.//' | sort | uniq -c | xargs)"
+  check "the symbols lie where a debugger looks" same_text 1 "$(tar -tJf "$out"/keymaker-symbols-*.tar.xz | grep -cE '^usr/lib/debug/.build-id/../[0-9a-f]{38}\.debug$')"
+  check "BUILDINFO names the commit" grep -qx "commit: $(git -C "$copy" rev-parse HEAD)" "$out/BUILDINFO"
+  check "and Rust" grep -q '^rustc 1\.' "$out/BUILDINFO"
+}
+
+committed() { (cd "$1" && git init -q && git add -A && git -c user.name=a -c user.email=a@example.com commit -q -m a); }
+release_of() { (cd "$1" && with_fake_build dist/release "$2" "$(uname -m)"); }
 
 # --- version and date ---
 
