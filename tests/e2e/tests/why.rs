@@ -213,3 +213,39 @@ fn the_first_closed_gate_to_credentials_is_named() {
     sh("keymaker capture up");
     assert_eq!(closed_credential_gate("alice"), "");
 }
+
+/// What to do about the first closed gate.
+fn remedy(user: &str) -> String {
+    let seen = run(&format!("keymaker why {user} --json | jq -r '.gates[-1].remedy'"));
+    seen.stdout.trim_end().to_owned()
+}
+
+#[test]
+fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
+    let host = Host::unstarted();
+    host.reseed(r#"{"users": [{"name": "dora@example.com"}, {"name": "Emil@example.com"}]}"#);
+    host.start();
+    for name in ["dora", "dora@example.com"] {
+        let gate = closed_gate(name);
+        assert!(gate.contains("\"dora@example.com\" cannot be a Unix name"), "{gate}");
+        let remedy = remedy(name);
+        assert!(
+            remedy.contains("linux_user_suffix = \"@example.com\"") && !remedy.contains("lowercase_names"),
+            "{remedy}"
+        );
+    }
+    assert!(remedy("emil").contains("lowercase_names = true"), "{}", remedy("emil"));
+    let notes = run("keymaker doctor").stdout;
+    assert!(notes.contains("set linux_user_suffix = \"@example.com\""), "{notes}");
+    host.add_settings("linux_user_suffix = \"@example.com\"\nlowercase_names = true");
+    host.reload();
+    for name in ["dora", "emil"] {
+        assert_eq!(closed_gate(name), "");
+    }
+    let gate = closed_gate("Emil@example.com");
+    assert_eq!(
+        gate,
+        "name: \"Emil@example.com\" is a name in IAM, and the user logs in here as emil"
+    );
+    assert_eq!(remedy("Emil@example.com"), "keymaker why emil");
+}

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use keymaker_core::client::{AskError, ask};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
-use keymaker_core::name::UserName;
+use keymaker_core::name::{NameError, UserName};
 use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, LOOKUP_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::{paths, reserved_names};
 use serde_json::{Value, json};
@@ -180,7 +180,7 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
 fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
     let name = match UserName::parse(text.as_bytes()) {
         Ok(name) => name,
-        Err(why) => return walk.closed("name", format!("{text:?}: {why}"), "rename the user in IAM"),
+        Err(why) => return not_a_name(walk, text, why),
     };
     for (file, what) in [(paths::PASSWD, "account"), (paths::GROUP, "group")] {
         if let Some(line) = probe::local_line(file, text) {
@@ -198,6 +198,41 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
     }
     walk.open("name", "a legal name that no local account has");
     Ok(name)
+}
+
+/// What is no Unix name may be a name in IAM.
+fn not_a_name<T>(walk: &mut Walk, text: &str, why: NameError) -> Result<T, Shut> {
+    if let Some(name) = login_of(text) {
+        let why = format!("{text:?} is a name in IAM, and the user logs in here as {name}");
+        return walk.closed("name", why, format!("keymaker why {name}"));
+    }
+    let refused = refused_user(|iam_name| iam_name == text);
+    let (why, remedy) = refused.unwrap_or_else(|| (format!("{text:?}: {why}"), "rename the user in IAM".to_owned()));
+    walk.closed("name", why, remedy)
+}
+
+/// The login name of the published user whom IAM calls so.
+fn login_of(iam_name: &str) -> Option<UserName> {
+    let directory = Directory::open(Path::new(paths::DIRECTORY)).ok()?;
+    let mut buffer = [0; MAX_USER_RECORD];
+    let mut from = 0;
+    while let Ok(Some((next, user))) = directory.next_user(from, &mut buffer) {
+        if user.iam_user_name == iam_name && !user.tombstone {
+            return Some(user.name);
+        }
+        from = next;
+    }
+    None
+}
+
+/// Why this host refuses an entry to the first user of such a name in IAM, and what to do.
+fn refused_user(is_meant: impl Fn(&str) -> bool) -> Option<(String, String)> {
+    let status = status();
+    let entries = status.get("refused_entries")?.as_array()?;
+    let word = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut entries = entries.iter();
+    let entry = entries.find(|entry| word(entry, "kind") == "user" && is_meant(&word(entry, "iam_name")))?;
+    Some((word(entry, "why"), word(entry, "remedy")))
 }
 
 /// Asks as a login would, as far as the caller may: what is to be said of a name that is not published, and whether a
@@ -231,29 +266,14 @@ fn nudge(name: UserName) -> (Result<String, String>, bool) {
 
 /// Refused an entry, unknown to IAM, or nobody can tell.
 fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, String>) -> Result<T, Shut> {
-    let status = status();
-    let refused = status
-        .get("refused_entries")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let word = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     // The suffix of a name in IAM is not known here; it does not begin with a character of a Unix name in practice.
     let meant = |iam_name: &str| {
-        iam_name
-            .split('@')
-            .next()
-            .is_some_and(|base| base.eq_ignore_ascii_case(name.as_str()))
+        let base = iam_name.split('@').next();
+        base.is_some_and(|base| base.eq_ignore_ascii_case(name.as_str()))
     };
-    for entry in refused {
-        if word(entry, "kind") == "user" && meant(&word(entry, "iam_name")) {
-            let why = format!(
-                "IAM has the user, and this host refuses it an entry: {}",
-                word(entry, "why")
-            );
-            let remedy = word(entry, "remedy").replace("NAME", name.as_str());
-            return walk.closed("directory", why, remedy);
-        }
+    if let Some((why, remedy)) = refused_user(meant) {
+        let why = format!("IAM has the user, and this host refuses it an entry: {why}");
+        return walk.closed("directory", why, remedy.replace("NAME", name.as_str()));
     }
     match asked {
         Ok(said) => walk.closed(

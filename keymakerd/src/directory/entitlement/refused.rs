@@ -6,7 +6,7 @@ use std::fmt;
 
 use keymaker_core::directory_file::RecordError;
 use keymaker_core::id::IdRange;
-use keymaker_core::name::NameError;
+use keymaker_core::name::{NameError, UserName};
 
 /// A refused IAM user or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Kind {
 /// Why an entry is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryRefusal {
-    /// "'Alice' is not a Unix name: …; rename the user in IAM." The name without suffix or prefix.
+    /// "'Alice' is not a Unix name: …" The name without suffix or prefix.
     IllegalName(String, NameError),
     /// "'postgres' is reserved for the system."
     ReservedName(String),
@@ -155,9 +155,36 @@ impl RefusedEntry {
                     "if the line means this person: gpasswd -d {name} {group}; keymaker sync; gpasswd -a {name} {group}"
                 )
             }
+            EntryRefusal::IllegalName(name, _) => {
+                let settings = settings_for(kind, name);
+                match settings.as_slice() {
+                    [] => format!("rename the IAM {kind}, then: keymaker sync"),
+                    _ => format!(
+                        "set {} in /etc/keymaker/keymakerd.toml, then: systemctl reload keymakerd; or rename the IAM {kind}",
+                        settings.join(" and ")
+                    ),
+                }
+            }
             _ => format!("rename the IAM {kind}, or the one that has the name here, then: keymaker sync"),
         }
     }
+}
+
+/// The settings by which a name in IAM, such as Alice@example.com, would be a Unix name; none where nothing does it but
+/// another name.
+fn settings_for(kind: Kind, name: &str) -> Vec<String> {
+    let (login, suffix) = match kind {
+        Kind::User => name.split_at(name.find('@').unwrap_or(name.len())),
+        Kind::Group => (name, ""),
+    };
+    let small = login.to_ascii_lowercase();
+    if UserName::parse(small.as_bytes()).is_err() {
+        return Vec::new();
+    }
+    let suffix = (!suffix.is_empty())
+        .then(|| format!("linux_user_suffix = \"{suffix}\" (users whose names do not end so then have no entry here)"));
+    let small = (small != login).then(|| "lowercase_names = true".to_owned());
+    suffix.into_iter().chain(small).collect()
 }
 
 impl fmt::Display for RefusedEntry {
@@ -267,5 +294,41 @@ impl fmt::Display for EntryRefusal {
             ),
             Self::DoesNotFit(why) => write!(f, "the entry does not fit the directory: {why}; change that in IAM"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy(kind: Kind, name: &str) -> String {
+        let entry = RefusedEntry {
+            kind,
+            iam_id: String::new(),
+            iam_name: name.to_owned(),
+            reason: EntryRefusal::IllegalName(name.to_owned(), NameError::BadCharacter),
+        };
+        entry.remedy()
+    }
+
+    #[test]
+    fn a_name_that_a_setting_makes_a_unix_name_is_not_to_be_changed() {
+        let (suffix, small) = ("linux_user_suffix = \"@example.com\"", "lowercase_names = true");
+        for (name, settings) in [
+            ("alice@example.com", vec![suffix]),
+            ("Alice", vec![small]),
+            ("Alice@example.com", vec![suffix, small]),
+            ("2001", vec![]),
+            ("al ice@example.com", vec![]),
+            ("müller", vec![]),
+        ] {
+            let said = remedy(Kind::User, name);
+            for setting in [suffix, small] {
+                assert_eq!(said.contains(setting), settings.contains(&setting), "{said}");
+            }
+            assert_eq!(said.starts_with("rename"), settings.is_empty(), "{said}");
+        }
+        assert!(remedy(Kind::Group, "Devs").starts_with("set lowercase_names = true in "));
+        assert!(remedy(Kind::Group, "devs@example.com").starts_with("rename the IAM group"));
     }
 }

@@ -204,6 +204,8 @@ fn refused(found: &mut Findings, status: &Value) {
                 it",
                 word(entry, "remedy"),
             );
+        } else if why.contains(" cannot be a Unix name: ") {
+            found.note(format!("{what}; {}", word(entry, "remedy")));
         } else {
             found.note(what);
         }
