@@ -249,3 +249,27 @@ fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
     );
     assert_eq!(remedy("Emil@example.com"), "keymaker why emil");
 }
+
+#[test]
+fn a_release_is_advised_where_it_releases_and_nowhere_else() {
+    let _host = Host::fresh();
+    // Nobody has that uid, and nobody lives there.
+    sh("mkdir -p /home/bob; chown 777777 /home/bob; chmod 700 /home/bob");
+    assert!(closed_gate("bob").starts_with("permission: "), "{}", closed_gate("bob"));
+    assert_eq!(remedy("bob"), "keymaker release bob");
+    sh(&remedy("bob"));
+    assert_eq!(closed_gate("bob"), "");
+    // A local user's home lies in it.
+    sh("mkdir -p /home/alice; chown 777777 /home/alice; useradd -M -d /home/alice/data data");
+    assert!(
+        closed_gate("alice").starts_with("permission: "),
+        "{}",
+        closed_gate("alice")
+    );
+    let remedy = remedy("alice");
+    assert!(
+        remedy.starts_with("/home/alice belongs to data, not to a former IAM user"),
+        "{remedy}"
+    );
+    run("keymaker release alice").refused();
+}

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User, Verdict};
 use keymaker_core::id::Uid;
 use keymaker_core::local_files::{NamedLine, PasswdLine, lines};
 use keymaker_core::name::UserName;
@@ -71,6 +71,19 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
         return Err(HostError::HomeInUse(home, whose));
     }
     move_aside(&home, metadata.uid()).map(|aside| Some((home, aside)))
+}
+
+/// Whose the home of another is, where it is not to be moved; `None` where `run` moves it, or where it is the user's own.
+pub fn who_keeps_the_home(user: &User<'_>, directory: &Directory) -> Option<String> {
+    let owner = std::fs::symlink_metadata(user.home).ok()?.uid();
+    if owner == user.uid.get() {
+        return None;
+    }
+    if Uid::new(owner).is_none() {
+        return Some(format!("uid {owner}"));
+    }
+    let holder = present_holder(Path::new(user.home), owner, user.name, directory);
+    holder.unwrap_or_else(|_| Some(format!("uid {owner}")))
 }
 
 /// HOME becomes HOME.UID, or HOME.UID.1 and so on: anybody who may name IAM users can see to it that a home of theirs

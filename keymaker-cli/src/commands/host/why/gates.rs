@@ -1,6 +1,5 @@
 //! The gates of a user who is in the directory, in the order in which a login meets them. Called by [`super::run`].
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -8,11 +7,11 @@ use keymaker_core::directory_file::{Directory, User};
 use keymaker_core::keys_file::KeysFile;
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::name::UserName;
-use keymaker_core::sys::NameLookup;
 use keymaker_core::{nsswitch, paths, sys};
 
 use super::super::get::group_names;
 use super::super::probe::{self, pam, sshd};
+use super::super::release;
 use super::{Shut, Walk};
 
 pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<(), Shut> {
@@ -44,12 +43,14 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
                 user.iam_user_name, header.required_group
             )
         }
-        LoginDecision::Refused(Refusal::HomeOfAnother) if home_is_an_accounts(user) => format!(
-            "{} belongs to an account of this host, not to a former IAM user: give the IAM user another name, or another home (tag home)",
-            user.home
-        ),
         LoginDecision::Refused(Refusal::NameHeldByAnother | Refusal::HomeOfAnother) => {
-            format!("keymaker release {}", user.name)
+            match release::who_keeps_the_home(user, directory) {
+                Some(whose) => format!(
+                    "{} belongs to {whose}, not to a former IAM user: give the IAM user another name, or another home (tag home)",
+                    user.home
+                ),
+                None => format!("keymaker release {}", user.name),
+            }
         }
         LoginDecision::Refused(Refusal::Expired) => "change the tag expires of the IAM user".to_owned(),
         LoginDecision::Refused(_) => "create the user in IAM again, if that is what you want".to_owned(),
@@ -64,12 +65,6 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
         _ => "permission",
     };
     walk.closed(gate, sentence(), remedy)
-}
-
-/// Whether the home's owner is somebody whom this host knows, by whatever service: not to be moved away.
-fn home_is_an_accounts(user: &User<'_>) -> bool {
-    let owner = std::fs::symlink_metadata(user.home).map(|home| home.uid());
-    owner.is_ok_and(|uid| sys::is_known(NameLookup::Uid(uid)).unwrap_or(true))
 }
 
 pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Result<(), Shut> {
