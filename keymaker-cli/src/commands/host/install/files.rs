@@ -26,7 +26,7 @@ enum Content {
 }
 
 /// In the build's folder, and in the system's: L is the folder of the libraries.
-const BUILT: [(&str, &str, u32); 10] = [
+const BUILT: [(&str, &str, u32); 11] = [
     ("libnss_keymaker.so", "L/libnss_keymaker.so.2", 0o644),
     ("libpam_keymaker.so", "L/security/pam_keymaker.so", 0o644),
     ("keymakerd", "/usr/sbin/keymakerd", 0o755),
@@ -34,6 +34,7 @@ const BUILT: [(&str, &str, u32); 10] = [
     ("refusal", "/usr/libexec/keymaker/refusal", 0o755),
     ("end-sessions", "/usr/libexec/keymaker/end-sessions", 0o755),
     ("other-service", "/usr/libexec/keymaker/other-service", 0o755),
+    ("pam-account", "/usr/libexec/keymaker/pam-account", 0o755),
     ("credd", "/usr/sbin/credd", 0o755),
     ("credd-capture", "/usr/libexec/keymaker/credd-capture", 0o755),
     ("keymaker", "/usr/bin/keymaker", 0o755),
