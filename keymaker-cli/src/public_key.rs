@@ -7,7 +7,6 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ssh_key::public::KeyData;
 use ssh_key::{HashAlg, PublicKey};
 
 /// A public key and where it comes from.
@@ -125,13 +124,9 @@ fn converted_by_ssh_keygen(path: &Path, how: &[&str]) -> Result<String, PublicKe
 /// The key, if IAM would take it.
 pub fn check(text: &str, source: &str) -> Result<FoundPublicKey, PublicKeyError> {
     let mut key = PublicKey::from_openssh(text.trim()).map_err(|_| PublicKeyError::NotAKey(source.to_owned()))?;
-    let KeyData::Rsa(rsa) = key.key_data() else {
+    let Some(bits) = rsa_bits(&key) else {
         return Err(PublicKeyError::NotRsa(key.algorithm().as_str().to_owned()));
     };
-    let number = rsa.n.as_positive_bytes().unwrap_or_default();
-    let bits = number
-        .first()
-        .map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize);
     if bits < 2048 {
         return Err(PublicKeyError::TooShort(bits));
     }
@@ -145,6 +140,13 @@ pub fn check(text: &str, source: &str) -> Result<FoundPublicKey, PublicKeyError>
         bits,
         source: source.to_owned(),
     })
+}
+
+/// The size of an RSA key; `None` of another.
+pub fn rsa_bits(key: &PublicKey) -> Option<usize> {
+    let number = key.key_data().rsa()?.n.as_positive_bytes().unwrap_or_default();
+    let first = number.first();
+    Some(first.map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, describe_role, iam, run, sh, until};
+use e2e::{Host, describe_role, iam, run, sh, ssh, until};
 
 /// The first closed gate, as `GATE: evidence`; empty where all are open.
 fn closed_gate(user: &str) -> String {
@@ -220,6 +220,104 @@ fn remedy(user: &str) -> String {
     seen.stdout.trim_end().to_owned()
 }
 
+/// What the gate of this name says, however it stands.
+fn evidence(user: &str, gate: &str) -> String {
+    run(&format!(
+        "keymaker why {user} --json | jq -r '.gates[] | select(.gate == \"{gate}\") | \"\\(.state): \\(.evidence)\"'"
+    ))
+    .stdout
+}
+
+/// sshd reads these lines before its others.
+fn configure_sshd(lines: &str) {
+    sh(&format!(
+        "cat > /etc/ssh/sshd_config.d/00-why.conf <<'END'\n{lines}\nEND\nsystemctl reset-failed ssh; systemctl restart ssh"
+    ));
+}
+
+#[test]
+fn sshds_lists_are_gone_through_as_sshd_does_and_the_remedy_lets_in() {
+    let _host = Host::fresh();
+    let file = "/etc/ssh/sshd_config.d/00-why.conf";
+    configure_sshd("# Ours\nAllowUsers bob\nAllowUsers carol");
+    let gate = closed_gate("alice");
+    assert_eq!(
+        gate,
+        format!("sshd: AllowUsers bob carol does not name alice (line 2 of {file})")
+    );
+    ssh("alice", "true").refused();
+    assert_eq!(closed_gate("bob"), "");
+    sh(&remedy("alice"));
+    assert_eq!(closed_gate("alice"), "");
+    ssh("alice", "true").ok();
+
+    configure_sshd("AllowGroups wheel");
+    assert!(closed_gate("alice").starts_with("sshd: AllowGroups wheel does not name alice"));
+    sh(&remedy("alice"));
+    assert_eq!(closed_gate("alice"), "");
+    ssh("alice", "true").ok();
+
+    configure_sshd("DenyUsers bob al*ce");
+    assert_eq!(
+        closed_gate("alice"),
+        format!("sshd: DenyUsers al*ce shuts alice out (line 1 of {file})")
+    );
+    assert!(remedy("alice").starts_with(&format!("take al*ce out of line 1 of {file}")));
+    ssh("alice", "true").refused();
+
+    // Where somebody logs in from is not known beforehand.
+    configure_sshd("DenyUsers alice@10.0.0.0/8");
+    let said = evidence("alice", "sshd");
+    assert!(
+        said.starts_with("unknown: DenyUsers alice@10.0.0.0/8 stands in line 1 of"),
+        "{said}"
+    );
+    configure_sshd("Match Address 10.0.0.0/8\n  PubkeyAuthentication no\nMatch all");
+    let said = evidence("alice", "sshd");
+    assert!(
+        said.starts_with(&format!(
+            "unknown: line 2 of {file} sets pubkeyauthentication only for some"
+        )),
+        "{said}"
+    );
+    sh(&format!("rm {file}; systemctl reset-failed ssh; systemctl restart ssh"));
+}
+
+#[test]
+fn beside_ec2_instance_connect_why_and_doctor_read_sshds_command_line_as_sshd_got_it() {
+    let host = Host::fresh();
+    sh(
+        "systemctl restart credd; id ec2-instance-connect 2> /dev/null || useradd -r ec2-instance-connect
+        install -D -m 755 /usr/bin/true /usr/share/ec2-instance-connect/eic_run_authorized_keys",
+    );
+    let healthy = run("keymaker doctor --json | jq -c .findings").ok();
+    // The very options of the package.
+    host.start_sshd_with(
+        "-o \"AuthorizedKeysCommand /usr/share/ec2-instance-connect/eic_run_authorized_keys %u %f\" \
+         -o \"AuthorizedKeysCommandUser ec2-instance-connect\"",
+    );
+    ssh("alice", "true").ok();
+    assert_eq!(closed_gate("alice"), "");
+    assert!(
+        evidence("alice", "sshd").starts_with("open: "),
+        "{}",
+        evidence("alice", "sshd")
+    );
+    assert_eq!(run("keymaker doctor --json | jq -c .findings").ok(), healthy);
+    // Without the title's help: what looks like options is a value, and what is a list shuts out.
+    host.start_sshd_with(
+        "-o \"AuthorizedKeysCommand /usr/bin/true -f %u\" -o AuthorizedKeysCommandUser=nobody -o \"AllowUsers bob carol\"",
+    );
+    ssh("alice", "true").refused();
+    let gate = closed_gate("alice");
+    assert_eq!(
+        gate,
+        "sshd: AllowUsers bob carol does not name alice (sshd's command line)"
+    );
+    assert_eq!(closed_gate("bob"), "");
+    ssh("bob", "true").ok();
+}
+
 #[test]
 fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
     let host = Host::unstarted();
@@ -254,13 +352,13 @@ fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
 fn a_release_is_advised_where_it_releases_and_nowhere_else() {
     let _host = Host::fresh();
     // Nobody has that uid, and nobody lives there.
-    sh("mkdir -p /home/bob; chown 777777 /home/bob; chmod 700 /home/bob");
+    sh("mkdir -p /home/bob; chown 23456 /home/bob; chmod 700 /home/bob");
     assert!(closed_gate("bob").starts_with("permission: "), "{}", closed_gate("bob"));
     assert_eq!(remedy("bob"), "keymaker release bob");
     sh(&remedy("bob"));
     assert_eq!(closed_gate("bob"), "");
     // A local user's home lies in it.
-    sh("mkdir -p /home/alice; chown 777777 /home/alice; useradd -M -d /home/alice/data data");
+    sh("mkdir -p /home/alice; chown 23456 /home/alice; useradd -M -d /home/alice/data data");
     assert!(
         closed_gate("alice").starts_with("permission: "),
         "{}",
@@ -272,4 +370,27 @@ fn a_release_is_advised_where_it_releases_and_nowhere_else() {
         "{remedy}"
     );
     run("keymaker release alice").refused();
+}
+
+#[test]
+fn what_credd_does_not_give_is_said_with_a_remedy_that_runs() {
+    let _host = Host::fresh();
+    sh("systemctl restart credd");
+    with_credd("mode = \"observe\"", || {
+        sh("systemctl restart credd-capture");
+        let said = sh("keymaker why carol");
+        assert!(said.contains("credd only looks on (mode = \"observe\")"), "{said}");
+        assert_eq!(sh("keymaker why carol --json | jq .gets_credentials"), "null");
+    });
+    sh("systemctl restart credd-capture");
+    let remedy = sh("keymaker why carol --json | jq -r '.credential_gates[-1].remedy'");
+    let command = remedy.split('\'').nth(1).expect("a command is quoted");
+    assert!(
+        command.contains("--instance-iam-role sandbox-instance --user carol"),
+        "{remedy}"
+    );
+    sh(&format!("sandbox-admin {command}"));
+    until("carol gets credentials", Duration::from_secs(30), || {
+        closed_credential_gate("carol").is_empty()
+    });
 }

@@ -26,8 +26,14 @@ pub fn limited(program: &str) -> Command {
 
 /// What a program printed, or why it did not succeed.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = limited(program).args(arguments).output();
-    let output = output.map_err(|error| format!("timeout {program}: {error}"))?;
+    output_of(program, limited(program).args(arguments))
+}
+
+/// The same of a [`limited`] program.
+pub fn output_of(program: &str, command: &mut Command) -> Result<String, String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("timeout {program}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.code() {
         Some(0) => Ok(text(&output.stdout)),

@@ -1,9 +1,10 @@
 //! `keymaker why USER`: each gate between a name and a shell, and between a user and credentials, with its evidence.
 //! The first closed gate is the answer.
 //!
-//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `credentials` those
-//! of credd.
+//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `at_sshd`
+//! sshd's, `credentials` those of credd.
 
+mod at_sshd;
 mod credentials;
 mod gates;
 
@@ -169,8 +170,8 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
     gates::decision(walk, &directory, &user)?;
     gates::resolves(walk, name, &user)?;
     gates::groups(walk, &directory, &user)?;
-    gates::keys(walk, &directory, &user)?;
-    gates::sshd_lets(walk, name)?;
+    let keys = gates::keys(walk, &directory, &user)?;
+    at_sshd::lets(walk, &user, &keys)?;
     gates::pam_lets(walk)?;
     gates::home(walk, &user);
     gates::shell(walk, &user)?;

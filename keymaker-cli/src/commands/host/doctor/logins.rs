@@ -6,7 +6,8 @@ use keymaker_core::local_files::members_named_by;
 use keymaker_core::paths;
 
 use super::super::install::authselect;
-use super::super::probe::{local_line, pam, run, sshd};
+use super::super::probe::sshd::{self, Started};
+use super::super::probe::{local_line, pam, run};
 use super::super::published::published_names;
 use super::{Findings, JOIN};
 
@@ -73,10 +74,13 @@ fn pam_stacks(found: &mut Findings) {
 }
 
 fn sshd_settings(found: &mut Findings) {
-    let by_socket = run("systemctl", &["is-active", "ssh.socket"]).is_ok();
-    if sshd::listener_options().is_none() && !by_socket {
-        return found.fault("sshd does not run", "nobody can log in", "systemctl enable --now ssh");
-    }
+    let options = match sshd::started() {
+        Ok(Started::Listening(options) | Started::AtAConnection(options)) => options,
+        Ok(Started::Not) => {
+            return found.fault("sshd does not run", "nobody can log in", "systemctl enable --now ssh");
+        }
+        Err(why) => return found.note(format!("sshd's settings cannot be determined: {why}")),
+    };
     if let Err(why) = run("/usr/sbin/sshd", &["-t"]) {
         let what = format!("sshd does not accept its configuration: {why}");
         let why = "sshd does not come back after the next restart or boot";
@@ -85,7 +89,7 @@ fn sshd_settings(found: &mut Findings) {
     let Some(user) = published_names().ok().and_then(|names| names.into_iter().next()) else {
         return;
     };
-    let settings = match sshd::effective(&user) {
+    let settings = match sshd::effective(&user, &options) {
         Ok(settings) => settings,
         Err(why) => {
             return found.fault(
@@ -123,13 +127,12 @@ fn sshd_settings(found: &mut Findings) {
                 "authorizedkeyscommand" => "keys in IAM let nobody log in, but keys in a home do",
                 _ => "something other than a key from IAM lets them log in",
             },
-            remedy_for(keyword),
+            remedy_for(keyword, &options),
         );
     }
 }
 
-fn remedy_for(keyword: &str) -> String {
-    let options = sshd::listener_options().unwrap_or_default();
+fn remedy_for(keyword: &str, options: &[String]) -> String {
     if options
         .iter()
         .any(|option| option.to_ascii_lowercase().contains(&format!("{keyword}=")))

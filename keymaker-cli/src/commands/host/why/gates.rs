@@ -1,16 +1,17 @@
 //! The gates of a user who is in the directory, in the order in which a login meets them. Called by [`super::run`].
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use keymaker_core::directory_file::{Directory, User};
-use keymaker_core::keys_file::KeysFile;
+use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::name::UserName;
 use keymaker_core::{nsswitch, paths, sys};
 
 use super::super::get::group_names;
-use super::super::probe::{self, pam, sshd};
+use super::super::probe::{self, pam};
 use super::super::release;
 use super::{Shut, Walk};
 
@@ -123,7 +124,8 @@ pub(super) fn groups(walk: &mut Walk, directory: &Directory, user: &User<'_>) ->
     Ok(())
 }
 
-pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<(), Shut> {
+/// Returns them, where they can be told.
+pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<Vec<PublishedKey>, Shut> {
     let iam_name = user.iam_user_name;
     let upload = format!("keymaker upload-key --user {iam_name}");
     let keys = match KeysFile::open(Path::new(paths::KEYS)).and_then(|file| file.user(user.name)) {
@@ -140,7 +142,7 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
                 "keys",
                 "this host has not fetched them yet; it does so at a login, or when root runs 'keymaker why'",
             );
-            return Ok(());
+            return Ok(Vec::new());
         }
         Ok(None) => {
             let why = "this host has never fetched the user's keys, and could not do so just now";
@@ -165,39 +167,7 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
         format!("{} {key_type} {} (active)", key.id, key.fingerprint)
     });
     walk.open("keys", shown.collect::<Vec<_>>().join(", "));
-    Ok(())
-}
-
-pub(super) fn sshd_lets(walk: &mut Walk, name: UserName) -> Result<(), Shut> {
-    if !probe::is_root() {
-        walk.untold("sshd", "only root can ask sshd for its settings");
-        return Ok(());
-    }
-    let settings = match sshd::effective(name.as_str()) {
-        Ok(settings) => settings,
-        Err(why) => {
-            return walk.closed(
-                "sshd",
-                format!("sshd does not accept its configuration: {why}"),
-                "sshd -t",
-            );
-        }
-    };
-    if let Some((keyword, is, right)) = sshd::wrong(&settings).into_iter().next() {
-        return walk.closed(
-            "sshd",
-            format!("for this user sshd has {keyword} {is}, not {right}"),
-            "keymaker doctor",
-        );
-    }
-    for keyword in ["allowusers", "denyusers", "allowgroups", "denygroups"] {
-        if let Some(value) = settings.get(keyword) {
-            walk.untold("sshd", format!("sshd_config also says {keyword} {value}"));
-            return Ok(());
-        }
-    }
-    walk.open("sshd", "keys come from keymaker-keys and from nowhere else");
-    Ok(())
+    Ok(keys.keys)
 }
 
 pub(super) fn pam_lets(walk: &mut Walk) -> Result<(), Shut> {
@@ -211,6 +181,10 @@ pub(super) fn pam_lets(walk: &mut Walk) -> Result<(), Shut> {
             return walk.closed("pam", why, "keymaker doctor");
         }
     }
+    if Path::new("/etc/nologin").exists() || Path::new("/run/nologin").exists() {
+        let why = "pam_nologin lets in nobody but root at the moment";
+        return walk.closed("pam", why, "rm -f /etc/nologin /run/nologin");
+    }
     walk.open("pam", "account and session of sshd obey pam_keymaker.so");
     Ok(())
 }
@@ -223,17 +197,23 @@ pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
 }
 
 pub(super) fn shell(walk: &mut Walk, user: &User<'_>) -> Result<(), Shut> {
-    if !Path::new(user.shell).exists() {
-        let why = format!("{} is not there", user.shell);
-        return walk.closed("shell", why, "install it, or set default_shell in keymakerd.toml");
-    }
-    if Path::new("/etc/nologin").exists() || Path::new("/run/nologin").exists() {
-        return walk.closed(
-            "shell",
-            "pam_nologin lets in nobody but root at the moment",
-            "rm -f /etc/nologin /run/nologin",
-        );
-    }
-    walk.open("shell", user.shell);
-    Ok(())
+    const BY_ANYBODY: u32 = 0o111;
+    // passwd(5): an empty field.
+    let shell = match user.shell {
+        "" => "/bin/sh",
+        shell => shell,
+    };
+    let ends_every_login = |shell: &Path| shell.ends_with("nologin") || shell.ends_with("false");
+    let (why, remedy) = match std::fs::metadata(shell) {
+        Err(_) => ("is not there", "install it"),
+        Ok(found) if !found.is_file() => ("is no file", "put a program there"),
+        Ok(found) if found.mode() & BY_ANYBODY == 0 => ("is not executable", "chmod +x it"),
+        Ok(_) if ends_every_login(Path::new(shell)) => ("ends every login", "give the user a shell by the tag shell"),
+        Ok(_) => {
+            walk.open("shell", shell);
+            return Ok(());
+        }
+    };
+    let remedy = format!("{remedy}, or set default_shell in keymakerd.toml");
+    walk.closed("shell", format!("{shell} {why}"), remedy)
 }

@@ -1,0 +1,119 @@
+//! `DenyUsers`, `AllowUsers`, `DenyGroups` and `AllowGroups`, as sshd goes through them: in this order, the first that
+//! refuses decides (`sshd_config(5)`).
+//!
+//! A pattern `user@host` depends on where a login comes from, which nobody knows beforehand.
+
+use super::{SshdSettings, pattern};
+
+/// Whether the four let a user in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// They do, from everywhere.
+    LetsIn,
+    /// They do not, from nowhere.
+    ShutsOut(AdmissionRule),
+    /// It depends on where the login comes from.
+    DependsOnAddress(AdmissionRule),
+}
+
+/// What decides.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AdmissionRule {
+    /// One of the four, as `sshd_config(5)` spells it.
+    pub keyword: &'static str,
+    /// The pattern that matches; of a list that names nobody of the kind, all of it.
+    pub pattern: String,
+}
+
+/// Goes through the four, for a user with these groups.
+pub fn admits(settings: &SshdSettings, user: &str, groups: &[String]) -> Admission {
+    let mut depends = None;
+    for keyword in ["DenyUsers", "AllowUsers", "DenyGroups", "AllowGroups"] {
+        let allows = keyword.starts_with("Allow");
+        let named = |pattern: &str| {
+            if keyword.ends_with("Users") {
+                user_named(user, pattern)
+            } else if groups.iter().any(|group| pattern::matches(group, pattern)) {
+                Named::Yes
+            } else {
+                Named::No
+            }
+        };
+        let patterns: Vec<&str> = settings.all(&keyword.to_ascii_lowercase()).collect();
+        let first = |wanted| patterns.iter().find(|pattern| named(pattern) == wanted);
+        let rule = |pattern: &str| AdmissionRule {
+            keyword,
+            pattern: pattern.to_owned(),
+        };
+        match (first(Named::Yes), first(Named::ByAddress)) {
+            (Some(pattern), _) if !allows => return Admission::ShutsOut(rule(pattern)),
+            (Some(_), _) => {}
+            (None, Some(pattern)) => depends = depends.or_else(|| Some(rule(pattern))),
+            (None, None) if allows && !patterns.is_empty() => return Admission::ShutsOut(rule(&patterns.join(" "))),
+            (None, None) => {}
+        }
+    }
+    depends.map_or(Admission::LetsIn, Admission::DependsOnAddress)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Yes,
+    No,
+    ByAddress,
+}
+
+/// `!` has no meaning here: sshd takes it for a character of the name.
+fn user_named(user: &str, pattern: &str) -> Named {
+    // sshd takes the first @ before OpenSSH 9.8 and the last one since then; no name of ours has one.
+    let (name, host) = match pattern.split_once('@') {
+        Some((name, host)) => (name, Some(host)),
+        None => (pattern, None),
+    };
+    match (pattern::matches(user, name), host) {
+        (false, _) => Named::No,
+        (true, None) => Named::Yes,
+        (true, Some(_)) => Named::ByAddress,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(text: &str) -> String {
+        let groups = ["alice", "keymaker-users", "devs"].map(str::to_owned);
+        match admits(&SshdSettings::parse(text), "alice", &groups) {
+            Admission::LetsIn => "in".to_owned(),
+            Admission::ShutsOut(AdmissionRule { keyword, pattern }) => format!("out: {keyword} {pattern}"),
+            Admission::DependsOnAddress(AdmissionRule { keyword, pattern }) => format!("depends: {keyword} {pattern}"),
+        }
+    }
+
+    #[test]
+    fn the_four_lists_decide_as_sshd_goes_through_them() {
+        for (text, said) in [
+            ("", "in"),
+            ("denyusers bob\ndenyusers ali*", "out: DenyUsers ali*"),
+            ("denyusers bob", "in"),
+            ("denyusers !alice", "in"),
+            ("allowusers bob\nallowusers carol", "out: AllowUsers bob carol"),
+            ("allowusers bob\nallowusers a?ice", "in"),
+            ("allowusers !bob", "out: AllowUsers !bob"),
+            ("allowusers alice\ndenyusers *", "out: DenyUsers *"),
+            ("denygroups wheel\ndenygroups dev*", "out: DenyGroups dev*"),
+            ("allowgroups wheel\nallowgroups adm", "out: AllowGroups wheel adm"),
+            ("allowgroups wheel\nallowgroups keymaker-users", "in"),
+            ("allowgroups domain users", "out: AllowGroups domain users"),
+            ("allowusers alice\nallowgroups wheel", "out: AllowGroups wheel"),
+            ("denyusers alice@10.*", "depends: DenyUsers alice@10.*"),
+            ("denyusers bob@10.*", "in"),
+            ("allowusers alice@10.0.0.0/8", "depends: AllowUsers alice@10.0.0.0/8"),
+            ("allowusers alice@10.0.0.0/8\nallowusers alice", "in"),
+            // What shuts out from everywhere is more than what does from somewhere.
+            ("denyusers alice@10.*\nallowgroups wheel", "out: AllowGroups wheel"),
+        ] {
+            assert_eq!(says(text), said, "{text}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The lines of sshd's configuration with their places: for whoever must change one, and for what `sshd -T` cannot
+//! say: which settings hang on where a login comes from.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::pattern;
+
+const FOLDER: &str = "/etc/ssh";
+/// sshd's own limit.
+const DEEPEST: u8 = 16;
+
+/// A line that sets something.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigLine {
+    /// Where it stands.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub number: usize,
+    /// In small letters.
+    pub keyword: String,
+    /// The rest.
+    pub value: String,
+    /// Whether it stands under a Match line that looks at the connection and not only at the user.
+    pub by_connection: bool,
+}
+
+/// The configuration as it lies on the disk.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    /// In sshd's order.
+    pub lines: Vec<ConfigLine>,
+    /// When one of its files was last changed, or one was added or taken away.
+    pub changed: Option<SystemTime>,
+}
+
+/// Reads this file and those that it includes.
+pub fn read(file: &Path) -> Configuration {
+    let mut configuration = Configuration::default();
+    configuration.collect(file, false, DEEPEST);
+    configuration
+}
+
+impl Configuration {
+    fn collect(&mut self, file: &Path, under_match: bool, depth: u8) {
+        let Some(depth) = depth.checked_sub(1) else { return };
+        self.note(file);
+        let text = fs::read(file).unwrap_or_default();
+        let mut by_connection = under_match;
+        for (index, line) in String::from_utf8_lossy(&text).lines().enumerate() {
+            let line = line.trim();
+            let end = line.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(line.len());
+            let (keyword, value) = line.split_at_checked(end).unwrap_or_default();
+            let value = value.trim_start_matches(|c: char| c.is_whitespace() || c == '=');
+            match keyword.to_ascii_lowercase().as_str() {
+                // A Match block ends with the file.
+                "match" => by_connection = under_match || looks_at_the_connection(value),
+                "include" => {
+                    for (folder, file) in included(value) {
+                        self.note(&folder);
+                        self.collect(&file, by_connection, depth);
+                    }
+                }
+                "" => {}
+                comment if comment.starts_with('#') => {}
+                keyword => self.lines.push(ConfigLine {
+                    file: file.to_owned(),
+                    number: index + 1,
+                    keyword: keyword.to_owned(),
+                    value: value.to_owned(),
+                    by_connection,
+                }),
+            }
+        }
+    }
+
+    /// By ctime, which no copying keeps.
+    fn note(&mut self, path: &Path) {
+        let changed = fs::metadata(path).ok().and_then(|found| {
+            let since = Duration::new(found.ctime().try_into().ok()?, found.ctime_nsec().try_into().ok()?);
+            Some(SystemTime::UNIX_EPOCH + since)
+        });
+        self.changed = self.changed.max(changed);
+    }
+}
+
+fn words(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .split(|c: char| c.is_whitespace() || c == '=')
+        .map(|word| word.trim_matches('"'))
+        .filter(|word| !word.is_empty())
+}
+
+/// Whatever is not known to be about the user alone is taken for the connection's.
+fn looks_at_the_connection(criteria: &str) -> bool {
+    let mut words = words(criteria);
+    while let Some(criterion) = words.next() {
+        match criterion.to_ascii_lowercase().as_str() {
+            "all" | "invalid-user" => {}
+            "user" | "group" => drop(words.next()),
+            _ => return true,
+        }
+    }
+    false
+}
+
+/// The files that an Include line names, each with its folder, in the order of glob(3): the last part of a path may be a
+/// pattern.
+fn included(value: &str) -> Vec<(PathBuf, PathBuf)> {
+    let mut files = Vec::new();
+    for word in words(value) {
+        let path = Path::new(FOLDER).join(word);
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            continue;
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut found: Vec<PathBuf> = entries
+            .filter(|entry| {
+                let entry = entry.file_name();
+                let entry = entry.to_string_lossy();
+                pattern::matches(&entry, name) && !entry.starts_with('.')
+            })
+            .map(|entry| entry.path())
+            .collect();
+        found.sort();
+        files.extend(found.into_iter().map(|file| (folder.to_owned(), file)));
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_found_in_included_files_and_a_block_ends_with_its_file() {
+        let folder = std::env::temp_dir().join(format!("keymaker-sshd-{}", std::process::id()));
+        fs::create_dir_all(folder.join("d")).unwrap();
+        let (main, drop_in) = (folder.join("main"), folder.join("d/50-x.conf"));
+        let include = folder.join("d/*.conf").display().to_string();
+        fs::write(
+            &main,
+            format!("# A\nInclude {include}\nAllowUsers=alice bob\n\nMatch Address 10.0.0.0/8\n  DenyUsers \"x\"\n"),
+        )
+        .unwrap();
+        fs::write(
+            &drop_in,
+            "Match User alice Group=devs\nX 1\nmatch user alice localport 22\n  UsePAM no\n",
+        )
+        .unwrap();
+        fs::write(folder.join("d/other"), "UsePAM no\n").unwrap();
+        let Configuration { lines: found, changed } = read(&main);
+        assert!(changed.is_some_and(|changed| changed.elapsed().unwrap() < Duration::from_secs(60)));
+        fs::remove_dir_all(&folder).unwrap();
+        let line = |file: &PathBuf, number, keyword: &str, value: &str, by_connection| ConfigLine {
+            file: file.clone(),
+            number,
+            keyword: keyword.to_owned(),
+            value: value.to_owned(),
+            by_connection,
+        };
+        assert_eq!(
+            found,
+            [
+                line(&drop_in, 2, "x", "1", false),
+                line(&drop_in, 4, "usepam", "no", true),
+                line(&main, 3, "allowusers", "alice bob", false),
+                line(&main, 6, "denyusers", "\"x\"", true),
+            ]
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! The gate at sshd: whether it runs, takes this user at all, and takes one of their keys alone. Called by
+//! [`super::run`] for a user who has keys; only root is told.
+
+use std::path::PathBuf;
+
+use keymaker_core::directory_file::User;
+use keymaker_core::keys_file::PublishedKey;
+use keymaker_core::paths;
+
+use super::super::probe::sshd::admission::{Admission, AdmissionRule, admits};
+use super::super::probe::sshd::configuration::{self, ConfigLine};
+use super::super::probe::sshd::keys::{Obstacle, accepts};
+use super::super::probe::sshd::{self, SshdSettings, Started};
+use super::super::probe::{self, run};
+use super::{Shut, Walk};
+
+const GATE: &str = "sshd";
+
+/// Walks it. Returns sshd's settings for the user, where they can be told.
+pub(super) fn lets(walk: &mut Walk, user: &User<'_>, keys: &[PublishedKey]) -> Result<Option<SshdSettings>, Shut> {
+    if !probe::is_root() {
+        walk.untold(GATE, "only root can ask sshd for its settings");
+        return Ok(None);
+    }
+    let started = match sshd::started() {
+        Ok(started) => started,
+        Err(why) => {
+            walk.untold(GATE, why);
+            return Ok(None);
+        }
+    };
+    let (options, already_runs) = match &started {
+        Started::Listening(options) => (options, true),
+        Started::AtAConnection(options) => (options, false),
+        Started::Not => return walk.closed(GATE, "no sshd listens on this host", "systemctl enable --now ssh"),
+    };
+    let settings = match sshd::effective(user.name.as_str(), options) {
+        Ok(settings) => settings,
+        Err(why) if already_runs => {
+            let why = format!("sshd goes by what it read before, and does not accept its configuration of now: {why}");
+            walk.untold(GATE, why);
+            return Ok(None);
+        }
+        Err(why) => {
+            let why = format!("sshd does not accept its configuration: {why}");
+            return walk.closed(GATE, why, "sshd -t  # names the line to correct");
+        }
+    };
+    let configuration = configuration::read(&configuration_file(options));
+    // sshd was asked about a login from this host, by what lies on the disk now.
+    let mut doubts = Vec::from_iter(by_connection(&configuration.lines));
+    if already_runs && configuration.changed > sshd::read_at().or(configuration.changed) {
+        let why = "sshd's configuration was changed since sshd read it (systemctl reload ssh has it read)";
+        doubts.push(why.to_owned());
+    }
+    match judge(&settings, user, keys, &configuration.lines) {
+        Err(refused) if doubts.is_empty() => return walk.closed(GATE, refused.why, refused.remedy),
+        Err(refused) => doubts.push(format!("else: {}", refused.why)),
+        Ok(others) => doubts.extend(others),
+    }
+    if doubts.is_empty() {
+        walk.open(GATE, "takes the user, and one of the keys is enough");
+    } else {
+        walk.untold(GATE, doubts.join("; "));
+    }
+    Ok(Some(settings))
+}
+
+/// Why sshd lets a user in by no key, and what to do.
+struct SshdRefuses {
+    why: String,
+    remedy: String,
+}
+
+fn refuse<T>(why: impl Into<String>, remedy: impl Into<String>) -> Result<T, SshdRefuses> {
+    Err(SshdRefuses {
+        why: why.into(),
+        remedy: remedy.into(),
+    })
+}
+
+/// By settings that hold for the login. Returns what is left in doubt.
+fn judge(
+    settings: &SshdSettings,
+    user: &User<'_>,
+    keys: &[PublishedKey],
+    lines: &[ConfigLine],
+) -> Result<Vec<String>, SshdRefuses> {
+    let mut doubts = Vec::from_iter(takes_the_user(settings, user, lines)?);
+    doubts.extend(takes_a_key(settings, user, keys)?);
+    doubts.extend(in_place_of_a_shell(settings));
+    Ok(doubts)
+}
+
+/// The last option -f counts, as getopt(3) has it.
+fn configuration_file(options: &[String]) -> PathBuf {
+    let named = options.iter().rposition(|option| option == "-f");
+    let file = named.and_then(|at| options.get(at + 1));
+    file.map_or_else(|| "/etc/ssh/sshd_config".into(), PathBuf::from)
+}
+
+/// `AllowUsers` and its like.
+fn takes_the_user(
+    settings: &SshdSettings,
+    user: &User<'_>,
+    lines: &[ConfigLine],
+) -> Result<Option<String>, SshdRefuses> {
+    let name = user.name.as_str();
+    // As sshd asks for them: those of every service.
+    let groups = match run("id", &["-Gnz", name]) {
+        Ok(names) => names.split_terminator('\0').map(str::to_owned).collect::<Vec<_>>(),
+        Err(why) => {
+            return Ok(Some(format!(
+                "the groups of {name}, by which sshd may decide, are not known: {why}"
+            )));
+        }
+    };
+    let (rule, depends) = match admits(settings, name, &groups) {
+        Admission::LetsIn => return Ok(None),
+        Admission::ShutsOut(rule) => (rule, false),
+        Admission::DependsOnAddress(rule) => (rule, true),
+    };
+    let AdmissionRule { keyword, pattern } = &rule;
+    let line = lines.iter().find(|line| {
+        let names = |pattern| {
+            line.value
+                .split_whitespace()
+                .any(|word| word.trim_matches('"') == pattern)
+        };
+        line.keyword.eq_ignore_ascii_case(keyword) && pattern.split_whitespace().any(names)
+    });
+    let place = line.map(|line| format!("line {} of {}", line.number, line.file.display()));
+    let place = place.unwrap_or_else(|| "sshd's command line".to_owned());
+    if depends {
+        let where_from = "so it depends on where the login comes from";
+        return Ok(Some(format!("{keyword} {pattern} stands in {place}, {where_from}")));
+    }
+    if keyword.starts_with("Deny") {
+        let remedy = format!("take {pattern} out of {place}, if {name} is to log in; then: systemctl reload ssh");
+        return refuse(format!("{keyword} {pattern} shuts {name} out ({place})"), remedy);
+    }
+    let missing = match *keyword {
+        "AllowGroups" => paths::KEYMAKER_USERS,
+        _ => name,
+    };
+    let remedy = match line.filter(|line| !line.value.contains('#')) {
+        Some(ConfigLine { file, number, .. }) => {
+            format!(
+                "sed -i '{number}s/$/ {missing}/' {} && systemctl reload ssh",
+                file.display()
+            )
+        }
+        None => format!("add {missing} to {keyword} in {place}; then: systemctl reload ssh"),
+    };
+    refuse(format!("{keyword} {pattern} does not name {name} ({place})"), remedy)
+}
+
+/// Whether one of the keys opens a login, and by itself.
+fn takes_a_key(settings: &SshdSettings, user: &User<'_>, keys: &[PublishedKey]) -> Result<Vec<String>, SshdRefuses> {
+    let is_off = |keyword: &str| settings.get(keyword).is_none_or(|value| value == "no");
+    if is_off("pubkeyauthentication") {
+        return refuse(
+            "for this user sshd has pubkeyauthentication no, not yes",
+            "keymaker doctor",
+        );
+    }
+    let mut doubts = Vec::new();
+    let methods = settings.get("authenticationmethods").unwrap_or("any");
+    // sshd passes over a list with a method that is turned off.
+    let lists: Vec<Vec<&str>> = methods
+        .split_whitespace()
+        .map(|list| {
+            list.split(',')
+                .map(|method| method.split(':').next().unwrap_or_default())
+                .collect()
+        })
+        .filter(|list: &Vec<&str>| {
+            list.iter().all(|method| match *method {
+                "password" => !is_off("passwordauthentication"),
+                // The second name is that before OpenSSH 8.7.
+                "keyboard-interactive" => {
+                    !is_off("kbdinteractiveauthentication") || !is_off("challengeresponseauthentication")
+                }
+                "hostbased" => !is_off("hostbasedauthentication"),
+                "gssapi-with-mic" => !is_off("gssapiauthentication"),
+                _ => true,
+            })
+        })
+        .collect();
+    if !lists
+        .iter()
+        .any(|list| list.contains(&"publickey") || list.contains(&"any"))
+    {
+        let why = format!("for this user sshd has authenticationmethods {methods}, which no key begins");
+        return refuse(why, "keymaker doctor");
+    }
+    if !lists
+        .iter()
+        .any(|list| matches!(list.as_slice(), ["publickey" | "any"]))
+    {
+        doubts.push(format!("sshd wants more than a key: authenticationmethods {methods}"));
+    }
+    let mut obstacles = Vec::new();
+    for key in keys {
+        match accepts(settings, user, key) {
+            Ok(()) => return Ok(doubts),
+            Err(obstacle) => obstacles.push((key, obstacle)),
+        }
+    }
+    let unclear = obstacles.iter().find_map(|(key, obstacle)| match obstacle {
+        Obstacle::Unclear(why) => Some(format!("whether sshd accepts {}: {why}", key.id)),
+        Obstacle::Refused(_) => None,
+    });
+    if unclear.is_some() {
+        doubts.extend(unclear);
+        return Ok(doubts);
+    }
+    let said = obstacles.iter().map(|(key, obstacle)| match obstacle {
+        Obstacle::Unclear(why) | Obstacle::Refused(why) => format!("{}: {why}", key.id),
+    });
+    let why = format!("sshd accepts none of the keys: {}", said.collect::<Vec<_>>().join(", "));
+    refuse(why, "keymaker doctor")
+}
+
+/// What sshd does with a user whose key it has accepted.
+fn in_place_of_a_shell(settings: &SshdSettings) -> Vec<String> {
+    let said = |keyword: &str, why: &str| {
+        let value = settings.get(keyword).filter(|value| *value != "none")?;
+        Some(format!("sshd has {keyword} {value}: {why}"))
+    };
+    let all = [
+        said("forcecommand", "that runs in place of what the user asks for"),
+        said("chrootdirectory", "the user sees nothing but that folder"),
+        said("revokedkeys", "whether the user's keys are in it is not looked at"),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// Settings that hang on where a login comes from. (sshd was asked about one from this host.)
+fn by_connection(lines: &[ConfigLine]) -> Option<String> {
+    let decides = |line: &&ConfigLine| line.by_connection && DECIDING.contains(&line.keyword.as_str());
+    let line = lines.iter().find(decides)?;
+    Some(format!(
+        "line {} of {} sets {} only for some connections, so it depends on where the login comes from",
+        line.number,
+        line.file.display(),
+        line.keyword
+    ))
+}
+
+/// The keywords that decide about a login by key.
+const DECIDING: [&str; 15] = [
+    "allowusers",
+    "denyusers",
+    "allowgroups",
+    "denygroups",
+    "pubkeyauthentication",
+    "authenticationmethods",
+    "authorizedkeyscommand",
+    "authorizedkeyscommanduser",
+    "authorizedkeysfile",
+    "pubkeyacceptedalgorithms",
+    "pubkeyacceptedkeytypes",
+    "requiredrsasize",
+    "revokedkeys",
+    "forcecommand",
+    "chrootdirectory",
+];
