@@ -56,7 +56,10 @@ pub enum HostCommand {
     },
     /// Show each gate between USER and a shell, with its evidence; the first closed one is the answer.
     ///
-    /// Exit status: 0 if the user may log in, 1 if not. As root it asks what a login asks, and sees sshd's settings.
+    /// Exit status: 0 if the user may log in, as far as can be told, 1 if not. As root it asks what a login asks: sshd for
+    /// its settings, the command that gives sshd keys, and PAM's account stack, in a copy of it that has only the modules
+    /// that look and change nothing. PAM opens no session, logs nothing and counts nothing. What hangs on where a login
+    /// comes from is untold.
     Why {
         /// A login name.
         #[arg(add = ArgValueCompleter::new(completion::users))]

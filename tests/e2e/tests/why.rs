@@ -319,6 +319,63 @@ fn beside_ec2_instance_connect_why_and_doctor_read_sshds_command_line_as_sshd_go
 }
 
 #[test]
+fn pams_account_stack_is_asked_in_silence_and_changes_nothing() {
+    let _host = Host::fresh();
+    sh("cp -a /etc/pam.d /etc/security /run/");
+    let restore = "cp -a /run/pam.d /run/security /etc/; rm -f /etc/pam.d/why-fails /run/why-hangs";
+    ssh("alice", "true").ok();
+    // A failure of alice's is counted, as at a console, and a login would set the count to nothing.
+    sh("echo 'auth required pam_faillock.so authfail' > /etc/pam.d/why-fails
+        sed -i '1i account required pam_faillock.so' /etc/pam.d/sshd
+        pamtester why-fails alice authenticate; true");
+    let failures = || sh("faillock --user alice | grep -c ' V$'");
+    assert_eq!(failures(), "1");
+    let journal_of_why = || {
+        let mark = sh("journalctl --sync; journalctl -n 1 --show-cursor -o cat | sed -n 's/^-- cursor: //p'");
+        let gate = closed_gate("alice");
+        sh("journalctl --sync");
+        (
+            gate,
+            run(&format!(
+                "journalctl --after-cursor='{mark}' -o cat _COMM=pam-account + _COMM=systemd-logind"
+            ))
+            .stdout,
+        )
+    };
+    assert_eq!(journal_of_why(), (String::new(), String::new()));
+    assert!(
+        evidence("alice", "pam").starts_with("open: "),
+        "{}",
+        evidence("alice", "pam")
+    );
+    assert_eq!(failures(), "1");
+
+    sh("sed -i '1i account required pam_access.so' /etc/pam.d/sshd; echo '-:alice:ALL' >> /etc/security/access.conf");
+    let refused = "pam: pam_access.so refuses the user: Permission denied".to_owned();
+    assert_eq!(journal_of_why(), (refused, String::new()));
+    assert_eq!(closed_gate("bob"), "");
+    ssh("alice", "true").refused();
+    assert_eq!(sh("ls -d /run/keymaker-why.* 2> /dev/null | wc -l"), "0");
+
+    // A module that never answers is given up.
+    sh("cp /run/security/access.conf /etc/security/; mkfifo /run/why-hangs
+        sed -i 's|pam_access.so|pam_access.so accessfile=/run/why-hangs|' /etc/pam.d/sshd");
+    let said = evidence("alice", "pam");
+    assert!(
+        said.contains("unknown: ") && said.contains("did not end in time"),
+        "{said}"
+    );
+    sh(restore);
+    ssh("alice", "true").ok();
+    assert_eq!(failures_or_none(), "1");
+}
+
+/// Failures of alice's that are counted; the login of a stack without `pam_faillock` leaves them.
+fn failures_or_none() -> String {
+    sh("faillock --user alice | grep -c ' V$'; faillock --user alice --reset")
+}
+
+#[test]
 fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
     let host = Host::unstarted();
     host.reseed(r#"{"users": [{"name": "dora@example.com"}, {"name": "Emil@example.com"}]}"#);

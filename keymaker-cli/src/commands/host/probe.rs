@@ -17,8 +17,13 @@ const TIMED_OUT: [i32; 2] = [124, 137];
 
 /// A program that is ended where it does not end by itself: nobody else can make root wait forever.
 pub fn limited(program: &str) -> Command {
+    limited_to(LONGEST, program)
+}
+
+/// The same with another limit, in seconds.
+pub fn limited_to(seconds: &str, program: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-k", "5", LONGEST, program]);
+    command.args(["-k", "5", seconds, program]);
     // Wherever root stands: cp --parents, for one, takes the folders above an absolute path for relative ones.
     command.current_dir("/").env("LC_ALL", "C");
     command
@@ -37,7 +42,7 @@ pub fn output_of(program: &str, command: &mut Command) -> Result<String, String>
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.code() {
         Some(0) => Ok(text(&output.stdout)),
-        Some(code) if TIMED_OUT.contains(&code) => Err(format!("{program} did not end within {LONGEST} s")),
+        Some(code) if TIMED_OUT.contains(&code) => Err(format!("{program} did not end in time")),
         _ => {
             let said = format!("{}\n{}", text(&output.stderr), text(&output.stdout));
             Err(said.trim().replace('\n', "; "))

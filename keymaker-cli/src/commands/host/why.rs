@@ -1,9 +1,10 @@
 //! `keymaker why USER`: each gate between a name and a shell, and between a user and credentials, with its evidence.
 //! The first closed gate is the answer.
 //!
-//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `at_sshd`
-//! sshd's, `credentials` those of credd.
+//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `at_sshd` and `at_pam`
+//! theirs, `credentials` those of credd.
 
+mod at_pam;
 mod at_sshd;
 mod credentials;
 mod gates;
@@ -171,8 +172,8 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
     gates::resolves(walk, name, &user)?;
     gates::groups(walk, &directory, &user)?;
     let keys = gates::keys(walk, &directory, &user)?;
-    at_sshd::lets(walk, &user, &keys)?;
-    gates::pam_lets(walk)?;
+    let settings = at_sshd::lets(walk, &user, &keys)?;
+    at_pam::lets(walk, &user, settings.as_ref())?;
     gates::home(walk, &user);
     gates::shell(walk, &user)?;
     Ok(())

@@ -1,5 +1,7 @@
 //! A PAM stack as libpam would run it: its lines in order, what it includes among them.
 
+pub mod rehearsal;
+
 use std::path::Path;
 
 /// The control that the packages give our module.
@@ -15,6 +17,8 @@ pub struct PamLine {
     pub control: String,
     /// The module's file.
     pub module: String,
+    /// What it is given.
+    pub arguments: String,
 }
 
 /// The lines of one type (`account`, `session`) of a service, whose file lies in `folder`.
@@ -27,17 +31,67 @@ pub fn stack(folder: &Path, service: &str, kind: &str) -> Vec<PamLine> {
 fn collect(folder: &Path, service: &str, kind: &str, depth: u8, lines: &mut Vec<PamLine>) {
     let Some(depth) = depth.checked_sub(1) else { return };
     let text = std::fs::read_to_string(folder.join(service)).unwrap_or_default();
-    for line in text.replace("\\\n", " ").lines() {
+    for entry in entries(&text, kind) {
+        match entry {
+            Entry::Include(file) => collect(folder, &file, kind, depth, lines),
+            Entry::Line(line) if line.includes() => collect(folder, &line.module, kind, depth, lines),
+            Entry::Line(line) => lines.push(line),
+        }
+    }
+}
+
+impl PamLine {
+    /// Whether it stands for the lines of a file.
+    fn includes(&self) -> bool {
+        self.control == "include" || self.control == "substack"
+    }
+
+    /// Whether nothing that the module answers ends in a refusal.
+    pub fn is_optional(&self) -> bool {
+        self.control == "optional" || self.control == "sufficient" || self.control.contains("default=ignore")
+    }
+
+    /// Whether the module's success can lead past other lines.
+    pub fn may_jump(&self) -> bool {
+        !matches!(self.control.as_str(), "required" | "requisite" | "optional") && self.after_success() != Some(0)
+    }
+
+    /// How many lines are passed over after the module's success; `None`: all.
+    fn after_success(&self) -> Option<usize> {
+        if self.control == "sufficient" {
+            return None;
+        }
+        let words = || self.control.trim_matches(['[', ']']).split_whitespace();
+        let action = |of: &str| words().find_map(|word| word.strip_prefix(of));
+        match action("success=").or_else(|| action("default=")) {
+            Some("done") => None,
+            action => Some(action.and_then(|action| action.parse().ok()).unwrap_or(0)),
+        }
+    }
+
+    /// The module's file without its folder.
+    pub fn module_name(&self) -> &str {
+        self.module.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+enum Entry {
+    /// `@include FILE`
+    Include(String),
+    Line(PamLine),
+}
+
+/// The lines of one file that are of this type.
+fn entries(text: &str, kind: &str) -> Vec<Entry> {
+    let joined = text.replace("\\\n", " ");
+    let entry = |line: &str| {
         let line = line.split('#').next().unwrap_or_default().trim();
         if let Some(included) = line.strip_prefix("@include") {
-            collect(folder, included.trim(), kind, depth, lines);
-            continue;
+            return Some(Entry::Include(included.trim().to_owned()));
         }
-        let Some((word, rest)) = line.split_once(char::is_whitespace) else {
-            continue;
-        };
+        let (word, rest) = line.split_once(char::is_whitespace)?;
         if word.trim_start_matches('-') != kind {
-            continue;
+            return None;
         }
         let rest = rest.trim();
         let end = if rest.starts_with('[') {
@@ -45,19 +99,64 @@ fn collect(folder: &Path, service: &str, kind: &str, depth: u8, lines: &mut Vec<
         } else {
             rest.find(char::is_whitespace)
         };
-        let Some((control, rest)) = end.and_then(|end| rest.split_at_checked(end)) else {
-            continue;
-        };
-        let module = rest.split_whitespace().next().unwrap_or_default();
-        match control {
-            "include" | "substack" => collect(folder, module, kind, depth, lines),
-            _ => lines.push(PamLine {
-                control: control.to_owned(),
-                module: module.to_owned(),
-            }),
+        let (control, rest) = rest.split_at_checked(end?)?;
+        let (module, arguments) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
+        Some(Entry::Line(PamLine {
+            control: control.to_owned(),
+            module: module.to_owned(),
+            arguments: arguments.trim().to_owned(),
+        }))
+    };
+    joined.lines().filter_map(entry).collect()
+}
+
+/// The line at which a stack refuses everybody, if all its other modules succeed.
+pub fn refuses_everybody(stack: &[PamLine]) -> Option<&PamLine> {
+    let mut at = 0;
+    while let Some(line) = stack.get(at) {
+        if line.module_name() != "pam_deny.so" {
+            at += 1 + line.after_success()?;
+        } else if line.is_optional() {
+            at += 1;
+        } else {
+            return Some(line);
         }
     }
+    None
 }
+
+/// Whether a session's module is one of those that distributions have in sshd's stack, and that end no session on a
+/// host that works.
+pub fn is_known_in_sessions(line: &PamLine) -> bool {
+    let name = line
+        .module_name()
+        .strip_prefix("pam_")
+        .and_then(|name| name.strip_suffix(".so"));
+    name.is_some_and(|name| KNOWN_IN_SESSIONS.contains(&name))
+}
+
+const KNOWN_IN_SESSIONS: [&str; 20] = [
+    "deny",
+    "env",
+    "keyinit",
+    "keymaker",
+    "lastlog",
+    "lastlog2",
+    "limits",
+    "loginuid",
+    "mail",
+    "mkhomedir",
+    "motd",
+    "namespace",
+    "oddjob_mkhomedir",
+    "permit",
+    "selinux",
+    "sss",
+    "succeed_if",
+    "systemd",
+    "umask",
+    "unix",
+];
 
 /// What keeps our module's answer from counting in this stack; `None` where it counts.
 pub fn what_defeats_us(stack: &[PamLine]) -> Option<Defeat> {
@@ -108,6 +207,7 @@ mod tests {
         PamLine {
             control: control.to_owned(),
             module: module.to_owned(),
+            arguments: String::new(),
         }
     }
 
@@ -130,6 +230,23 @@ mod tests {
         assert_eq!(
             read,
             [line("required", "pam_nologin.so"), line(CONTROL, "pam_keymaker.so")]
+        );
+    }
+
+    #[test]
+    fn a_stack_refuses_everybody_where_pam_deny_is_not_passed_over() {
+        let deny = line("requisite", "pam_deny.so");
+        let debian = [line("[default=1]", "pam_permit.so"), deny.clone()];
+        assert_eq!(refuses_everybody(&debian), None);
+        assert_eq!(refuses_everybody(std::slice::from_ref(&deny)), Some(&deny));
+        assert_eq!(refuses_everybody(&[line("optional", "pam_deny.so")]), None);
+        assert_eq!(
+            refuses_everybody(&[line("sufficient", "pam_permit.so"), deny.clone()]),
+            None
+        );
+        assert_eq!(
+            refuses_everybody(&[line("required", "pam_env.so"), deny.clone()]),
+            Some(&deny)
         );
     }
 

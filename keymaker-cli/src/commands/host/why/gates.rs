@@ -11,8 +11,7 @@ use keymaker_core::name::UserName;
 use keymaker_core::{nsswitch, paths, sys};
 
 use super::super::get::group_names;
-use super::super::probe::{self, pam};
-use super::super::release;
+use super::super::{probe, release};
 use super::{Shut, Walk};
 
 pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<(), Shut> {
@@ -168,25 +167,6 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
     });
     walk.open("keys", shown.collect::<Vec<_>>().join(", "));
     Ok(keys.keys)
-}
-
-pub(super) fn pam_lets(walk: &mut Walk) -> Result<(), Shut> {
-    for kind in ["account", "session"] {
-        let defeat = pam::what_defeats_us(&pam::stack(Path::new("/etc/pam.d"), "sshd", kind));
-        if let Some(defeat) = defeat {
-            let why = format!(
-                "the {kind} stack of sshd does not obey pam_keymaker.so: {}",
-                defeat.said()
-            );
-            return walk.closed("pam", why, "keymaker doctor");
-        }
-    }
-    if Path::new("/etc/nologin").exists() || Path::new("/run/nologin").exists() {
-        let why = "pam_nologin lets in nobody but root at the moment";
-        return walk.closed("pam", why, "rm -f /etc/nologin /run/nologin");
-    }
-    walk.open("pam", "account and session of sshd obey pam_keymaker.so");
-    Ok(())
 }
 
 pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
