@@ -52,11 +52,11 @@ impl Before {
     }
 
     fn copy(&self) -> Result<(), String> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.kept)
-            .map_err(|error| format!("{}: {error}", self.kept.display()))?;
+        // `cp -a before/. /` gives / the mode of the folder, so what keeps others out is the one above it.
+        for (folder, mode) in [(Path::new(FOLDER), 0o700), (&self.kept, 0o755)] {
+            let made = fs::DirBuilder::new().mode(mode).create(folder);
+            made.map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
         run("systemctl", &["stop", KEYMAKERD])?;
         let kept = self.kept.to_string_lossy();
         let mut arguments = vec!["-a", "--parents"];
