@@ -39,25 +39,33 @@ check "credd is not turned on by itself" instance sandbox-instance
 check "it is by capture" "$keymaker" capture up
 check "each user has credentials of their own" instance user-alice
 check "the doctor finds nothing then either" "$keymaker" doctor
+check "a script that does not say yes takes nothing back" refuses "$keymaker" uninstall
+cp /tmp/check.log /tmp/said
+check "and is told so" grep -q 'say --yes' /tmp/said
+check "nothing is gone then" getent passwd alice
+check "at a terminal there is a question" refuses script -qec "$keymaker uninstall" /dev/null <<< no
+cp /tmp/check.log /tmp/said; cat /tmp/said
+check "which says what goes" grep -q 'who had which uid' /tmp/said
+check "nothing is gone after a no" getent passwd alice
 # What cannot be removed: a file that something is mounted on.
 mount --bind /usr/share/keymaker/sudoers /usr/share/keymaker/sudoers; mount --bind /usr/sbin/keymakerd /usr/sbin/keymakerd
-check "what cannot be taken back is an error" refuses "$keymaker" uninstall
+check "what cannot be taken back is an error" refuses "$keymaker" uninstall --yes
 cp /tmp/check.log /tmp/said
 check "which names what is left" grep -q '/usr/sbin/keymakerd: .*busy' /tmp/said
 check "the IAM user is gone all the same" refuses getent passwd alice
 umount /usr/share/keymaker/sudoers /usr/sbin/keymakerd
-check "all of it is taken back" "$keymaker" uninstall
+check "all of it is taken back" "$keymaker" uninstall --yes
 check "the IAM user is gone" refuses getent passwd alice
 check "nothing is left" nothing_is_left
 check "the metadata service is open again" curl -sS -o /dev/null --max-time 2 http://169.254.169.254/
 check "no rule is left" refuses grep -q 169.254.169.254 <(ip rule; nft list ruleset)
-check "a second uninstall says that there is nothing" refuses "$keymaker" uninstall
+check "a second uninstall says that there is nothing" refuses "$keymaker" uninstall --yes
 
 umask 000
 check "under any umask it is put in place again" "$keymaker" install --from "$build"
 check "and only root can write what was made" nobody_else_can_write
 check "the daemon reads IAM again" until_in_contact
 check "an IAM user logs in again" logs_in
-check "and all of it is taken back again" "$keymaker" uninstall
+check "and all of it is taken back again" "$keymaker" uninstall --yes
 check "with nothing left" nothing_is_left
 exit $((failed > 0))

@@ -57,24 +57,44 @@ state() {
 is_as_before() { diff /tmp/state <(state) && [ ! -e /var/lib/keymaker-migrate ] && systemctl is-active keymakerd && grep ^alice: /etc/passwd && logs_in; }
 state > /tmp/state
 sed -i '1i id_range = [1900000000, 1900100000]' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; state > /tmp/state
-check "settings that keymakerd would not accept are an error" refuses $ours migrate
+check "settings that keymakerd would not accept are an error" refuses $ours migrate --yes
 cp /tmp/check.log /tmp/said
 check "which names the line" grep -q 'keymakerd.toml:1: id_range' /tmp/said
 check "and nothing is changed" is_as_before
 sed -i '/^id_range/d' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; state > /tmp/state
 sandbox-fault down
-check "a keymakerd that cannot read IAM with the new settings is an error" refuses $ours migrate
+check "a keymakerd that cannot read IAM with the new settings is an error" refuses $ours migrate --yes
 sandbox-fault none
 check "and everything is put back" is_as_before
 mkdir /tmp/broken; printf '#!/bin/sh\nexit 10\n' > /tmp/broken/groupdel; chmod +x /tmp/broken/groupdel
-check "a step that fails after the local account is gone is an error" refuses env PATH=/tmp/broken:$PATH $ours migrate
+check "a step that fails after the local account is gone is an error" refuses env PATH=/tmp/broken:$PATH $ours migrate --yes
 cp /tmp/check.log /tmp/said
 check "which names the step" grep -q 'could not remove the local group' /tmp/said
 check "and everything is put back then, too" is_as_before
 mkdir -p /var/lib/keymaker-migrate/before
-check "what an earlier migration that was cut off has left is not built upon" refuses $ours migrate
+check "what an earlier migration that was cut off has left is not built upon" refuses $ours migrate --yes
 rm -r /var/lib/keymaker-migrate
-check "it migrates" $ours migrate
+check "a script that does not say yes migrates nothing" refuses $ours migrate
+cp /tmp/check.log /tmp/said
+check "and is told so" grep -q 'say --yes' /tmp/said
+at_a_terminal() { script -qec "$ours migrate" /dev/null <<< "$1"; }
+check "at a terminal there is a question" refuses at_a_terminal no
+cp /tmp/check.log /tmp/said; cat /tmp/said
+check "which says what goes, and where the backup is" grep -q 'remove the local account alice' /tmp/said
+check "and where the backup will be" grep -q '/var/lib/keymaker-backups' /tmp/said
+check "without a yes, everything is as before" is_as_before
+check "after a yes it migrates" at_a_terminal yes
+backup=$(echo /var/lib/keymaker-backups/migrate-*)
+check "the backup is for root alone" [ "$(stat -c '%a %U' "${backup%/*}")" = "700 root" ]
+# As keymaker(1) has it.
+put_back() {
+  systemctl stop keymakerd && rm -f /var/lib/keymaker/public/* /var/lib/keymaker/private/* && cp -a "$backup/." / && systemctl daemon-reload &&
+    systemctl start keymakerd && systemctl restart ssh && [ "$(stat -c '%a %U' /)" = "755 root" ]
+}
+check "it puts everything back" put_back
+rm -f /etc/ec2userkeyd.conf.migrated
+check "as it was before" is_as_before
+check "it migrates again" $ours migrate --yes
 check "none of the predecessor's lines is left" refuses traces
 check "the local account is gone" refuses grep -q ^alice: /etc/passwd
 check "alice has the same uid" [ "$(id -u alice)" = "$uid" ]
@@ -84,6 +104,6 @@ check "her key opens a login" logs_in
 check "she is in her group" contains "\bdevs\b" "$(id -Gn alice)"
 check "ec2userkeyd's chains are credd's" contains '^joe = \["user_role", "instance_role"\]' "$(credd --print-config)"
 check "and what could not be carried over is said there" grep -q 'Not carried over' /etc/keymaker/credd.toml
-check "a second time there is nothing to do" contains "nothing to do" "$($ours migrate)"
+check "a second time there is nothing to do" contains "nothing to do" "$($ours migrate --yes)"
 check "the doctor finds nothing" $ours doctor
 exit $((failed > 0))

@@ -159,14 +159,14 @@ authselects_profiles() {
     done
     check "the administrator's own line for passwd is not called joined" fails with_a_line_of_ones_own
     authselect select local with-faillock >/dev/null
-    check "with another profile selected, uninstall" keymaker uninstall
+    check "with another profile selected, uninstall" keymaker uninstall --yes
     check "leaves that selected" profile_is local with-faillock
     check "and leaves no profile" fails test -e /etc/authselect/custom/keymaker
     check "joined again" keymaker install
     authselect enable-feature with-mkhomedir >/dev/null
     joined_by_authselect local with-faillock with-mkhomedir
     cp --remove-destination "$(readlink -f /etc/nsswitch.conf)" /etc/nsswitch.conf
-    check "a file put in the place of authselect's is not overwritten" fails keymaker uninstall
+    check "a file put in the place of authselect's is not overwritten" fails keymaker uninstall --yes
     ln -sf /etc/authselect/nsswitch.conf /etc/nsswitch.conf
 }
 

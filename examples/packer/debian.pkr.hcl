@@ -46,7 +46,7 @@ build {
       "sudo apt-get update",
       "sudo apt-get install -y keymaker",
       # The last step: it forgets the builder's role, and the ids of users.
-      "sudo keymaker reset",
+      "sudo keymaker reset --yes --no-backup",
     ]
   }
 }

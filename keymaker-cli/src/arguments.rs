@@ -14,6 +14,7 @@ use crate::commands::configure::ConfigureOptions;
 use crate::commands::host::HostCommand;
 use crate::commands::sync_roles::SyncRolesOptions;
 use crate::completion;
+use crate::consent::Consent;
 
 /// Joins Linux logins on EC2 to AWS IAM: SSH keys from anywhere, and everything about a host and an account.
 ///
@@ -66,6 +67,8 @@ pub enum KeymakerCommand {
     DeleteKey {
         #[command(flatten)]
         key: KeyOfUser,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Let the instances of a role read IAM, and set how their users log in. (an account's administrator)
     ///

@@ -10,6 +10,7 @@ pub mod sync_roles;
 pub mod upload_key;
 
 use crate::aws::AwsError;
+use crate::consent::NoConsent;
 use crate::public_key::PublicKeyError;
 
 /// Why a command did not do what it was asked.
@@ -21,9 +22,29 @@ pub enum CommandError {
     PublicKey(PublicKeyError),
     #[error("{0}")]
     Configure(String),
+    #[error("{0}")]
+    NoConsent(NoConsent),
     #[cfg(all(target_os = "linux", feature = "host"))]
     #[error("{0}")]
     Host(host::HostError),
+}
+
+impl CommandError {
+    /// 2 where the command line lacks something, 1 otherwise.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::NoConsent(NoConsent::NobodyToAsk(_)) => 2,
+            #[cfg(all(target_os = "linux", feature = "host"))]
+            Self::Host(host::HostError::NoConsent(NoConsent::NobodyToAsk(_))) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl From<NoConsent> for CommandError {
+    fn from(error: NoConsent) -> Self {
+        Self::NoConsent(error)
+    }
 }
 
 impl From<AwsError> for CommandError {

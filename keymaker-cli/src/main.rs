@@ -11,6 +11,7 @@ mod aws;
 mod canned;
 mod commands;
 mod completion;
+mod consent;
 #[cfg(test)]
 mod manual_page;
 mod output;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             output.complain(&error);
-            ExitCode::FAILURE
+            ExitCode::from(error.status())
         }
     }
 }
@@ -50,7 +51,7 @@ fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandErro
         KeymakerCommand::ListKeys { whose } => list_keys::run(whose.user.as_deref(), aws, output)?,
         KeymakerCommand::EnableKey { key } => change(KeyChange::Enable, key)?,
         KeymakerCommand::DisableKey { key } => change(KeyChange::Disable, key)?,
-        KeymakerCommand::DeleteKey { key } => change(KeyChange::Delete, key)?,
+        KeymakerCommand::DeleteKey { key, consent } => change(KeyChange::Delete(*consent), key)?,
         KeymakerCommand::Configure(options) => configure::run(options, aws, output)?,
         KeymakerCommand::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),
         #[cfg(all(target_os = "linux", feature = "host"))]

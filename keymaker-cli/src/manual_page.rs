@@ -12,12 +12,38 @@ use crate::arguments::CommandLine;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/man/keymaker.1");
 
-const END: &str = r#".SH EXIT STATUS
+const END: &str = r#".SH BACKUPS
+.B reset
+and
+.B migrate
+keep what they take away in a new folder in /var/lib/keymaker\-backups, whose name they print; only root can read it. That of
+.B reset
+has who had which uid and name on this host, and the settings that were accepted; that of
+.B migrate
+also every file that it may change. This puts back the one named NAME, as root:
+.PP
+.nf
+systemctl stop keymakerd
+rm \-f /var/lib/keymaker/public/* /var/lib/keymaker/private/*
+cp \-a /var/lib/keymaker\-backups/NAME/. /
+systemctl daemon\-reload
+systemctl start keymakerd
+.fi
+.PP
+After
+.B migrate
+also: systemctl restart ssh. Backups are kept until somebody deletes them; an image must carry none, so
+.B reset
+takes
+.BR \-\-no\-backup .
+.SH EXIT STATUS
 0 done; 1 not done, or, of
 .B doctor
 and
 .BR why ,
-a finding or a closed gate; 2 wrong usage. What could not be done is said on standard error, with
+a finding or a closed gate; 2 wrong usage, also where something would be lost and there is neither a terminal to ask at nor
+.BR \-\-yes .
+What could not be done is said on standard error, with
 .B \-\-json
 as an object with the member
 .BR error .

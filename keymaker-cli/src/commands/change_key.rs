@@ -7,17 +7,18 @@ use serde_json::json;
 
 use super::CommandError;
 use crate::aws::{self, AwsError, AwsOptions, user_meant, with_aws};
+use crate::consent::Consent;
 use crate::output::Output;
 
 /// What becomes of the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum KeyChange {
     /// It opens logins again.
     Enable,
     /// It opens nothing until it is enabled again.
     Disable,
-    /// It is gone.
-    Delete,
+    /// It is gone, once somebody has agreed.
+    Delete(Consent),
 }
 
 impl KeyChange {
@@ -25,7 +26,7 @@ impl KeyChange {
         match self {
             Self::Enable => "Active",
             Self::Disable => "Inactive",
-            Self::Delete => "deleted",
+            Self::Delete(_) => "deleted",
         }
     }
 }
@@ -45,7 +46,7 @@ pub fn run(
     Ok(())
 }
 
-async fn apply(config: SdkConfig, change: KeyChange, id: &str, user: Option<&str>) -> Result<String, AwsError> {
+async fn apply(config: SdkConfig, change: KeyChange, id: &str, user: Option<&str>) -> Result<String, CommandError> {
     let user = user_meant(&config, user).await?;
     let iam = aws::iam(&config);
     let no_such = |error| match error {
@@ -55,7 +56,12 @@ async fn apply(config: SdkConfig, change: KeyChange, id: &str, user: Option<&str
         },
         other => other.into(),
     };
-    if change == KeyChange::Delete {
+    if let KeyChange::Delete(consent) = change {
+        let lost = format!(
+            "The key {id} of {user} goes from IAM, which keeps no copy of it, and opens no login any more. ('keymaker \
+             disable-key {id} --user {user}' does that until the key is enabled again.)"
+        );
+        consent.ask("keymaker delete-key", &lost)?;
         let request = iam.delete_ssh_public_key().user_name(&user).ssh_public_key_id(id);
         let action = Action::named("iam:DeleteSSHPublicKey");
         let answer = request.send().await;

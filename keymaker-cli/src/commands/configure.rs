@@ -16,6 +16,7 @@ use keymaker_aws::{AccountId, CallerIdentity, RoleArn};
 
 use super::{CommandError, changes};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
+use crate::consent::{Consent, NoConsent};
 use crate::output::Output;
 use account::ConfigureError;
 use wanted::Request;
@@ -66,6 +67,8 @@ pub struct ConfigureOptions {
     /// Undo what configure did.
     #[arg(long)]
     undo: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// Print the same as a template instead of making it.
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["dry_run", "undo"])]
     print: Option<Template>,
@@ -92,6 +95,10 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
         let policy = wanted::guard_policy(&options.allow);
         output.print(&format!("{policy:#}"), &policy);
         return Ok(());
+    }
+    let takes_away = options.undo && !options.dry_run;
+    if takes_away {
+        options.consent.can_be_had(UNDO)?;
     }
     with_aws(aws, |users| async move {
         let users_identity = aws::identity(&users).await?;
@@ -133,6 +140,13 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
                 return Err(ConfigureError::WouldRemove(lost.join("; ")).into());
             }
         }
+        if takes_away {
+            let mut lost = Vec::new();
+            for (config, wanted) in &sides {
+                lost.extend(account::bring_about(&aws::iam(config), wanted, true, true).await?);
+            }
+            agree_to_lose(&lost, options.consent)?;
+        }
         for (config, wanted) in sides {
             let iam = aws::iam(config);
             changes.extend(account::bring_about(&iam, wanted, options.undo, options.dry_run).await?);
@@ -147,6 +161,19 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
         output.print(&text, &value);
         Ok(())
     })
+}
+
+const UNDO: &str = "keymaker configure --undo";
+
+fn agree_to_lose(changes: &[changes::Change], consent: Consent) -> Result<(), NoConsent> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let lost: String = changes.iter().map(|change| format!("\n  {}", change.what)).collect();
+    let lost = format!(
+        "Hosts with this role lose what they read IAM by, and after max_stale nobody from IAM may log in there:{lost}"
+    );
+    consent.ask(UNDO, &lost)
 }
 
 /// What hosts do with a description whose settings have changed, where they have read another one before.

@@ -1,5 +1,6 @@
 //! The commands that look after a host, one file each. Linux only.
 
+mod backup;
 pub mod capture;
 pub mod doctor;
 mod error;
@@ -10,6 +11,7 @@ pub mod order;
 mod probe;
 pub mod published;
 pub mod release;
+pub mod reset;
 pub mod status;
 pub mod who_was;
 pub mod why;
@@ -22,6 +24,7 @@ use keymaker_core::name::UserName;
 use keymaker_core::protocol::Question;
 
 use crate::completion;
+use crate::consent::Consent;
 use crate::output::Output;
 
 pub use error::HostError;
@@ -84,13 +87,20 @@ pub enum HostCommand {
     },
     /// Take back what 'keymaker install' did: authselect's former profile is selected again, and what '--from' put in
     /// place is removed. Homes stay. (root)
-    Uninstall,
+    Uninstall {
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Take over from the Python keymaker and from ec2userkeyd: what they changed is undone, uids and homes stay; if
     /// a step fails, everything is put back. (root)
+    ///
+    /// A backup of the host before it is kept: BACKUPS.
     Migrate {
         /// Print what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        consent: Consent,
         /// Print the settings of ec2userkeyd in FILE as a credd.toml that says what could not be carried over, and do
         /// nothing. (no root needed)
         #[arg(long, value_name = "FILE", conflicts_with = "dry_run", value_hint = clap::ValueHint::FilePath)]
@@ -100,7 +110,15 @@ pub enum HostCommand {
     #[command(subcommand)]
     Capture(capture::CaptureCommand),
     /// Forget users, ids and settings, and stay idle: the last step before this host becomes an image. (root)
-    Reset,
+    ///
+    /// A backup of ids and settings is kept first: BACKUPS.
+    Reset {
+        #[command(flatten)]
+        consent: Consent,
+        /// Keep no backup: an image would carry it, and the names of this host's users with it.
+        #[arg(long)]
+        no_backup: bool,
+    },
     /// Print the lines that sshd is shown for USER. (root)
     #[command(alias = "get_authorized_keys")]
     GetAuthorizedKeys {
@@ -139,17 +157,19 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
         HostCommand::AcceptSettings => order::run(Question::AcceptSettings, output)?,
         HostCommand::Release { name } => release::run(login_name(name)?, output)?,
         HostCommand::WhoWas { uid } => who_was::run(*uid, output)?,
-        HostCommand::Reset => order::run(Question::Reset, output)?,
+        HostCommand::Reset { consent, no_backup } => reset::run(*consent, *no_backup, output)?,
         HostCommand::GetAuthorizedKeys { user } => get::authorized_keys(login_name(user)?, output)?,
         HostCommand::GetUid { user } => get::uid(login_name(user)?, output)?,
         HostCommand::GetGroups { user } => get::groups(login_name(user)?, output)?,
         HostCommand::Install { from } => install::install(from.as_deref(), output)?,
-        HostCommand::Uninstall => install::uninstall(output)?,
+        HostCommand::Uninstall { consent } => install::uninstall(*consent, output)?,
         HostCommand::Migrate {
             ec2userkeyd: Some(file),
             ..
         } => migrate::show(file, output)?,
-        HostCommand::Migrate { dry_run, .. } => migrate::run(*dry_run, output)?,
+        HostCommand::Migrate { dry_run, consent, .. } => {
+            migrate::run((!dry_run).then_some(*consent), output)?;
+        }
         HostCommand::Capture(what) => return capture::run(*what, output),
         HostCommand::Why { user } => return why::run(user, output),
         HostCommand::Doctor => return doctor::run(output),

@@ -21,10 +21,11 @@ use serde_json::json;
 use super::changes::{self, Change};
 use super::{CommandError, configure};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
+use crate::consent::{Consent, NoConsent};
 use crate::output::{Output, Paint};
 pub use options::SyncRolesOptions;
 
-use account::{ListedAccount, ListedUser};
+use account::{ListedAccount, ListedRole, ListedUser};
 use steps::Make;
 use wanted::WantedRole;
 
@@ -36,6 +37,9 @@ struct RefusedUser {
 
 /// Brings the roles in step; returns whether every user's is.
 pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Result<bool, CommandError> {
+    if options.prune && !options.dry_run {
+        options.consent.can_be_had(PRUNE)?;
+    }
     with_aws(aws, |config| async move {
         let identity = aws::identity(&config).await?;
         let instances = configure::role_named(&options.instance_iam_role, &identity)?;
@@ -66,6 +70,18 @@ pub fn run(options: &SyncRolesOptions, aws: &AwsOptions, output: &Output) -> Res
         done.print(options.dry_run, output);
         Ok(done.refused.is_empty())
     })
+}
+
+const PRUNE: &str = "keymaker sync-roles --prune";
+
+fn agree_to_lose(roles: &[&ListedRole], consent: Consent) -> Result<(), NoConsent> {
+    if roles.is_empty() {
+        return Ok(());
+    }
+    let lost: String = roles.iter().map(|role| format!("\n  {}", role.arn)).collect();
+    let lost =
+        format!("These roles are deleted with their policies, and what trusts them trusts nobody any more:{lost}");
+    consent.ask(PRUNE, &lost)
 }
 
 /// The users meant. One that was named and is not there is an error.
@@ -153,8 +169,8 @@ impl Done {
         iam: &impl Make,
         account: &mut ListedAccount,
         options: &SyncRolesOptions,
-    ) -> Result<(), AwsError> {
-        let mut deleted = Vec::new();
+    ) -> Result<(), CommandError> {
+        let mut nobodys = Vec::new();
         for role in account.roles.values().filter(|role| role.made_here) {
             let former = match wanted::former(role, account, options) {
                 Some(former) => former,
@@ -162,7 +178,7 @@ impl Done {
             };
             // The listing may have been cut short, or a name moved since: IAM is asked once more.
             let confirmed = match &former.asked {
-                Some(name) => former.is_confirmed_by(iam.user_id(name).await?.as_deref()),
+                Some(name) => former.is_confirmed_by(iam.user_id(name).await.map_err(AwsError::from)?.as_deref()),
                 None => false,
             };
             if !confirmed || !options.prune {
@@ -182,14 +198,20 @@ impl Done {
                 self.gone.push((role.arn.clone(), why));
                 continue;
             }
+            nobodys.push(role);
+        }
+        if !options.dry_run {
+            agree_to_lose(&nobodys, options.consent)?;
+        }
+        for role in &nobodys {
             for step in steps::deletion(role) {
                 self.changes.push(step.change_of(role));
                 if !options.dry_run {
-                    iam.make_on(&step, role.arn.name()).await?;
+                    iam.make_on(&step, role.arn.name()).await.map_err(AwsError::from)?;
                 }
             }
-            deleted.push(role.arn.name().to_owned());
         }
+        let deleted: Vec<String> = nobodys.iter().map(|role| role.arn.name().to_owned()).collect();
         account.roles.retain(|name, _| !deleted.contains(name));
         Ok(())
     }

@@ -120,6 +120,15 @@ pub fn ssh(user: &str, command: &str) -> Outcome {
     ssh_with("", user, command)
 }
 
+/// Runs a command at a terminal, where somebody types one line.
+pub fn at_a_terminal(command: &str, answer: &str) -> Outcome {
+    run(&format!(
+        "printf '%s\\n' {} | script -qec {} /dev/null",
+        quoted(answer),
+        quoted(command)
+    ))
+}
+
 /// Logs in as at a terminal, which is where sshd shows what PAM has to say to somebody who gets in, and types a line
 /// there.
 pub fn ssh_at_a_terminal(user: &str, line: &str) -> Outcome {

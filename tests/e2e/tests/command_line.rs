@@ -33,7 +33,7 @@ fn a_key_is_uploaded_listed_disabled_enabled_and_deleted() {
             .expect("the key is listed");
         assert!(line.ends_with(&format!(" {status}")), "{listed}");
     }
-    keymaker(&format!("delete-key {id} --user carol")).ok();
+    keymaker(&format!("delete-key {id} --user carol --yes")).ok();
     assert!(!keymaker("list-keys --user carol").ok().contains(&id));
 }
 
@@ -69,7 +69,7 @@ fn each_refusal_names_the_remedy() {
         (keymaker("upload-key -i /tmp/more0 --user carol"), "keymaker list-keys"),
         (keymaker("list-keys --user nosuch"), "check the spelling"),
         (
-            keymaker("delete-key APKANOSUCHKEY12345678 --user carol"),
+            keymaker("delete-key APKANOSUCHKEY12345678 --user carol --yes"),
             "keymaker list-keys",
         ),
         (keymaker("--profile nosuch list-keys"), "there is no AWS profile nosuch"),
@@ -116,7 +116,7 @@ fn capture_is_planned_taken_down_shown_and_put_up_again() {
         "{status}"
     );
 
-    sh("keymaker capture down");
+    sh("keymaker capture down --yes");
     let instances = credentials_of_alice();
     assert!(instances.contains("/sandbox-instance/"), "{instances}");
     let status = keymaker_status().refused();

@@ -47,9 +47,9 @@ fn a_host_whose_role_was_configured_lets_its_users_in_and_undo_leaves_nothing() 
     ssh("alice", "true").ok();
     ssh("carol", "true").refused();
 
-    configure("--undo");
+    configure("--undo --yes");
     assert_eq!(account("sandbox-admin"), before);
-    assert_eq!(configure("--undo"), "Nothing to change.");
+    assert_eq!(configure("--undo --yes"), "Nothing to change.");
 }
 
 /// What `options` are refused with.
@@ -95,10 +95,10 @@ fn configuring_another_role_takes_nothing_from_the_first() {
         .into()
     );
     assert_eq!(configure(""), "Nothing to change.");
-    sh(&format!("{db} --undo"));
+    sh(&format!("{db} --undo --yes"));
     host.sync();
     ssh("alice", "true").ok();
-    configure("--undo");
+    configure("--undo --yes");
     assert_eq!(account("sandbox-admin"), before);
 }
 
@@ -131,7 +131,7 @@ fn what_a_role_has_goes_only_on_demand_and_what_is_not_there_is_refused() {
     assert!(configure("--dry-run").contains("-keymaker_require_iam_group=prod_ssh_users"));
     configure("--remove");
     assert_eq!(configure(""), "Nothing to change.");
-    configure("--undo");
+    configure("--undo --yes");
     assert_eq!(account("sandbox-admin"), before);
     let refused = run("keymaker configure --guard-policy --allow alice").refused().stderr;
     assert!(refused.contains("the ARN of a user or role"), "{refused}");
@@ -156,9 +156,9 @@ fn a_role_that_is_made_reaches_instances_by_a_profile_and_lets_users_in() {
     assert!(sh("keymaker status").contains("with role web"));
     ssh("alice", "true").ok();
     ssh("carol", "true").refused();
-    sh(&format!("{line} --undo"));
+    sh(&format!("{line} --undo --yes"));
     assert_eq!(account("sandbox-admin"), before);
-    assert_eq!(sh(&format!("{line} --undo")), "Nothing to change.");
+    assert_eq!(sh(&format!("{line} --undo --yes")), "Nothing to change.");
 }
 
 // P3
@@ -204,7 +204,7 @@ fn users_of_another_account_log_in_once_both_are_configured() {
     assert_eq!(sh(line), "Nothing to change.");
     host.start();
     ssh("zoe", "true").ok();
-    sh(&format!("{line} --undo"));
+    sh(&format!("{line} --undo --yes"));
     let after = (account("sandbox-admin"), account(&format!("{other} env")));
     sh("rm -r ~/.aws");
     assert_eq!(after, before);

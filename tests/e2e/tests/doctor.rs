@@ -147,7 +147,7 @@ const DAEMON_AND_IAM: [Fault; 16] = [
         "sed -i /nonsense/d /etc/keymaker/keymakerd.toml",
     ),
     fault("rm /run/keymaker/lookup.sock", "lookup.sock"),
-    fault("keymaker reset", "keymakerd is idle"),
+    fault("keymaker reset --yes", "keymakerd is idle"),
     by_hand(
         "sandbox-fault deny:ListUsers deny:GetUser deny:GetRole",
         "denied",
@@ -363,7 +363,7 @@ fn a_healthy_host_has_no_finding() {
     // What stopped alone is started, too.
     sh("systemctl stop credd-capture; keymaker capture up; systemctl is-active credd-capture credd.socket credd");
     // Without credd, that is worth a note.
-    sh("keymaker capture down");
+    sh("keymaker capture down --yes");
     let seen = doctor();
     sh("keymaker capture up");
     assert!(

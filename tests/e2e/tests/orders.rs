@@ -125,7 +125,7 @@ fn reset_forgets_everybody_and_the_next_start_begins_anew_with_the_same_ids() {
     let _host = Host::fresh();
     ssh("alice", "true").ok();
     let alice = uid("alice");
-    sh("keymaker reset");
+    sh("keymaker reset --yes");
     assert_eq!(run("getent passwd alice").stdout, "");
     ssh("alice", "true").refused();
     assert_eq!(sh("find /var/lib/keymaker -type f"), "");

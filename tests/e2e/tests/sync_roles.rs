@@ -240,7 +240,7 @@ fn the_policy_that_it_prints_is_all_that_it_needs_and_reaches_no_other_role() {
     }
     as_syncer(&format!("{command} --trust account")).ok();
     e2e::delete_user("dave");
-    as_syncer(&format!("{command} --prune")).ok();
+    as_syncer(&format!("{command} --prune --yes")).ok();
     run("sandbox-admin aws iam get-role --role-name user-dave").refused();
     let other = as_syncer("aws iam delete-role-policy --role-name sandbox-instance --policy-name keymaker").refused();
     assert!(other.reads().contains("AccessDenied"), "{other}");
@@ -384,7 +384,7 @@ fn the_role_of_somebody_who_is_gone_is_named_and_pruned() {
     e2e::delete_user("dave");
     assert!(sync("").ok().contains("gone arn:aws:iam::123456789012:role/user-dave"));
     iam("get-role --role-name user-dave");
-    sync("--prune").ok();
+    sync("--prune --yes").ok();
     run("sandbox-admin aws iam get-role --role-name user-dave").refused();
     // Created again under the same name, dave is somebody else.
     e2e::make_user("dave", &[]);

@@ -206,7 +206,7 @@ fn the_first_closed_gate_to_credentials_is_named() {
     assert!(closed_credential_gate("alice").starts_with("chain: credd does not answer"));
     sh("systemctl stop credd.socket");
     assert!(closed_credential_gate("alice").starts_with("credd: credd.socket is inactive"));
-    sh("keymaker capture down");
+    sh("keymaker capture down --yes");
     let off = sh("keymaker why alice");
     assert!(off.contains("credd is not turned on"), "{off}");
     assert_eq!(sh("keymaker why alice --json | jq .gets_credentials"), "null");

@@ -11,17 +11,21 @@ use serde_json::{Value, json};
 
 use super::probe::{self, credd, run as command};
 use super::{HostError, order};
+use crate::consent::Consent;
 use crate::output::{Output, Paint, Progress};
 
 /// What is to be done about metadata requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Copy, Debug, Subcommand)]
 pub enum CaptureCommand {
     /// Show the rules that 'up' would put up, and who is using the metadata service. (root)
     Plan,
     /// Bring metadata requests to credd, at once and at each boot. (root)
     Up,
     /// Give the metadata service back: from then on every user reaches the instance's own credentials. (root)
-    Down,
+    Down {
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Show whether metadata requests reach credd, and whether it answers. (root)
     ///
     /// Exit status: 0 if all is up, 1 if not.
@@ -41,7 +45,7 @@ pub fn run(what: CaptureCommand, output: &Output) -> Result<bool, HostError> {
     match what {
         CaptureCommand::Plan => plan(output).map(|()| true),
         CaptureCommand::Up => up(output).map(|()| true),
-        CaptureCommand::Down => down(output).map(|()| true),
+        CaptureCommand::Down { consent } => down(consent, output).map(|()| true),
         CaptureCommand::Status => Ok(status(output)),
     }
 }
@@ -94,7 +98,12 @@ fn up(output: &Output) -> Result<(), HostError> {
     Ok(())
 }
 
-fn down(output: &Output) -> Result<(), HostError> {
+fn down(consent: Consent, output: &Output) -> Result<(), HostError> {
+    consent.ask(
+        "keymaker capture down",
+        "Nobody has AWS credentials of their own here any more: each process of each user reaches the instance's own, and may \
+         do what its role may. ('keymaker capture up' takes them away again; what was done by them stays done.)",
+    )?;
     let mut arguments = vec!["disable", "--now"];
     arguments.extend(credd::UNITS);
     // What would put the rules up again goes first; until they are down, nobody who is captured reaches anything.
@@ -118,6 +127,9 @@ fn status(output: &Output) -> bool {
         })
         .collect();
     let rules = command(credd::CAPTURE, &["check"]).map_err(|why| why.replace("credd-capture: ", ""));
+    // Its socket takes the requests, and the first one starts it: until then it has no need to run.
+    let waits = |unit: &str, state: &str| unit == credd::SERVICE && state == "inactive";
+    let awaits_the_first = units.iter().any(|(unit, state)| waits(unit, state));
     let health = credd::ask("/health");
     let mut text = String::new();
     let mut line = |label: &str, said: &Result<String, String>| {
@@ -129,17 +141,19 @@ fn status(output: &Output) -> bool {
     };
     let mut good = true;
     for (unit, state) in &units {
-        let state = if state == "active" {
-            Ok(state.clone())
-        } else {
-            Err(state.clone())
+        let state = match state.as_str() {
+            "active" => Ok(state.clone()),
+            _ if waits(unit, state) => Ok("waits for the first request".to_owned()),
+            _ => Err(state.clone()),
         };
         good &= state.is_ok();
         line(unit, &state);
     }
     line("rules", &rules);
-    line("credd answers", &health);
-    good &= rules.is_ok() && health.is_ok();
+    if !awaits_the_first {
+        line("credd answers", &health);
+    }
+    good &= rules.is_ok() && (awaits_the_first || health.is_ok());
     text += if good {
         "Each captured user gets what credd gives them."
     } else {

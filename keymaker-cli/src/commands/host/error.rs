@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use keymaker_core::client::AskError;
 use keymaker_core::name::{NameError, UserName};
 
+use crate::consent::NoConsent;
+
 /// Why a command about this host did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -14,6 +16,8 @@ pub enum HostError {
     NoAnswer(AskError),
     #[error("only root may do this; try again with sudo")]
     NotRoot,
+    #[error("{0}")]
+    NoConsent(NoConsent),
     #[error("{0}")]
     Refused(String),
     #[error("{0}: {1}")]
@@ -31,6 +35,12 @@ pub enum HostError {
          give {1} another home, or the IAM user by the tag 'home'"
     )]
     HomeInUse(PathBuf, String),
+}
+
+impl From<NoConsent> for HostError {
+    fn from(error: NoConsent) -> Self {
+        Self::NoConsent(error)
+    }
 }
 
 impl HostError {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::HostError;
 use super::probe::{self, run as command};
+use crate::consent::Consent;
 use crate::output::{Output, Progress};
 
 /// What was put in place, one path a line.
@@ -81,14 +82,20 @@ fn again(output: &Output) -> Result<(), HostError> {
     Ok(())
 }
 
+const UNINSTALL: &str = "keymaker uninstall";
+
 /// Takes back what [`install`] did: files, joints, what keymakerd kept, the system users. Homes stay.
-pub fn uninstall(output: &Output) -> Result<(), HostError> {
+pub fn uninstall(consent: Consent, output: &Output) -> Result<(), HostError> {
     if !probe::is_root() {
         return Err(HostError::NotRoot);
     }
     let mine = listed();
     // Not by asking rpm, which runs this when it erases the package.
     if mine.is_empty() && authselect::has_joined() {
+        consent.ask(
+            UNINSTALL,
+            "authselect selects the profile that was selected before. From then on no user from IAM exists here; homes stay.",
+        )?;
         authselect::part().map_err(not_done)?;
         let text = "authselect's profile of Keymaker is gone; 'dnf remove keymaker' removes the rest.";
         output.print(text, &json!({ "done": text }));
@@ -104,6 +111,12 @@ pub fn uninstall(output: &Output) -> Result<(), HostError> {
             "nothing was installed by 'keymaker install --from' here ({LIST} is not there)"
         )));
     }
+    let lost = format!(
+        "Keymaker goes from this host: {} files, and with /var/lib/keymaker who had which uid. From then on no user from IAM exists \
+         here; homes stay.",
+        mine.len()
+    );
+    consent.ask(UNINSTALL, &lost)?;
     let mut left = joints::part();
     left.extend(mine.iter().filter_map(|file| files::remove(file).err()));
     // The list goes last, and only with all that is in it: so that it can be tried again.

@@ -16,9 +16,10 @@ use keymaker_core::paths;
 use serde_json::json;
 
 use self::before::Before;
-use super::HostError;
 use super::install::files::write;
 use super::probe::{self, run as command};
+use super::{HostError, backup};
+use crate::consent::Consent;
 use crate::output::Output;
 
 /// One step, in words, and what does it.
@@ -57,28 +58,49 @@ pub fn show(file: &Path, output: &Output) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Finds what predecessors left, and takes it over.
-pub fn run(dry_run: bool, output: &Output) -> Result<(), HostError> {
+/// Finds what predecessors left, and takes it over; without anybody's consent it is only said.
+pub fn run(consent: Option<Consent>, output: &Output) -> Result<(), HostError> {
+    const MIGRATE: &str = "keymaker migrate";
     if !probe::is_root() {
         return Err(HostError::NotRoot);
+    }
+    if let Some(consent) = consent {
+        consent.can_be_had(MIGRATE)?;
     }
     let steps = plan().map_err(HostError::Refused)?;
     let words: Vec<String> = steps.iter().map(|step| step.what.clone()).collect();
     let mut text = words.iter().map(|word| format!("{word}\n")).collect::<String>();
-    text += match (words.is_empty(), dry_run) {
-        (true, _) => "Neither the Python keymaker nor ec2userkeyd left anything here: nothing to do.",
-        (false, true) => "Nothing was changed (--dry-run).",
-        (false, false) => "Done; 'keymaker doctor' checks the host.",
-    };
-    if !dry_run && !steps.is_empty() {
-        let before = Before::keep().map_err(HostError::Refused)?;
-        match take(steps) {
-            Ok(()) => before.done().map_err(HostError::Refused)?,
-            Err(why) => return Err(HostError::Refused(put_back(before, &why))),
+    let mut kept = None;
+    text += &match consent {
+        _ if words.is_empty() => {
+            "Neither the Python keymaker nor ec2userkeyd left anything here: nothing to do.".to_owned()
         }
-    }
-    output.print(&text, &json!({ "steps": words, "done": !dry_run }));
+        None => "Nothing was changed (--dry-run).".to_owned(),
+        Some(consent) => {
+            let lost = format!("{text}A backup of the host before that is kept in {}.", backup::FOLDER);
+            consent.ask(MIGRATE, &lost)?;
+            let backup = taken_over(steps)?;
+            let said = format!(
+                "Done; {backup} has what was there before (keymaker(1), BACKUPS). 'keymaker doctor' checks the host."
+            );
+            kept = Some(backup);
+            said
+        }
+    };
+    output.print(
+        &text,
+        &json!({ "steps": words, "done": consent.is_some(), "backup": kept }),
+    );
     Ok(())
+}
+
+/// Takes all steps or none; returns where the backup is.
+fn taken_over(steps: Vec<MigrationStep>) -> Result<String, HostError> {
+    let before = Before::keep().map_err(HostError::Refused)?;
+    match take(steps) {
+        Ok(()) => before.done().map_err(HostError::Refused),
+        Err(why) => Err(HostError::Refused(put_back(before, &why))),
+    }
 }
 
 /// One step after the other; the error says which one failed.

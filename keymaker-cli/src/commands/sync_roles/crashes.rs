@@ -116,7 +116,7 @@ async fn a_role_that_is_nobodys_by_its_name_goes_with_prune_and_no_other_does() 
         role: "role/user-boss",
         listed: &[("boss", "AIDABOSS")],
         now: &[("boss", "AIDABOSS")],
-        arguments: &["--prune"],
+        arguments: &["--prune", "--yes"],
         made_for: Some("AIDABOSS"),
         made_as: Some("user-/ /"),
         named: false,

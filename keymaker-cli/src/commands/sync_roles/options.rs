@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::pattern::UsernamePattern;
+use crate::consent::Consent;
 
 /// Which roles are made, and whom they trust.
 #[derive(Args, Debug)]
@@ -29,6 +30,8 @@ pub struct SyncRolesOptions {
     /// Delete roles that were made here for users whom IAM no longer has, or has under another name.
     #[arg(long, conflicts_with = "user")]
     pub(super) prune: bool,
+    #[command(flatten)]
+    pub(super) consent: Consent,
     /// Print every change as a diff, and change nothing.
     #[arg(long)]
     pub(super) dry_run: bool,

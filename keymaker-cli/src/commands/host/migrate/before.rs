@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::super::backup;
 use super::super::install::files::{remove, remove_folder};
 use super::super::probe::{credd, run};
 use super::{CRON, PAM_SSHD, PASSWD_FILES, SSHD_CONFIG, ec2userkeyd};
@@ -84,14 +85,15 @@ impl Before {
         }
     }
 
-    /// The migration is done, and nothing will be put back.
-    pub fn done(self) -> Result<(), String> {
+    /// The migration is done; what was kept becomes a backup. Returns where that is.
+    pub fn done(self) -> Result<String, String> {
+        let backup = backup::place("migrate")?;
+        fs::rename(&self.kept, &backup).map_err(|error| format!("{backup}: {error}"))?;
         remove_folder(Path::new(FOLDER))?;
         if self.active.contains(&KEYMAKERD) {
-            run("systemctl", &["start", KEYMAKERD]).map(|_| ())
-        } else {
-            Ok(())
+            run("systemctl", &["start", KEYMAKERD])?;
         }
+        Ok(backup)
     }
 
     fn put_back_file(&self, file: &str) -> Result<(), String> {
