@@ -203,11 +203,14 @@ impl Trial {
     fn note(&mut self, what: String, answer: Result<(), CredentialRefusal>, remedy: &str) -> Option<()> {
         let why = match answer {
             Ok(()) => None,
-            Err(CredentialRefusal::NotApplicable) => Some("it does not apply".to_owned()),
-            Err(CredentialRefusal::Denied(reason) | CredentialRefusal::Transient(reason)) => Some(reason.text),
+            Err(CredentialRefusal::NotApplicable) => Some(("it does not apply".to_owned(), remedy)),
+            Err(CredentialRefusal::Transient(reason)) if is_of_a_call(&reason.text) => Some((reason.text, AGAIN)),
+            Err(CredentialRefusal::Denied(reason) | CredentialRefusal::Transient(reason)) => {
+                Some((reason.text, remedy))
+            }
         };
         let good = why.is_none().then_some(());
-        let missing = why.map(|why| Missing {
+        let missing = why.map(|(why, remedy)| Missing {
             why,
             remedy: remedy.to_owned(),
         });
@@ -220,7 +223,7 @@ impl Trial {
             Err(AwsCallError::AccessDenied { .. }) => {
                 format!("allow {action} in a policy of the role that reads users")
             }
-            _ => "try again; where it stays, see the way to IAM".to_owned(),
+            _ => AGAIN.to_owned(),
         };
         let _ = self.note(
             format!("{method}: {action}"),
@@ -228,6 +231,15 @@ impl Trial {
             &remedy,
         );
     }
+}
+
+/// What AWS did not answer, throttled or failed says nothing about rights and roles.
+const AGAIN: &str =
+    "nothing in credd.toml is wrong: the sentence above says where to look, and credd asks again by itself";
+
+/// The sentence about a call begins with its action; what the metadata service lacks does not.
+fn is_of_a_call(why: &str) -> bool {
+    why.starts_with("iam:") || why.starts_with("sts:")
 }
 
 /// "No such entity" is an answer too: the call is allowed.
@@ -257,3 +269,27 @@ fn nobody() -> CredentialQuestion {
 }
 
 const NOBODY: &str = "keymaker-check-nobody";
+
+#[cfg(test)]
+mod tests {
+    use keymaker_aws::Action;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_throttled_is_not_told_to_get_a_role() {
+        let remedy_for = |refusal: CredentialRefusal| {
+            let mut trial = Trial::default();
+            let _ = trial.note(String::new(), Err(refusal), "give the instance a role");
+            trial.0.pop().unwrap().missing.unwrap().remedy
+        };
+        let action = Action::GET_CALLER_IDENTITY;
+        assert_eq!(remedy_for(AwsCallError::Throttled { action }.into()), AGAIN);
+        for reason in [
+            CredentialRefusal::denied("this host does not call AWS as a role"),
+            CredentialRefusal::transient("this instance has no role; attach an instance profile to it"),
+        ] {
+            assert_eq!(remedy_for(reason), "give the instance a role");
+        }
+    }
+}
