@@ -30,12 +30,12 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// 2 where the command line lacks something, 1 otherwise.
+    /// 2 where the command line lacks something, or where it is not known what there would be to say; 1 otherwise.
     pub fn status(&self) -> u8 {
         match self {
             Self::NoConsent(NoConsent::NobodyToAsk(_)) => 2,
             #[cfg(all(target_os = "linux", feature = "host"))]
-            Self::Host(host::HostError::NoConsent(NoConsent::NobodyToAsk(_))) => 2,
+            Self::Host(host::HostError::NoConsent(NoConsent::NobodyToAsk(_)) | host::HostError::NotLooked(_)) => 2,
             _ => 1,
         }
     }

@@ -71,7 +71,8 @@ pub enum HostCommand {
     /// Look for anything that keeps IAM users from logging in, or lets in somebody whom it should not, and say what
     /// to do about it. (root)
     ///
-    /// Exit status: 0 if there is no finding, 1 if there is one. Notes do not count as findings.
+    /// What one cause explains is one finding. Exit status: 0 if there is no finding, 1 if there is one, 2 if something
+    /// could not be looked at and nothing else was found. Notes do not count as findings. It takes at most 10 seconds.
     Doctor,
     /// Enable Keymaker on this host: the step that the rpms leave to you, or a build without packages. (root)
     ///

@@ -1,9 +1,9 @@
-//! `keymaker doctor` on a host that somebody has broken, one thing at a time: named, corrected by its own remedy,
-//! healthy again.
+//! `keymaker doctor` on a host that somebody has broken, one thing at a time: named by one finding, corrected by its own
+//! remedy, healthy again.
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, Outcome, run, sh};
+use e2e::{Host, Outcome, run, sh, ssh};
 
 /// What breaks a healthy host, and what the finding says.
 struct Fault {
@@ -61,7 +61,7 @@ const NAMES: [Fault; 8] = [
     ),
 ];
 
-const LOGINS: [Fault; 19] = [
+const LOGINS: [Fault; 22] = [
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-account", "the account stack"),
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-session", "the session stack"),
     fault(
@@ -76,10 +76,9 @@ const LOGINS: [Fault; 19] = [
         "rm /usr/lib/*/security/pam_keymaker.so",
         "pam_keymaker.so is in no folder",
     ),
-    by_hand(
+    fault(
         "echo 'Nonsense yes' > /etc/ssh/sshd_config.d/00-x.conf",
         "sshd does not accept",
-        "rm /etc/ssh/sshd_config.d/00-x.conf",
     ),
     fault(
         "rm /etc/ssh/sshd_config.d/50-keymaker.conf; systemctl reload ssh",
@@ -122,6 +121,13 @@ const LOGINS: [Fault; 19] = [
         "usepam no",
     ),
     fault("systemctl stop ssh", "sshd does not run"),
+    fault("echo closed > /etc/nologin", "/etc/nologin is there"),
+    // As on Enterprise Linux, where no such program puts the stacks together.
+    fault(
+        "mv /usr/sbin/pam-auth-update /root/; sed -i /pam_keymaker/d /etc/pam.d/common-account",
+        "the account stack",
+    ),
+    fault("sed -i '/includedir/d' /etc/sudoers", "/etc/sudoers does not include"),
     fault("rm /etc/sudoers.d/keymaker", "/etc/sudoers.d/keymaker is not there"),
     fault("echo nonsense > /etc/sudoers.d/keymaker", "sudo does not accept"),
     fault(
@@ -130,7 +136,7 @@ const LOGINS: [Fault; 19] = [
     ),
 ];
 
-const DAEMON_AND_IAM: [Fault; 16] = [
+const DAEMON_AND_IAM: [Fault; 29] = [
     fault("systemctl stop keymakerd", "keymakerd does not run"),
     fault(
         "kill -STOP $(systemctl show -P MainPID keymakerd); touch -d '1 minute ago' /run/keymaker/alive",
@@ -141,12 +147,67 @@ const DAEMON_AND_IAM: [Fault; 16] = [
         "systemctl stop keymakerd; mv /etc/systemd/system/keymakerd.service /tmp/ 2>/dev/null; systemctl mask keymakerd",
         "masked",
     ),
-    by_hand(
+    // keymakerd shows that it lives each second, so a moment later it is not yet silent.
+    fault("kill -STOP $(systemctl show -P MainPID keymakerd)", "keymakerd hangs"),
+    fault(
         "echo 'nonsense = 1' >> /etc/keymaker/keymakerd.toml",
         "does not accept its settings",
-        "sed -i /nonsense/d /etc/keymaker/keymakerd.toml",
+    ),
+    fault(
+        "chmod 600 /etc/keymaker/keymakerd.toml; systemctl restart keymakerd",
+        "/etc/keymaker/keymakerd.toml has mode 0600",
+    ),
+    fault(
+        "chmod 700 /etc/keymaker; systemctl restart keymakerd",
+        "/etc/keymaker has mode 0700",
     ),
     fault("rm /run/keymaker/lookup.sock", "lookup.sock"),
+    fault("chmod 600 /run/keymaker/lookup.sock", "/run/keymaker/lookup.sock has mode 0600"),
+    // The first day of everybody: a fresh host whose role has no rights yet.
+    fault(
+        "systemctl stop keymakerd; rm -r /var/lib/keymaker/*; i='sandbox-admin aws iam'
+         for p in $($i list-role-policies --role-name sandbox-instance --query 'PolicyNames[]' --output text); do
+           $i delete-role-policy --role-name sandbox-instance --policy-name $p; done; systemctl start keymakerd",
+        "AWS denies this host",
+    ),
+    fault(
+        "i='sandbox-admin aws iam'; p=$($i list-role-policies --role-name sandbox-instance --query 'PolicyNames[0]' --output text)
+         d=$($i get-role-policy --role-name sandbox-instance --policy-name $p --query PolicyDocument --output json)
+         $i put-role-policy --role-name sandbox-instance --policy-name $p --policy-document \"${d//iam:GetUser\\\"/iam:GetUserX\\\"}\"",
+        "AWS denies this host iam:GetUser:",
+    ),
+    by_hand(
+        "sandbox-imds set role nosuch; systemctl restart keymakerd; keymaker sync",
+        "has no role",
+        "sandbox-imds set role sandbox-instance; systemctl restart keymakerd",
+    ),
+    by_hand(
+        "sandbox-fault throttle",
+        "AWS throttles this account",
+        "sandbox-fault none; keymaker sync",
+    ),
+    by_hand(
+        "sed -i 's|^sts_endpoint.*|sts_endpoint = \"http://10.77.0.1:1\"|' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd",
+        "no connection (Connection refused",
+        "sed -i 's|^sts_endpoint.*|sts_endpoint = \"http://10.77.0.1:5000\"|' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker sync",
+    ),
+    fault(
+        "echo 'default_shell = \"/bin/nosuch\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync",
+        "/bin/nosuch is not there",
+    ),
+    fault(
+        "echo 'home_base = \"/srv/homes\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync",
+        "/srv/homes is not there",
+    ),
+    fault(
+        "echo 'sudo_iam_group = \"admins\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync",
+        "none is in the IAM group admins",
+    ),
+    fault(
+        "sandbox-admin aws iam create-group --group-name admins
+         echo 'sudo_iam_group = \"admins\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync",
+        "none is in the IAM group admins",
+    ),
     fault("keymaker reset --yes", "keymakerd is idle"),
     by_hand(
         "sandbox-fault deny:ListUsers deny:GetUser deny:GetRole",
@@ -183,10 +244,9 @@ const DAEMON_AND_IAM: [Fault; 16] = [
         "no connection (Connection refused",
         "sed -i 's|^iam_endpoint.*|iam_endpoint = \"http://10.77.0.1:5000\"|' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker sync",
     ),
-    by_hand(
+    fault(
         "echo 'require_iam_group = \"nosuch\"' >> /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker sync",
         "because the required IAM group nosuch does not have them",
-        "sed -i '/nosuch/d' /etc/keymaker/keymakerd.toml; systemctl restart keymakerd; keymaker accept-settings; keymaker sync",
     ),
     // Two whose ids the formula makes one number of.
     by_hand(
@@ -198,11 +258,11 @@ const DAEMON_AND_IAM: [Fault; 16] = [
     ),
 ];
 
-const CREDENTIALS: [Fault; 11] = [
+const CREDENTIALS: [Fault; 17] = [
     fault("systemctl stop credd-capture", "credd-capture.service does not run"),
     fault(
         "systemctl stop credd-capture; ip rule del pref 100; nft delete table inet keymaker_credd",
-        "capture is not as planned",
+        "credd-capture.service does not run",
     ),
     fault("systemctl stop credd.socket credd.service", "credd.socket does not run"),
     fault(
@@ -214,10 +274,45 @@ const CREDENTIALS: [Fault; 11] = [
         "credd.service is not enabled (masked)",
     ),
     fault("kill -STOP $(systemctl show -P MainPID credd)", "credd does not answer"),
-    by_hand(
+    fault(
         "echo 'nonsense = 1' >> /etc/keymaker/credd.toml",
         "credd does not accept its settings",
-        "sed -i /nonsense/d /etc/keymaker/credd.toml",
+    ),
+    fault(
+        "chmod 600 /etc/keymaker/credd.toml; systemctl restart credd credd-capture",
+        "/etc/keymaker/credd.toml has mode 0600",
+    ),
+    fault(
+        "echo 'exempt_uids = [\"root\", \"nosuch\"]' >> /etc/keymaker/credd.toml; systemctl restart credd credd-capture",
+        "names nosuch",
+    ),
+    fault(
+        "sandbox-admin keymaker configure --instance-iam-role sandbox-instance --method instance-role --method user-role
+         printf '%s\\n' 'deny_actions = []' 'user_chains = { postgres = [\"instance_role\"] }' >> /etc/keymaker/credd.toml; systemctl restart credd",
+        "deny_actions is empty",
+    ),
+    by_hand(
+        "sed -i 's|^sts_endpoint.*|sts_endpoint = \"http://10.77.0.1:1\"|' /etc/keymaker/credd.toml; systemctl restart credd",
+        "credd gets no answer that it could use",
+        "sed -i 's|^sts_endpoint.*|sts_endpoint = \"http://10.77.0.1:5000\"|' /etc/keymaker/credd.toml; systemctl restart credd",
+    ),
+    // Of two who were here, one has a role that trusts another account.
+    fault(
+        "ssh alice@localhost true; ssh bob@localhost true; keymaker sync; sandbox-admin aws iam update-assume-role-policy --role-name user-alice \
+         --policy-document '{\"Version\": \"2012-10-17\", \"Statement\": [{\"Effect\": \"Allow\", \"Action\": \"sts:AssumeRole\", \
+         \"Principal\": {\"AWS\": \"arn:aws:iam::210987654321:root\"}}]}'; systemctl restart credd",
+        "alice gets no credentials",
+    ),
+    // This host may not assume any.
+    fault(
+        "ssh alice@localhost true; ssh bob@localhost true; keymaker sync; i='sandbox-admin aws iam'
+         for r in user-alice user-bob; do $i update-assume-role-policy --role-name $r --policy-document '{\"Version\": \"2012-10-17\", \"Statement\": \
+           [{\"Effect\": \"Allow\", \"Action\": [\"sts:AssumeRole\", \"sts:TagSession\", \"sts:SetSourceIdentity\"], \
+           \"Principal\": {\"AWS\": \"arn:aws:iam::123456789012:root\"}}]}'; done
+         p=$($i list-role-policies --role-name sandbox-instance --query 'PolicyNames[0]' --output text)
+         d=$($i get-role-policy --role-name sandbox-instance --policy-name $p --query PolicyDocument --output json)
+         $i put-role-policy --role-name sandbox-instance --policy-name $p --policy-document \"${d//sts:AssumeRole/sts:AssumeRoleX}\"; systemctl restart credd",
+        "nobody who was here gets credentials",
     ),
     fault(
         "chmod 666 /etc/keymaker/credd.toml",
@@ -277,10 +372,10 @@ fn doctor() -> Outcome {
     run("keymaker doctor --json")
 }
 
-/// What each finding says, and what corrects it.
+/// What each finding says with what it explains, and what corrects it.
 fn findings(seen: &Outcome) -> Vec<(String, String)> {
     let pairs = run(&format!(
-        "jq -r '.findings[] | .what, .remedy' <<'JSON'\n{}\nJSON",
+        "jq -r '.findings[] | ([.what] + .consequences | join(\"; \")), .remedy' <<'JSON'\n{}\nJSON",
         seen.stdout
     ))
     .ok();
@@ -291,21 +386,28 @@ fn findings(seen: &Outcome) -> Vec<(String, String)> {
         .collect()
 }
 
-/// There is no network in the box: what apt would fetch lies in /sandbox/packages.
+/// There is no network in the box: what apt would fetch lies in /sandbox/packages. An administrator of the account, who
+/// is here, too, puts in the name of somebody.
 fn applied(remedy: &str) -> String {
     match remedy.strip_prefix("apt-get install -y --reinstall ") {
         Some(package) => format!("DEBIAN_FRONTEND=noninteractive dpkg -i /sandbox/packages/{package}_*.deb"),
-        None => remedy.to_owned(),
+        None => remedy
+            .replace("aws iam", "sandbox-admin aws iam")
+            .replace("keymaker configure", "sandbox-admin keymaker configure")
+            .replace("keymaker migrate", "keymaker migrate --yes")
+            .replace(" NAME ", " alice "),
     }
 }
 
 /// What a fault may have left behind that the next one must not find.
 fn put_back() {
-    sh("umount -l /home 2>/dev/null; sandbox-fault none; rm -rf /run/nscd /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
+    sh("umount -l /home 2>/dev/null; sandbox-fault none; sandbox-imds set role sandbox-instance; rm -rf /run/nscd /etc/nologin /srv/homes /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
         sed -i '/^initgroups:/d; s/ sss//' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
         sed -i '1{/^UsePAM/d}' /etc/ssh/sshd_config; grep -q '^UsePAM' /etc/ssh/sshd_config || echo 'UsePAM yes' >> /etc/ssh/sshd_config
+        [ ! -e /root/pam-auth-update ] || { mv /root/pam-auth-update /usr/sbin/; pam-auth-update --force --package; }
+        chmod 755 /etc/keymaker; chmod 644 /etc/keymaker/*.toml; cp -a /run/e2e-credd.toml /etc/keymaker/credd.toml
         userdel -f local1 2>/dev/null; systemctl reset-failed; systemctl start ssh; systemctl reload ssh
-        systemctl unmask credd.service; systemctl start credd-capture credd.socket credd.service; true");
+        systemctl unmask credd.service; systemctl start credd-capture credd.socket credd.service; systemctl reload credd; true");
 }
 
 /// Breaks the host, looks, corrects it by the finding's own remedy, looks again. Returns what did not go as it should.
@@ -317,20 +419,23 @@ fn tried(fault: &Fault) -> Result<(), String> {
     }
     run(fault.breaks);
     let broken = doctor();
-    let Some((_, remedy)) = findings(&broken)
-        .into_iter()
-        .find(|(what, _)| what.contains(fault.finding))
+    // One cause, one finding.
+    let found = findings(&broken);
+    let Some((_, remedy)) = found
+        .iter()
+        .find(|(what, _)| what.contains(fault.finding) && found.len() == 1)
     else {
-        return Err(format!("not named: {broken}"));
+        return Err(format!("not named, or not alone: {broken}"));
     };
     if broken.status != 1 {
         return Err(format!("a finding, and status {}", broken.status));
     }
-    let mended = run(&fault.by_hand.map_or_else(|| applied(&remedy), str::to_owned));
-    // A daemon that was started a moment ago has not asked the metadata service yet.
+    let mended = run(&fault.by_hand.map_or_else(|| applied(remedy), str::to_owned));
+    // A daemon that was started a moment ago has not asked the metadata service yet, and of two answers of IAM's within five
+    // seconds the more refusing one counts.
     let began = Instant::now();
     let mut after = doctor();
-    while after.status != 0 && began.elapsed() < Duration::from_secs(10) {
+    while after.status != 0 && began.elapsed() < Duration::from_secs(20) {
         after = doctor();
     }
     match after.status {
@@ -340,6 +445,7 @@ fn tried(fault: &Fault) -> Result<(), String> {
 }
 
 fn try_all(faults: &[Fault]) {
+    sh("cp -a /etc/keymaker/credd.toml /run/e2e-credd.toml");
     let mut wrong = Vec::new();
     for fault in faults {
         wrong.extend(tried(fault).err().map(|why| format!("{}\n{why}", fault.breaks)));
@@ -383,6 +489,50 @@ fn a_users_process_that_calls_itself_sshd_holds_up_neither_doctor_nor_why() {
     sh("systemctl stop e2e-scan; rm /tmp/fifo; userdel eve");
     assert_eq!(doctor.status, 0, "{doctor}");
     assert_eq!(why.status, 0, "{why}");
+}
+
+#[test]
+fn whatever_hangs_doctor_answers_within_ten_seconds_and_says_what_it_did_not_see() {
+    let _host = Host::fresh();
+    ssh("alice", "true").ok();
+    let hung: [(&str, &str, i32, &str); 4] = [
+        (
+            "sandbox-fault hang",
+            "sandbox-fault none; keymaker sync",
+            1,
+            "credd gets no answer",
+        ),
+        (
+            "mv /usr/sbin/visudo /root/; printf '#!/bin/sh\\nsleep 60\\n' > /usr/sbin/visudo; chmod 755 /usr/sbin/visudo",
+            "mv /root/visudo /usr/sbin/",
+            2,
+            "logins: not seen",
+        ),
+        (
+            "mv /usr/bin/getent /root/; printf '#!/bin/sh\\nsleep 60\\n' > /usr/bin/getent; chmod 755 /usr/bin/getent",
+            "mv /root/getent /usr/bin/",
+            2,
+            "names: not seen",
+        ),
+        (
+            "kill -STOP $(systemctl show -P MainPID keymakerd credd)",
+            "kill -CONT $(systemctl show -P MainPID keymakerd credd)",
+            1,
+            "keymakerd hangs",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (breaks, mends, status, says) in hung {
+        sh(breaks);
+        let seen = run("keymaker doctor");
+        sh(mends);
+        if seen.status != status || seen.took > Duration::from_secs(10) || !seen.stdout.contains(says) {
+            wrong.push(format!("{breaks}: {seen}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    // Nor has it looked who may not.
+    assert_eq!(run("runuser -u alice -- keymaker doctor").status, 2);
 }
 
 #[test]

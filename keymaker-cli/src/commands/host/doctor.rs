@@ -2,131 +2,154 @@
 //! corrects it.
 //!
 //! Each file below looks at one part of the host and changes nothing, but for a sync that root's doctor orders, so that
-//! every IAM action is tried. A finding is a fault; a note is by design, and worth knowing.
+//! every IAM action is tried. A finding is a fault; a note is by design, and worth knowing. One cause is one finding:
+//! what it explains of the others is told with it ([`finding`]).
 
+mod aws;
 mod clock;
+mod configure;
 mod credd;
+mod credentials;
 mod daemon;
+mod daemon_status;
 mod files;
+mod finding;
 mod iam;
 mod logins;
 mod names;
 mod ports;
+mod users;
 
-use std::path::Path;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::install::authselect;
+use self::finding::Findings;
 use super::{HostError, probe};
 use crate::output::{Output, Paint, Progress};
 
 /// Where authselect writes nsswitch.conf and the PAM stacks, editing them lasts until its next run.
 const JOIN: &str = "keymaker install";
 
-/// Something that is not as it should be.
-#[derive(Debug)]
-pub struct Finding {
-    /// What is found.
-    what: String,
-    /// Why it matters.
-    why: &'static str,
-    /// The command that corrects it.
-    remedy: String,
-}
+/// A part of the host, in words, and what looks at it.
+type Part = (&'static str, fn(&mut Findings));
 
-/// Everything found.
-#[derive(Debug, Default)]
-pub struct Findings {
-    findings: Vec<Finding>,
-    notes: Vec<String>,
-}
-
-impl Findings {
-    /// A fault.
-    fn fault(&mut self, what: impl Into<String>, why: &'static str, remedy: impl Into<String>) {
-        self.findings.push(Finding {
-            what: what.into(),
-            why,
-            remedy: if Path::new("/usr/bin/dpkg-query").exists() && !authselect::rules() {
-                remedy.into()
-            } else {
-                for_enterprise_linux(&remedy.into())
-            },
-        });
-    }
-
-    /// Something worth knowing.
-    fn note(&mut self, note: impl Into<String>) {
-        self.notes.push(note.into());
-    }
-}
+const PARTS: [Part; 9] = [
+    ("the clock", clock::look),
+    ("files", files::look),
+    ("keymakerd", daemon::look),
+    ("ports", ports::look),
+    ("IAM", iam::look),
+    ("names", names::look),
+    ("logins", logins::look),
+    ("users", users::look),
+    ("credd", credd::look),
+];
+/// After ten seconds, whoever asked has an answer; what hangs is said to hang.
+const PATIENCE: Duration = Duration::from_secs(9);
 
 /// Looks at everything; returns whether nothing was found.
 pub fn run(output: &Output) -> Result<bool, HostError> {
     if !probe::is_root() {
-        return Err(HostError::NotRoot);
+        return Err(HostError::NotLooked(HostError::NotRoot.to_string()));
     }
     let progress = Progress::begin("looking");
-    let mut found = Findings::default();
-    clock::look(&mut found);
-    daemon::look(&mut found);
-    ports::look(&mut found);
-    iam::look(&mut found);
-    names::look(&mut found);
-    logins::look(&mut found);
-    files::look(&mut found);
-    credd::look(&mut found);
+    let (found, unseen) = look_at(&PARTS, PATIENCE);
     drop(progress);
-    print(&found, output);
+    print(&found, &unseen, output);
+    if found.findings.is_empty() && !unseen.is_empty() {
+        return Err(HostError::NotLooked(unseen.join("; ")));
+    }
     Ok(found.findings.is_empty())
 }
 
-/// Remedies are written for Debian. Elsewhere the package manager is dnf, and sshd's unit has sshd's name.
-fn for_enterprise_linux(remedy: &str) -> String {
-    let mut remedy = remedy.replace("apt-get install -y --reinstall", "dnf reinstall -y");
-    for verb in ["reload", "restart", "revert", "enable --now"] {
-        remedy = remedy.replace(&format!("systemctl {verb} ssh"), &format!("systemctl {verb} sshd"));
+/// What the parts find, and sentences about those that are not through by then. These go on until this program ends:
+/// what hangs can be waited for, and no more.
+fn look_at(parts: &[Part], patience: Duration) -> (Findings, Vec<String>) {
+    let until = Instant::now() + patience;
+    let (tell, told) = channel();
+    for (at, (_, look)) in parts.iter().copied().enumerate() {
+        let tell = tell.clone();
+        thread::spawn(move || {
+            let mut found = Findings::default();
+            look(&mut found);
+            let _ = tell.send((at, found));
+        });
     }
-    remedy
+    drop(tell);
+    let mut seen: Vec<Option<Findings>> = parts.iter().map(|_| None).collect();
+    while let Ok((at, found)) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        if let Some(place) = seen.get_mut(at) {
+            *place = Some(found);
+        }
+    }
+    let hangs = parts.iter().zip(&seen).filter(|(_, found)| found.is_none());
+    let hangs =
+        hangs.map(|((part, _), _)| format!("{part}: not seen, since that took longer than {} s", patience.as_secs()));
+    let hangs = hangs.collect();
+    (Findings::together(seen.into_iter().flatten()), hangs)
 }
 
-fn print(found: &Findings, output: &Output) {
+fn print(found: &Findings, unseen: &[String], output: &Output) {
     let mut text = String::new();
     for finding in &found.findings {
+        text += &format!("{} {}\n", output.paint(Paint::Bad, "FINDING"), finding.what);
+        for consequence in &finding.consequences {
+            text += &format!("        with it:        {consequence}\n");
+        }
         text += &format!(
-            "{} {}\n        why it matters: {}\n        what to do:     {}\n",
-            output.paint(Paint::Bad, "FINDING"),
-            finding.what,
-            finding.why,
-            finding.remedy
+            "        why it matters: {}\n        what to do:     {}\n",
+            finding.why, finding.remedy
         );
+    }
+    for part in unseen {
+        text += &format!("{} {part}\n", output.paint(Paint::Doubtful, "UNSEEN "));
     }
     for note in &found.notes {
         text += &format!("{}    {note}\n", output.paint(Paint::Doubtful, "note"));
     }
     text += &match found.findings.len() {
-        0 => output.paint(Paint::Good, "No finding: this host is healthy."),
+        0 if unseen.is_empty() => output.paint(Paint::Good, "No finding: this host is healthy."),
         1 => "1 finding.".to_owned(),
         count => format!("{count} findings."),
     };
-    let value = |finding: &Finding| json!({ "what": finding.what, "why": finding.why, "remedy": finding.remedy });
+    let value = |finding: &finding::Finding| {
+        json!({
+            "what": finding.what,
+            "consequences": finding.consequences,
+            "why": finding.why,
+            "remedy": finding.remedy,
+        })
+    };
     let findings: Vec<Value> = found.findings.iter().map(value).collect();
-    output.print(&text, &json!({ "findings": findings, "notes": found.notes }));
+    output.print(
+        &text,
+        &json!({ "findings": findings, "notes": found.notes, "not_seen": unseen }),
+    );
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn remedies_for_enterprise_linux_name_what_is_there() {
-        let remedy = super::for_enterprise_linux(
-            "systemctl revert ssh; systemctl restart ssh  # the option stands on sshd's command line",
+    fn what_hangs_is_named_and_the_others_are_heard() {
+        let began = Instant::now();
+        let parts: [Part; 3] = [
+            ("one", |found| {
+                found.fault("a", "", "x");
+            }),
+            ("hangs", |_| thread::sleep(Duration::from_secs(60))),
+            ("two", |found| found.note("b")),
+        ];
+        let (found, unseen) = look_at(&parts, Duration::from_millis(500));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!((found.findings.len(), found.notes.len()), (1, 1));
+        assert!(
+            unseen.len() == 1 && unseen[0].starts_with("hangs: not seen"),
+            "{unseen:?}"
         );
-        assert_eq!(
-            remedy,
-            "systemctl revert sshd; systemctl restart sshd  # the option stands on sshd's command line"
-        );
-        let remedy = super::for_enterprise_linux("apt-get install -y --reinstall libnss-keymaker");
-        assert_eq!(remedy, "dnf reinstall -y libnss-keymaker");
     }
 }

@@ -16,6 +16,8 @@ pub enum HostError {
     NoAnswer(AskError),
     #[error("only root may do this; try again with sudo")]
     NotRoot,
+    #[error("could not look: {0}")]
+    NotLooked(String),
     #[error("{0}")]
     NoConsent(NoConsent),
     #[error("{0}")]

@@ -27,8 +27,13 @@ pub fn done(what: &str, output: &Output) {
 
 /// Gives the order; returns keymakerd's sentence.
 pub fn give(order: Question) -> Result<String, HostError> {
+    give_within(order, PATIENCE)
+}
+
+/// The same; who waits no longer leaves keymakerd at work.
+pub fn give_within(order: Question, patience: Duration) -> Result<String, HostError> {
     let mut buffer = [0; MAX_ANSWER];
-    match ask(Path::new(paths::LOGIN_SOCKET), &order, PATIENCE, &mut buffer) {
+    match ask(Path::new(paths::LOGIN_SOCKET), &order, patience, &mut buffer) {
         Ok(Answer::Done(text)) => Ok(text.to_owned()),
         Ok(Answer::Failed(text)) => Err(HostError::Refused(text.to_owned())),
         Ok(Answer::NotPermitted) => Err(HostError::NotRoot),

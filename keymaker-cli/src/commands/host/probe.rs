@@ -31,7 +31,12 @@ pub fn limited_to(seconds: &str, program: &str) -> Command {
 
 /// What a program printed, or why it did not succeed.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
-    output_of(program, limited(program).args(arguments))
+    run_for(LONGEST, program, arguments)
+}
+
+/// The same, of a program that has this many seconds.
+pub fn run_for(seconds: &str, program: &str, arguments: &[&str]) -> Result<String, String> {
+    output_of(program, limited_to(seconds, program).args(arguments))
 }
 
 /// The same of a [`limited`] program.
@@ -58,6 +63,12 @@ pub fn is_root() -> bool {
 /// A file's text, whatever its encoding: the bytes that somebody gives chfn(1) hide nobody else's line.
 pub fn text_of(path: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
+}
+
+/// A text in a settings file, such as a name or a URL; `None` also where the file cannot be read, which is told elsewhere.
+pub fn text_setting(path: &str, key: &str) -> Option<String> {
+    let settings: toml::Table = text_of(path).ok()?.parse().ok()?;
+    settings.get(key)?.as_str().map(str::to_owned)
 }
 
 /// The name of the first line with this number in a passwd(5) or group(5).

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_iam::primitives::{DateTime, DateTimeFormat};
 
 use super::Findings;
+use super::finding::FaultCause;
 
 const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,11 +26,13 @@ pub fn look(found: &mut Findings) {
         Err(error) => (error.duration().as_secs(), "behind"),
     };
     if off > OFF {
-        found.fault(
-            format!("this host's clock is {off} seconds {how} the metadata service's"),
-            "AWS refuses requests that are signed five minutes off, and expiry and max_stale are judged by it",
-            "timedatectl set-ntp true; chronyc makestep; keymaker sync",
-        );
+        found
+            .fault(
+                format!("this host's clock is {off} seconds {how} the metadata service's"),
+                "AWS refuses requests that are signed five minutes off, and expiry and max_stale are judged by it",
+                "timedatectl set-ntp true; chronyc makestep; keymaker sync",
+            )
+            .is(FaultCause::Clock);
     }
 }
 

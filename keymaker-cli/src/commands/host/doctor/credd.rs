@@ -4,17 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use super::super::probe::{credd, run};
-use super::Findings;
+use super::finding::FaultCause;
+use super::{Findings, credentials, daemon};
 
 /// Looks at it.
 pub fn look(found: &mut Findings) {
     if !Path::new(credd::CAPTURE).exists() {
         return;
     }
-    let state = |what: &str, unit: &str| run("systemctl", &[what, unit]).unwrap_or_else(|why| why);
-    // credd.service is started by its socket; systemd calls that indirect.
-    let off = |unit: &str| !["enabled", "indirect"].contains(&state("is-enabled", unit).as_str());
-    if credd::UNITS.iter().all(|unit| *unit == credd::SERVICE || off(unit)) {
+    if credd::UNITS.iter().all(|unit| *unit == credd::SERVICE || is_off(unit)) {
         return found.note(
             "credd is installed but not turned on: everybody gets what the metadata service gives \
             ('keymaker capture up' turns it on)",
@@ -23,26 +21,68 @@ pub fn look(found: &mut Findings) {
     let config = match run(credd::PROGRAM, &["--print-config"]) {
         Ok(config) => config,
         Err(why) => {
-            return found.fault(
-                format!("credd does not accept its settings: {why}"),
-                "it goes on with the settings from before, or does not start: then nobody gets credentials",
-                format!("editor {}; systemctl restart credd", credd::SETTINGS),
-            );
+            found
+                .fault(
+                    format!("credd does not accept its settings: {why}"),
+                    "it goes on with the settings from before, or does not start: then nobody gets credentials",
+                    daemon::mended(&why, credd::SETTINGS, "systemctl restart credd"),
+                )
+                .is(FaultCause::CreddToml);
+            return;
         }
     };
+    settings(&config, found);
+    units(found);
+    match run(credd::CAPTURE, &["check"]) {
+        Err(why) => capture_is_not_as_planned(&why, found),
+        // Where the guard is gone, AWS cannot be reached either.
+        Ok(_) => credentials::lacks(found),
+    }
+    if state("is-active", credd::SERVICE) == "active"
+        && let Err(why) = credd::ask("/health")
+    {
+        found
+            .fault(
+                format!("credd does not answer: {why}"),
+                "no user gets credentials",
+                "systemctl restart credd.service",
+            )
+            .is(FaultCause::Credd)
+            .of(&[FaultCause::CreddToml]);
+        return;
+    }
+    credentials::of_users(found);
+}
+
+fn state(what: &str, unit: &str) -> String {
+    run("systemctl", &[what, unit]).unwrap_or_else(|why| why)
+}
+
+/// credd.service is started by its socket; systemd calls that indirect.
+fn is_off(unit: &str) -> bool {
+    !["enabled", "indirect"].contains(&state("is-enabled", unit).as_str())
+}
+
+/// What the settings say, and what that asks of others.
+fn settings(config: &str, found: &mut Findings) {
     if config.contains("\"create_user_role\"") {
         found.note(
             "create_user_role gives out a role only with the tag keymaker:user-id; run 'keymaker sync-roles', also before an upgrade from \
              a version that did not ask for it",
         );
     }
-    ports_that_anybody_may_take(&config, found);
-    for unit in credd::UNITS.into_iter().filter(|unit| off(unit)) {
-        found.fault(
-            format!("{unit} is not enabled ({})", state("is-enabled", unit)),
-            "at the next boot users get no credentials, or those of the instance",
-            format!("systemctl unmask {unit}; systemctl enable --now {unit}"),
-        );
+    ports_that_anybody_may_take(config, found);
+}
+
+fn units(found: &mut Findings) {
+    for unit in credd::UNITS.into_iter().filter(|unit| is_off(unit)) {
+        found
+            .fault(
+                format!("{unit} is not enabled ({})", state("is-enabled", unit)),
+                "at the next boot users get no credentials, or those of the instance",
+                format!("systemctl unmask {unit}; systemctl enable --now {unit}"),
+            )
+            .is(FaultCause::Credd);
     }
     for unit in credd::UNITS {
         let now = state("is-active", unit);
@@ -55,41 +95,11 @@ pub fn look(found: &mut Findings) {
             _ => "no user gets credentials",
         };
         let remedy = format!("systemctl reset-failed {unit}; systemctl restart {unit}");
-        found.fault(format!("{unit} does not run ({now})"), why, remedy);
+        found
+            .fault(format!("{unit} does not run ({now})"), why, remedy)
+            .is(FaultCause::Credd)
+            .of(&[FaultCause::Accounts, FaultCause::CreddToml]);
     }
-    match run(credd::CAPTURE, &["check"]) {
-        Err(why) => capture_is_not_as_planned(&why, found),
-        // Where the guard is gone, AWS cannot be reached either.
-        Ok(_) => {
-            if let Err(lacking) = run(credd::PROGRAM, &["--check"]) {
-                found.fault(
-                    format!("credd lacks something: {}", missing(&lacking)),
-                    "users who depend on it get no credentials",
-                    "credd --check  # says what to allow the role, or what to remove from credd.toml",
-                );
-            }
-        }
-    }
-    if state("is-active", credd::SERVICE) == "active"
-        && let Err(why) = credd::ask("/health")
-    {
-        let remedy = "systemctl restart credd.service";
-        found.fault(
-            format!("credd does not answer: {why}"),
-            "no user gets credentials",
-            remedy,
-        );
-    }
-}
-
-/// Of the table that credd prints, what is not there.
-fn missing(table: &str) -> String {
-    let lines: Vec<&str> = table
-        .split("; ")
-        .filter(|line| !line.starts_with("ok ") && !line.starts_with("note "))
-        .map(str::trim)
-        .collect();
-    lines.join("; ")
 }
 
 /// While credd.socket is down for a moment, as in an upgrade, anybody who may listen there answers other people's
@@ -137,7 +147,7 @@ const FIRST_FREE_PORT: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
 fn capture_is_not_as_planned(why: &str, found: &mut Findings) {
     let is_degraded = fs::read_to_string(credd::CAPTURE_STATE).is_ok_and(|word| word == "degraded\n");
-    found.fault(
+    let finding = found.fault(
         format!("capture is not as planned: {}", why.replace("credd-capture: ", "")),
         if is_degraded {
             "users get their credentials, but one part less keeps them, and containers, from the instance's own"
@@ -146,20 +156,12 @@ fn capture_is_not_as_planned(why: &str, found: &mut Findings) {
         },
         "systemctl restart credd-capture.service; /usr/libexec/keymaker/credd-capture check",
     );
+    finding.of(&[FaultCause::Accounts, FaultCause::CreddToml, FaultCause::Credd]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_credds_table_what_is_missing_is_told() {
-        let table = "ok       credd.toml is right; ok       capture; MISSING  user_role: iam:GetRole;          it was denied;          -> allow it; note     a name";
-        assert_eq!(
-            missing(table),
-            "MISSING  user_role: iam:GetRole; it was denied; -> allow it"
-        );
-    }
 
     #[test]
     fn credds_ports_are_those_of_its_settings() {

@@ -1,6 +1,7 @@
 //! Files: owners, modes, room, labels; and the system users and groups that own them.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use keymaker_core::directory_file::Directory;
@@ -10,11 +11,15 @@ use keymaker_core::paths;
 
 use super::super::probe::{credd, local_line, run};
 use super::Findings;
+use super::finding::{FaultCause, Finding};
 
 const KEYMAKERD: &str = "keymakerd";
 
 /// Path, owner, mode: as packaged, or as keymakerd makes it.
-const EXPECTED: [(&str, &str, u32); 12] = [
+const EXPECTED: [(&str, &str, u32); 15] = [
+    (paths::LOGIN_SOCKET, KEYMAKERD, 0o660),
+    (paths::LOOKUP_SOCKET, KEYMAKERD, 0o666),
+    ("/etc/keymaker", "root", 0o755),
     ("/var/lib/keymaker", KEYMAKERD, 0o755),
     (paths::PUBLIC, KEYMAKERD, 0o755),
     (paths::DIRECTORY, KEYMAKERD, 0o644),
@@ -57,11 +62,13 @@ fn system_accounts(found: &mut Findings) {
     ] {
         if local_line(file, name).is_none() {
             let what = format!("{file} has no {name}");
-            found.fault(
-                what,
-                why,
-                "systemd-sysusers; systemctl restart keymakerd; keymaker sync",
-            );
+            found
+                .fault(
+                    what,
+                    why,
+                    "systemd-sysusers; systemctl restart keymakerd; keymaker sync",
+                )
+                .is(FaultCause::Accounts);
         }
     }
 }
@@ -80,36 +87,85 @@ fn owner_and_mode(found: &mut Findings, path: &str, owner: &str, mode: u32) {
         return;
     };
     let open = metadata.mode() & 0o7777;
+    let (cause, then) = without(path);
     if metadata.uid() != uid {
         let what = format!("{path} belongs to uid {}, not to {owner}", metadata.uid());
-        found.fault(
+        let finding = found.fault(
             what,
             "its owner would decide who logs in, so no part of Keymaker trusts it",
-            format!("chown {owner} {path}"),
+            format!("chown {owner} {path}{then}"),
         );
+        explains(finding, cause);
     }
     if open & !mode != 0 {
         let what = format!("{path} has mode {open:04o}, not {mode:04o}");
         let why =
             "users other than its owner may write or read it, so sshd and the modules do not trust it, or secrets leak";
-        found.fault(what, why, format!("chmod {mode:04o} {path}"));
-    } else if mode & !open & 0o555 != 0 {
+        let finding = found.fault(what, why, format!("chmod {mode:04o} {path}"));
+        explains(finding, cause.filter(|cause| *cause == FaultCause::Folders));
+    } else if mode & !open & needed(&metadata) != 0 {
         let what = format!("{path} has mode {open:04o}, not {mode:04o}");
-        let why = "programs that must read or run it cannot";
-        found.fault(what, why, format!("chmod {mode:04o} {path}"));
+        let why = "programs that must read, enter, run or ask it cannot";
+        explains(found.fault(what, why, format!("chmod {mode:04o} {path}{then}")), cause);
     }
 }
+
+/// To ask at a socket is to write there (unix(7)).
+fn needed(metadata: &Metadata) -> u32 {
+    if metadata.file_type().is_socket() { 0o666 } else { 0o555 }
+}
+
+/// What else is found where this cannot be read, and what is to be done once it can be.
+fn without(path: &str) -> (Option<FaultCause>, &'static str) {
+    match path {
+        paths::KEYMAKERD_TOML | "/etc/keymaker" => (
+            Some(FaultCause::KeymakerdToml),
+            "; systemctl reset-failed keymakerd; systemctl restart keymakerd",
+        ),
+        credd::SETTINGS => (
+            Some(FaultCause::CreddToml),
+            "; systemctl reset-failed credd credd-capture; systemctl restart credd-capture credd",
+        ),
+        "/var/lib/keymaker" | paths::PUBLIC | paths::PRIVATE | paths::DIRECTORY | paths::KEYS => (
+            Some(FaultCause::Folders),
+            "; systemctl restart keymakerd; keymaker sync",
+        ),
+        _ => (None, ""),
+    }
+}
+
+fn explains(finding: &mut Finding, cause: Option<FaultCause>) {
+    if let Some(cause) = cause {
+        finding.is(cause);
+    }
+}
+
+/// Why there may be nothing to read.
+const UNPUBLISHED: &[FaultCause] = &[
+    FaultCause::Accounts,
+    FaultCause::Folders,
+    FaultCause::Ports,
+    FaultCause::Clock,
+    FaultCause::KeymakerdToml,
+    FaultCause::Keymakerd,
+    FaultCause::Aws,
+];
 
 fn published(found: &mut Findings) {
     let remedy = "systemctl stop keymakerd; rm -f /var/lib/keymaker/public/directory /var/lib/keymaker/public/keys; systemctl start \
                   keymakerd; keymaker sync";
     if let Err(error) = Directory::open(Path::new(paths::DIRECTORY)) {
         let what = format!("{} cannot be used: {error}", paths::DIRECTORY);
-        found.fault(what, "no user from IAM exists on this host", remedy);
+        found
+            .fault(what, "no user from IAM exists on this host", remedy)
+            .is(FaultCause::Published)
+            .of(UNPUBLISHED);
     }
     if let Err(error) = KeysFile::open(Path::new(paths::KEYS)) {
         let what = format!("{} cannot be used: {error}", paths::KEYS);
-        found.fault(what, "no key from IAM lets anybody log in", remedy);
+        found
+            .fault(what, "no key from IAM lets anybody log in", remedy)
+            .of(UNPUBLISHED);
     }
 }
 

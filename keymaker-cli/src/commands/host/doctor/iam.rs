@@ -1,8 +1,9 @@
 //! IAM, by trying: keymakerd is ordered to ask about everybody, and says what did not answer.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use keymaker_core::client::AskError;
 use keymaker_core::directory_file::{Directory, Verdict};
 use keymaker_core::login::{last_contact, older_than};
 use keymaker_core::paths;
@@ -10,31 +11,70 @@ use keymaker_core::protocol::Question;
 use keymaker_core::sys::LocalStream;
 use serde_json::Value;
 
-use super::super::order;
 use super::super::published::of_each_published;
-use super::Findings;
+use super::super::{HostError, order};
+use super::daemon_status::{self, list, word};
+use super::finding::FaultCause;
+use super::{Findings, aws, configure, daemon};
+
+/// How long doctor waits for the pass that it orders. What comes later stands in the status at its next run.
+const PASS: Duration = Duration::from_secs(5);
+/// Why IAM may not have been reached.
+const NO_CONTACT: &[FaultCause] = &[
+    FaultCause::Accounts,
+    FaultCause::Folders,
+    FaultCause::Ports,
+    FaultCause::Clock,
+    FaultCause::KeymakerdToml,
+    FaultCause::Keymakerd,
+    FaultCause::Aws,
+];
 
 /// Looks at what IAM says, and does not say.
 pub fn look(found: &mut Findings) {
-    if LocalStream::connect(Path::new(paths::LOGIN_SOCKET)).is_ok() {
-        // What comes of it stands in the status, by action.
-        let _ = order::give(Question::Sync);
+    if LocalStream::connect(Path::new(paths::LOGIN_SOCKET)).is_ok() && !asks(found) {
+        return;
     }
     contact(found);
-    let status = std::fs::read_to_string(paths::STATUS).ok();
-    let Some(status) = status.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
+    let Some(status) = daemon_status::read() else {
         let why = "'keymaker status' and monitoring have nothing to show";
-        found.fault(
-            format!("{} cannot be read", paths::STATUS),
-            why,
-            "systemctl restart keymakerd",
-        );
+        found
+            .fault(
+                format!("{} cannot be read", paths::STATUS),
+                why,
+                "systemctl restart keymakerd",
+            )
+            .of(NO_CONTACT);
         return;
     };
-    outages(found, &status);
+    aws::look(found, &status);
     settings(found, &status);
     required_group(found, &status);
     refused(found, &status);
+}
+
+/// Has keymakerd ask IAM whatever it ever asks: about everybody, and then, as for a login, about one. What comes of it
+/// stands in the status, by action. Returns whether keymakerd lives.
+fn asks(found: &mut Findings) -> bool {
+    // What IAM said a moment ago is not news: it is asked again.
+    let mut orders = vec![Question::Invalidate(None), Question::Sync];
+    let users = of_each_published(|user| user.name).unwrap_or_default();
+    orders.extend(users.first().copied().map(Question::Keys));
+    let until = Instant::now() + PASS;
+    for order in orders {
+        let patience = until.saturating_duration_since(Instant::now());
+        if let Err(HostError::NoAnswer(AskError::TimedOut)) = order::give_within(order, patience) {
+            if daemon::hangs(found) {
+                return false;
+            }
+            found.note(format!(
+                "a pass takes longer than {} s, and is still going on",
+                PASS.as_secs()
+            ));
+            break;
+        }
+    }
+    true
 }
 
 fn contact(found: &mut Findings) {
@@ -42,63 +82,14 @@ fn contact(found: &mut Findings) {
     let max_stale = Duration::from_secs(max_stale.unwrap_or(86_400).into());
     let why = "nobody from IAM may log in: a revocation might have been missed";
     let remedy = "systemctl restart keymakerd; keymaker sync";
-    match last_contact(Path::new(paths::CONTACT)) {
-        None => found.fault("this host has not reached IAM yet", why, remedy),
+    let what = match last_contact(Path::new(paths::CONTACT)) {
+        None => "this host has not reached IAM yet",
         Some(contact) if older_than(contact, max_stale, SystemTime::now()) => {
-            found.fault("IAM was last reached longer than max_stale ago", why, remedy);
+            "IAM was last reached longer than max_stale ago"
         }
-        Some(_) => {}
-    }
-}
-
-fn list<'a>(status: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    status.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn word<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn outages(found: &mut Findings, status: &Value) {
-    let role = match word(status, "role") {
-        "" => "ROLE",
-        role => role,
+        Some(_) => return,
     };
-    let mut any = false;
-    for outage in list(status, "outages") {
-        any = true;
-        let why = word(outage, "why");
-        let what = format!("{} does not answer: {why}", word(outage, "action"));
-        found.fault(
-            what,
-            "this host cannot learn what it would say; after max_stale, logins stop",
-            remedy(why, role),
-        );
-    }
-    if let (false, Some(failure)) = (any, status.get("last_failure").and_then(Value::as_str)) {
-        let why = "changes in IAM are not seen; after max_stale, logins stop";
-        found.fault(format!("the last pass failed: {failure}"), why, remedy(failure, role));
-    }
-    if let Some(needs) = status.get("better_grade_needs").and_then(Value::as_str) {
-        found.note(format!(
-            "the grade is {}; a better one needs {needs}",
-            status.get("grade").unwrap_or(&Value::Null)
-        ));
-    }
-}
-
-/// What helps against what a call got for an answer.
-fn remedy(why: &str, role: &str) -> String {
-    if why.contains("denied") {
-        format!(
-            "keymaker configure --instance-iam-role {role}   (with an administrator's AWS credentials); keymaker sync"
-        )
-    } else if ["expired", "Signature", "clock"].iter().any(|sign| why.contains(sign)) {
-        "timedatectl set-ntp true; chronyc makestep; keymaker sync".to_owned()
-    } else {
-        "curl -sSI https://iam.amazonaws.com; keymaker sync  # route, proxy, region and endpoints in keymakerd.toml"
-            .to_owned()
-    }
+    found.fault(what, why, remedy).of(NO_CONTACT);
 }
 
 /// A required group that lets nobody in: it is misspelt, empty, or not there.
@@ -110,26 +101,27 @@ fn required_group(found: &mut Findings, status: &Value) {
     if outside == 0 || count(Verdict::Allowed) > 0 {
         return;
     }
-    found.fault(
-        format!(
-            "none of the {} users here may log in, {outside} of them because the required IAM group {group} does not have them",
-            verdicts.len()
-        ),
-        "everybody from IAM is locked out of this host",
-        format!(
-            "aws iam get-group --group-name {group}; keymaker sync  # after creating it, putting somebody into it, or correcting its \
-             name in keymakerd.toml or the role's description"
-        ),
-    );
+    found
+        .fault(
+            format!(
+                "none of the {} users here may log in, {outside} of them because the required IAM group {group} does not have them",
+                verdicts.len()
+            ),
+            "everybody from IAM is locked out of this host",
+            configure::somebody_in(group),
+        )
+        .of(&[FaultCause::Pending]);
 }
 
 fn settings(found: &mut Findings, status: &Value) {
     if status.get("settings_known") == Some(&Value::Bool(false)) {
-        found.fault(
-            "the settings in the role's description have never been read",
-            "nobody from IAM may log in: a group might be required",
-            "keymaker sync  # the role needs iam:GetRole on itself; or role_settings = false in keymakerd.toml",
-        );
+        found
+            .fault(
+                "the settings in the role's description have never been read",
+                "nobody from IAM may log in: a group might be required",
+                "keymaker sync",
+            )
+            .of(NO_CONTACT);
     }
     for pending in list(status, "pending_settings") {
         let what = format!(
@@ -138,14 +130,18 @@ fn settings(found: &mut Findings, status: &Value) {
         );
         let why = "otherwise anybody who may write the role's description, or a file that was cut off, would decide \
             who logs in here";
-        found.fault(what, why, "keymaker accept-settings");
+        found
+            .fault(what, why, "keymaker accept-settings")
+            .is(FaultCause::Pending);
     }
     if let Some(problem) = status.get("settings_file_problem").and_then(Value::as_str) {
-        found.fault(
-            format!("keymakerd.toml cannot be used, and what it said before still holds: {problem}"),
-            "what was written there since then has no effect",
-            "keymakerd --check; systemctl reload keymakerd  # after correcting the line that it names",
-        );
+        found
+            .fault(
+                format!("keymakerd.toml cannot be used, and what it said before still holds: {problem}"),
+                "what was written there since then has no effect",
+                daemon::mended(problem, paths::KEYMAKERD_TOML, "systemctl reload keymakerd"),
+            )
+            .of(&[FaultCause::KeymakerdToml]);
     }
     for problem in list(status, "settings_problems") {
         let what = format!(
@@ -157,7 +153,9 @@ fn settings(found: &mut Findings, status: &Value) {
     }
     if status.get("halted") == Some(&Value::Bool(true)) {
         let why = "after 'keymaker reset' nobody from IAM may log in";
-        found.fault("keymakerd is idle", why, "systemctl restart keymakerd");
+        found
+            .fault("keymakerd is idle", why, "systemctl restart keymakerd")
+            .is(FaultCause::Keymakerd);
     }
 }
 
@@ -169,8 +167,8 @@ fn ids(found: &mut Findings, status: &Value) {
         found.fault(
             format!("{used} of the {range} ids of this host's range have been given out, and none is given out twice"),
             "a newcomer whose id falls on one of them is refused",
-            "editor /etc/keymaker/keymakerd.toml; systemctl reload keymakerd  # set a wider id_range; everybody who has \
-            an id keeps it",
+            "sed -i '/^id_range/d' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd  # the default is 268 million ids; everybody \
+             who has an id keeps it",
         );
     }
 }

@@ -1,6 +1,7 @@
 //! Whether logins go by us: PAM stacks, sshd's settings with its command line, sudo, what a predecessor left.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use keymaker_core::local_files::members_named_by;
 use keymaker_core::paths;
@@ -9,6 +10,7 @@ use super::super::install::authselect;
 use super::super::probe::sshd::{self, Started};
 use super::super::probe::{local_line, pam, run};
 use super::super::published::published_names;
+use super::finding::FaultCause;
 use super::{Findings, JOIN};
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
@@ -20,6 +22,7 @@ const NEW_DROP_IN: &str = "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '
 pub fn look(found: &mut Findings) {
     pam_stacks(found);
     sshd_settings(found);
+    nologin(found);
     sudo(found);
     predecessor(found);
 }
@@ -45,6 +48,13 @@ fn pam_stacks(found: &mut Findings) {
                 why,
                 match defeat {
                     _ if authselect::rules() => JOIN.to_owned(),
+                    // Where no such program puts our lines together, they are the administrator's.
+                    _ if !Path::new("/usr/sbin/pam-auth-update").exists() => {
+                        format!(
+                            "sed -i -e '/^-\\?{kind}.*pam_keymaker/d' -e '1i {kind} {} pam_keymaker.so' /etc/pam.d/sshd",
+                            pam::CONTROL
+                        )
+                    }
                     pam::Defeat::DecidedBefore(_) => {
                         format!("sed -i '1i {kind} {} pam_keymaker.so' /etc/pam.d/sshd", pam::CONTROL)
                     }
@@ -74,17 +84,30 @@ fn pam_stacks(found: &mut Findings) {
 }
 
 fn sshd_settings(found: &mut Findings) {
-    let options = match sshd::started() {
+    let options = match started() {
         Ok(Started::Listening(options) | Started::AtAConnection(options)) => options,
         Ok(Started::Not) => {
-            return found.fault("sshd does not run", "nobody can log in", "systemctl enable --now ssh");
+            found
+                .fault("sshd does not run", "nobody can log in", "systemctl enable --now ssh")
+                .is(FaultCause::Sshd);
+            return;
         }
-        Err(why) => return found.note(format!("sshd's settings cannot be determined: {why}")),
+        Err(why) => {
+            found.note(format!("sshd's settings cannot be determined: {why}"));
+            return;
+        }
     };
     if let Err(why) = run("/usr/sbin/sshd", &["-t"]) {
+        let remedy = match bad_line(&why) {
+            Some((file, line)) => format!(
+                "sed -i '{line}s/^/#/' {file}; sshd -t && systemctl reload ssh  # or correct the line; as a comment it has no effect"
+            ),
+            None => "sshd -t && systemctl reload ssh  # after correcting what it names".to_owned(),
+        };
         let what = format!("sshd does not accept its configuration: {why}");
         let why = "sshd does not come back after the next restart or boot";
-        return found.fault(what, why, "sshd -t; editor /etc/ssh/sshd_config");
+        found.fault(what, why, remedy).is(FaultCause::Sshd);
+        return;
     }
     let Some(user) = published_names().ok().and_then(|names| names.into_iter().next()) else {
         return;
@@ -92,11 +115,9 @@ fn sshd_settings(found: &mut Findings) {
     let settings = match sshd::effective(&user, &options) {
         Ok(settings) => settings,
         Err(why) => {
-            return found.fault(
-                format!("sshd -T fails: {why}"),
-                "its settings cannot be determined",
-                "sshd -T",
-            );
+            let what = format!("sshd -T fails: {why}");
+            found.fault(what, "its settings cannot be determined", "sshd -T");
+            return;
         }
     };
     let wrong = sshd::wrong(&settings);
@@ -128,7 +149,49 @@ fn sshd_settings(found: &mut Findings) {
                 _ => "something other than a key from IAM lets them log in",
             },
             remedy_for(keyword, &options),
+        )
+        .of(&[FaultCause::Accounts, FaultCause::Published, FaultCause::Names]);
+    }
+}
+
+/// The file and the line of which sshd complains: `FILE: line 3: …` or `FILE line 3: …`.
+fn bad_line(why: &str) -> Option<(&str, &str)> {
+    let (before, after) = why.split_once(" line ")?;
+    let file = before.rsplit([' ', ';']).next()?;
+    let file = file.strip_suffix(':').unwrap_or(file);
+    let line = after.split(|c: char| !c.is_ascii_digit()).next()?;
+    (file.starts_with('/') && !line.is_empty()).then_some((file, line))
+}
+
+/// `pam_nologin(8)`: while one of them is there, only root gets in.
+fn nologin(found: &mut Findings) {
+    let files = [
+        ("/etc/nologin", "rm /etc/nologin"),
+        (
+            "/run/nologin",
+            "systemctl restart systemd-user-sessions; rm -f /run/nologin",
+        ),
+    ];
+    let stack = pam::stack(Path::new("/etc/pam.d"), "sshd", "account");
+    let asked = stack.iter().any(|line| line.module.ends_with("pam_nologin.so"));
+    for (file, remedy) in files.into_iter().filter(|(file, _)| asked && Path::new(file).exists()) {
+        found.fault(
+            format!("{file} is there"),
+            "sshd lets nobody in but root: that is meant for the time of a boot, a shutdown or an administrator's work",
+            remedy,
         );
+    }
+}
+
+/// A reload is a moment without a listener.
+fn started() -> Result<Started, String> {
+    const MOMENT: Duration = Duration::from_secs(1);
+    let until = Instant::now() + MOMENT;
+    loop {
+        match sshd::started() {
+            Ok(Started::Not) if Instant::now() < until => std::thread::sleep(MOMENT / 20),
+            known => return known,
+        }
     }
 }
 
@@ -224,7 +287,27 @@ fn sudo(found: &mut Findings) {
             "sudo may refuse everybody",
             remedy,
         );
+    } else if !std::fs::read_to_string(SUDOERS).is_ok_and(|text| includes(&text)) {
+        found.fault(
+            format!("{SUDOERS} does not include /etc/sudoers.d"),
+            "sudo_iam_group has no effect: its members have no password to enter",
+            format!("echo '#includedir /etc/sudoers.d' >> {SUDOERS}; visudo -c"),
+        );
     }
+}
+
+const SUDOERS: &str = "/etc/sudoers";
+
+/// Whether a sudoers file includes the folder of ours, by the older spelling, which is no comment, or the newer one
+/// (sudoers(5)).
+fn includes(sudoers: &str) -> bool {
+    let mut lines = sudoers.lines().map(str::split_whitespace);
+    lines.any(|mut words| {
+        matches!(words.next(), Some("#includedir" | "@includedir"))
+            && words
+                .next()
+                .is_some_and(|folder| folder.trim_end_matches('/') == "/etc/sudoers.d")
+    })
 }
 
 /// The Python keymaker's, which answers in our place.
@@ -250,6 +333,47 @@ fn predecessor(found: &mut Findings) {
                 "sshd takes this local user for one from IAM, and does not accept their own keys",
                 format!("gpasswd -d {member} {}", paths::KEYMAKER_USERS),
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_which_sshd_complains_is_read_from_both_spellings() {
+        for (why, at) in [
+            (
+                "/etc/ssh/sshd_config.d/00-x.conf: line 3: Bad configuration option: Nonsense; /etc/ssh/sshd_config.d/00-x.conf: terminating",
+                Some(("/etc/ssh/sshd_config.d/00-x.conf", "3")),
+            ),
+            (
+                "Deprecated option; /etc/ssh/sshd_config line 12: unsupported option \"maybe\".",
+                Some(("/etc/ssh/sshd_config", "12")),
+            ),
+            ("sshd: no hostkeys available -- exiting.", None),
+            ("a line 4 of nothing", None),
+        ] {
+            assert_eq!(bad_line(why), at, "{why}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_the_folder_of_sudo_count_and_no_comment_does() {
+        for text in [
+            "#includedir /etc/sudoers.d\n",
+            "root ALL=(ALL) ALL\n@includedir /etc/sudoers.d/\n",
+        ] {
+            assert!(includes(text), "{text}");
+        }
+        for text in [
+            "",
+            "# includedir /etc/sudoers.d\n",
+            "#include /etc/sudoers.d\n",
+            "@includedir /etc/sudoers.more\n",
+        ] {
+            assert!(!includes(text), "{text}");
         }
     }
 }

@@ -7,6 +7,7 @@ use keymaker_core::{nsswitch, paths, sys};
 
 use super::super::install::authselect;
 use super::super::probe::run;
+use super::finding::FaultCause;
 use super::{Findings, JOIN};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
@@ -16,11 +17,13 @@ const UNSEEN: &str = "IAM users and groups do not exist for the programs of this
 pub fn look(found: &mut Findings) {
     let text = std::fs::read_to_string(NSSWITCH).unwrap_or_default();
     if let Some(profile) = authselect::other_profile() {
-        found.fault(
-            format!("authselect has {profile} selected, not Keymaker's profile"),
-            "it writes nsswitch.conf and the PAM stacks, so IAM users do not exist here, and PAM refuses nobody",
-            JOIN,
-        );
+        found
+            .fault(
+                format!("authselect has {profile} selected, not Keymaker's profile"),
+                "it writes nsswitch.conf and the PAM stacks, so IAM users do not exist here, and PAM refuses nobody",
+                JOIN,
+            )
+            .is(FaultCause::Names);
         return;
     }
     for database in ["passwd", "group", "initgroups"] {
@@ -43,11 +46,13 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
         // Without a line initgroups, the line group decides.
         if database != "initgroups" {
             let what = format!("{NSSWITCH} has no line {database}");
-            found.fault(
-                what,
-                UNSEEN,
-                format!("echo '{database}: files systemd keymaker' >> {NSSWITCH}"),
-            );
+            found
+                .fault(
+                    what,
+                    UNSEEN,
+                    format!("echo '{database}: files systemd keymaker' >> {NSSWITCH}"),
+                )
+                .is(FaultCause::Names);
         }
         return;
     };
@@ -61,7 +66,7 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
     } else {
         format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}")
     };
-    match (named, database) {
+    let finding = match (named, database) {
         (false, "initgroups") => found.fault(
             format!("the line initgroups of {NSSWITCH} does not continue to keymaker"),
             "it alone decides about groups, so IAM users lack keymaker-users, and sshd does not recognise them",
@@ -77,7 +82,8 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
             "it belongs behind every other service, whose users win, and before what ends the search",
             remedy,
         ),
-    }
+    };
+    finding.is(FaultCause::Names);
 }
 
 /// A user of ours, asked of glibc as every program does.
@@ -97,23 +103,34 @@ fn resolving(found: &mut Findings) {
     // A program of its own, since this one keeps the nsswitch.conf and the modules with which it began.
     let resolved = run("getent", &["passwd", user.as_str()]);
     if resolved.is_err() && module_missing() {
-        found.fault(
-            "libnss_keymaker.so.2 is in no folder where glibc looks",
-            UNSEEN,
-            "apt-get install -y --reinstall libnss-keymaker",
-        );
+        found
+            .fault(
+                "libnss_keymaker.so.2 is in no folder where glibc looks",
+                UNSEEN,
+                "apt-get install -y --reinstall libnss-keymaker",
+            )
+            .is(FaultCause::Names);
     } else if let Err(why) = resolved {
         let what = format!("{user} is in the directory, but getent(1) does not find the user {why}");
-        found.fault(what, UNSEEN, format!("getent passwd {user}; keymaker sync"));
+        found
+            .fault(what, UNSEEN, format!("getent passwd {user}; keymaker sync"))
+            .of(&[FaultCause::Folders, FaultCause::Published, FaultCause::Names]);
     }
     let marker = directory.header().keymaker_users_gid;
     let groups = sys::group_list(user.as_str(), uid).unwrap_or_default();
     if marker == 0 || !groups.contains(&marker) {
-        found.fault(
-            "keymakerd knows no local group keymaker-users",
-            "sshd's Match block does not apply to IAM users, so PAM refuses them",
-            "systemd-sysusers; keymaker sync",
-        );
+        found
+            .fault(
+                "keymakerd knows no local group keymaker-users",
+                "sshd's Match block does not apply to IAM users, so PAM refuses them",
+                "systemd-sysusers; keymaker sync",
+            )
+            .of(&[
+                FaultCause::Accounts,
+                FaultCause::Keymakerd,
+                FaultCause::Published,
+                FaultCause::Names,
+            ]);
     }
 }
 

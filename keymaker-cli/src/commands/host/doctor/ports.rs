@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::Findings;
+use super::finding::FaultCause;
 use crate::commands::host::probe::{local_name_of, text_of};
 
 /// Fewer sockets than this are not what takes a host's ports.
@@ -45,7 +46,8 @@ pub fn look(found: &mut Findings) {
         format!("this host has no free ports: {who} ({lacking})"),
         "programs cannot connect; keymakerd asks IAM from ports of its own, but if it found none when it started, nobody from IAM may log in",
         remedy,
-    );
+    )
+    .is(FaultCause::Ports);
 }
 
 /// Asked as connect(2) asks: by IPv6 for both families, or by IPv4 on a host without the other. (The standard library's
