@@ -275,10 +275,7 @@ const BREAKS: [Break; 84] = [
     ),
     Break {
         user: "hanna",
-        ..shut_or_not(
-            "the home is another's",
-            "mkdir -p /home/hanna; chown 23456 /home/hanna",
-        )
+        ..shut_or_not("the home is another's", "mkdir -p /home/hanna; chown 23456 /home/hanna")
     },
     of("eli", "expired"),
     of("carol", "not in the required group"),
