@@ -56,7 +56,7 @@ unit() { mkdir -p /run/systemd/system/ssh.service.d
 pam() { sed -i "1i $*" /etc/pam.d/sshd; }
 "#;
 
-const BREAKS: [Break; 84] = [
+const BREAKS: [Break; 83] = [
     shut_or_not("nothing", "true"),
     // Which users sshd takes.
     shut_or_not("DenyUsers by pattern", "sshd lists 'DenyUsers a*e'"),
