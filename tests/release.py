@@ -13,14 +13,14 @@ import zlib
 PROGRAMS = {
     "libnss-keymaker": ["libnss_keymaker.so"],
     "libpam-keymaker": ["libpam_keymaker.so"],
-    "keymaker": ["keymakerd", "keymaker-keys", "refusal", "end-sessions", "other-service"],
+    "keymaker": ["keymakerd", "keymaker-keys", "refusal", "end-sessions", "other-service", "pam-account"],
     "keymaker-cli": ["keymaker"],
     "keymaker-credd": ["credd", "credd-capture"],
 }
 ROOTS = {
     "libnss-keymaker": ["nss_keymaker"],
     "libpam-keymaker": ["pam_keymaker"],
-    "keymaker": ["keymakerd", "keymaker-keys"],
+    "keymaker": ["keymakerd", "keymaker-keys", "pam_keymaker"],
     "keymaker-cli": ["keymaker-cli"],
     "keymaker-credd": ["credd", "credd-capture"],
 }

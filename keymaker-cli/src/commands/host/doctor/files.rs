@@ -208,21 +208,25 @@ fn room(found: &mut Findings) {
     }
 }
 
-/// Every domain that uses NSS may read `sssd_public_t`; nothing else of /var/lib.
+/// Without our policy module sshd, among others, may neither read what is published nor connect to the sockets.
 fn selinux(found: &mut Findings) {
     let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
     if !enforcing {
         return;
     }
+    let why = "SELinux keeps confined programs, sshd among them, from reading it";
+    let is_ours = |label: &str| label.contains(":keymaker_public_t:");
     let label = run("stat", &["-c", "%C", paths::PUBLIC]).unwrap_or_default();
-    if !label.contains("sssd_public_t") {
-        let what = format!("{} is labelled {label}, not sssd_public_t", paths::PUBLIC);
-        let why = "SELinux keeps confined programs, sshd among them, from reading it";
-        let remedy = format!(
-            "semanage fcontext -a -t sssd_public_t '{}(/.*)?'; restorecon -R {}",
-            paths::PUBLIC,
-            paths::PUBLIC
-        );
-        found.fault(what, why, remedy);
+    if is_ours(&label) {
+        return;
     }
+    let what = format!("{} is labelled {}, not keymaker_public_t", paths::PUBLIC, label.trim());
+    // What the loaded policy would label it.
+    let policy = run("matchpathcon", &["-n", paths::PUBLIC]).unwrap_or_default();
+    let remedy = if is_ours(&policy) {
+        "restorecon -RF /var/lib/keymaker /run/keymaker"
+    } else {
+        "dnf install keymaker-selinux (on Debian: docs/selinux.md)"
+    };
+    found.fault(what, why, remedy);
 }
