@@ -14,7 +14,7 @@ if rpm -q keymaker >/dev/null 2>&1; then echo "rpm.sh: our packages are installe
 export LC_ALL=C
 
 work=$(mktemp -d)
-packages="keymaker keymaker-cli keymaker-credd libnss-keymaker libpam-keymaker"
+packages="keymaker keymaker-cli keymaker-credd keymaker-selinux libnss-keymaker libpam-keymaker"
 drop_in=/etc/ssh/sshd_config.d/50-keymaker.conf
 stacks="/etc/pam.d/system-auth /etc/pam.d/password-auth"
 . "$(dirname "$0")/packaging/host.sh"
