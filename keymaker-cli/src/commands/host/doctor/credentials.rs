@@ -14,7 +14,7 @@ use super::{Findings, configure, daemon_status};
 
 /// What credd says that it lacks. It asks AWS, and is given the time that a person has.
 pub fn lacks(found: &mut Findings) {
-    let table = match run_for("5", credd::PROGRAM, &["--check"]) {
+    let table = match run_for("4", credd::PROGRAM, &["--check"]) {
         Ok(table) => table.replace('\n', "; "),
         Err(table) => table,
     };

@@ -36,19 +36,36 @@ pub fn look(found: &mut Findings) {
     }
     let [shells, bases] = missing;
     for (shell, whose) in shells {
-        let shell = shell.display();
+        let shell = shell.display().to_string();
+        let is_set = text_setting(paths::KEYMAKERD_TOML, "default_shell").is_some_and(|set| set == shell);
         found.fault(
             format!("{shell} is not there, the shell of {}", those(&whose)),
             "sshd lets nobody in whose shell it does not find",
-            remedy("default_shell", &shell.to_string(), &whose, "shell"),
+            if is_set {
+                // In its place, since a line that goes waits for an administrator.
+                format!(
+                    "sed -i 's|^default_shell.*|default_shell = \"/bin/bash\"|' {}; systemctl reload keymakerd; keymaker sync  # or install it",
+                    paths::KEYMAKERD_TOML
+                )
+            } else {
+                without_tag("shell", &whose)
+            },
         );
     }
+    let home_base = text_setting(paths::KEYMAKERD_TOML, "home_base").unwrap_or_else(|| "/home".to_owned());
     for (base, whose) in bases {
-        let base = base.display();
         found.fault(
-            format!("{base} is not there, where the home of {} would be", those(&whose)),
+            format!(
+                "{} is not there, where the home of {} would be",
+                base.display(),
+                those(&whose)
+            ),
             "they get no home",
-            format!("mkdir -p -m 0755 {base}"),
+            if *base == *home_base {
+                format!("mkdir -p -m 0755 {home_base}")
+            } else {
+                without_tag("home", &whose)
+            },
         );
     }
     let sudoers = users.iter().filter(|(.., may_sudo)| *may_sudo).count();
@@ -63,19 +80,11 @@ fn those(names: &[String]) -> String {
     }
 }
 
-/// Where the settings say it, they say the default instead. Else a tag says it.
-fn remedy(key: &str, value: &str, whose: &[String], tag: &str) -> String {
-    match text_setting(paths::KEYMAKERD_TOML, key) {
-        // In its place, since a line that goes waits for an administrator.
-        Some(set) if set == value => format!(
-            "sed -i 's|^{key}.*|{key} = \"/bin/bash\"|' {}; systemctl reload keymakerd; keymaker sync  # or install {value}",
-            paths::KEYMAKERD_TOML
-        ),
-        _ => format!(
-            "aws iam untag-user --user-name {} --tag-keys {tag} && keymaker sync  # with an administrator's AWS credentials; or install {value}",
-            whose.first().map_or("NAME", String::as_str)
-        ),
-    }
+/// Nothing of the tag stands in a command that somebody may paste: whoever may tag a user wrote it.
+fn without_tag(tag: &str, whose: &[String]) -> String {
+    let untag = |name: &String| format!("aws iam untag-user --user-name {name} --tag-keys {tag}; ");
+    let untag: String = whose.iter().map(untag).collect();
+    format!("{untag}keymaker sync  # with an administrator's AWS credentials; or install or make what the tag names")
 }
 
 /// IAM does not have the group, or it is empty, or nobody of it may log in here.
