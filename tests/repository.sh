@@ -42,7 +42,7 @@ make_repositories() {
   check "and by somebody else, with a key of their own" sign "$another" "$out/another"
   check "the sums are signed" gpg --batch --verify "$out/right/SHA256SUMS.asc" "$out/right/SHA256SUMS"
   check "and are those of the files" sums_are_right "$out/right"
-  check "each package is among them" same_text 10 "$(grep -cE '\.(deb|rpm)$' "$out/right/SHA256SUMS")"
+  check "each package is among them" same_text 11 "$(grep -cE '\.(deb|rpm)$' "$out/right/SHA256SUMS")"
   check "README's way to see the fingerprint shows it" same_text "$key" "$(readmes_way_to_see_it "$out/right/keymaker.sources")"
   check "and so do the notes" grep -qF "$key" "$out/right/NOTES.md"
   check "a signed rpm holds what was packed" same_text "$(in_rpms "$work/packages")" "$(in_rpms "$out/right/rpm")"

@@ -56,7 +56,7 @@ unit() { mkdir -p /run/systemd/system/ssh.service.d
 pam() { sed -i "1i $*" /etc/pam.d/sshd; }
 "#;
 
-const BREAKS: [Break; 83] = [
+const BREAKS: [Break; 84] = [
     shut_or_not("nothing", "true"),
     // Which users sshd takes.
     shut_or_not("DenyUsers by pattern", "sshd lists 'DenyUsers a*e'"),
@@ -105,7 +105,11 @@ const BREAKS: [Break; 83] = [
         "keys of another type",
         "sshd keys 'PubkeyAcceptedAlgorithms ssh-ed25519'",
     ),
-    shut_or_not("keys of this type", "sshd keys 'PubkeyAcceptedAlgorithms rsa-sha2-256'"),
+    shut_or_not("keys of this type", "sshd keys 'PubkeyAcceptedAlgorithms rsa-sha2-512'"),
+    untold(
+        "keys of this type, by what not every client does",
+        "sshd keys 'PubkeyAcceptedAlgorithms rsa-sha2-256'",
+    ),
     shut_or_not(
         "keys not of this type",
         "sshd keys 'PubkeyAcceptedAlgorithms -rsa-sha2-*'",
@@ -344,11 +348,10 @@ fn verdict(situation: &[&Break]) -> (String, bool) {
 fn prepared() -> Host {
     let host = Host::unstarted();
     host.add_settings("require_iam_group = \"prod_ssh_users\"\ntags = [\"shell\", \"keys\", \"expires\"]");
-    sh(&format!(
+    sh(
         "set -e; cp /bin/bash /usr/local/bin/odd; printf '%s\\n' /usr/local/bin/odd /usr/sbin/nologin >> /etc/shells
-         systemctl stop credd.socket credd credd-capture
-         sandbox-key edward ed25519; sandbox-key ivan"
-    ));
+        systemctl stop credd.socket credd credd-capture; sandbox-key edward ed25519; sandbox-key ivan",
+    );
     let public = |name: &str| {
         fs::read_to_string(format!("/sandbox/keys/{name}.pub"))
             .expect("the key was made")
