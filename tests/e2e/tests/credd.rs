@@ -103,7 +103,8 @@ fn check_says_what_is_missing_and_what_to_do() {
     let doctor = run("keymaker doctor").reads();
     sh("sandbox-fault none");
     assert!(
-        doctor.contains("credd lacks something: MISSING  iam:GetRole")
+        doctor.contains("AWS denies this host iam:GetRole")
+            && doctor.contains("with it:        credd lacks something: iam:GetRole")
             && !doctor.contains("credd does not accept its settings"),
         "{doctor}"
     );
