@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     match said.and_then(|said| io::stdout().write_all(said.as_bytes())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // Where that fails, the exit status still says it.
             let _ = writeln!(io::stderr(), "pam-account: {error}");
             ExitCode::FAILURE
         }

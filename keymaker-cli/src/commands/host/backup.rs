@@ -40,6 +40,7 @@ pub fn keep(command: &str, files: &[&str]) -> Result<Option<String>, String> {
     match run("cp", &arguments) {
         Ok(_) => Ok(Some(folder)),
         Err(why) => {
+            // Half a backup; what kept it from being whole is told.
             let _ = fs::remove_dir_all(&folder);
             Err(format!("no backup could be made in {folder}: {why}"))
         }

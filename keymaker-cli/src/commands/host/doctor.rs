@@ -75,6 +75,7 @@ fn look_at(parts: &[Part], patience: Duration) -> (Findings, Vec<String>) {
         thread::spawn(move || {
             let mut found = Findings::default();
             look(&mut found);
+            // Nobody listens once the time of all parts is over.
             let _ = tell.send((at, found));
         });
     }

@@ -12,6 +12,7 @@ use keymaker_core::paths;
 use super::super::probe::{credd, local_line, run};
 use super::Findings;
 use super::finding::{FaultCause, Finding};
+use super::iam::NO_CONTACT;
 
 const KEYMAKERD: &str = "keymakerd";
 
@@ -140,17 +141,6 @@ fn explains(finding: &mut Finding, cause: Option<FaultCause>) {
     }
 }
 
-/// Why there may be nothing to read.
-const UNPUBLISHED: &[FaultCause] = &[
-    FaultCause::Accounts,
-    FaultCause::Folders,
-    FaultCause::Ports,
-    FaultCause::Clock,
-    FaultCause::KeymakerdToml,
-    FaultCause::Keymakerd,
-    FaultCause::Aws,
-];
-
 fn published(found: &mut Findings) {
     let remedy = "systemctl stop keymakerd; rm -f /var/lib/keymaker/public/directory /var/lib/keymaker/public/keys; systemctl start \
                   keymakerd; keymaker sync";
@@ -159,13 +149,13 @@ fn published(found: &mut Findings) {
         found
             .fault(what, "no user from IAM exists on this host", remedy)
             .is(FaultCause::Published)
-            .of(UNPUBLISHED);
+            .of(NO_CONTACT);
     }
     if let Err(error) = KeysFile::open(Path::new(paths::KEYS)) {
         let what = format!("{} cannot be used: {error}", paths::KEYS);
         found
             .fault(what, "no key from IAM lets anybody log in", remedy)
-            .of(UNPUBLISHED);
+            .of(NO_CONTACT);
     }
 }
 

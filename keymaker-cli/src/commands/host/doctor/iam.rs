@@ -19,8 +19,8 @@ use super::{Findings, aws, configure, daemon};
 
 /// How long doctor waits for the pass that it orders. What comes later stands in the status at its next run.
 const PASS: Duration = Duration::from_secs(5);
-/// Why IAM may not have been reached.
-const NO_CONTACT: &[FaultCause] = &[
+/// Why IAM may not have been reached, so that nothing is published.
+pub(super) const NO_CONTACT: &[FaultCause] = &[
     FaultCause::Accounts,
     FaultCause::Folders,
     FaultCause::Ports,

@@ -136,6 +136,7 @@ impl StackCopy {
 
 impl Drop for StackCopy {
     fn drop(&mut self) {
+        // What stays is root's, holds no secret, and goes with the next boot.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
