@@ -44,7 +44,7 @@ fn a_script_that_does_not_say_yes_takes_nothing_away_and_is_told_so() {
         assert!(refused.stderr.contains("say --yes"), "{refused}");
         assert_eq!(refused.stdout, "", "{refused}");
         // Somebody who sits at a terminal, but whose input is a file, has not answered.
-        let piped = run(&format!("yes | script -qec '{command} < /dev/null' /dev/null"));
+        let piped = at_a_terminal(&format!("{command} < /dev/null"), "yes");
         assert_eq!(piped.status, 2, "{piped}");
         let json = run(&format!("{command} --json 2>&1 > /dev/null | jq -r .error"));
         assert!(json.stdout.contains("say --yes"), "{json}");
