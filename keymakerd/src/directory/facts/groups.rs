@@ -149,6 +149,7 @@ impl Facts {
     fn forget_members(&mut self, group_id: &str) {
         for user in self.users.values_mut() {
             user.ask_again |= user.groups.remove(group_id);
+            user.withheld.remove(group_id);
         }
     }
 
@@ -159,6 +160,7 @@ impl Facts {
         let groups = &self.groups;
         for user in self.users.values_mut() {
             user.groups.retain(|id| groups.contains_key(id));
+            user.withheld.retain(|id, _| groups.contains_key(id));
         }
     }
 
@@ -167,7 +169,7 @@ impl Facts {
         let Some(user) = self.users.get_mut(user_id) else {
             return;
         };
-        let mut taken_in_whole = asked.turn(user.answered_at) != Turn::Earlier;
+        user.refuse_withheld(|id| !groups.contains(id), asked);
         let differing: Vec<String> = user.groups.symmetric_difference(groups).cloned().collect();
         for id in differing {
             let members_at = self.groups.get(&id).map_or(0, |group| group.members_at);
@@ -177,22 +179,13 @@ impl Facts {
             } else {
                 members_at
             };
-            let joins = groups.contains(&id);
-            match asked.turn(asked.latest(user.answered_at, members_at)) {
-                Turn::Later if joins => drop(user.groups.insert(id)),
-                Turn::Later => drop(user.groups.remove(&id)),
-                Turn::Together => {
-                    user.groups.remove(&id);
-                    user.ask_again = true;
-                    taken_in_whole &= !joins;
-                }
-                Turn::Earlier => {}
+            if groups.contains(&id) {
+                user.join(id, members_at, asked);
+            } else {
+                user.leave(&id, members_at, asked);
             }
         }
-        // A refusal is over five seconds after it, however many answers came within them.
-        if taken_in_whole {
-            user.answered_at = asked.or_later(user.answered_at);
-        }
+        user.answered_at = asked.or_later(user.answered_at);
     }
 
     /// All members of one group. Anybody who is no longer among them stays until IAM says so about that user (P3).
@@ -200,18 +193,52 @@ impl Facts {
         let Some(group) = self.groups.get_mut(&members.group.id) else {
             return;
         };
-        for (_, user) in self
-            .users
-            .iter_mut()
-            .filter(|(id, user)| members.users.contains(*id) && !user.groups.contains(&members.group.id))
-        {
-            match asked.turn(asked.latest(user.answered_at, group.members_at)) {
-                Turn::Later => drop(user.groups.insert(members.group.id.clone())),
-                Turn::Together => user.ask_again = true,
-                Turn::Earlier => {}
+        for (id, user) in &mut self.users {
+            if !members.users.contains(id) {
+                user.refuse_withheld(|group| *group == members.group.id, asked);
+            } else if !user.groups.contains(&members.group.id) {
+                user.join(members.group.id.clone(), group.members_at, asked);
             }
         }
         group.members_at = asked.or_later(group.members_at);
+    }
+}
+
+impl UserFacts {
+    /// An answer has the user in this group, whose members were told before at `members_at`.
+    fn join(&mut self, group_id: String, members_at: u64, asked: Asked) {
+        let last_told = asked.latest(self.answered_at, members_at);
+        let refused_at = self.withheld.get(&group_id).copied().unwrap_or(last_told);
+        match asked.turn(refused_at) {
+            Turn::Later => {
+                self.withheld.remove(&group_id);
+                self.groups.insert(group_id);
+            }
+            Turn::Together => {
+                self.withheld.insert(group_id, refused_at);
+                self.ask_again = true;
+            }
+            Turn::Earlier => {}
+        }
+    }
+
+    /// An answer about the user does not have them in this group of theirs.
+    fn leave(&mut self, group_id: &str, members_at: u64, asked: Asked) {
+        match asked.turn(asked.latest(self.answered_at, members_at)) {
+            Turn::Later => drop(self.groups.remove(group_id)),
+            Turn::Together => {
+                self.groups.remove(group_id);
+                self.ask_again = true;
+            }
+            Turn::Earlier => {}
+        }
+    }
+
+    /// An answer does not have the user in these groups either.
+    fn refuse_withheld(&mut self, refused: impl Fn(&String) -> bool, asked: Asked) {
+        for (_, refused_at) in self.withheld.iter_mut().filter(|(id, _)| refused(id)) {
+            *refused_at = asked.or_later(*refused_at);
+        }
     }
 }
 

@@ -36,6 +36,10 @@ pub struct UserFacts {
     /// Names of groups, as version 0.1 kept them: `since_contact` makes them ids.
     #[serde(default, rename = "groups", skip_serializing)]
     pub(super) former_groups: BTreeSet<String>,
+    /// By `GroupId`, the groups that IAM has the user in by an answer within five seconds of one that said otherwise:
+    /// when that one was asked. Answers go on meanwhile, and must not make the refusal any younger.
+    #[serde(skip)]
+    pub(super) withheld: BTreeMap<String, u64>,
     /// When IAM last said whether the user is there and under which name, as [`Self::answered_at`].
     #[serde(default)]
     pub seen_at: u64,
@@ -214,6 +218,7 @@ impl UserFacts {
             tags_answered_at: 0,
             groups: BTreeSet::new(),
             former_groups: BTreeSet::new(),
+            withheld: BTreeMap::new(),
             doubted_since: None,
             seen_at: 0,
             answered_at: 0,
@@ -231,6 +236,7 @@ impl UserFacts {
             answered_at: 0,
             tags_answered_at: 0,
             ask_again: false,
+            withheld: BTreeMap::new(),
             ..user.clone()
         };
         timeless(self) != timeless(before)
