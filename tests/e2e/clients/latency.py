@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""What credentials cost through credd, against the real service's stand-in asked directly: docs/benchmarks.md. Run by root:
+"""What credentials cost through credd, against the real service's stand-in asked directly, as rows of a table for benches/inside.py. By
+itself, as root:
 
     ./sandbox -- /sandbox/project/tests/e2e/clients/latency.py
 
@@ -79,7 +80,7 @@ def report(name, taken, direct):
     median = statistics.median(taken)
     ratio = median / statistics.median(direct)
     highest = sorted(taken)[max(0, int(len(taken) * 0.99) - 1)]
-    print(f"{name:36} median {median:8.3f} ms   99 % below {highest:8.3f} ms   {ratio:6.2f} of direct")
+    print(f"| {name} | {median:.2f} | {highest:.2f} | {ratio:.2f} |", flush=True)
 
 
 main()
