@@ -162,6 +162,20 @@ fn what_reset_forgot_is_put_back_from_its_backup_by_the_manual_page() {
 }
 
 #[test]
+fn a_reset_without_room_for_its_backup_forgets_nothing_and_says_how_to_do_without() {
+    let _host = Host::fresh();
+    let before = ids().ok();
+    sh("d=/var/lib/keymaker-backups; mkdir -p -m 700 $d && mount -t tmpfs -o size=4k,mode=700 tmpfs $d");
+    let refused = run("keymaker reset --yes");
+    sh("umount /var/lib/keymaker-backups");
+    assert!(
+        refused.status == 1 && refused.stderr.contains("keymaker reset --no-backup"),
+        "{refused}"
+    );
+    assert_eq!(ids().ok(), before);
+}
+
+#[test]
 fn capture_is_up_before_the_first_request_has_started_credd() {
     let _host = Host::fresh();
     sh("systemctl stop credd.service; systemctl restart credd.socket");

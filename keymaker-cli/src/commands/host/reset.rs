@@ -35,7 +35,8 @@ pub fn run(consent: Consent, no_backup: bool, output: &Output) -> Result<(), Hos
     let kept = if no_backup {
         None
     } else {
-        backup::keep("reset", &REMEMBERED).map_err(HostError::Refused)?
+        let none = "nothing was forgotten: make room there, or keep none with 'keymaker reset --no-backup'";
+        backup::keep("reset", &REMEMBERED).map_err(|why| HostError::Refused(format!("{why}; {none}")))?
     };
     let mut done = order::give(Question::Reset)?;
     if let Some(backup) = &kept {
