@@ -11,6 +11,7 @@ pub mod order;
 mod probe;
 pub mod published;
 pub mod release;
+mod remedy;
 pub mod reset;
 pub mod status;
 pub mod who_was;

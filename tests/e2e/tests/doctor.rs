@@ -61,7 +61,7 @@ const NAMES: [Fault; 8] = [
     ),
 ];
 
-const LOGINS: [Fault; 22] = [
+const LOGINS: [Fault; 25] = [
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-account", "the account stack"),
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-session", "the session stack"),
     fault(
@@ -121,6 +121,19 @@ const LOGINS: [Fault; 22] = [
         "usepam no",
     ),
     fault("systemctl stop ssh", "sshd does not run"),
+    fault(
+        "printf 'AllowUsers ubuntu\\nAllowUsers root@10.0.0.1\\n' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+        "AllowUsers ubuntu root@10.0.0.1 does not name alice",
+    ),
+    fault(
+        "echo 'AllowGroups adm wheel' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+        "AllowGroups adm wheel does not name alice",
+    ),
+    by_hand(
+        "echo 'DenyGroups keymaker-*' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+        "DenyGroups keymaker-* shuts alice",
+        "sed -i 's/keymaker-[*]/wheel/' /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh",
+    ),
     fault("echo closed > /etc/nologin", "/etc/nologin is there"),
     // As on Enterprise Linux, where no such program puts the stacks together.
     fault(

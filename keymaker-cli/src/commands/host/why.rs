@@ -18,7 +18,7 @@ use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, LOOKUP_BUDGET, MAX_ANSWER,
 use keymaker_core::{paths, reserved_names};
 use serde_json::{Value, json};
 
-use super::{HostError, probe};
+use super::{HostError, probe, remedy as remedies};
 use crate::output::{Output, Paint};
 
 /// What a gate says.
@@ -69,7 +69,7 @@ impl Walk {
     }
 
     fn closed<T>(&mut self, name: &'static str, why: impl Into<String>, remedy: impl Into<String>) -> Result<T, Shut> {
-        let state = GateState::Closed(why.into(), remedy.into());
+        let state = GateState::Closed(why.into(), remedies::for_this_host(&remedy.into()));
         self.gates.push(Gate { name, state });
         Err(Shut)
     }

@@ -1,8 +1,6 @@
 //! What doctor found, and which finding explains which: of one cause the administrator reads one finding, with one remedy.
 
-use std::path::Path;
-
-use crate::commands::host::install::authselect;
+use crate::commands::host::remedy;
 
 /// What can explain other findings, one that explains another before it: so nothing goes round in a circle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -76,15 +74,10 @@ pub struct Findings {
 impl Findings {
     /// A fault.
     pub fn fault(&mut self, what: impl Into<String>, why: &'static str, remedy: impl Into<String>) -> &mut Finding {
-        let remedy = if is_debian() {
-            remedy.into()
-        } else {
-            for_enterprise_linux(&remedy.into())
-        };
         self.findings.push_mut(Finding {
             what: what.into(),
             why,
-            remedy,
+            remedy: remedy::for_this_host(&remedy.into()),
             consequences: Vec::new(),
             is: None,
             of: &[],
@@ -148,20 +141,6 @@ fn root(all: &[Finding], of: usize) -> usize {
     at
 }
 
-/// Where authselect rules, it does so as on Enterprise Linux.
-fn is_debian() -> bool {
-    Path::new("/usr/bin/dpkg-query").exists() && !authselect::rules()
-}
-
-/// Remedies are written for Debian. Elsewhere the package manager is dnf, and sshd's unit has sshd's name.
-fn for_enterprise_linux(remedy: &str) -> String {
-    let mut remedy = remedy.replace("apt-get install -y --reinstall", "dnf reinstall -y");
-    for verb in ["reload", "restart", "revert", "enable --now"] {
-        remedy = remedy.replace(&format!("systemctl {verb} ssh"), &format!("systemctl {verb} sshd"));
-    }
-    remedy
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,18 +183,5 @@ mod tests {
             .map(|found| (found.what.as_str(), found.consequences.len()))
             .collect();
         assert_eq!(told, [("no contact", 0), ("b", 1)]);
-    }
-
-    #[test]
-    fn remedies_for_enterprise_linux_name_what_is_there() {
-        let remedy = for_enterprise_linux(
-            "systemctl revert ssh; systemctl restart ssh  # the option stands on sshd's command line",
-        );
-        assert_eq!(
-            remedy,
-            "systemctl revert sshd; systemctl restart sshd  # the option stands on sshd's command line"
-        );
-        let remedy = for_enterprise_linux("apt-get install -y --reinstall libnss-keymaker");
-        assert_eq!(remedy, "dnf reinstall -y libnss-keymaker");
     }
 }

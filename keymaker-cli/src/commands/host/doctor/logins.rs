@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use keymaker_core::directory_file::Verdict;
 use keymaker_core::local_files::members_named_by;
 use keymaker_core::paths;
 
 use super::super::install::authselect;
-use super::super::probe::sshd::{self, Started};
+use super::super::probe::sshd::admission::{Admission, admits_user};
+use super::super::probe::sshd::{self, Started, configuration};
 use super::super::probe::{local_line, pam, run};
-use super::super::published::published_names;
+use super::super::published::{of_each_published, published_names};
 use super::finding::FaultCause;
 use super::{Findings, JOIN};
 
@@ -152,6 +154,34 @@ fn sshd_settings(found: &mut Findings) {
         )
         .of(&[FaultCause::Accounts, FaultCause::Published, FaultCause::Names]);
     }
+    admission(found, &options);
+}
+
+/// Users whom sshd is asked about: each takes it some milliseconds.
+const ASKED_ABOUT: usize = 10;
+
+/// `AllowUsers` and its like. That some are shut out may be wanted; that nobody gets in is not.
+fn admission(found: &mut Findings, options: &[String]) {
+    let users = of_each_published(|user| (user.verdict == Verdict::Allowed).then(|| user.name.to_string()));
+    let users: Vec<String> = users.into_iter().flatten().flatten().collect();
+    let mut shut_out = Vec::new();
+    for user in users.iter().take(ASKED_ABOUT) {
+        let settings = sshd::effective(user, options).ok();
+        match settings.and_then(|settings| admits_user(&settings, user).ok()) {
+            Some(Admission::ShutsOut(rule)) => shut_out.push((user.clone(), rule)),
+            _ => return,
+        }
+    }
+    let Some((_, rule)) = shut_out.first() else { return };
+    let names: Vec<String> = shut_out.iter().map(|(user, _)| user.clone()).collect();
+    let (why, remedy) = rule.said(&configuration::of(options).lines, &names);
+    found
+        .fault(
+            format!("sshd shuts out IAM users: {why}"),
+            "nobody from IAM can log in, whatever IAM says",
+            remedy,
+        )
+        .of(&[FaultCause::Accounts, FaultCause::Published, FaultCause::Names]);
 }
 
 /// The file and the line of which sshd complains: `FILE: line 3: …` or `FILE line 3: …`.

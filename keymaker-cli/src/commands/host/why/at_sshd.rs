@@ -1,17 +1,15 @@
 //! The gate at sshd: whether it runs, takes this user at all, and takes one of their keys alone. Called by
 //! [`super::run`] for a user who has keys; only root is told.
 
-use std::path::PathBuf;
-
 use keymaker_core::directory_file::User;
 use keymaker_core::keys_file::PublishedKey;
-use keymaker_core::paths;
 
-use super::super::probe::sshd::admission::{Admission, AdmissionRule, admits};
+use super::super::probe;
+use super::super::probe::sshd::admission::{Admission, AdmissionRule, admits_user};
 use super::super::probe::sshd::configuration::{self, ConfigLine};
 use super::super::probe::sshd::keys::{Obstacle, accepts};
 use super::super::probe::sshd::{self, SshdSettings, Started};
-use super::super::probe::{self, run};
+use super::super::remedy;
 use super::{Shut, Walk};
 
 const GATE: &str = "sshd";
@@ -46,12 +44,14 @@ pub(super) fn lets(walk: &mut Walk, user: &User<'_>, keys: &[PublishedKey]) -> R
             return walk.closed(GATE, why, "sshd -t  # names the line to correct");
         }
     };
-    let configuration = configuration::read(&configuration_file(options));
+    let configuration = configuration::of(options);
     // sshd was asked about a login from this host, by what lies on the disk now.
     let mut doubts = Vec::from_iter(by_connection(&configuration.lines));
     if already_runs && configuration.changed > sshd::read_at().or(configuration.changed) {
-        let why = "sshd's configuration was changed since sshd read it (systemctl reload ssh has it read)";
-        doubts.push(why.to_owned());
+        let reload = remedy::for_this_host("systemctl reload ssh");
+        doubts.push(format!(
+            "sshd's configuration was changed since sshd read it ({reload} has it read)"
+        ));
     }
     match judge(&settings, user, keys, &configuration.lines) {
         Err(refused) if doubts.is_empty() => return walk.closed(GATE, refused.why, refused.remedy),
@@ -92,13 +92,6 @@ fn judge(
     Ok(doubts)
 }
 
-/// The last option -f counts, as getopt(3) has it.
-fn configuration_file(options: &[String]) -> PathBuf {
-    let named = options.iter().rposition(|option| option == "-f");
-    let file = named.and_then(|at| options.get(at + 1));
-    file.map_or_else(|| "/etc/ssh/sshd_config".into(), PathBuf::from)
-}
-
 /// `AllowUsers` and its like.
 fn takes_the_user(
     settings: &SshdSettings,
@@ -106,53 +99,23 @@ fn takes_the_user(
     lines: &[ConfigLine],
 ) -> Result<Option<String>, SshdRefuses> {
     let name = user.name.as_str();
-    // As sshd asks for them: those of every service.
-    let groups = match run("id", &["-Gnz", name]) {
-        Ok(names) => names.split_terminator('\0').map(str::to_owned).collect::<Vec<_>>(),
-        Err(why) => {
-            return Ok(Some(format!(
-                "the groups of {name}, by which sshd may decide, are not known: {why}"
-            )));
+    match admits_user(settings, name) {
+        Ok(Admission::LetsIn) => Ok(None),
+        Ok(Admission::ShutsOut(rule)) => {
+            let (why, remedy) = rule.said(lines, &[name.to_owned()]);
+            refuse(why, remedy)
         }
-    };
-    let (rule, depends) = match admits(settings, name, &groups) {
-        Admission::LetsIn => return Ok(None),
-        Admission::ShutsOut(rule) => (rule, false),
-        Admission::DependsOnAddress(rule) => (rule, true),
-    };
-    let AdmissionRule { keyword, pattern } = &rule;
-    let line = lines.iter().find(|line| {
-        let names = |pattern| {
-            line.value
-                .split_whitespace()
-                .any(|word| word.trim_matches('"') == pattern)
-        };
-        line.keyword.eq_ignore_ascii_case(keyword) && pattern.split_whitespace().any(names)
-    });
-    let place = line.map(|line| format!("line {} of {}", line.number, line.file.display()));
-    let place = place.unwrap_or_else(|| "sshd's command line".to_owned());
-    if depends {
-        let where_from = "so it depends on where the login comes from";
-        return Ok(Some(format!("{keyword} {pattern} stands in {place}, {where_from}")));
-    }
-    if keyword.starts_with("Deny") {
-        let remedy = format!("take {pattern} out of {place}, if {name} is to log in; then: systemctl reload ssh");
-        return refuse(format!("{keyword} {pattern} shuts {name} out ({place})"), remedy);
-    }
-    let missing = match *keyword {
-        "AllowGroups" => paths::KEYMAKER_USERS,
-        _ => name,
-    };
-    let remedy = match line.filter(|line| !line.value.contains('#')) {
-        Some(ConfigLine { file, number, .. }) => {
-            format!(
-                "sed -i '{number}s/$/ {missing}/' {} && systemctl reload ssh",
-                file.display()
-            )
+        Ok(Admission::DependsOnAddress(rule)) => {
+            let AdmissionRule { keyword, pattern } = &rule;
+            Ok(Some(format!(
+                "{keyword} {pattern} stands in {}, so it depends on where the login comes from",
+                rule.place(lines)
+            )))
         }
-        None => format!("add {missing} to {keyword} in {place}; then: systemctl reload ssh"),
-    };
-    refuse(format!("{keyword} {pattern} does not name {name} ({place})"), remedy)
+        Err(why) => Ok(Some(format!(
+            "the groups of {name}, by which sshd may decide, are not known: {why}"
+        ))),
+    }
 }
 
 /// Whether one of the keys opens a login, and by itself.

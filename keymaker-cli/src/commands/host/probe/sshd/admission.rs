@@ -3,7 +3,10 @@
 //!
 //! A pattern `user@host` depends on where a login comes from, which nobody knows beforehand.
 
-use super::{SshdSettings, pattern};
+use keymaker_core::paths;
+
+use super::configuration::ConfigLine;
+use super::{SshdSettings, pattern, run};
 
 /// Whether the four let a user in.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +28,62 @@ pub struct AdmissionRule {
     pub pattern: String,
 }
 
+impl AdmissionRule {
+    /// Where it stands among these lines, in words.
+    pub fn place(&self, lines: &[ConfigLine]) -> String {
+        let line = self.line(lines);
+        line.map_or_else(
+            || "sshd's command line".to_owned(),
+            |line| format!("line {} of {}", line.number, line.file.display()),
+        )
+    }
+
+    /// Why these are shut out, and what lets them in.
+    pub fn said(&self, lines: &[ConfigLine], names: &[String]) -> (String, String) {
+        let Self { keyword, pattern } = self;
+        let (place, names) = (self.place(lines), names.join(" "));
+        if keyword.starts_with("Deny") {
+            let why = format!("{keyword} {pattern} shuts {names} out ({place})");
+            let remedy = format!("take {pattern} out of {place}, if {names} is to log in; then: systemctl reload ssh");
+            return (why, remedy);
+        }
+        let missing = match *keyword {
+            "AllowGroups" => paths::KEYMAKER_USERS,
+            _ => names.as_str(),
+        };
+        let remedy = match self.line(lines).filter(|line| !line.value.contains('#')) {
+            Some(ConfigLine { file, number, .. }) => {
+                format!(
+                    "sed -i '{number}s/$/ {missing}/' {} && systemctl reload ssh",
+                    file.display()
+                )
+            }
+            None => format!("add {missing} to {keyword} in {place}; then: systemctl reload ssh"),
+        };
+        (format!("{keyword} {pattern} does not name {names} ({place})"), remedy)
+    }
+
+    fn line<'l>(&self, lines: &'l [ConfigLine]) -> Option<&'l ConfigLine> {
+        lines.iter().find(|line| {
+            let names = |pattern| {
+                line.value
+                    .split_whitespace()
+                    .any(|word| word.trim_matches('"') == pattern)
+            };
+            line.keyword.eq_ignore_ascii_case(self.keyword) && self.pattern.split_whitespace().any(names)
+        })
+    }
+}
+
+/// Goes through the four, for a user of this name, with the groups that sshd asks for: those of every service.
+pub fn admits_user(settings: &SshdSettings, user: &str) -> Result<Admission, String> {
+    let groups = run("id", &["-Gnz", user])?;
+    let groups: Vec<String> = groups.split_terminator('\0').map(str::to_owned).collect();
+    Ok(admits(settings, user, &groups))
+}
+
 /// Goes through the four, for a user with these groups.
-pub fn admits(settings: &SshdSettings, user: &str, groups: &[String]) -> Admission {
+fn admits(settings: &SshdSettings, user: &str, groups: &[String]) -> Admission {
     let mut depends = None;
     for keyword in ["DenyUsers", "AllowUsers", "DenyGroups", "AllowGroups"] {
         let allows = keyword.starts_with("Allow");

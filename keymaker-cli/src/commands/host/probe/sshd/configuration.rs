@@ -36,8 +36,16 @@ pub struct Configuration {
     pub changed: Option<SystemTime>,
 }
 
+/// What an sshd with these options reads.
+pub fn of(options: &[String]) -> Configuration {
+    // The last option -f counts, as getopt(3) has it.
+    let named = options.iter().rposition(|option| option == "-f");
+    let file = named.and_then(|at| options.get(at + 1));
+    read(Path::new(file.map_or("/etc/ssh/sshd_config", String::as_str)))
+}
+
 /// Reads this file and those that it includes.
-pub fn read(file: &Path) -> Configuration {
+fn read(file: &Path) -> Configuration {
     let mut configuration = Configuration::default();
     configuration.collect(file, false, DEEPEST);
     configuration
