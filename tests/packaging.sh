@@ -403,13 +403,14 @@ nsswitch_becomes() {
     local root=$work/root script=/var/lib/dpkg/info/libnss-keymaker:$(dpkg --print-architecture)
     rm -rf "$root"
     mkdir -p "$root/etc" "$root/var/lib"
-    echo "$1" >"$root/etc/nsswitch.conf"
+    # Lines passwd and group behind it: a file without them is given them.
+    printf '%s\n' "$1" "passwd: db" "group: db" >"$root/etc/nsswitch.conf"
     DPKG_ROOT=$root "$script.postinst" configure ''
-    check "'$1' becomes '$2'" same_text "$2" "$(cat "$root/etc/nsswitch.conf")"
+    check "'$1' becomes '$2'" same_text "$2" "$(head -n 1 "$root/etc/nsswitch.conf")"
     DPKG_ROOT=$root "$script.postinst" configure 0
-    check "'$1' stays so" same_text "$2" "$(cat "$root/etc/nsswitch.conf")"
+    check "'$1' stays so" same_text "$2" "$(head -n 1 "$root/etc/nsswitch.conf")"
     DPKG_ROOT=$root "$script.postrm" remove
-    [ "${3:-}" = kept ] || check "'$1' comes back" same_text "$1" "$(cat "$root/etc/nsswitch.conf")"
+    [ "${3:-}" = kept ] || check "'$1' comes back" same_text "$1" "$(head -n 1 "$root/etc/nsswitch.conf")"
 }
 
 # A line as a former version or another package left it → the line after an upgrade.

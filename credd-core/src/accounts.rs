@@ -8,7 +8,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -87,7 +86,7 @@ impl LocalNames {
 
     /// The host's own files.
     pub fn host() -> Self {
-        Self::new(paths::PASSWD, paths::GROUP).with_services("/etc/nsswitch.conf")
+        Self::new(paths::PASSWD, paths::GROUP).with_services(paths::NSSWITCH)
     }
 
     /// The same, with the services that this nsswitch.conf(5) names.
@@ -101,7 +100,7 @@ impl LocalNames {
     /// Whether users or groups of this host may stand elsewhere than in its files and in the directory. A file that
     /// cannot be read may name any service; one that is absent names `files` only.
     pub fn has_other_services(&self) -> bool {
-        match fs::read_to_string(&self.nsswitch) {
+        match nsswitch::read(&self.nsswitch) {
             Ok(text) => ["passwd", "group", "initgroups"]
                 .iter()
                 .any(|database| nsswitch::others(&text, database).next().is_some()),
@@ -213,6 +212,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::path::Path;
     use test_folder::TestFolder;
 
@@ -347,6 +347,8 @@ mod tests {
             fs::write(&nsswitch, text).unwrap();
             assert_eq!(accounts.has_other_services(), others, "{text}");
         }
+        fs::write(&nsswitch, b"passwd: files # f\xfcr alle, in Latin-1\n").unwrap();
+        assert!(!accounts.has_other_services(), "a comment names nobody");
         fs::write(&nsswitch, b"passwd: \xff").unwrap();
         assert!(accounts.has_other_services(), "what cannot be read may be anything");
     }

@@ -1,9 +1,17 @@
 //! /etc/nsswitch.conf: which services glibc asks, in which order. keymakerd asks those beside us; the command line puts
 //! us into it and looks whether we stand there rightly.
 
+use std::io;
+use std::path::Path;
+
 /// What stands in one line: services, and actions in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line(Vec<String>);
+
+/// The text of the file, whatever its encoding: a comment hides no line.
+pub fn read(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
+}
 
 /// The line of this database in the text of an nsswitch.conf(5).
 pub fn line(text: &str, database: &str) -> Option<Line> {
@@ -27,13 +35,18 @@ pub fn raw_line<'t>(text: &'t str, database: &str) -> Option<&'t str> {
 
 fn names(line: &str, database: &str) -> bool {
     let rest = line.trim_start().strip_prefix(database);
-    rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+    rest.is_some_and(|rest| rest.starts_with(ends_a_name))
+}
+
+/// Spaces do for the colon (glibc's `nss_database.c`, `process_line`).
+fn ends_a_name(c: char) -> bool {
+    c == ':' || c.is_whitespace()
 }
 
 /// The line with keymaker where it belongs: behind every other service, since anybody who resolves without us wins; but
 /// before an action that ends the search where a name was not found, or we would never be asked. A line `initgroups`
-/// ends at the first service that knows the user, so there files goes on. (dist/nsswitch/join.sh does the same for the
-/// packages.)
+/// ends at the first service that knows the user, so there files goes on. (dist/nsswitch/join.sh does the same where
+/// we are installed.)
 pub fn with_keymaker(line: &str) -> String {
     let line = without_keymaker(line);
     let written = words(&line);
@@ -111,7 +124,9 @@ struct Word<'t> {
 fn words(line: &str) -> Vec<Word<'_>> {
     let code = line.split('#').next().unwrap_or_default();
     let mut words = Vec::new();
-    let mut at = code.find(':').map_or(code.len(), |colon| colon + 1);
+    let named = code.trim_start().trim_start_matches(|c| !ends_a_name(c));
+    let services = named.trim_start_matches(ends_a_name);
+    let mut at = code.len() - services.len();
     while let Some(rest) = code.get(at..).filter(|rest| !rest.is_empty()) {
         let begun = rest.trim_start();
         let start = at + rest.len() - begun.len();
@@ -153,6 +168,8 @@ mod tests {
         assert_eq!(raw_line(text, "group"), Some("group : keymaker files"));
         assert_eq!(raw_line(text, "shadow"), None);
         assert_eq!(line(text, "shadow"), None);
+        assert_eq!(line("  passwd files\tsss\n", "passwd").unwrap().0, ["files", "sss"]);
+        assert_eq!(line("passwd_compat: nis\n", "passwd"), None);
     }
 
     // P13
@@ -168,6 +185,7 @@ mod tests {
             ),
             (" passwd : files [SUCCESS=merge]ldap\n", "ldap"),
             ("passwd: compat\n", "compat"),
+            ("passwd files sss\r\n", "sss"),
             ("passwd: files keymaker\npasswd: files sss\n", "sss"),
         ] {
             assert_eq!(others(text, "passwd").collect::<Vec<_>>().join(" "), services, "{text}");

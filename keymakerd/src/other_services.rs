@@ -88,7 +88,7 @@ impl OtherServices {
 
 impl AskServices for Children {
     fn services(&self) -> std::io::Result<OtherServices> {
-        Ok(OtherServices::parse(&std::fs::read_to_string(&self.nsswitch)?))
+        Ok(OtherServices::parse(&nsswitch::read(&self.nsswitch)?))
     }
 
     fn ask(&self, service: String, questions: Vec<ServiceQuestion>, limit: Duration) -> LocalBoxFuture<'_, Vec<Said>> {

@@ -29,7 +29,7 @@ const fn by_hand(breaks: &'static str, finding: &'static str, mends: &'static st
     }
 }
 
-const NAMES: [Fault; 8] = [
+const NAMES: [Fault; 10] = [
     fault(
         "sed -i '/^passwd:/s/ keymaker//' /etc/nsswitch.conf",
         "the line passwd of /etc/nsswitch.conf does not name keymaker",
@@ -49,6 +49,14 @@ const NAMES: [Fault; 8] = [
     fault(
         "sed -i -E '/^group:/s/keymaker/keymaker sss/' /etc/nsswitch.conf",
         "keymaker is in the wrong place in the line group",
+    ),
+    fault(
+        "sed -i -E 's|^passwd:.*|  passwd files # O\\x27Neill \\& Co, /etc/x|' /etc/nsswitch.conf",
+        "the line passwd of /etc/nsswitch.conf does not name keymaker",
+    ),
+    fault(
+        "sed -i '/^group:/d' /etc/nsswitch.conf; truncate -s -1 /etc/nsswitch.conf",
+        "/etc/nsswitch.conf has no line group",
     ),
     fault("echo 'initgroups: files' >> /etc/nsswitch.conf", "the line initgroups"),
     fault(
@@ -415,7 +423,7 @@ fn applied(remedy: &str) -> String {
 /// What a fault may have left behind that the next one must not find.
 fn put_back() {
     sh("umount -l /home 2>/dev/null; sandbox-fault none; sandbox-imds set role sandbox-instance; rm -rf /run/nscd /etc/nologin /srv/homes /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
-        sed -i '/^initgroups:/d; s/ sss//' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
+        sed -i -E '/^initgroups:/d; s/ sss//; s/^ +passwd files( keymaker)? #.*/passwd: files\\1/' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
         sed -i '1{/^UsePAM/d}' /etc/ssh/sshd_config; grep -q '^UsePAM' /etc/ssh/sshd_config || echo 'UsePAM yes' >> /etc/ssh/sshd_config
         [ ! -e /root/pam-auth-update ] || { mv /root/pam-auth-update /usr/sbin/; pam-auth-update --force --package; }
         chmod 755 /etc/keymaker; chmod 644 /etc/keymaker/*.toml; cp -a /run/e2e-credd.toml /etc/keymaker/credd.toml

@@ -61,11 +61,12 @@ pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
     for file in &wanted {
         file.place().map_err(not_done)?;
     }
-    joints::join().map_err(not_done)?;
+    let left = joints::join().map_err(not_done)?;
     let text = format!(
         "{} files are in place; 'keymaker uninstall' removes them. 'keymaker doctor' checks the host.",
         wanted.len()
     );
+    let text = with_what_is_left(&left, &text);
     output.print(
         &text,
         &json!({ "done": text, "files": wanted.iter().map(|file| &file.to).collect::<Vec<_>>() }),
@@ -75,11 +76,16 @@ pub fn install(from: Option<&Path>, output: &Output) -> Result<(), HostError> {
 
 /// What joins an installation by `--from` to the host, once more: somebody may have taken a part of it away.
 fn again(output: &Output) -> Result<(), HostError> {
-    joints::join().map_err(not_done)?;
+    let left = joints::join().map_err(not_done)?;
     let text =
         "What 'keymaker install --from' put in place is joined to this host again. 'keymaker doctor' checks the host.";
-    output.print(text, &json!({ "done": text }));
+    let text = with_what_is_left(&left, text);
+    output.print(&text, &json!({ "done": text }));
     Ok(())
+}
+
+fn with_what_is_left(left: &str, done: &str) -> String {
+    [left, done].join("\n").trim_start().to_owned()
 }
 
 const UNINSTALL: &str = "keymaker uninstall";

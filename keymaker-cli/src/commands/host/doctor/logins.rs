@@ -33,14 +33,18 @@ fn pam_stacks(found: &mut Findings) {
     let stacks = [
         (
             "account",
+            "/etc/pam.d/common-account",
             "PAM lets in users who may not log in (required group, deleted, stale)",
         ),
         (
             "session",
+            "/etc/pam.d/common-session /etc/pam.d/common-session-noninteractive",
             "IAM users get no home, and a key that is not the user's goes unnoticed",
         ),
     ];
-    for (kind, why) in stacks {
+    // Where no such program puts our lines together, they are the administrator's.
+    let pam_auth_update = Path::new("/usr/sbin/pam-auth-update").exists();
+    for (kind, common, why) in stacks {
         if let Some(defeat) = pam::what_defeats_us(&pam::stack(Path::new("/etc/pam.d"), "sshd", kind)) {
             found.fault(
                 format!(
@@ -50,17 +54,16 @@ fn pam_stacks(found: &mut Findings) {
                 why,
                 match defeat {
                     _ if authselect::rules() => JOIN.to_owned(),
-                    // Where no such program puts our lines together, they are the administrator's.
-                    _ if !Path::new("/usr/sbin/pam-auth-update").exists() => {
-                        format!(
-                            "sed -i -e '/^-\\?{kind}.*pam_keymaker/d' -e '1i {kind} {} pam_keymaker.so' /etc/pam.d/sshd",
-                            pam::CONTROL
-                        )
-                    }
-                    pam::Defeat::DecidedBefore(_) => {
+                    pam::Defeat::DecidedBefore(_) if pam_auth_update => {
                         format!("sed -i '1i {kind} {} pam_keymaker.so' /etc/pam.d/sshd", pam::CONTROL)
                     }
-                    _ => "DEBIAN_FRONTEND=noninteractive pam-auth-update --force --package".to_owned(),
+                    // Not by pam-auth-update: it leaves stacks alone that were edited by hand, and its --force loses what
+                    // was edited.
+                    _ => format!(
+                        "sed -i --follow-symlinks -e '1i {kind} {} pam_keymaker.so' -e '/^-\\?{kind}.*pam_keymaker/d' {}",
+                        pam::CONTROL,
+                        if pam_auth_update { common } else { "/etc/pam.d/sshd" }
+                    ),
                 },
             );
         }

@@ -3,19 +3,19 @@
 use std::path::Path;
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
-use keymaker_core::{nsswitch, paths, sys};
+use keymaker_core::paths::{self, NSSWITCH};
+use keymaker_core::{nsswitch, sys};
 
 use super::super::install::authselect;
 use super::super::probe::run;
 use super::finding::FaultCause;
 use super::{Findings, JOIN};
 
-const NSSWITCH: &str = "/etc/nsswitch.conf";
 const UNSEEN: &str = "IAM users and groups do not exist for the programs of this host";
 
 /// Looks at how names become users.
 pub fn look(found: &mut Findings) {
-    let text = std::fs::read_to_string(NSSWITCH).unwrap_or_default();
+    let text = nsswitch::read(Path::new(NSSWITCH)).unwrap_or_default();
     if let Some(profile) = authselect::other_profile() {
         found
             .fault(
@@ -50,7 +50,8 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
                 .fault(
                     what,
                     UNSEEN,
-                    format!("echo '{database}: files systemd keymaker' >> {NSSWITCH}"),
+                    // The last line may lack its end.
+                    format!("printf '\\n{database}: files keymaker\\n' >> {NSSWITCH}"),
                 )
                 .is(FaultCause::Names);
         }
@@ -64,7 +65,10 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
     let remedy = if authselect::rules() {
         JOIN.to_owned()
     } else {
-        format!("sed -i 's/^{database}:.*/{right}/' {NSSWITCH}")
+        format!(
+            r"sed -i 's/^\s*{database}[:[:space:]].*/{}/' {NSSWITCH}",
+            for_sed(&right)
+        )
     };
     let finding = match (named, database) {
         (false, "initgroups") => found.fault(
@@ -84,6 +88,12 @@ fn database_line(found: &mut Findings, text: &str, database: &str) {
         ),
     };
     finding.is(FaultCause::Names);
+}
+
+/// A line as sed(1) takes it for what it puts in place, between quotes of a shell's.
+fn for_sed(line: &str) -> String {
+    let escaped = line.replace('\\', r"\\").replace('/', r"\/").replace('&', r"\&");
+    escaped.replace('\'', r"'\''")
 }
 
 /// A user of ours, asked of glibc as every program does.

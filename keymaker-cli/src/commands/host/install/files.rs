@@ -71,7 +71,16 @@ const SYSTEMD: [(&str, &str); 10] = [
         "/etc/sysusers.d/keymaker-credd.conf",
     ),
 ];
-const DIST: [(&str, &str, u32); 8] = [
+/// What joins the host to us and parts it again, where the packages' own scripts do not; what it says, it prints.
+pub const JOIN: &str = "/usr/libexec/keymaker/join";
+const JOIN_SCRIPT: &str = concat!(
+    "#!/bin/sh\nset -e\nexec 2>&1\nroot=\n",
+    dist!("nsswitch/join.sh"),
+    dist!("pam-configs/stacks.sh"),
+    "\"$@\"\n"
+);
+const DIST: [(&str, &str, u32); 9] = [
+    (JOIN_SCRIPT, JOIN, 0o755),
     (
         dist!("tmpfiles.d/keymaker.conf"),
         "/etc/tmpfiles.d/keymaker.conf",

@@ -89,7 +89,7 @@ pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Resu
         }
         Ok(found) => {
             let found = found.map_or("to nobody".to_owned(), |entry| format!("to uid {}", entry.uid));
-            let text = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+            let text = nsswitch::read(Path::new(paths::NSSWITCH)).unwrap_or_default();
             let ours = nsswitch::line(&text, "passwd").is_some_and(|line| line.position("keymaker").is_some());
             let cause = if ours {
                 ""
