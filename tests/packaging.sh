@@ -81,6 +81,7 @@ fresh_install() {
     check "the daemon is enabled" systemctl -q is-enabled keymakerd.service
     check "and running" becomes_active keymakerd.service
     check "with an exposure of at most 1.5" exposure_at_most keymakerd.service 1.5
+    check "the timer of sync-roles is there, and off" same_text disabled "$(systemctl is-enabled keymaker-sync-roles.timer)"
     check "systemd has no complaint about the unit" fails systemctl_reports_cycles
     check "AppArmor, where there is any, accepts the abstraction" apparmor_accepts_abstraction
 }

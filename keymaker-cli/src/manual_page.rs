@@ -36,6 +36,24 @@ also: systemctl restart ssh. Backups are kept until somebody deletes them; an im
 .B reset
 takes
 .BR \-\-no\-backup .
+.SH SYNC\-ROLES BY A TIMER
+keymaker\-sync\-roles.timer runs
+.B sync\-roles
+every ten minutes, on one host; it is off until somebody enables it. It wants two files of root's: options, and credentials of its own in the form of
+~/.aws/credentials, which may do what
+.B sync\-roles \-\-print\-policy
+prints. The role of the instances must not have these rights: whoever has them can give themselves any other.
+.PP
+.nf
+install \-m 0644 /dev/stdin /etc/keymaker/sync\-roles.env <<END
+OPTIONS=\-\-instance\-iam\-role ROLE
+AWS_REGION=us\-east\-1
+END
+install \-m 0600 credentials /etc/keymaker/sync\-roles.aws
+systemctl enable \-\-now keymaker\-sync\-roles.timer
+.fi
+.PP
+What each run did, and a role that is not in step, stand in the journal: journalctl \-u keymaker\-sync\-roles. Needs systemd 247 or newer.
 .SH EXIT STATUS
 0 done; 1 not done, or, of
 .B doctor
@@ -56,6 +74,10 @@ or a standard output that is not a terminal, turns colours off.
 .I /run/keymaker/login.sock
 .br
 .I /var/lib/keymaker/public/directory
+.br
+.I /etc/keymaker/sync\-roles.env
+.br
+.I /etc/keymaker/sync\-roles.aws
 .SH SEE ALSO
 .BR keymakerd (8),
 .BR keymakerd.toml (5),

@@ -246,6 +246,28 @@ fn the_policy_that_it_prints_is_all_that_it_needs_and_reaches_no_other_role() {
     assert!(other.reads().contains("AccessDenied"), "{other}");
 }
 
+#[test]
+fn the_timer_makes_the_roles_with_credentials_of_its_own_and_is_off_by_default() {
+    let _host = fresh();
+    run("systemctl is-enabled keymaker-sync-roles.timer").refused();
+    run("systemctl start keymaker-sync-roles.service").refused();
+    // The words of keymaker(1).
+    sh(
+        "set -e; install -m 0644 /dev/stdin /etc/keymaker/sync-roles.env <<END
+OPTIONS=--instance-iam-role sandbox-instance --user alice
+AWS_REGION=us-east-1
+$(grep AWS_ENDPOINT_URL /etc/environment)
+END
+sandbox-admin sh -c 'printf \"[default]\\naws_access_key_id=%s\\naws_secret_access_key=%s\\n\" $AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY' > /root/credentials
+install -m 0600 /root/credentials /etc/keymaker/sync-roles.aws",
+    );
+    run("sandbox-admin aws iam get-role --role-name user-alice").refused();
+    sh("systemctl enable --now keymaker-sync-roles.timer; systemctl start keymaker-sync-roles.service");
+    run("sandbox-admin aws iam get-role --role-name user-alice").ok();
+    run("systemctl is-active keymaker-sync-roles.timer").ok();
+    sh("systemctl disable --now keymaker-sync-roles.timer; rm /etc/keymaker/sync-roles.* /root/credentials");
+}
+
 // P18
 #[test]
 fn an_interrupted_run_gives_nobody_what_the_rest_of_it_would_have_denied() {

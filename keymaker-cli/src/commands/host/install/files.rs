@@ -47,7 +47,7 @@ macro_rules! dist {
 }
 
 /// What the packages install: for systemd by its place below /etc/systemd, the rest where they install it.
-const SYSTEMD: [(&str, &str); 10] = [
+const SYSTEMD: [(&str, &str); 12] = [
     (dist!("systemd/keymakerd.service"), "system/keymakerd.service"),
     (
         dist!("systemd/keymaker-end-sessions.path"),
@@ -56,6 +56,14 @@ const SYSTEMD: [(&str, &str); 10] = [
     (
         dist!("systemd/keymaker-end-sessions.service"),
         "system/keymaker-end-sessions.service",
+    ),
+    (
+        dist!("systemd/keymaker-sync-roles.timer"),
+        "system/keymaker-sync-roles.timer",
+    ),
+    (
+        dist!("systemd/keymaker-sync-roles.service"),
+        "system/keymaker-sync-roles.service",
     ),
     (dist!("systemd/credd.service"), "system/credd.service"),
     (dist!("systemd/credd.socket"), "system/credd.socket"),
