@@ -14,6 +14,7 @@ pub mod login;
 pub mod name;
 pub mod nsswitch;
 pub mod paths;
+pub mod processes;
 pub mod protocol;
 pub mod public_key;
 pub mod published_file;

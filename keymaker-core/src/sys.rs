@@ -93,6 +93,34 @@ impl LocalStream {
     }
 }
 
+/// Asks a process to end.
+pub const SIGTERM: libc::c_int = libc::SIGTERM;
+/// Ends a process.
+pub const SIGKILL: libc::c_int = libc::SIGKILL;
+
+/// A process that is held: whoever has its number meanwhile, this is still the same one, or nobody.
+#[derive(Debug)]
+pub struct HeldProcess(OwnedFd);
+
+impl HeldProcess {
+    /// Takes hold of the process that has this number now. `Unsupported`: Linux before 5.3.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        // SAFETY: pidfd_open(2) takes two numbers and touches no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = check(libc::c_int::try_from(fd).unwrap_or(-1))?;
+        // SAFETY: fd was returned by pidfd_open(2) just now, and nobody else has it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sends it a signal, which is an error where it has ended.
+    pub fn signal(&self, signal: libc::c_int) -> io::Result<()> {
+        let about = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: pidfd_send_signal(2) takes three numbers, and null where nothing is said about the signal.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal, about, 0) };
+        check(libc::c_int::try_from(sent).unwrap_or(-1)).map(drop)
+    }
+}
+
 /// The real user id of this process.
 pub fn own_uid() -> u32 {
     // SAFETY: getuid(2) takes nothing, touches no memory and cannot fail.

@@ -102,6 +102,7 @@ fn directory() -> Vec<u8> {
             verdict: Verdict::Allowed,
             tombstone: false,
             seen_here: true,
+            ended: false,
             gecos: "Alice",
             home: "/home/alice",
             shell: "/bin/bash",

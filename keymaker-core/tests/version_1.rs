@@ -137,6 +137,7 @@ fn directory_of(users: u32) -> Vec<u8> {
                 verdict: today::Verdict::Allowed,
                 tombstone: false,
                 seen_here: true,
+                ended: false,
                 gecos: "",
                 home: "/home/x",
                 shell: "/bin/sh",

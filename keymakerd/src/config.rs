@@ -68,8 +68,8 @@ pub struct KeymakerdConfig {
     pub prefetch_keys: Prefetch,
     /// Whether enumeration shows all users or those seen here.
     pub enumerate: bool,
-    /// Whether the sessions of a refused user are ended.
-    pub end_sessions: bool,
+    /// Whether what runs as somebody ends who lost their access.
+    pub end_sessions: EndSessions,
     /// 1: iam:GetAccountAuthorizationDetails. None: 3 or 2, as found.
     pub grade: Option<u8>,
     id_resolver_account: Option<String>,
@@ -114,7 +114,7 @@ impl Default for KeymakerdConfig {
             sync_interval: 300,
             prefetch_keys: Prefetch::Seen,
             enumerate: false,
-            end_sessions: false,
+            end_sessions: EndSessions::Ends(false),
             grade: None,
             id_resolver_account: None,
             id_resolver_iam_role: None,
@@ -245,6 +245,24 @@ pub enum Tag {
     Expires,
     /// More public keys.
     Keys,
+}
+
+/// Whether what runs as a user ends with the user's access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "no such value")]
+pub enum EndSessions {
+    /// Where IAM has taken it, or not at all.
+    Ends(bool),
+    /// Also where this host gives the user no entry any more for a name, or by a change of its settings.
+    EndsAlso(OfWhom),
+}
+
+/// See [`EndSessions::EndsAlso`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OfWhom {
+    /// Everybody who is refused.
+    All,
 }
 
 /// Whose keys are fetched ahead of a login.

@@ -101,6 +101,7 @@ fn add(builder: &mut DirectoryBuilder, name: &str, uid: u32) {
         verdict: Verdict::Allowed,
         tombstone: name == "gone",
         seen_here: name == "alice",
+        ended: false,
         gecos: "A user",
         home: &format!("/home/{name}"),
         shell: "/bin/bash",

@@ -19,6 +19,7 @@ use super::MAX_USER_RECORD;
 const USER_TEXTS: usize = 28;
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_SEEN_HERE: u8 = 2;
+const FLAG_ENDED: u8 = 4;
 const FLAG_PRIVATE: u32 = 1;
 /// How many groups a user's record holds. IAM's own limit is 10 groups a user.
 pub const MAX_GROUPS: usize = 64;
@@ -101,6 +102,8 @@ pub struct User<'b> {
     pub tombstone: bool,
     /// Whether the user has logged in on this host.
     pub seen_here: bool,
+    /// Whether what runs as the user is to be ended, by what `end_sessions` says.
+    pub ended: bool,
     /// The full name.
     pub gecos: &'b str,
     /// The home directory: an absolute path.
@@ -134,6 +137,7 @@ impl<'b> User<'b> {
             verdict: Verdict::parse(*record.get(12)?)?,
             tombstone: flags & FLAG_TOMBSTONE != 0,
             seen_here: flags & FLAG_SEEN_HERE != 0,
+            ended: flags & FLAG_ENDED != 0,
             gecos,
             home,
             shell,
@@ -169,6 +173,8 @@ pub struct NewUser<'a> {
     pub tombstone: bool,
     /// Whether the user has logged in on this host.
     pub seen_here: bool,
+    /// See [`User::ended`].
+    pub ended: bool,
     /// The full name.
     pub gecos: &'a str,
     /// The home directory.
@@ -189,7 +195,8 @@ impl NewUser<'_> {
             .ok()
             .filter(|count| usize::from(*count) <= MAX_GROUPS);
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        let flags = flag(self.tombstone, FLAG_TOMBSTONE) | flag(self.seen_here, FLAG_SEEN_HERE);
+        let flags =
+            flag(self.tombstone, FLAG_TOMBSTONE) | flag(self.seen_here, FLAG_SEEN_HERE) | flag(self.ended, FLAG_ENDED);
         let mut record = Vec::new();
         record.extend(self.uid.get().to_le_bytes());
         record.extend(self.answered_at.to_le_bytes());
@@ -337,6 +344,7 @@ pub(crate) mod tests_support {
             verdict: Verdict::Allowed,
             tombstone: false,
             seen_here: false,
+            ended: false,
             gecos: "",
             home: "/home/alice",
             shell: "/bin/bash",

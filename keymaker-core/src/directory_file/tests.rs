@@ -48,6 +48,7 @@ fn user<'a>(login: &str, uid: u32, groups: &'a [u32]) -> NewUser<'a> {
         verdict: Verdict::Allowed,
         tombstone: false,
         seen_here: true,
+        ended: false,
         gecos: "Alice Ä.",
         home: "/home/alice",
         shell: "/bin/bash",

@@ -58,6 +58,7 @@ impl TestHost {
                 verdict: Verdict::Allowed,
                 tombstone: false,
                 seen_here: false,
+                ended: false,
                 gecos: "",
                 home: "/no/such/home",
                 shell: "/bin/bash",

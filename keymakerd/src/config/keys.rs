@@ -52,7 +52,7 @@ pub const KEYS: [SettingKey; 33] = [
     key("sync_interval", "seconds, 10 to 3600"),
     key("prefetch_keys", "\"seen\", \"required-group\", \"all\" or \"never\""),
     key("enumerate", "true or false"),
-    key("end_sessions", "true or false"),
+    key("end_sessions", "true, false or \"all\""),
     key("grade", "1, or nothing"),
     key(
         "id_resolver_account",

@@ -1,6 +1,7 @@
 //! Who of the people and groups in IAM has which name, number and verdict on this host: rules, which ask nobody and
 //! write nothing.
 
+pub mod ending;
 pub mod entitled;
 pub mod ids;
 pub mod names;

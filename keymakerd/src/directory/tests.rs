@@ -23,6 +23,7 @@ use crate::local_accounts::LocalAccounts;
 
 mod asking;
 mod disk;
+mod ending;
 mod identity;
 mod many;
 mod model;

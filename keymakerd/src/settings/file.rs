@@ -99,7 +99,7 @@ fn what_stands_on(key: &str, value: &Value) -> Option<Value> {
     let default = KeymakerdConfig::default();
     let stands = match (key, value) {
         ("role_settings" | "dotted_names", value) => value.as_bool() == Some(false),
-        ("only_group_members" | "end_sessions", value) => value.as_bool() == Some(true),
+        ("only_group_members" | "end_sessions", value) => value.as_bool() != Some(false),
         ("authz_ttl", value) => is_below(value, default.authz_ttl),
         ("max_stale", value) => is_below(value, default.max_stale),
         // Not to narrow, but since max_stale goes with it.

@@ -500,6 +500,40 @@ fn a_healthy_host_has_no_finding() {
     );
 }
 
+/// The agent, and a worker of its whose child is a user's session.
+#[test]
+fn a_session_that_run_as_gives_a_refused_user_is_found_and_the_agent_is_worth_a_note() {
+    let host = Host::fresh();
+    sh("mkdir -p /run/e2e-ssm; cp /bin/sleep /run/e2e-ssm/amazon-ssm-agent; cp /bin/bash /run/e2e-ssm/ssm-session-worker
+        systemd-run -q --collect --unit=e2e-scan /run/e2e-ssm/amazon-ssm-agent 600");
+    let agent = doctor();
+    assert!(
+        agent.status == 0 && agent.stdout.contains("AWS-StartSSHSession"),
+        "{agent}"
+    );
+    sh(
+        "systemd-run -q --collect --unit=e2e-worker /run/e2e-ssm/ssm-session-worker -c \
+        'setpriv --reuid=carol --regid=carol --init-groups sleep 618 & wait'",
+    );
+    let allowed = doctor();
+    assert!(
+        allowed.status == 0 && allowed.stdout.contains("runs a session as carol"),
+        "{allowed}"
+    );
+    host.add_settings("require_iam_group = \"prod_ssh_users\"");
+    host.reload();
+    let refused = doctor();
+    let found = findings(&refused);
+    let [(what, remedy)] = found.as_slice() else {
+        panic!("{refused}");
+    };
+    assert!(what.contains("Session Manager runs a session as carol"), "{what}");
+    sh(remedy);
+    let mended = doctor();
+    sh("systemctl stop e2e-scan; rm -r /run/e2e-ssm");
+    assert_eq!(mended.status, 0, "{mended}");
+}
+
 #[test]
 fn a_users_process_that_calls_itself_sshd_holds_up_neither_doctor_nor_why() {
     let _host = Host::fresh();

@@ -120,6 +120,7 @@ fn add(builder: &mut DirectoryBuilder, user: &KnownUser) {
         verdict: Verdict::Allowed,
         tombstone: false,
         seen_here: user.number < 10,
+        ended: false,
         gecos: user.gecos.to_str().unwrap(),
         home: user.home.to_str().unwrap(),
         shell: "/bin/bash",

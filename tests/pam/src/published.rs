@@ -55,6 +55,7 @@ pub fn publish() {
                 verdict,
                 tombstone,
                 seen_here: false,
+                ended: false,
                 gecos: "",
                 home: &format!("/home/{name}"),
                 shell: "/bin/sh",

@@ -101,6 +101,7 @@ impl Host {
             verdict,
             tombstone,
             seen_here: true,
+            ended: false,
             gecos: "",
             home: "/home/alice",
             shell: "/bin/sh",

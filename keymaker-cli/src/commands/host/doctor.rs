@@ -18,6 +18,7 @@ mod iam;
 mod logins;
 mod names;
 mod ports;
+mod session_manager;
 mod users;
 
 use std::sync::mpsc::channel;
@@ -36,7 +37,7 @@ const JOIN: &str = "keymaker install";
 /// A part of the host, in words, and what looks at it.
 type Part = (&'static str, fn(&mut Findings));
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("the clock", clock::look),
     ("files", files::look),
     ("keymakerd", daemon::look),
@@ -45,6 +46,7 @@ const PARTS: [Part; 9] = [
     ("names", names::look),
     ("logins", logins::look),
     ("users", users::look),
+    ("Session Manager", session_manager::look),
     ("credd", credd::look),
 ];
 /// After ten seconds, whoever asked has an answer, also on a host with much to do; what hangs is said to hang.

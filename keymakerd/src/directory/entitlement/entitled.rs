@@ -37,6 +37,13 @@ impl Known<'_> {
         self.local.group(name)?.gid.filter(|gid| *gid != 0)
     }
 
+    /// Whether a user has no entry by nothing but what IAM says of them: name, path, groups. While IAM has not told the
+    /// groups or the tags, nobody is out by them.
+    pub fn is_out(&self, ids: &IdMap, user_id: &str, user: &UserFacts) -> bool {
+        let is_unwanted = user.groups_told && !is_wanted(self, user);
+        are_tags_known(self, user) && (is_unwanted || name_rules(self, ids).is_nobody(&in_iam(user_id, user)))
+    }
+
     /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it;
     /// of several the one who has the name here, else the one made earlier, as `names` decides.
     pub fn iam_name(&self, ids: &IdMap, login: &str) -> String {
@@ -176,7 +183,7 @@ pub fn candidates(known: &Known<'_>, ids: &IdMap) -> Vec<Candidate> {
 /// Of two users with one IAM name the one whom IAM still has is meant; the other one is gone, and only not yet for
 /// certain.
 fn names_beside_nobody(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
-    let Known { config, facts, .. } = *known;
+    let facts = known.facts;
     let present: BTreeSet<&str> = facts
         .users
         .values()
@@ -185,17 +192,9 @@ fn names_beside_nobody(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
         .collect();
     let wanted = facts.users.iter().filter(|(_, user)| {
         let succeeded = user.doubted_since.is_some() && present.contains(user.name.as_str());
-        let tags_known = config.tags.is_empty() || user.tags.is_some();
-        !succeeded && tags_known && is_wanted(known, user)
+        !succeeded && are_tags_known(known, user) && is_wanted(known, user)
     });
-    let users: Vec<InIam<'_>> = wanted
-        .map(|(id, user)| InIam {
-            id,
-            name: &user.name,
-            path: &user.path,
-            created: user.created,
-        })
-        .collect();
+    let users: Vec<InIam<'_>> = wanted.map(|(id, user)| in_iam(id, user)).collect();
     let undisputed = facts.groups.iter().filter(|(_, group)| !group.disputed);
     let groups: Vec<InIam<'_>> = undisputed
         .map(|(id, group)| InIam {
@@ -205,13 +204,29 @@ fn names_beside_nobody(known: &Known<'_>, ids: &IdMap) -> AcceptedNames {
             created: group.created,
         })
         .collect();
+    name_rules(known, ids).accept(&users, &groups)
+}
+
+fn name_rules<'a>(known: &'a Known<'_>, ids: &'a IdMap) -> NameRules<'a> {
     NameRules {
-        config,
+        config: known.config,
         settings: &known.settings,
         local: known.local,
         ids,
     }
-    .accept(&users, &groups)
+}
+
+fn in_iam<'a>(id: &'a str, user: &'a UserFacts) -> InIam<'a> {
+    InIam {
+        id,
+        name: &user.name,
+        path: &user.path,
+        created: user.created,
+    }
+}
+
+fn are_tags_known(known: &Known<'_>, user: &UserFacts) -> bool {
+    known.config.tags.is_empty() || user.tags.is_some()
 }
 
 /// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo. A group counts by

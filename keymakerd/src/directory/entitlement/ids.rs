@@ -92,6 +92,29 @@ struct KeptId {
     /// The name that a user has here, and since when, by the time of answers.
     #[serde(default)]
     named_since: Option<(String, u64)>,
+    /// What chose a user when they were last published; `None`: an earlier version did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chosen: Option<Choice>,
+}
+
+/// What decides whom of IAM's users this host takes, besides IAM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The account they are read from.
+    account: String,
+    /// A hash of the settings that choose.
+    settings: u64,
+}
+
+impl Choice {
+    /// Of users of this account, by settings that are told apart by this text.
+    pub fn by(account: &str, settings: &str) -> Self {
+        let hash = Sha256::digest(settings);
+        Self {
+            account: account.to_owned(),
+            settings: hash.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)),
+        }
+    }
 }
 
 /// Anybody who has had a name here for so long keeps it, whether they logged in or not: root may have written it into a
@@ -318,6 +341,29 @@ impl IdMap {
         }
     }
 
+    /// A user is published, chosen so.
+    pub fn note_choice(&mut self, iam_id: &str, choice: &Choice) {
+        if let Some(kept) = self
+            .kept
+            .get_mut(iam_id)
+            .filter(|kept| kept.chosen.as_ref() != Some(choice))
+        {
+            kept.chosen = Some(choice.clone());
+        }
+    }
+
+    /// Whether a user was chosen so when they were last published: if they are out now, it is by IAM.
+    pub fn was_chosen(&self, iam_id: &str, choice: &Choice) -> bool {
+        let chosen = self.kept.get(iam_id).and_then(|kept| kept.chosen.as_ref());
+        chosen == Some(choice)
+    }
+
+    /// Whether a user was last published as one of another account.
+    pub fn is_of_another_account(&self, iam_id: &str, choice: &Choice) -> bool {
+        let chosen = self.kept.get(iam_id).and_then(|kept| kept.chosen.as_ref());
+        chosen.is_some_and(|chosen| chosen.account != choice.account)
+    }
+
     /// Names whose holder is not known to have been here under them, with the holder's `UserId` and numbers.
     pub fn names_without_presence(&self) -> impl Iterator<Item = (&str, &str, Vec<u32>)> {
         self.holders.iter().filter_map(|(name, iam_id)| {
@@ -382,6 +428,7 @@ impl IdMap {
             without_trace: BTreeSet::new(),
             here_as: Some(BTreeSet::new()),
             named_since: None,
+            chosen: None,
         });
         kept.without_trace.remove(&id);
         if kept.id != id {

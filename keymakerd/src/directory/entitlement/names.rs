@@ -137,6 +137,16 @@ impl NameRules<'_> {
         accepted
     }
 
+    /// Whether a user has no Unix name here by nothing but what IAM calls them: it lacks the suffix or the path, or is
+    /// no Unix name.
+    pub fn is_nobody(&self, user: &InIam<'_>) -> bool {
+        match self.user(user) {
+            Ok(_) => false,
+            Err(NotAccepted::NotOurs) => true,
+            Err(NotAccepted::Refused(reason)) => matches!(reason, EntryRefusal::IllegalName(..)),
+        }
+    }
+
     /// The Unix name of one user, whoever else there is.
     fn user(&self, user: &InIam<'_>) -> Result<Judged<UserName>, NotAccepted> {
         if !user.path.starts_with(&self.config.user_path_prefix) {

@@ -129,6 +129,11 @@ impl Neighbours {
         service
     }
 
+    /// Whether another service has it, or had it once.
+    pub fn ever_had(&self, key: &NameOrId) -> bool {
+        self.holder(key).is_some()
+    }
+
     fn holder(&self, key: &NameOrId) -> Option<&HoldingService> {
         match key {
             NameOrId::Name(name) => self.held.names.get(name),

@@ -185,6 +185,7 @@ impl Facts {
                 user.leave(&id, members_at, asked);
             }
         }
+        user.groups_told = true;
         user.answered_at = asked.or_later(user.answered_at);
     }
 

@@ -48,6 +48,10 @@ pub struct UserFacts {
     pub doubted_since: Option<u64>,
     /// When IAM last answered about existence and all groups, unix time. 0 in the kept file: as of the last contact.
     pub answered_at: u64,
+    /// Whether IAM has ever told all groups of the user that the settings give a meaning; not where a pass could not read
+    /// one of them, and may have left a membership out.
+    #[serde(default)]
+    pub groups_told: bool,
     /// IAM is to be asked, however young the facts: two answers differ, or an administrator wants it.
     #[serde(default, skip)]
     pub ask_again: bool,
@@ -181,6 +185,7 @@ impl Facts {
         let unconfirmed = matches!(listing.memberships.get(user_id), Some(None));
         if !unconfirmed && user.groups.is_disjoint(&listing.unread) {
             user.answered_at = began.or_later(user.answered_at);
+            user.groups_told |= listing.unread.is_empty();
         }
     }
 
@@ -222,6 +227,7 @@ impl UserFacts {
             doubted_since: None,
             seen_at: 0,
             answered_at: 0,
+            groups_told: false,
             ask_again: false,
             keys: None,
             last_login: None,

@@ -16,7 +16,8 @@ use tracing::warn;
 
 use super::unsettled::{FormerName, Gone, Unsettled};
 use crate::clock::AnswerClock;
-use crate::config::{KeymakerdConfig, Tag};
+use crate::config::{EndSessions, KeymakerdConfig, Tag};
+use crate::directory::entitlement::ending::Ending;
 use crate::directory::entitlement::entitled::{Entitlements, Known, refused_ids};
 use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
 use crate::directory::entitlement::names::UnixGroup;
@@ -68,6 +69,7 @@ impl Composition {
     /// What is to be published now.
     pub fn of(known: &Known<'_>, ids: &mut IdMap, as_of: AsOf<'_>) -> Self {
         let entitled = Entitlements::of(known, ids);
+        let ending = Ending::of(known, &entitled);
         let header = header(known, ids, &entitled, as_of);
         let mut composition = Self {
             directory: DirectoryBuilder::new(&header),
@@ -81,9 +83,9 @@ impl Composition {
             unsettled: Unsettled::default(),
             keys_told_at: BTreeMap::new(),
         };
-        let published = composition.add_users(known, ids, &entitled, as_of);
+        let published = composition.add_users(known, ids, (&entitled, &ending), as_of);
         composition.add_groups(known, &entitled, &published);
-        composition.add_tombstones(known, ids, &published);
+        composition.add_tombstones(known, ids, &ending, &published);
         composition.unsettled.names = former_names(known, ids, &published);
         composition.refused.extend(entitled.names.refused);
         composition.refused.extend(refused_ids(known.facts, &entitled.ids));
@@ -96,7 +98,7 @@ impl Composition {
         &mut self,
         known: &Known<'_>,
         ids: &mut IdMap,
-        entitled: &Entitlements,
+        (entitled, ending): (&Entitlements, &Ending<'_>),
         AsOf { contact, clock, .. }: AsOf<'_>,
     ) -> BTreeMap<String, (UserName, Uid)> {
         let Known {
@@ -119,6 +121,7 @@ impl Composition {
             // passed by.
             let held = ids.hold_name(*name, user_id);
             ids.note_name(user_id, name.as_str(), clock.answer_time());
+            ids.note_choice(user_id, ending.choice());
             let verdict = match verdict::by_facts(user, facts, config, &known.settings, clock.unix()) {
                 Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
                 verdict => verdict,
@@ -136,6 +139,7 @@ impl Composition {
                 verdict,
                 tombstone: false,
                 seen_here: user.last_login.is_some(),
+                ended: ending.of_entry(user, verdict),
                 gecos: &gecos(config, user),
                 home: &home,
                 shell,
@@ -246,7 +250,13 @@ impl Composition {
     /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM and credd
     /// deny them. A name that somebody else has now finds that one. Anybody who was never here and left nothing has no
     /// tombstone (`traces`).
-    fn add_tombstones(&mut self, known: &Known<'_>, ids: &IdMap, published: &BTreeMap<String, (UserName, Uid)>) {
+    fn add_tombstones(
+        &mut self,
+        known: &Known<'_>,
+        ids: &IdMap,
+        ending: &Ending<'_>,
+        published: &BTreeMap<String, (UserName, Uid)>,
+    ) {
         let Known { config, facts, .. } = *known;
         let mut names: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
         let mut uids: BTreeSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
@@ -276,7 +286,10 @@ impl Composition {
                         uid: uid.get(),
                     });
                 }
-                let tombstone = tombstone(name, uid, verdict, known.iam_id);
+                let tombstone = NewUser {
+                    ended: ending.of_number(ids, known.iam_id, uid),
+                    ..tombstone(name, uid, verdict, known.iam_id)
+                };
                 let added = if names.insert(name) {
                     self.directory.user(&tombstone)
                 } else {
@@ -339,6 +352,7 @@ fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> N
         verdict,
         tombstone: true,
         seen_here: false,
+        ended: false,
         gecos: "",
         home: "/",
         shell: "/usr/sbin/nologin",
@@ -370,7 +384,7 @@ fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of:
         enumerate_all: config.enumerate,
         whole_range_ours: matches!(config.id_scheme(), IdScheme::Wide(_)),
         settings_unread: !settings.known,
-        end_sessions: config.end_sessions,
+        end_sessions: config.end_sessions != EndSessions::Ends(false),
         max_stale: config.max_stale,
         authz_ttl: config.authz_ttl,
         passwd: known.local.passwd,
