@@ -120,12 +120,12 @@ sshd_rules() {
     step "sshd's rules"
     gpasswd -q -a member keymaker-users >/dev/null 2>&1 || usermod -aG keymaker-users member
     # P8
-    check "members of keymaker-users have our keys command" sshd_has member authorizedkeyscommand "/usr/libexec/keymaker/keymaker-keys %u %U"
+    check "members of keymaker-users have our keys command" sshd_has member authorizedkeyscommand "/usr/libexec/keymaker/keymaker-keys %u %U %f"
     check "run by its own user" sshd_has member authorizedkeyscommanduser keymaker-keys
     check "no key file" sshd_has member authorizedkeysfile none
     check "keys only" sshd_has member authenticationmethods publickey
     check "no foreign certification authority" sshd_has member trustedusercakeys none
-    check "also above a keys command on sshd's command line" sshd_has member authorizedkeyscommand "/usr/libexec/keymaker/keymaker-keys %u %U" -o "AuthorizedKeysCommand=/bin/false %u" -o AuthorizedKeysCommandUser=nobody
+    check "also above a keys command on sshd's command line" sshd_has member authorizedkeyscommand "/usr/libexec/keymaker/keymaker-keys %u %U %f" -o "AuthorizedKeysCommand=/bin/false %u" -o AuthorizedKeysCommandUser=nobody
     check "a local user keeps the key files" sshd_has local-user authorizedkeysfile ".ssh/authorized_keys .ssh/authorized_keys2"
     check "a local user keeps that other keys command" sshd_has local-user authorizedkeyscommand "/bin/false %u" -o "AuthorizedKeysCommand=/bin/false %u" -o AuthorizedKeysCommandUser=nobody
     check "a planted key lets no member in" fails ssh_as member
@@ -300,7 +300,7 @@ sshd_refuses() {
     host_works "without PAM"
     rm /etc/ssh/sshd_config.d/00-pam.conf
     check "they get them again once PAM is asked" reconfigured_with_drop_in
-    check "by our command" grep -qx '  AuthorizedKeysCommand /usr/libexec/keymaker/keymaker-keys %u %U' "$drop_in"
+    check "by our command" grep -qx '  AuthorizedKeysCommand /usr/libexec/keymaker/keymaker-keys %u %U %f' "$drop_in"
     dpkg -P $packages >/dev/null 2>&1
     systemctl reload ssh.service
     host_works "after all that"

@@ -13,6 +13,8 @@ use credd_core::capture_state::{CaptureState, StateFile};
 use credd_core::config::{CaptureMode, Config, ConfigError};
 use credd_core::plan::{Family, Plan};
 use credd_core::time_text::iso8601;
+use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine};
+use keymaker_core::journal;
 use keymaker_daemon::account_files::AccountFilesError;
 
 use super::commands::ToolError;
@@ -243,7 +245,8 @@ impl Keeper {
         for uid in guard::seen().unwrap_or_default() {
             if !self.reported.contains(&uid) {
                 self.reported.push(uid);
-                audit(&serde_json::json!({"time": now(), "asked": "capture", "outcome": "observed", "uid": uid}));
+                let event = serde_json::json!({"time": now(), "asked": "capture", "outcome": "observed", "uid": uid});
+                audit(AuditDecision::Observed, "", Some(uid), &event);
             }
         }
     }
@@ -288,17 +291,41 @@ fn record(what: &str, report: &Report) {
     if report.repaired.is_empty() && report.failed.is_empty() {
         return;
     }
-    let outcome = if report.failed.is_empty() { what } else { "failed" };
-    audit(&serde_json::json!({
+    let (decision, outcome, told) = match what {
+        _ if !report.failed.is_empty() => (AuditDecision::Failed, "failed", &report.failed),
+        "up" => (AuditDecision::Up, what, &report.repaired),
+        _ => (AuditDecision::Repaired, what, &report.repaired),
+    };
+    let event = serde_json::json!({
         "time": now(), "asked": "capture", "outcome": outcome, "repaired": report.repaired, "failed": report.failed,
-    }));
+    });
+    audit(decision, &told.join("; "), None, &event);
     for failed in &report.failed {
         tracing::error!("{failed}");
     }
 }
 
-fn audit(event: &serde_json::Value) {
-    tracing::info!(target: "credd::audit", audit = %event, "{event}");
+/// Writes down what root has ordered, which is no service: its log is the terminal.
+pub fn tell_of_order(done: AuditDecision, report: &Report) {
+    let (decision, told) = if report.failed.is_empty() {
+        (done, &report.repaired)
+    } else {
+        (AuditDecision::Failed, &report.failed)
+    };
+    let line = AuditLine::new(AuditEvent::Capture, decision)
+        .with(AuditField::Reason, told.join("; "))
+        .saying("credd-capture", format!("capture by order: {decision}"));
+    // Where there is no journal, root sees at the terminal what was done.
+    let _ = journal::send(&line.entry(), journal::SOCKET.as_ref());
+}
+
+/// As docs/audit.md has it: the log makes a field of each value.
+fn audit(decision: AuditDecision, reason: &str, uid: Option<u32>, event: &serde_json::Value) {
+    let reason = Some(reason).filter(|reason| !reason.is_empty());
+    tracing::info!(
+        target: "credd::audit", audit = %event, event = AuditEvent::Capture.word(), decision = decision.word(), reason,
+        uid, "{event}"
+    );
 }
 
 fn now() -> String {

@@ -27,12 +27,13 @@ use std::sync::atomic::AtomicBool;
 use clap::{Parser, Subcommand};
 use credd_core::capture_state::{self, STATE, StateFile};
 use credd_core::plan::{Family, Plan};
+use keymaker_core::audit::AuditDecision;
 use keymaker_daemon::{log, systemd};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::commands::ToolError;
-use crate::keeper::{Keeper, Report, take_down};
+use crate::keeper::{Keeper, Report, take_down, tell_of_order};
 use crate::last_plan::LAST_PLAN;
 use crate::mark::Mark;
 use crate::repair::Repair;
@@ -83,8 +84,8 @@ fn main() -> ExitCode {
     match arguments.command {
         CaptureAction::Plan => say(&shown(keeper.plan())),
         CaptureAction::Check => check(keeper.plan(), &arguments.state),
-        CaptureAction::Up => end(&keeper.settle()),
-        CaptureAction::Down => end(&take_down(keeper.plan().clone())),
+        CaptureAction::Up => end(AuditDecision::Up, &keeper.settle()),
+        CaptureAction::Down => end(AuditDecision::Down, &take_down(keeper.plan().clone())),
         CaptureAction::Run => match keeper
             .tell(StateFile::new(arguments.state))
             .keep(systemd::ready, &AtomicBool::new(false))
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
             Err(error) => complain(&error.to_string()),
         },
         CaptureAction::Try => match try_out(keeper) {
-            Ok(report) => end(&report),
+            Ok(report) => end(AuditDecision::Down, &report),
             Err(why) => complain(&why),
         },
     }
@@ -157,7 +158,9 @@ fn check(plan: &Plan, state: &Path) -> ExitCode {
     }
 }
 
-fn end(report: &Report) -> ExitCode {
+/// Says what was done, here and in the journal.
+fn end(done: AuditDecision, report: &Report) -> ExitCode {
+    tell_of_order(done, report);
     let done: String = report.repaired.iter().map(|line| format!("{line}\n")).collect();
     let said = say(&done);
     if report.failed.is_empty() {

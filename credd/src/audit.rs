@@ -1,22 +1,16 @@
 //! The audit line: one JSON object for every issuance, written before the bytes leave, and for refusals.
 //!
 //! The metadata server records; the daemon says where the lines go. It never holds a secret: an access key id is a
-//! name. Anybody who has themselves refused all the time fills no log: [`FewRefusals`] counts what it does not write.
+//! name. Anybody who has themselves refused all the time fills no log ([`keymaker_daemon::audit`]).
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
-use std::rc::Rc;
-use std::time::Duration;
 
 use credd_core::config::Method;
-use keymaker_daemon::bucket::Rate;
-use keymaker_daemon::log::{JournalEntry, Log};
+use keymaker_core::audit::{AuditDecision, AuditLine};
+use keymaker_daemon::audit::{AuditLog, DecisionLine, NotTaken, Share};
+use keymaker_daemon::log::{self, Log};
 use serde::Serialize;
 use tracing::Level;
-
-use crate::clock::Clock;
-use crate::share::{Buckets, Share};
 
 /// One decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -92,210 +86,121 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Nobody takes audit lines now: journald hangs, or is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotTaken;
+impl DecisionLine for AuditEvent {
+    fn is_refusal(&self) -> bool {
+        self.outcome != Decision::Issued
+    }
 
-/// Where audit lines go.
-pub trait AuditLog {
-    /// Hands one event of somebody of `share` over, at once or not at all.
-    fn record(&self, share: Share, event: &AuditEvent) -> Result<(), NotTaken>;
-}
-
-impl<L: AuditLog + ?Sized> AuditLog for Rc<L> {
-    fn record(&self, share: Share, event: &AuditEvent) -> Result<(), NotTaken> {
-        (**self).record(share, event)
+    fn unwritten(&mut self) -> &mut u64 {
+        &mut self.unwritten_refusals
     }
 }
 
-/// The journal, as the field `KEYMAKER_AUDIT` of a line with the target `credd::audit`.
-impl AuditLog for Log {
+/// The journal: the JSON object as the message and the field `KEYMAKER_AUDIT`, and its parts as docs/audit.md has them.
+impl AuditLog<AuditEvent> for Log {
     fn record(&self, _: Share, event: &AuditEvent) -> Result<(), NotTaken> {
-        let line = serde_json::to_string(event).map_err(|error| {
+        let json = serde_json::to_string(event).map_err(|error| {
             tracing::error!(%error, "an audit event could not be written as JSON");
             NotTaken
         })?;
         match self {
             Self::Journal(journal) => {
-                let mut entry = JournalEntry::new(Level::INFO, TARGET);
-                entry.put("MESSAGE", &line);
-                entry.put("KEYMAKER_AUDIT", &line);
+                let mut entry = log::entry(Level::INFO, TARGET);
+                entry.put("MESSAGE", &json);
+                entry.put("KEYMAKER_AUDIT", &json);
+                event.line().put_fields(&mut entry);
                 journal.send(&entry).map_err(|_| NotTaken)
             }
             Self::StandardError => {
-                tracing::info!(target: TARGET, "{line}");
+                tracing::info!(target: TARGET, "{json}");
                 Ok(())
             }
         }
     }
 }
 
-/// Writes every issuance, and of each share's refusals one a second after a burst.
-pub struct FewRefusals<L> {
-    log: L,
-    clock: Rc<dyn Clock>,
-    turns: RefCell<Buckets>,
-    unwritten: RefCell<HashMap<Share, AuditEvent>>,
-}
-
-impl<L: AuditLog> FewRefusals<L> {
-    /// Before `log`.
-    pub fn new(log: L, clock: Rc<dyn Clock>) -> Self {
-        Self {
-            log,
-            clock,
-            turns: RefCell::default(),
-            unwritten: RefCell::default(),
+impl AuditEvent {
+    /// In the words of the schema.
+    pub fn line(&self) -> AuditLine {
+        use keymaker_core::audit::AuditField as Told;
+        let decision = match self.outcome {
+            Decision::Issued => AuditDecision::Issued,
+            Decision::NotApplicable => AuditDecision::NotApplicable,
+            Decision::Denied => AuditDecision::Denied,
+            Decision::Transient => AuditDecision::Transient,
+            Decision::Refused => AuditDecision::Refused,
+        };
+        let mut line = AuditLine::new(keymaker_core::audit::AuditEvent::Credentials, decision)
+            .with(Told::Asked, self.asked)
+            .with(Told::Status, self.status);
+        line.unwritten = self.unwritten_refusals;
+        let texts = [
+            (Told::User, &self.user),
+            (Told::Reason, &self.reason),
+            (Told::Role, &self.role_arn),
+            (Told::AccessKeyId, &self.access_key_id),
+            (Told::Expiration, &self.expiration),
+        ];
+        for (field, text) in texts {
+            line.tell(field, text.as_deref().unwrap_or_default());
         }
-    }
-
-    /// Writes the last refusal of each share that has none of its own, and how many there were. To be called every
-    /// second.
-    pub fn tidy(&self) {
-        let unwritten = self.unwritten.take();
-        for (share, event) in unwritten {
-            // What cannot be written now is kept.
-            let _ = self.refusal(share, event);
-        }
-        self.turns.borrow_mut().tidy(REFUSALS, self.clock.since_boot());
-    }
-
-    /// Whether it was written. If not, it is kept: the next one of this share says how many there were.
-    fn refusal(&self, share: Share, mut event: AuditEvent) -> Result<(), NotTaken> {
-        if let Some(before) = self.unwritten.borrow_mut().remove(&share) {
-            event.unwritten_refusals += before.unwritten_refusals + 1;
-        }
-        let turn = self.turns.borrow_mut().turn(share, REFUSALS, self.clock.since_boot());
-        let written = turn.ok_or(NotTaken).and_then(|_| self.log.record(share, &event));
-        if written.is_err() {
-            self.unwritten.borrow_mut().insert(share, event);
-        }
-        written
-    }
-}
-
-impl<L: AuditLog> AuditLog for FewRefusals<L> {
-    fn record(&self, share: Share, event: &AuditEvent) -> Result<(), NotTaken> {
-        match event.outcome {
-            Decision::Issued => self.log.record(share, event),
-            _ => self.refusal(share, event.clone()),
-        }
+        line.tell(Told::Uid, self.uid.map_or_else(String::new, |uid| uid.to_string()));
+        line.tell(
+            Told::Method,
+            self.method.map_or_else(String::new, |method| method.to_string()),
+        );
+        line
     }
 }
 
 const TARGET: &str = "credd::audit";
-/// Lines about what one share was refused.
-const REFUSALS: Rate = Rate {
-    a_second: 1.0,
-    burst: 20.0,
-    longest_wait: Duration::ZERO,
-};
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::time::SystemTime;
+    use keymaker_core::audit::AuditField as Told;
 
     use super::*;
 
-    struct Now(Cell<Duration>);
-
-    impl Clock for Now {
-        fn now(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-
-        fn since_boot(&self) -> Duration {
-            self.0.get()
-        }
-    }
-
-    /// What was written, unless it takes nothing now.
-    #[derive(Default)]
-    struct Lines {
-        lines: RefCell<Vec<AuditEvent>>,
-        hangs: Cell<bool>,
-    }
-
-    impl AuditLog for Lines {
-        fn record(&self, _: Share, event: &AuditEvent) -> Result<(), NotTaken> {
-            if self.hangs.get() {
-                return Err(NotTaken);
-            }
-            self.lines.borrow_mut().push(event.clone());
-            Ok(())
-        }
-    }
-
-    fn event(uid: u32, outcome: Decision) -> AuditEvent {
-        AuditEvent {
-            uid: Some(uid),
-            outcome,
+    #[test]
+    fn each_part_of_a_decision_is_a_field_of_its_own() {
+        let event = AuditEvent {
+            uid: Some(1),
+            user: Some("alice".to_owned()),
+            asked: "role_credentials",
+            outcome: Decision::Issued,
+            status: 200,
+            method: Some(Method::UserRole),
+            role_arn: Some("arn:aws:iam::123456789012:role/user-alice".to_owned()),
+            access_key_id: Some("ASIA".to_owned()),
+            expiration: Some("2026-11-21T19:30:54Z".to_owned()),
             ..AuditEvent::default()
+        };
+        let line = event.line();
+        assert_eq!(line.decision, AuditDecision::Issued);
+        for (field, value) in [
+            (Told::User, Some("alice")),
+            (Told::Uid, Some("1")),
+            (Told::Method, Some("user_role")),
+            (Told::Role, Some("arn:aws:iam::123456789012:role/user-alice")),
+            (Told::AccessKeyId, Some("ASIA")),
+            (Told::Expiration, Some("2026-11-21T19:30:54Z")),
+            (Told::Asked, Some("role_credentials")),
+            (Told::Status, Some("200")),
+            (Told::Reason, None),
+        ] {
+            assert_eq!(line.told(field), value, "{field}");
         }
-    }
-
-    fn told(lines: &Lines, uid: u32, outcome: Decision) -> (usize, u64) {
-        let lines = lines.lines.borrow();
-        let of_uid = lines
-            .iter()
-            .filter(|line| (line.uid, line.outcome) == (Some(uid), outcome));
-        of_uid.fold((0, 0), |(count, unwritten), line| {
-            (count + 1, unwritten + line.unwritten_refusals)
-        })
-    }
-
-    #[test]
-    fn a_flood_of_refusals_is_a_few_lines_that_say_how_many() {
-        let (now, lines) = (
-            Rc::new(Now(Cell::new(Duration::from_secs(100)))),
-            Rc::new(Lines::default()),
-        );
-        let log = FewRefusals::new(Rc::clone(&lines), Rc::clone(&now) as Rc<dyn Clock>);
-        for _ in 0..10 {
-            for _ in 0..1000 {
-                let _ = log.record(Share::Of(1), &event(1, Decision::Denied));
-                log.record(Share::Of(1), &event(1, Decision::Issued)).unwrap();
-                // Of 64 numbers of nobody's.
-                for uid in 100_000..100_064 {
-                    let _ = log.record(Share::OfNobody, &event(uid, Decision::NotApplicable));
-                }
-            }
-            log.record(Share::Of(2), &event(2, Decision::Denied)).unwrap();
-            now.0.set(now.0.get() + Duration::from_secs(1));
-            log.tidy();
+        for outcome in [
+            Decision::NotApplicable,
+            Decision::Denied,
+            Decision::Transient,
+            Decision::Refused,
+        ] {
+            let refused = AuditEvent {
+                outcome,
+                ..AuditEvent::default()
+            };
+            assert_eq!(refused.line().decision.word(), outcome.to_string());
         }
-        assert_eq!(told(&lines, 1, Decision::Issued).0, 10_000);
-        assert_eq!(told(&lines, 2, Decision::Denied), (10, 0));
-        // Each is in a line, or in a line's count.
-        let (written, counted) = told(&lines, 1, Decision::Denied);
-        assert!((20..=31).contains(&written), "{written}");
-        assert_eq!(written as u64 + counted, 10_000);
-        let of_nobody: Vec<u64> = (100_000..100_064)
-            .map(|uid| told(&lines, uid, Decision::NotApplicable))
-            .map(|(written, counted)| written as u64 + counted)
-            .collect();
-        assert_eq!(of_nobody.iter().sum::<u64>(), 640_000);
-        now.0.set(now.0.get() + Duration::from_secs(60));
-        log.tidy();
-        assert!(log.turns.borrow().is_empty() && log.unwritten.borrow().is_empty());
-    }
-
-    #[test]
-    fn what_a_hanging_journal_does_not_take_is_counted_when_it_does_again() {
-        let (now, lines) = (
-            Rc::new(Now(Cell::new(Duration::from_secs(100)))),
-            Rc::new(Lines::default()),
-        );
-        let log = FewRefusals::new(Rc::clone(&lines), Rc::clone(&now) as Rc<dyn Clock>);
-        lines.hangs.set(true);
-        assert_eq!(log.record(Share::Of(1), &event(1, Decision::Issued)), Err(NotTaken));
-        for _ in 0..5 {
-            assert_eq!(log.record(Share::Of(1), &event(1, Decision::Denied)), Err(NotTaken));
-        }
-        lines.hangs.set(false);
-        log.tidy();
-        assert_eq!(told(&lines, 1, Decision::Denied), (1, 4));
-        assert_eq!(told(&lines, 1, Decision::Issued), (0, 0));
     }
 }

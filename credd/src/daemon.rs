@@ -19,12 +19,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::audit::FewRefusals;
-use crate::clock::HostClock;
+use crate::audit::AuditEvent;
+use crate::clock::{Clock, HostClock};
 use crate::credentials::metrics::Metrics;
 use crate::credentials::status_socket::{self, Status};
 use crate::imds::server::{Limits, Server};
 pub use error::DaemonError;
+use keymaker_daemon::audit::FewRefusals;
 use parts::{DaemonParts, HostIssuer};
 pub use parts::{chain, check_settings};
 use reload::Running;
@@ -60,7 +61,7 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
         token_files: host.token_files,
         capture: config.capture,
         metrics: Rc::clone(&metrics),
-        audit: Rc::new(FewRefusals::new(host.log, Rc::new(HostClock))),
+        audit: Rc::new(FewRefusals::new(host.log, || HostClock.since_boot())),
     };
     let issuer = parts.issuer(&config, None)?;
     let server = Server::new(parts.service(&config, issuer.clone())?, Limits::default());
@@ -113,7 +114,7 @@ async fn tidy(issuer: HostIssuer, server: Rc<Server<HostIssuer>>) {
     }
 }
 
-async fn tell_of_refusals(audit: Rc<FewRefusals<Log>>) {
+async fn tell_of_refusals(audit: Rc<FewRefusals<Log, AuditEvent>>) {
     let mut ticks = tokio::time::interval(BETWEEN_REFUSALS);
     loop {
         ticks.tick().await;

@@ -9,4 +9,3 @@ pub mod clock;
 pub mod credentials;
 pub mod daemon;
 pub mod imds;
-pub mod share;

@@ -7,10 +7,11 @@
     reason = "the rest of keymakerd, which is not here, uses it"
 )]
 
-pub use src::{clock, config, directory, local_accounts, other_services, service_names, settings};
+pub use src::{audit, clock, config, directory, local_accounts, other_services, service_names, settings};
 
 #[path = "../../keymakerd/src"]
 mod src {
+    pub mod audit;
     pub mod clock;
     pub mod config;
     pub mod local_accounts;

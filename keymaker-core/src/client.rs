@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::audit::AuditLine;
 use crate::paths::HEARTBEAT;
 use crate::protocol::{Answer, MAX_ANSWER, MAX_QUESTION, Question};
 use crate::sys::{LocalStream, Readiness};
@@ -85,6 +86,27 @@ pub fn ask<'b>(
     let stream = connect(socket, &patience)?;
     send(&stream, line, &patience)?;
     receive(&stream, buffer, &patience)
+}
+
+/// Hands keymakerd a line of the audit, which it then writes; an error where it has not taken it within `budget`.
+pub fn report(socket: &Path, line: &AuditLine, budget: Duration) -> Result<(), AskError> {
+    let patience = AskPatience {
+        socket,
+        began: Instant::now(),
+        budget,
+    };
+    // The asker can write it, so a daemon that hangs is given no grace: the login has waited for it once (P5).
+    if patience.liveliness().is_zero() {
+        return Err(AskError::TimedOut);
+    }
+    let stream = connect(socket, &patience)?;
+    let mut said = line.report();
+    said.push('\n');
+    send(&stream, said.as_bytes(), &patience)?;
+    match receive(&stream, &mut [0; MAX_ANSWER], &patience)? {
+        Answer::Done(_) => Ok(()),
+        _ => Err(AskError::Unintelligible),
+    }
 }
 
 /// How long one call waits.

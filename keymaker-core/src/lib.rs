@@ -4,10 +4,12 @@
 //! The NSS and PAM modules live inside other people's processes and use this crate, so it depends on libc only, starts
 //! no thread, keeps no state and prints nothing. All its unsafe code is in [`sys`].
 
+pub mod audit;
 pub mod client;
 pub mod crc32c;
 pub mod directory_file;
 pub mod id;
+pub mod journal;
 pub mod keys_file;
 pub mod local_files;
 pub mod login;

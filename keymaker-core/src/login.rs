@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::audit::{AuditDecision, AuditReason};
 use crate::directory_file::{Header, User, Verdict};
 use crate::keys_file::UserKeys;
 use crate::name::UserName;
@@ -115,12 +116,51 @@ impl LoginDecision {
         }
     }
 
+    /// What is written down about it.
+    pub fn audited(&self) -> (AuditDecision, Option<AuditReason>) {
+        match self {
+            Self::Allowed => (AuditDecision::Allowed, None),
+            Self::Refused(refusal) => (AuditDecision::Refused, Some(refusal.audited())),
+            Self::CannotTell(doubt) => (AuditDecision::CannotTell, Some(doubt.audited())),
+        }
+    }
+
     /// The sentence for the user: about themselves only.
     pub fn sentence<'a>(&self, name: UserName, required_group: &'a str) -> Sentence<'a> {
         Sentence {
             decision: *self,
             name,
             required_group,
+        }
+    }
+}
+
+impl Refusal {
+    fn audited(self) -> AuditReason {
+        match self {
+            Self::NotInRequiredGroup => AuditReason::NotInRequiredGroup,
+            Self::Deleted => AuditReason::Deleted,
+            Self::NameHeldByAnother => AuditReason::NameHeldByAnother,
+            Self::Expired => AuditReason::Expired,
+            Self::HomeOfAnother => AuditReason::HomeOfAnother,
+            Self::EntryOfAnother => AuditReason::EntryOfAnother,
+            Self::NotInKeymakerUsers => AuditReason::NotInKeymakerUsers,
+            Self::ForeignKey => AuditReason::ForeignKey,
+            Self::NoEntry => AuditReason::NoEntry,
+        }
+    }
+}
+
+impl Doubt {
+    fn audited(self) -> AuditReason {
+        match self {
+            Self::NoDirectory => AuditReason::NoDirectory,
+            Self::SettingsUnread => AuditReason::SettingsUnread,
+            Self::NeverInContact => AuditReason::NeverInContact,
+            Self::OutOfContact => AuditReason::OutOfContact,
+            Self::UserStale => AuditReason::UserStale,
+            Self::KeysStale => AuditReason::KeysStale,
+            Self::NotPublished => AuditReason::NotPublished,
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::audit::AuditEvent;
 use crate::name::UserName;
 
 /// The longest question, with its newline.
@@ -23,6 +24,9 @@ pub const KEYS_BUDGET: Duration = Duration::from_secs(2);
 pub const FRESH_SHARE: u32 = 12;
 /// How long PAM account waits.
 pub const ACCOUNT_BUDGET: Duration = Duration::from_secs(5);
+
+/// How long PAM and the keys command wait until keymakerd has taken a line of the audit.
+pub const REPORT_BUDGET: Duration = Duration::from_millis(250);
 
 /// A question to keymakerd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,16 @@ impl Asker {
                 | (Self::KeysCommand, Question::Keys(_))
                 | (Self::Credd, Question::Account(_))
                 | (Self::Anyone, Question::Lookup(_))
+        )
+    }
+}
+
+impl Asker {
+    /// Who may have which lines of the audit written: PAM runs as root, and the keys command knows of keys only.
+    pub fn may_report(self, event: AuditEvent) -> bool {
+        matches!(
+            (self, event),
+            (Self::Root, AuditEvent::Login) | (Self::KeysCommand | Self::Root, AuditEvent::Keys)
         )
     }
 }
@@ -227,5 +241,15 @@ mod tests {
         assert_eq!(allowed(Asker::KeysCommand), ["keys alice"]);
         assert_eq!(allowed(Asker::Credd), ["account alice"]);
         assert_eq!(allowed(Asker::Root).len(), 9);
+    }
+
+    #[test]
+    fn each_asker_has_only_lines_about_its_own_work_written() {
+        for event in AuditEvent::ALL {
+            let may = |asker: Asker| asker.may_report(*event);
+            assert_eq!(may(Asker::Root), matches!(event, AuditEvent::Login | AuditEvent::Keys));
+            assert_eq!(may(Asker::KeysCommand), *event == AuditEvent::Keys);
+            assert!(!may(Asker::Credd) && !may(Asker::Anyone));
+        }
     }
 }

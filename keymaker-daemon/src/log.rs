@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use keymaker_core::journal::{self, JournalEntry, Priority};
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -36,7 +37,7 @@ pub fn begin() -> Log {
     let quieter = ["aws_config", "aws_smithy_runtime", "hyper"].map(|target| (target, Level::WARN));
     let filter = Targets::new().with_default(Level::INFO).with_targets(quieter);
     let is_service = std::env::var_os("JOURNAL_STREAM").is_some();
-    match Journal::open(JOURNALD.into()).ok().filter(|_| is_service) {
+    match Journal::open(journal::SOCKET.into()).ok().filter(|_| is_service) {
         Some(journal) => {
             let lines = Lines {
                 journal: journal.clone(),
@@ -76,48 +77,40 @@ impl Journal {
 
     /// Hands one entry over; an error where the queue is full or nobody listens.
     pub fn send(&self, entry: &JournalEntry) -> io::Result<()> {
-        self.socket.send_to(&entry.0, &self.path).map(drop)
+        self.socket.send_to(entry.bytes(), &self.path).map(drop)
     }
 }
 
-/// One entry in the form of <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
-pub struct JournalEntry(Vec<u8>);
-
-impl JournalEntry {
-    /// Of a line of this level, from this part of the program.
-    pub fn new(level: Level, target: &str) -> Self {
-        let mut entry = Self(Vec::with_capacity(512));
-        let priority = match level {
-            Level::ERROR => "3",
-            Level::WARN => "4",
-            Level::INFO => "5",
-            Level::DEBUG => "6",
-            Level::TRACE => "7",
-        };
-        entry.put("PRIORITY", priority);
-        entry.put("TARGET", target);
-        let program = std::env::args_os().next().unwrap_or_default();
-        let name = Path::new(&program).file_name().unwrap_or_default();
-        entry.put("SYSLOG_IDENTIFIER", &name.to_string_lossy());
-        entry
-    }
-
-    /// Adds a field; its name is in capitals.
-    pub fn put(&mut self, name: &str, value: &str) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.push(b'\n');
-        self.0.extend_from_slice(&(value.len() as u64).to_le_bytes());
-        self.0.extend_from_slice(value.as_bytes());
-        self.0.push(b'\n');
-    }
+/// An entry of this program, of a line of this level, from this part of it.
+pub fn entry(level: Level, target: &str) -> JournalEntry {
+    let priority = match level {
+        Level::ERROR => Priority::Error,
+        Level::WARN => Priority::Warning,
+        Level::INFO => Priority::Notice,
+        Level::DEBUG => Priority::Info,
+        Level::TRACE => Priority::Debug,
+    };
+    let mut entry = JournalEntry::new(priority, &program());
+    entry.put("TARGET", target);
+    entry
 }
 
-impl Visit for JournalEntry {
+/// The name of this program.
+pub fn program() -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// An entry that takes what `tracing` has to say.
+struct LineEntry(JournalEntry);
+
+impl Visit for LineEntry {
     fn record_str(&mut self, field: &Field, value: &str) {
         let value = cut(value);
         match field.name() {
-            "message" => self.put("MESSAGE", &value),
-            name => self.put(&format!("KEYMAKER_{}", name.to_ascii_uppercase()), &value),
+            "message" => self.0.put("MESSAGE", &value),
+            name => self.0.put(&format!("KEYMAKER_{}", name.to_ascii_uppercase()), &value),
         }
     }
 
@@ -154,13 +147,13 @@ impl<S: Subscriber> Layer<S> for Lines {
         let Some(left_out) = self.turn(event.metadata()) else {
             return;
         };
-        let mut entry = JournalEntry::new(*event.metadata().level(), event.metadata().target());
+        let mut entry = LineEntry(entry(*event.metadata().level(), event.metadata().target()));
         event.record(&mut entry);
         if left_out > 0 {
-            entry.put("KEYMAKER_LEFT_OUT", &left_out.to_string());
+            entry.0.put("KEYMAKER_LEFT_OUT", &left_out.to_string());
         }
         // A log that waits would keep everybody waiting.
-        let _ = self.journal.send(&entry);
+        let _ = self.journal.send(&entry.0);
     }
 }
 
@@ -186,7 +179,6 @@ impl LogPlace {
     }
 }
 
-const JOURNALD: &str = "/run/systemd/journal/socket";
 /// Ten lines a second, and so many at once as a pass has to say about as many groups or users.
 const A_WHILE: Duration = Duration::from_secs(10);
 const LINES_IN_A_WHILE: u32 = 100;
@@ -210,7 +202,7 @@ mod tests {
     #[test]
     fn a_journal_that_reads_nothing_takes_a_bounded_number_of_lines_and_keeps_nobody_waiting() {
         let (journald, journal, path) = journald("hangs");
-        let entry = JournalEntry::new(Level::INFO, "test");
+        let entry = entry(Level::INFO, "test");
         let taken = (0..1_000_000).take_while(|_| journal.send(&entry).is_ok()).count();
         assert!((1..1_000_000).contains(&taken), "{taken}");
         // It reads again, and nothing that was taken is lost.

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use keymaker_core::audit::AuditReason;
 use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::keys_file::{KeysFile, UserKeys};
@@ -123,9 +124,19 @@ fn worth(asked: Result<Answer<'_>, AskError>) -> Result<KeysAfterNudge, AskError
     }
 }
 
-/// The lines for this user, each with its newline. A name that has changed hands since sshd resolved it opens nothing
-/// (P2).
-pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTime) -> Result<String, NoKeys> {
+/// What sshd is shown.
+#[derive(Debug)]
+pub struct ShownKeys {
+    /// a line for each key, with its newline
+    pub lines: String,
+    /// whether they log in, or read why not
+    pub decision: LoginDecision,
+    /// IAM's `UserId`
+    pub iam_user_id: String,
+}
+
+/// The lines for this user. A name that has changed hands since sshd resolved it opens nothing (P2).
+pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTime) -> Result<ShownKeys, NoKeys> {
     let unreadable = |file| move |error| NoKeys::Unreadable(file, error);
     let directory = Directory::open(host.directory).map_err(unreadable("the directory"))?;
     let mut buffer = [0; MAX_USER_RECORD];
@@ -156,7 +167,11 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTim
     let decision = LoginDecision::about(&user, &header, login::last_contact(host.contact), now)
         .and_home(&user)
         .and_keys(&keys, &header, now);
-    Ok(spell(&keys, decision))
+    Ok(ShownKeys {
+        lines: spell(&keys, decision),
+        decision,
+        iam_user_id: user.iam_user_id.to_owned(),
+    })
 }
 
 /// A user who may not log in reads why, once the key is proved. `restrict` takes away the terminal, forwarding and
@@ -175,11 +190,30 @@ fn spell(keys: &UserKeys, decision: LoginDecision) -> String {
     lines
 }
 
+impl NoKeys {
+    /// In the words of the audit.
+    pub fn audited(&self) -> AuditReason {
+        match self {
+            Self::NoUid => AuditReason::NoUid,
+            Self::NotAName => AuditReason::NotAName,
+            Self::LocalAccount => AuditReason::LocalAccount,
+            Self::Unreadable(..) => AuditReason::Unreadable,
+            Self::Unknown => AuditReason::Unknown,
+            Self::EntryOfAnother => AuditReason::EntryOfAnother,
+            Self::NotResolved(_) => AuditReason::NotResolved,
+            Self::NeverFetched => AuditReason::NeverFetched,
+            Self::KeysOfAnother => AuditReason::KeysOfAnother,
+            Self::NotPublished => AuditReason::NotPublished,
+            Self::NotPrinted(_) => AuditReason::NotPrinted,
+        }
+    }
+}
+
 impl fmt::Display for NoKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no key: ")?;
         match self {
-            Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U (dpkg-reconfigure keymaker \
+            Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U %f (dpkg-reconfigure keymaker \
                 corrects it)"),
             Self::NotAName => f.write_str("no IAM user can have this name here"),
             Self::LocalAccount => f.write_str("the name is a local account's (/etc/passwd)"),

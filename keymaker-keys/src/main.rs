@@ -1,7 +1,7 @@
 //! sshd's `AuthorizedKeysCommand`: prints the public keys of one IAM user, or a refusal for each of them.
 //!
-//! sshd calls it as user keymaker-keys, with the user's name and uid as it resolved them at connect, once per key that
-//! is offered and once more. It always exits 0: another status would make sshd discard a key that it has matched
+//! sshd calls it as user keymaker-keys, with the user's name and uid as it resolved them at connect and the fingerprint
+//! of the key that was offered, once per key and once more. It always exits 0: another status would make sshd discard a key that it has matched
 //! already. It reads no environment, and what it has to say to the administrator is one line for the system's log: sshd
 //! throws its standard error away.
 
@@ -11,51 +11,115 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use authorized_keys::{KeysAfterNudge, KeysHost, NoKeys};
+use authorized_keys::{KeysAfterNudge, KeysHost, NoKeys, ShownKeys};
+use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine, AuditReason};
+use keymaker_core::protocol::REPORT_BUDGET;
+use keymaker_core::{client, journal};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    let name = arguments.next().unwrap_or_default();
-    let uid = arguments.next().unwrap_or_default();
-    if let Err(why) = print_keys(&name, &uid, &KeysHost::this()) {
-        say(&name, &why);
+    let asked = KeysWanted {
+        name: arguments.next().unwrap_or_default(),
+        uid: arguments.next().unwrap_or_default(),
+        key: arguments.next().unwrap_or_default(),
+    };
+    let host = KeysHost::this();
+    match print_keys(&asked, &host) {
+        Ok(shown) => asked.tell_of_refusal(&shown, &host),
+        Err(why) => asked.tell_of_none(&why, &host),
     }
     ExitCode::SUCCESS
 }
 
-fn print_keys(argument: &OsString, uid: &OsString, host: &KeysHost<'_>) -> Result<(), NoKeys> {
-    let sshds_uid = authorized_keys::uid(uid.as_bytes())?;
-    let name = authorized_keys::candidate(argument.as_bytes(), host)?;
+/// What sshd says: whose keys it wants, as whom it would start the session, and which key was offered, if any
+/// (`sshd_config(5)`: `%u`, `%U`, `%f`).
+struct KeysWanted {
+    name: OsString,
+    uid: OsString,
+    key: OsString,
+}
+
+fn print_keys(asked: &KeysWanted, host: &KeysHost<'_>) -> Result<ShownKeys, NoKeys> {
+    let sshds_uid = authorized_keys::uid(asked.uid.as_bytes())?;
+    let name = authorized_keys::candidate(asked.name.as_bytes(), host)?;
     match authorized_keys::nudge(name, host) {
         Ok(KeysAfterNudge::Stands) => {}
         Ok(KeysAfterNudge::DoesNotStand) => return Err(NoKeys::NotPublished),
-        Err(error) => say(argument, &error),
+        Err(error) => say(&format!("{:?}: {error}", asked.name)),
     }
-    let lines = authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?;
+    let shown = authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?;
     // In one piece: sshd must not take the beginning of a line for a line.
     let mut stdout = io::stdout().lock();
     stdout
-        .write_all(lines.as_bytes())
+        .write_all(shown.lines.as_bytes())
         .and_then(|()| stdout.flush())
-        .map_err(NoKeys::NotPrinted)
+        .map_err(NoKeys::NotPrinted)?;
+    Ok(shown)
 }
 
-/// One line for the log, and for anybody who runs this by hand. The name comes from the network, so it is quoted; if
-/// nobody reads, nobody is told, and nobody waits.
-fn say(argument: &OsString, what: &dyn std::fmt::Display) {
-    let line = format!("{argument:?}: {what}");
-    let _ = writeln!(io::stderr(), "keymaker-keys: {line}");
-    let _ = log(&line);
+impl KeysWanted {
+    /// A line about a user whose keys only read a refusal. sshd has the keys already and waits for the end of this.
+    fn tell_of_refusal(&self, shown: &ShownKeys, host: &KeysHost<'_>) {
+        let (decision, Some(reason)) = shown.decision.audited() else {
+            return;
+        };
+        let line = self
+            .line(decision, reason)
+            .with(AuditField::IamUserId, &shown.iam_user_id)
+            .saying(
+                PROGRAM,
+                format!("{:?}: keys that open nothing: {}", self.name, reason.meaning()),
+            );
+        if !has_taken(&line, host) {
+            let _ = log(&line.message);
+        }
+    }
+
+    /// A line about a user who gets none.
+    fn tell_of_none(&self, why: &NoKeys, host: &KeysHost<'_>) {
+        let message = format!("{:?}: {why}", self.name);
+        let _ = writeln!(io::stderr(), "{PROGRAM}: {message}");
+        let line = self
+            .line(AuditDecision::Refused, why.audited())
+            .saying(PROGRAM, message);
+        if !has_taken(&line, host) {
+            let _ = log(&line.message);
+        }
+    }
+
+    fn line(&self, decision: AuditDecision, reason: AuditReason) -> AuditLine {
+        AuditLine::new(AuditEvent::Keys, decision)
+            .with(AuditField::Reason, reason)
+            .with(AuditField::User, self.name.to_string_lossy())
+            .with(AuditField::Uid, self.uid.to_string_lossy())
+            .with(AuditField::Key, self.key.to_string_lossy())
+            .with(AuditField::Process, std::os::unix::process::parent_id())
+    }
+}
+
+/// Whether keymakerd has the line now, or the journal: where neither has, syslog may.
+fn has_taken(line: &AuditLine, host: &KeysHost<'_>) -> bool {
+    client::report(host.login_socket, line, REPORT_BUDGET).is_ok()
+        || journal::send(&line.entry(), Path::new(journal::SOCKET)).is_ok()
+}
+
+/// One line for the log, and for anybody who runs this by hand. If nobody reads, nobody is told, and nobody waits.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{PROGRAM}: {line}");
+    let _ = log(line);
 }
 
 /// As syslog(3) says it, without its waiting for a journal that hangs.
 fn log(line: &str) -> io::Result<()> {
-    const AUTHPRIV_INFO: u8 = 10 << 3 | 6;
+    const AUTHPRIV_INFO: u8 = journal::AUTHPRIV << 3 | 6;
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
-    let entry = format!("<{AUTHPRIV_INFO}>keymaker-keys[{}]: {line}", std::process::id());
-    socket.send_to(entry.as_bytes(), "/dev/log").map(drop)
+    let entry = format!("<{AUTHPRIV_INFO}>{PROGRAM}[{}]: {line}", std::process::id());
+    socket.send_to(entry.as_bytes(), journal::DEV_LOG).map(drop)
 }
+
+const PROGRAM: &str = "keymaker-keys";

@@ -13,6 +13,7 @@ use keymaker_aws::{
 use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
 use keymaker_daemon::account_files::AccountFilesError;
+use keymaker_daemon::log::Log;
 use keymaker_daemon::systemd;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -29,7 +30,7 @@ use crate::directory::service::{AskedAccounts, Service};
 use crate::directory::state::State;
 use crate::local_accounts::{LocalAccounts, LocalFiles};
 use crate::other_services::Children;
-use crate::settings::KeptSettings;
+use crate::settings::{EffectiveSettings, KeptSettings, SettingsInForce};
 use crate::sockets::{self, RequestSocket};
 use crate::watch;
 
@@ -41,6 +42,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What `main` knows of the host.
 pub struct HostPaths {
+    /// Where lines of the audit go.
+    pub log: Log,
     /// keymakerd.toml, for reloading.
     pub config_path: PathBuf,
     /// Where the files are kept.
@@ -76,6 +79,7 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     }
     let _alone = host.store.hold().map_err(KeymakerdError::Store)?;
     let service = open(&host)?;
+    service.audit.begin(Rc::new(host.log.clone()));
     match tokio::time::timeout(FIRST_PUBLICATION, service.publish()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(%error, "could not publish at the start; the published files stay as they are: \
@@ -103,6 +107,7 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
         Rc::clone(&service),
         host.local_files.clone(),
     ));
+    tokio::task::spawn_local(keep_auditing(Rc::clone(&service)));
     tokio::task::spawn_local(systemd::feed_watchdog(tokio::time::sleep));
     tokio::task::spawn_local(keep_beating(heartbeat));
     systemd::ready();
@@ -132,6 +137,9 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
     // Facts can be had again; ids cannot, nor what an administrator has not accepted yet.
     let facts: Facts = store.load("facts.json").unwrap_or_else(forgotten).unwrap_or_default();
     let mut settings = store.load_settings().map_err(KeymakerdError::Store)?;
+    // What holds differently from when it was last read, and not only what changes while this runs.
+    let before = settings.file.last().and_then(Result::ok);
+    let before = before.map(|config| SettingsInForce::of(&config, &EffectiveSettings::of(&config, &settings)));
     let (config, settings_file_problem) = first_config(&host.config_path, &mut settings)?;
     let ids = store.load_ids().map_err(KeymakerdError::Store)?;
     let held = store
@@ -139,8 +147,10 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
         .unwrap_or_else(forgotten)
         .unwrap_or_default();
     let neighbours = Neighbours::left(held, Rc::new(host.other_services.clone()), || store.published_keys());
+    let mut published = PublishedState::left_in(&store);
+    published.settings = before;
     let state = State {
-        published: PublishedState::left_in(&store),
+        published,
         unpublished: true,
         facts: facts.since_contact(contact),
         settings,
@@ -357,6 +367,14 @@ async fn keep_probing(service: Rc<Service<AwsIam>>) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         service.leave_former_role(Ask::IfDue).await;
         service.probe().await;
+    }
+}
+
+/// Writes what the journal did not take at once.
+async fn keep_auditing(service: Rc<Service<AwsIam>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        service.audit.tidy();
     }
 }
 

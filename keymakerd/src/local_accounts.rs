@@ -120,6 +120,12 @@ impl LocalAccounts {
         self.groups.get(name)
     }
 
+    /// The name of the group of this number.
+    pub fn group_of_gid(&self, gid: u32) -> Option<&str> {
+        let named = self.groups.iter().find(|(_, group)| group.gid == Some(gid));
+        named.map(|(name, _)| name.as_str())
+    }
+
     /// The first group that has this name for a member, and the line of /etc/group, from 1, that says so.
     pub fn membership(&self, name: &str) -> Option<(&str, usize)> {
         let (group, line) = self.members.get(name)?;

@@ -2,6 +2,7 @@
 //!
 //! `main` reads the command line and the settings; `daemon` does the work. Every path comes from here.
 
+mod audit;
 mod clock;
 mod config;
 mod daemon;
@@ -57,9 +58,10 @@ fn main() -> ExitCode {
     if arguments.print_config || arguments.check {
         return look_at_the_file(&arguments);
     }
-    log::begin();
+    let log = log::begin();
     let host = HostPaths {
         config_path: arguments.config,
+        log,
         store: Store {
             public: paths::PUBLIC.into(),
             private: paths::PRIVATE.into(),

@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::{KeymakerdConfig, ResolverSetting};
 use keymaker_aws::iam_names::{is_group_name, is_suffix};
 
+mod changes;
 mod file;
+pub use changes::SettingsInForce;
 pub use file::FileSettings;
 
 /// The group prefix where nobody says otherwise.

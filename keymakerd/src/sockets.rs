@@ -14,8 +14,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use keymaker_core::audit::{AuditLine, MAX_REPORT, is_report};
 use keymaker_core::name::UserName;
-use keymaker_core::protocol::{Answer, Asker, MAX_ANSWER, MAX_QUESTION, Question};
+use keymaker_core::paths::KEYMAKER_KEYS;
+use keymaker_core::protocol::{Answer, Asker, MAX_ANSWER, Question};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -90,6 +92,12 @@ async fn converse<I: Iam + 'static>(
 ) -> io::Result<()> {
     let line = tokio::time::timeout(READING, read_line(&mut stream)).await??;
     let asker = asker(socket, uid, &service.state().local);
+    if socket == RequestSocket::Login && is_report(&line) {
+        return match take_report(&line, asker, &service) {
+            Some(answer) => stream.write_all(format!("{answer}\n").as_bytes()).await,
+            None => Ok(()),
+        };
+    }
     let question = match socket {
         RequestSocket::Lookup => UserName::parse(&line).ok().map(Question::Lookup),
         RequestSocket::Login => Question::parse(&line),
@@ -105,8 +113,23 @@ async fn converse<I: Iam + 'static>(
     stream.write_all(answer.as_bytes()).await
 }
 
+/// Has a line of the audit written; `None` where it is none.
+fn take_report<I: Iam + 'static>(line: &[u8], asker: Asker, service: &Service<I>) -> Option<Answer<'static>> {
+    let mut line = AuditLine::parse(line)?;
+    if !asker.may_report(line.event) {
+        return Some(Answer::NotPermitted);
+    }
+    // The keys command says nothing in anybody else's name.
+    if asker == Asker::KeysCommand {
+        KEYMAKER_KEYS.clone_into(&mut line.identifier);
+    }
+    service.audit.report(line);
+    Some(Answer::Done("written"))
+}
+
 async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
-    let mut line = [0; MAX_QUESTION];
+    // A question at lookup.sock, where anybody may ask, is much shorter, and is refused by its words.
+    let mut line = [0; MAX_REPORT];
     let mut filled = 0;
     loop {
         let read = stream.read(line.get_mut(filled..).unwrap_or_default()).await?;
@@ -126,7 +149,7 @@ fn asker(socket: RequestSocket, uid: u32, local: &LocalAccounts) -> Asker {
     match socket {
         RequestSocket::Lookup => Asker::Anyone,
         RequestSocket::Login if uid == 0 => Asker::Root,
-        RequestSocket::Login if is(keymaker_core::paths::KEYMAKER_KEYS) => Asker::KeysCommand,
+        RequestSocket::Login if is(KEYMAKER_KEYS) => Asker::KeysCommand,
         RequestSocket::Login if is("credd") => Asker::Credd,
         RequestSocket::Login => Asker::Anyone,
     }

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use keymaker_core::audit::{AuditEvent, AuditField, AuditLine, AuditReason};
 use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
@@ -15,7 +16,7 @@ use keymaker_core::{local_files, paths};
 use pam::constants::PamResultCode;
 
 use crate::abi::calls::guarded;
-use crate::handle::{Handle, Priority};
+use crate::handle::Handle;
 use crate::ours::{self, LoginAccount, Ownership, PamHost};
 
 /// What is decided about an account.
@@ -36,6 +37,8 @@ pub struct Decided {
     pub sentence: String,
     /// for the administrator
     pub reason: String,
+    /// uid and `UserId` of the user whom it is about, where the directory has one
+    pub user: Option<(u32, String)>,
 }
 
 /// The hook. A panic while it looks whether the account is local lets local accounts in; later, it lets nobody in.
@@ -52,7 +55,7 @@ pub fn account(handle: &Handle<'_>, host: &PamHost<'_>) -> PamResultCode {
             && decided.decision != LoginDecision::Allowed
         {
             handle.refuse(&decided.sentence);
-            handle.log(Priority::Notice, &decided.reason);
+            handle.audit("account", decided.audited(name), host);
         }
         result_code(&judgement)
     })
@@ -141,7 +144,7 @@ fn read(account: &LoginAccount<'_>, host: &PamHost<'_>, now: SystemTime) -> Resu
         ),
         Ownership::User(user) => {
             let decision = decide(account, &user, &header, host, now);
-            let mut decided = Decided::about(account, decision, header.required_group);
+            let mut decided = Decided::about(account, decision, header.required_group).of(&user);
             decided.reason += &format!(
                 " [uid {}, IAM UserId {}, directory generation {}]",
                 user.uid,
@@ -226,7 +229,28 @@ impl Decided {
             decision,
             reason: format!("{:?} refused: {sentence}", account.name),
             sentence,
+            user: None,
         }
+    }
+
+    /// The same about this user.
+    pub fn of(self, user: &User<'_>) -> Self {
+        let user = Some((user.uid.get(), user.iam_user_id.to_owned()));
+        Self { user, ..self }
+    }
+
+    /// The line about it.
+    pub fn audited(&self, name: &[u8]) -> AuditLine {
+        let (decision, reason) = self.decision.audited();
+        let mut line = AuditLine::new(AuditEvent::Login, decision)
+            .with(AuditField::User, String::from_utf8_lossy(name))
+            .saying("", &*self.reason);
+        line.tell(AuditField::Reason, reason.map_or("", AuditReason::word));
+        if let Some((uid, iam_user_id)) = &self.user {
+            line.tell(AuditField::Uid, uid);
+            line.tell(AuditField::IamUserId, iam_user_id);
+        }
+        line
     }
 }
 

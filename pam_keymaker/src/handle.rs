@@ -1,13 +1,19 @@
 //! What the hooks want to know from libpam, and how they speak to the user and to the administrator.
 
 use std::ffi::c_int;
+use std::io;
 
+use keymaker_core::audit::{AuditField, AuditLine};
+use keymaker_core::journal::Priority;
+use keymaker_core::protocol::REPORT_BUDGET;
+use keymaker_core::{client, journal};
 use pam::constants::{PAM_ERROR_MSG, PAM_SILENT, PAM_TEXT_INFO, PamFlag, PamMessageStyle};
 use pam::conv::Conv;
 use pam::items::{RHost, Service, User};
 use pam::module::PamHandle;
 
 use crate::abi::calls;
+use crate::ours::PamHost;
 
 /// A call of libpam's.
 pub struct Handle<'h> {
@@ -36,6 +42,11 @@ impl<'h> Handle<'h> {
         if self.ssh_auth_info().is_some() {
             return b"sshd";
         }
+        self.service_file()
+    }
+
+    /// `PAM_SERVICE` itself.
+    fn service_file(&self) -> &'h [u8] {
         let service = self.pam.get_item::<Service<'h>>().ok().flatten();
         service.map_or(b"", |service| service.0.to_bytes())
     }
@@ -81,19 +92,42 @@ impl<'h> Handle<'h> {
         }
     }
 
+    /// Has written down what was decided: by keymakerd, which knows how much is written about one user; where it does
+    /// not answer at once, by this process. Nobody waits for a journal that hangs.
+    pub fn audit(&self, hook: &str, mut line: AuditLine, host: &PamHost<'_>) {
+        if journal::is_shut(host.dev_log) {
+            return;
+        }
+        let service = String::from_utf8_lossy(self.service_file()).into_owned();
+        let message = std::mem::take(&mut line.message);
+        line.tell(AuditField::Service, &service);
+        line.tell(AuditField::Address, self.remote_host().unwrap_or_default());
+        line.tell(AuditField::Process, std::process::id());
+        let line = line.saying(&program(), format!("pam_keymaker({service}:{hook}): {message}"));
+        if client::report(host.login_socket, &line, REPORT_BUDGET).is_ok() {
+            return;
+        }
+        match journal::send(&line.entry(), host.journal) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                let priority = if line.decision.is_refusal() {
+                    Priority::Notice
+                } else {
+                    Priority::Info
+                };
+                self.log(priority, &message);
+            }
+            _ => {}
+        }
+    }
+
     /// Tells the administrator what happened.
     pub fn log(&self, priority: Priority, line: &str) {
         calls::syslog(self.pam, priority as c_int, line);
     }
 }
 
-/// How much a line matters (syslog(3)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
-    /// something to repair
-    Warning = libc::LOG_WARNING as isize,
-    /// a refusal
-    Notice = libc::LOG_NOTICE as isize,
-    /// a login
-    Info = libc::LOG_INFO as isize,
+/// The name of the program that asks, as syslog(3) has it: `sshd`, `sshd-session` from OpenSSH 9.8 on, `su`.
+fn program() -> String {
+    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
+    String::from_utf8_lossy(name.trim_ascii()).into_owned()
 }

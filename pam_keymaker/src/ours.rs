@@ -15,7 +15,7 @@ use keymaker_core::id::IdRange;
 use keymaker_core::name::UserName;
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::sys::{self, ResolvedUser};
-use keymaker_core::{local_files, paths};
+use keymaker_core::{journal, local_files, paths};
 
 /// Where the facts about this host lie, and how it resolves names.
 #[derive(Clone, Copy)]
@@ -32,6 +32,10 @@ pub struct PamHost<'a> {
     pub contact: &'a Path,
     /// where keymakerd listens for root
     pub login_socket: &'a Path,
+    /// where the journal takes entries
+    pub journal: &'a Path,
+    /// where syslog(3) writes
+    pub dev_log: &'a Path,
     /// getpwnam(3)
     pub resolve: &'a dyn Fn(&str) -> io::Result<Option<ResolvedUser>>,
     /// the name that getpwuid(3) finds
@@ -50,6 +54,8 @@ impl PamHost<'static> {
             keys: Path::new(paths::KEYS),
             contact: Path::new(paths::CONTACT),
             login_socket: Path::new(paths::LOGIN_SOCKET),
+            journal: Path::new(journal::SOCKET),
+            dev_log: Path::new(journal::DEV_LOG),
             resolve: &sys::resolve_user,
             name_of: &sys::name_of_uid,
             group_list: &sys::group_list,

@@ -7,7 +7,9 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine};
 use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
+use keymaker_core::journal::Priority;
 use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{Doubt, LoginDecision, Refusal};
 use keymaker_core::published_file::reader::ReadError;
@@ -17,7 +19,7 @@ use pam::constants::PamResultCode;
 use crate::abi::calls::guarded;
 use crate::account::Decided;
 use crate::auth_info::{ProvedKeys, proved_keys};
-use crate::handle::{Handle, Priority};
+use crate::handle::Handle;
 use crate::home::{self, Home, NewHome};
 use crate::ours::{self, LoginAccount, Ownership, PamHost};
 
@@ -37,8 +39,8 @@ pub struct Options {
 /// A login that goes on.
 #[derive(Debug)]
 pub struct Welcome {
-    /// the line for the journal
-    pub line: String,
+    /// the line for the journal, without where from
+    pub line: AuditLine,
     /// where the home is, and whose
     pub home: PathBuf,
     /// uid and gid of the user
@@ -73,21 +75,23 @@ pub fn open(handle: &Handle<'_>, arguments: &[&CStr], host: &PamHost<'_>) -> Pam
         Some(Opening::NotOurs) => PamResultCode::PAM_IGNORE,
         Some(Opening::Refused(decided)) => {
             handle.refuse(&decided.sentence);
-            handle.log(Priority::Notice, &decided.reason);
+            handle.audit("session", decided.audited(name), host);
             PamResultCode::PAM_SESSION_ERR
         }
         Some(Opening::Welcome(welcome)) => {
-            guarded((), || receive(handle, arguments, &welcome));
+            guarded((), || receive(handle, arguments, welcome, host));
             PamResultCode::PAM_SUCCESS
         }
     }
 }
 
 /// Makes the home and writes the login down. Nothing that goes wrong here ends the login.
-fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: &Welcome) {
+fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &PamHost<'_>) {
     if ours::at_login(handle.service()) {
         let from = handle.remote_host().unwrap_or_else(|| "this host".to_owned());
-        handle.log(Priority::Info, &format!("{} from {from}", welcome.line));
+        let mut line = welcome.line;
+        line.message += &format!(" from {from}");
+        handle.audit("session", line, host);
     }
     let options = Options::parse(arguments);
     for unknown in &options.unknown {
@@ -149,11 +153,15 @@ fn read(
     let header = directory.header();
     let mut buffer = [0; MAX_USER_RECORD];
     let refused = |decision| Opening::Refused(Decided::about(account, decision, header.required_group));
+    let refused_user =
+        |user: &User<'_>, decision| Opening::Refused(Decided::about(account, decision, header.required_group).of(user));
     let user = match account.find(&directory, &mut buffer)? {
         Ownership::NotOurs => return Ok(Opening::NotOurs),
         // Account refuses these already; a service whose account stack was changed must not give them a session either.
         Ownership::Outdated => return Ok(refused(LoginDecision::Refused(Refusal::EntryOfAnother))),
-        Ownership::User(user) if user.tombstone => return Ok(refused(LoginDecision::Refused(Refusal::Deleted))),
+        Ownership::User(user) if user.tombstone => {
+            return Ok(refused_user(&user, LoginDecision::Refused(Refusal::Deleted)));
+        }
         Ownership::User(user) if !account.is_of(&user) => {
             return Ok(refused(LoginDecision::Refused(Refusal::EntryOfAnother)));
         }
@@ -167,7 +175,7 @@ fn read(
     let keys = keys.filter(|keys| keys.are_of(&user));
     Ok(match about_keys(&user, &header, auth_info, keys.as_ref(), now) {
         Ok(fingerprints) => Opening::Welcome(Welcome::new(&user, &fingerprints)),
-        Err(decision) => refused(decision),
+        Err(decision) => refused_user(&user, decision),
     })
 }
 
@@ -203,13 +211,18 @@ fn about_keys(
 impl Welcome {
     fn new(user: &User<'_>, fingerprints: &str) -> Self {
         let key = if fingerprints.is_empty() { "none" } else { fingerprints };
-        let line = format!(
-            "login of {}: uid {}, IAM UserId {}, key {key}, SourceIdentity {},",
-            user.name,
-            user.uid,
-            user.iam_user_id,
-            source_identity(user.iam_user_name, user.iam_user_id),
+        let identity = source_identity(user.iam_user_name, user.iam_user_id);
+        let sentence = format!(
+            "login of {}: uid {}, IAM UserId {}, key {key}, SourceIdentity {identity},",
+            user.name, user.uid, user.iam_user_id,
         );
+        let line = AuditLine::new(AuditEvent::Login, AuditDecision::Allowed)
+            .with(AuditField::User, user.name)
+            .with(AuditField::Uid, user.uid)
+            .with(AuditField::IamUserId, user.iam_user_id)
+            .with(AuditField::Key, fingerprints)
+            .with(AuditField::SourceIdentity, identity)
+            .saying("", sentence);
         Self {
             line,
             home: PathBuf::from(user.home),

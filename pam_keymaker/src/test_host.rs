@@ -119,8 +119,18 @@ impl TestHost {
 
     /// Calls `ask` with this host.
     pub fn asked<T>(&self, ask: impl FnOnce(&PamHost<'_>) -> T) -> T {
-        let files = ["passwd", "group", "directory", "keys", "contact", "login.sock"].map(|name| self.file(name));
-        let [passwd, group, directory, keys, contact, login_socket] = files.each_ref().map(Path::new);
+        let names = [
+            "passwd",
+            "group",
+            "directory",
+            "keys",
+            "contact",
+            "login.sock",
+            "journal",
+            "log",
+        ];
+        let files = names.map(|name| self.file(name));
+        let [passwd, group, directory, keys, contact, login_socket, journal, dev_log] = files.each_ref().map(Path::new);
         ask(&PamHost {
             passwd,
             group,
@@ -128,6 +138,8 @@ impl TestHost {
             keys,
             contact,
             login_socket,
+            journal,
+            dev_log,
             resolve: &|_| Ok(self.resolved.map(|uid| ResolvedUser { uid, gid: uid })),
             name_of: &|_| Ok(self.name_of_number.map(|name| name.as_bytes().to_vec())),
             group_list: &|_, _| Ok(self.groups.clone()),

@@ -16,7 +16,7 @@ use super::people::People;
 use super::question::{CredentialQuestion, Person};
 use super::refusal::CredentialRefusal;
 use crate::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason};
-use crate::share::Share;
+use keymaker_daemon::audit::Share;
 
 /// The chains of credd.toml.
 pub trait Chains {

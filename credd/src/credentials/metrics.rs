@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use credd_core::config::Method;
 
-use crate::audit::{AuditEvent, AuditLog, Decision, NotTaken};
-use crate::share::Share;
+use crate::audit::{AuditEvent, Decision};
+use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
 
 /// The counters of one daemon, from its start.
 #[derive(Default)]
@@ -48,7 +48,7 @@ pub struct CountedAudit<L> {
     pub metrics: Rc<Metrics>,
 }
 
-impl<L: AuditLog> AuditLog for CountedAudit<L> {
+impl<L: AuditLog<AuditEvent>> AuditLog<AuditEvent> for CountedAudit<L> {
     fn record(&self, share: Share, event: &AuditEvent) -> Result<(), NotTaken> {
         let recorded = self.log.record(share, event);
         // An issuance without a line is none, and is recorded again or refused.

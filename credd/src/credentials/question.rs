@@ -5,7 +5,7 @@ use credd_core::accounts::Account;
 use credd_core::config::Method;
 
 use super::refusal::CredentialRefusal;
-use crate::share::Share;
+use keymaker_daemon::audit::Share;
 
 /// Which credentials does this person get by this chain?
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

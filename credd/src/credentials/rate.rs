@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keymaker_daemon::bucket::{Bucket, Rate};
 
-use crate::share::{Buckets, Share};
+use keymaker_daemon::audit::{Buckets, Share};
 
 /// The buckets of this host. Times are since boot.
 #[derive(Default)]

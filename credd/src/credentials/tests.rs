@@ -36,6 +36,6 @@ pub fn question(uid: u32, person: Person) -> CredentialQuestion {
         uid,
         person,
         chain: vec![credd_core::config::Method::UserRole],
-        share: crate::share::Share::Of(uid),
+        share: keymaker_daemon::audit::Share::Of(uid),
     }
 }

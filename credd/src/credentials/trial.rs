@@ -12,7 +12,7 @@ use super::chain::Chain;
 use super::iam::{self, Holder};
 use super::question::{CredentialQuestion, Names, Person};
 use super::refusal::CredentialRefusal;
-use crate::share::Share;
+use keymaker_daemon::audit::Share;
 
 /// One thing that was tried.
 pub struct Tried {

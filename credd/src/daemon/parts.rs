@@ -14,7 +14,7 @@ use keymaker_core::paths;
 use keymaker_daemon::log::Log;
 
 use super::error::DaemonError;
-use crate::audit::FewRefusals;
+use crate::audit::AuditEvent;
 use crate::clock::{Clock, HostClock};
 use crate::credentials::directory_accounts::HostAccounts;
 use crate::credentials::metrics::{CountedAudit, Metrics};
@@ -26,6 +26,7 @@ use crate::imds::container_door::ContainerDoor;
 use crate::imds::metadata_token::MetadataTokens;
 use crate::imds::token_files::TokenFiles;
 use crate::imds::upstream::Upstream;
+use keymaker_daemon::audit::FewRefusals;
 
 /// What a reload does not change.
 pub struct DaemonParts {
@@ -40,7 +41,7 @@ pub struct DaemonParts {
     /// The counters.
     pub metrics: Rc<Metrics>,
     /// Where audit lines go.
-    pub audit: Rc<FewRefusals<Log>>,
+    pub audit: Rc<FewRefusals<Log, AuditEvent>>,
 }
 
 /// The source of credentials of a host.
@@ -174,7 +175,7 @@ mod tests {
             token_files: folder.to_owned(),
             capture: Capture::Route,
             metrics: Rc::default(),
-            audit: Rc::new(FewRefusals::new(Log::StandardError, Rc::new(HostClock))),
+            audit: Rc::new(FewRefusals::new(Log::StandardError, || HostClock.since_boot())),
         };
         let made = |text: &str| {
             let config = Config::parse(text, "credd.toml".as_ref()).unwrap();

@@ -28,9 +28,9 @@ use super::credential_source::{Caller, CredentialSource, Reason};
 use super::metadata_token::{MetadataTokens, TokenTtl};
 use super::reply::{self, Reply, TTL_HEADER};
 use super::upstream::{Upstream, UpstreamError};
-use crate::audit::{AuditEvent, AuditLog, Decision};
+use crate::audit::{AuditEvent, Decision};
 use crate::clock::Clock;
-use crate::share::Share;
+use keymaker_daemon::audit::{AuditLog, Share};
 
 /// Everything an answer depends on.
 pub struct UserMetadataService<S> {
@@ -55,7 +55,7 @@ pub struct UserMetadataService<S> {
     /// that would hide it.
     pub capture_problem: Box<dyn Fn() -> Option<&'static str>>,
     /// Where decisions are written.
-    pub audit: Box<dyn AuditLog>,
+    pub audit: Box<dyn AuditLog<AuditEvent>>,
     /// What time it is.
     pub clock: Box<dyn Clock>,
     /// Whether a request without a token is answered.

@@ -34,7 +34,7 @@ use super::credential_source::{Caller, CredentialSource};
 use super::reply::raw_error;
 use super::wire::{HeadError, MOST_HEADERS, read_head};
 use crate::audit::{AuditEvent, Decision};
-use crate::share::{Buckets, Share};
+use keymaker_daemon::audit::{Buckets, Share};
 
 /// What one client, and all together, may take.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{XattrFlags, fsetxattr};
 
-use crate::share::Share;
+use keymaker_daemon::audit::Share;
 
 /// The folder of the files.
 pub struct TokenFiles {

@@ -7,14 +7,14 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use credd::audit::{AuditEvent, AuditLog, NotTaken};
+use credd::audit::AuditEvent;
 use credd::clock::{Clock, HostClock};
 use credd::imds::caller::{CallerError, IdentifyCaller, KernelCallers, SocketOwner};
 use credd::imds::credential_source::{Caller, CredentialSource, Credentials, Grant, Outcome, Reason, Secret};
-use credd::share::Share;
 use credd_core::accounts::{Account, Accounts};
 use credd_core::config::Method;
 use keymaker_aws::RoleArn;
+use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
 
 pub const ALICE: u32 = 2001;
 pub const BOB: u32 = 2002;
@@ -122,7 +122,7 @@ impl Accounts for Stage {
     }
 }
 
-impl AuditLog for Stage {
+impl AuditLog<AuditEvent> for Stage {
     fn record(&self, _: Share, event: &AuditEvent) -> Result<(), NotTaken> {
         let gate = {
             let mut shared = self.0.lock().unwrap();

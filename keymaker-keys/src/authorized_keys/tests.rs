@@ -102,7 +102,7 @@ impl TestHost {
         };
         let name = candidate(argument.as_bytes(), &host)?;
         assert!(matches!(nudge(name, &host), Err(AskError::NotListening(_))));
-        lines(name, self.at_connect, &host, self.now)
+        lines(name, self.at_connect, &host, self.now).map(|shown| shown.lines)
     }
 
     /// The same for alice, freshly published after `change`.

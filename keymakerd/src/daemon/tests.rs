@@ -137,6 +137,7 @@ async fn users_are_asked_for_by_the_role_of_the_account_that_the_file_names() {
         url = aws.url
     );
     let service = open(&HostPaths {
+        log: Log::StandardError,
         config_path: file("keymakerd.toml", &settings),
         store: Store {
             public: folder.join("public"),

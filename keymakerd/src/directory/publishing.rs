@@ -3,6 +3,7 @@
 pub mod composition;
 pub mod publication;
 pub mod published;
+pub mod rights;
 pub mod store;
 pub mod traces;
 pub mod turns;

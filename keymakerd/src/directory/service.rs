@@ -18,6 +18,7 @@ use super::outcome::DirectoryOutcome;
 use super::publishing::store::Store;
 use super::publishing::turns::{ToldContact, Turns};
 use super::state::State;
+use crate::audit::Audit;
 use crate::clock::AnswerClock;
 use crate::settings::EffectiveSettings;
 
@@ -37,6 +38,8 @@ pub struct Service<I> {
     pub(super) told_contact: Cell<Option<ToldContact>>,
     /// The daemon is to reach for other accounts, and then to make a pass.
     pub accounts_changed: Notify,
+    /// What is written down about logins and rights.
+    pub audit: Audit,
     pub(crate) store: Store,
     pub(crate) clock: Rc<AnswerClock>,
 }
@@ -68,6 +71,7 @@ impl<I: Iam + 'static> Service<I> {
             passes: Flights::new(),
             turns: Turns::default(),
             accounts_changed: Notify::new(),
+            audit: Audit::default(),
             store,
             clock,
         })

@@ -414,6 +414,7 @@ fn only_four_codes_ever_leave_account() {
             decision,
             sentence: String::new(),
             reason: String::new(),
+            user: None,
         }))
     })
     .into();

@@ -35,14 +35,24 @@ fn a_login_is_one_line_with_who_and_by_which_key() {
         panic!("alice may log in");
     };
     assert_eq!(
-        welcome.line,
+        welcome.line.message,
         format!("login of alice: uid {UID}, IAM UserId AIDAALICE, key {FINGERPRINT}, SourceIdentity alice,")
     );
+    for (field, value) in [
+        (AuditField::User, "alice"),
+        (AuditField::Uid, &*UID.to_string()),
+        (AuditField::IamUserId, "AIDAALICE"),
+        (AuditField::Key, FINGERPRINT),
+        (AuditField::SourceIdentity, "alice"),
+    ] {
+        assert_eq!(welcome.line.told(field), Some(value), "{field}");
+    }
     assert_eq!((welcome.home.as_path(), welcome.uid), (Path::new("/no/such/home"), UID));
     let Opening::Welcome(welcome) = opening(&host, "alice", "") else {
         panic!("su proves no key");
     };
-    assert!(welcome.line.contains(", key none,"));
+    assert!(welcome.line.message.contains(", key none,"));
+    assert_eq!(welcome.line.told(AuditField::Key), None);
 }
 
 // P8

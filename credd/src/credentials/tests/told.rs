@@ -7,11 +7,11 @@ use std::rc::Rc;
 use credd_core::config::Method;
 
 use super::host::{ALICE, Generous, Host, OneChain};
-use crate::audit::{AuditEvent, AuditLog, Decision, NotTaken};
+use crate::audit::{AuditEvent, Decision};
 use crate::credentials::metrics::{CountedAudit, Metrics};
 use crate::credentials::status_socket::{self, Status};
 use crate::credentials::{Cache, Issuer};
-use crate::share::Share;
+use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
 
 /// What the status socket answers to one request.
 async fn status(socket: &Path, request: &str) -> String {
@@ -83,7 +83,7 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
 /// Keeps nothing.
 struct Nowhere;
 
-impl AuditLog for Nowhere {
+impl AuditLog<AuditEvent> for Nowhere {
     fn record(&self, _: Share, event: &AuditEvent) -> Result<(), NotTaken> {
         if event.asked == "hangs" { Err(NotTaken) } else { Ok(()) }
     }

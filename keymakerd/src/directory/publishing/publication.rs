@@ -13,6 +13,7 @@ use tokio::sync::{MutexGuard, oneshot};
 use tracing::{error, warn};
 
 use super::composition::{AsOf, Composition};
+use super::rights::Rights;
 use super::store::{Store, StoreError};
 use super::turns::ToldContact;
 use crate::clock::{AnswerClock, DRIFT};
@@ -20,6 +21,7 @@ use crate::directory::facts::Facts;
 use crate::directory::iam::Iam;
 use crate::directory::service::Service;
 use crate::directory::state::State;
+use crate::settings::SettingsInForce;
 
 /// What is to be written, in this order, and what it was made from.
 #[derive(Default)]
@@ -152,7 +154,14 @@ impl<I: Iam + 'static> Service<I> {
     async fn write_out(&self) -> Result<(), StoreError> {
         let draft = self.state_mut().draft(&self.clock)?;
         let files = draft.files;
-        let (written, result) = self.on_disk(move |store| Ok(write(files, store))).await?;
+        let (written, rights, result) = self
+            .on_disk(move |store| {
+                let (written, result) = write(files, store);
+                let is_new = written.iter().any(|(name, _)| *name == "directory");
+                Ok((written, is_new.then(|| Rights::published_in(store)).flatten(), result))
+            })
+            .await?;
+        self.tell_of_changes(rights);
         let mut state = self.state_mut();
         written
             .into_iter()
@@ -162,6 +171,26 @@ impl<I: Iam + 'static> Service<I> {
             state.published.describe(composition);
         }
         Ok(())
+    }
+
+    /// Writes down who has gained or lost what, and which settings have changed. On a fresh host there is nothing to
+    /// compare with.
+    fn tell_of_changes(&self, rights: Option<Rights>) {
+        let mut state = self.state_mut();
+        let settings = SettingsInForce::of(&state.config, &state.effective());
+        let mut lines = Vec::new();
+        if let Some(before) = &state.published.settings {
+            lines.extend(before.changes_to(&settings));
+        }
+        if let (Some(before), Some(now)) = (&state.published.rights, &rights) {
+            lines.extend(before.changes_to(now, &state.local));
+        }
+        state.published.settings = Some(settings);
+        if rights.is_some() {
+            state.published.rights = rights;
+        }
+        drop(state);
+        lines.into_iter().for_each(|line| self.audit.record(line));
     }
 
     /// Does something with the disk on a thread of its own. Not tokio's: it waits for those when the daemon ends.

@@ -8,9 +8,11 @@ use keymaker_core::published_file::writer::Built;
 use tracing::error;
 
 use super::composition::Composition;
+use super::rights::Rights;
 use super::store::Store;
 use super::unsettled::Unsettled;
 use crate::directory::entitlement::refused::RefusedEntry;
+use crate::settings::SettingsInForce;
 
 /// What is on disk, and what was left out of it.
 #[derive(Debug, Default)]
@@ -33,6 +35,10 @@ pub struct PublishedState {
     pub unusable_keys: Vec<String>,
     /// Tombstones and former names that stand until it is known whether anything is left of their users.
     pub unsettled: Unsettled,
+    /// Who may do what by the directory as it is; `None` where there was none that could be read.
+    pub rights: Option<Rights>,
+    /// The settings by which it was made.
+    pub settings: Option<SettingsInForce>,
     /// Names and numbers for which each file as it is has no place.
     pub left_out: BTreeMap<&'static str, Vec<String>>,
 }
@@ -45,6 +51,7 @@ impl PublishedState {
             generation: whole.as_ref().map_or(0, Directory::generation),
             directory: whole.map(|_| store.published("directory")).unwrap_or_default(),
             keys: store.published("keys"),
+            rights: Rights::published_in(store),
             ..Self::default()
         }
     }

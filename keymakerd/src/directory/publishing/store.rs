@@ -20,7 +20,7 @@ use crate::directory::entitlement::neighbours::NameOrId;
 use crate::settings::KeptSettings;
 
 /// Room for a group of every user that one directory holds.
-const LARGEST_GROUP: usize = 8 << 20;
+pub(super) const LARGEST_GROUP: usize = 8 << 20;
 
 /// Where the files lie.
 #[derive(Clone, Debug)]

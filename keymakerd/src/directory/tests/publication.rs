@@ -2,6 +2,9 @@
 
 use super::super::publishing::unsettled::Unsettled;
 use super::*;
+use crate::audit::tests::Lines;
+use keymaker_core::audit::{AuditEvent, AuditField, AuditLine};
+use keymaker_daemon::audit::AuditLog;
 
 const COLLIDING: &str = include_str!("../../../../keymaker-core/tests/version_1/colliding_names");
 
@@ -43,6 +46,62 @@ fn an_entry_that_does_not_fit_is_left_out_and_named_and_stops_nobody() {
         assert!(host.status().contains("more groups or keys than fit into a record"));
         // Denied by PAM, not ignored.
         assert_eq!(host.decision("alice"), Some(LoginDecision::Refused(Refusal::NoEntry)));
+    });
+}
+
+/// What has been written down so far: user, decision, what or which setting.
+fn audited(lines: &Lines) -> Vec<String> {
+    let lines = lines.lines.take();
+    let told = |line: &AuditLine, field| line.told(field).unwrap_or("-").to_owned();
+    let words = lines.iter().map(|line| {
+        let [user, what, group, setting] = [
+            AuditField::User,
+            AuditField::What,
+            AuditField::Group,
+            AuditField::Setting,
+        ]
+        .map(|field| told(line, field));
+        match line.event {
+            AuditEvent::Setting => format!("{setting} {}", told(line, AuditField::To)),
+            _ => format!("{user} {} {what} {group}", line.decision),
+        }
+    });
+    words.collect()
+}
+
+#[test]
+fn each_publication_writes_down_who_gained_or_lost_what_since_the_last_also_over_a_restart() {
+    on_one_thread(async {
+        let mut host = host("");
+        let lines = Rc::new(Lines::default());
+        let pass = async |host: &Host| {
+            host.service
+                .audit
+                .begin(Rc::clone(&lines) as Rc<dyn AuditLog<AuditLine>>);
+            host.pass_time(300);
+            assert_eq!(host.service.pass().await, DirectoryOutcome::Fresh);
+            audited(&lines)
+        };
+        // There was nothing to lose before.
+        assert_eq!(pass(&host).await, [""; 0]);
+        host.iam.add_user("dave", "AIDADAVE", 1);
+        host.iam.join("dave", "keymaker_devs");
+        assert_eq!(pass(&host).await, ["dave gained login -", "dave gained group devs"]);
+        assert_eq!(pass(&host).await, [""; 0]);
+        host.iam.leave("dave", "keymaker_devs");
+        host.restart("").await;
+        assert_eq!(pass(&host).await, ["dave lost group devs"]);
+        host.iam.delete_user("dave");
+        pass(&host).await;
+        host.service.state_mut().config.require_iam_group = Some("prod_ssh_users".into());
+        assert_eq!(
+            pass(&host).await,
+            [
+                "require_iam_group \"prod_ssh_users\"",
+                "alice lost login -",
+                "alice lost group devs"
+            ]
+        );
     });
 }
 

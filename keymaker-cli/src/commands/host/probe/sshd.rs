@@ -64,7 +64,7 @@ pub fn wrong(settings: &SshdSettings) -> Vec<(&'static str, String, &'static str
     if !no_keys {
         expect(
             "authorizedkeyscommand",
-            "/usr/libexec/keymaker/keymaker-keys %u %U",
+            "/usr/libexec/keymaker/keymaker-keys %u %U %f",
             |value| value.starts_with("/usr/libexec/keymaker/keymaker-keys "),
         );
     }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     const RIGHT: &str = "pubkeyauthentication yes\nusepam yes\n\
-        authorizedkeyscommand /usr/libexec/keymaker/keymaker-keys %u %U\nauthorizedkeyscommanduser keymaker-keys\n\
+        authorizedkeyscommand /usr/libexec/keymaker/keymaker-keys %u %U %f\nauthorizedkeyscommanduser keymaker-keys\n\
         authorizedkeysfile none\nauthenticationmethods publickey,keyboard-interactive publickey\n";
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn where_pam_is_not_asked_no_keys_is_right_and_only_pam_is_wrong() {
-        let command = "/usr/libexec/keymaker/keymaker-keys %u %U";
+        let command = "/usr/libexec/keymaker/keymaker-keys %u %U %f";
         let keyless = RIGHT.replace("usepam yes", "usepam no").replace(command, "none");
         assert_eq!(
             wrong(&SshdSettings::parse(&keyless)),
