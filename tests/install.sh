@@ -66,6 +66,10 @@ check "under any umask it is put in place again" "$keymaker" install --from "$bu
 check "and only root can write what was made" nobody_else_can_write
 check "the daemon reads IAM again" until_in_contact
 check "an IAM user logs in again" logs_in
+cp -a /etc/nsswitch.conf /run/nsswitch.conf; mount --bind /run/nsswitch.conf /etc/nsswitch.conf; mount -o remount,bind,ro /etc/nsswitch.conf
+check "what cannot be taken apart is an error" refuses "$keymaker" uninstall --yes
+umount /etc/nsswitch.conf
+check "and is not forgotten" grep -q '^passwd:.*keymaker' /etc/nsswitch.conf
 check "and all of it is taken back again" "$keymaker" uninstall --yes
 check "with nothing left" nothing_is_left
 exit $((failed > 0))

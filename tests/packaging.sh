@@ -371,7 +371,7 @@ install_from() { (cd "$1" && dpkg -i keymaker_*.deb keymaker-cli_*.deb libnss-ke
 install_says() { install_all && { grep -qF "$1" "$work/dpkg" || { cat "$work/dpkg"; return 1; }; }; }
 reconfigure_says() { dpkg-reconfigure keymaker 2>&1 | grep -F "$1"; }
 reconfigured_with_drop_in() { dpkg-reconfigure keymaker && test -e "$drop_in"; }
-remove_then_purge() { install_all && dpkg -r $packages && dpkg -P keymaker libnss-keymaker; }
+remove_then_purge() { install_all && dpkg -r $packages && dpkg -P $packages; }
 all_configured() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}\n' $packages | grep -c '^ii')" = 4 ]; }
 
 newer_packages() {

@@ -124,7 +124,10 @@ pub fn uninstall(consent: Consent, output: &Output) -> Result<(), HostError> {
     );
     consent.ask(UNINSTALL, &lost)?;
     let mut left = joints::part();
-    left.extend(mine.iter().filter_map(|file| files::remove(file).err()));
+    // What takes the joints apart stays until they are.
+    let needed = if left.is_empty() { "" } else { files::JOIN };
+    let mine = mine.iter().filter(|file| **file != Path::new(needed));
+    left.extend(mine.filter_map(|file| files::remove(file).err()));
     // The list goes last, and only with all that is in it: so that it can be tried again.
     let folders = [
         "/var/lib/keymaker",
@@ -135,11 +138,10 @@ pub fn uninstall(consent: Consent, output: &Output) -> Result<(), HostError> {
         "/usr/libexec/keymaker",
         "/usr/share/keymaker",
     ];
-    left.extend(
-        folders
-            .iter()
-            .filter_map(|folder| files::remove_folder(Path::new(folder)).err()),
-    );
+    let folders = folders
+        .iter()
+        .filter(|folder| needed.is_empty() || !needed.starts_with(**folder));
+    left.extend(folders.filter_map(|folder| files::remove_folder(Path::new(folder)).err()));
     // Settings that an administrator wrote are not ours to delete.
     match std::fs::remove_dir("/etc/keymaker") {
         Err(error) if ![ErrorKind::NotFound, ErrorKind::DirectoryNotEmpty].contains(&error.kind()) => {

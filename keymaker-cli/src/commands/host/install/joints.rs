@@ -42,13 +42,13 @@ pub fn part() -> Vec<String> {
     attempt(if authselect::is_here() {
         authselect::part()
     } else {
-        run(files::JOIN, &["part_nsswitch"]).map(|_| ())
+        by_script("part_nsswitch")
     });
     attempt(files::remove(Path::new(DROP_IN)));
     attempt(reload_sshd());
     if !authselect::is_here() {
         attempt(pam_auth_update(&["--remove", "keymaker"]));
-        attempt(run(files::JOIN, &["part_stacks"]).map(|_| ()));
+        attempt(by_script("part_stacks"));
     }
     for unit in UNITS.iter().chain(&credd::UNITS) {
         if Path::new("/etc/systemd/system").join(unit).exists() {
@@ -70,6 +70,14 @@ pub fn part() -> Vec<String> {
         }
     }
     left
+}
+
+/// Where the script is gone, it has done this before: it stays until all joints are apart.
+fn by_script(part: &str) -> Result<(), String> {
+    if Path::new(files::JOIN).exists() {
+        run(files::JOIN, &[part])?;
+    }
+    Ok(())
 }
 
 /// It asks on a terminal unless debconf is told not to.
