@@ -423,9 +423,10 @@ fn applied(remedy: &str) -> String {
 /// What a fault may have left behind that the next one must not find.
 fn put_back() {
     sh("umount -l /home 2>/dev/null; sandbox-fault none; sandbox-imds set role sandbox-instance; rm -rf /run/nscd /etc/nologin /srv/homes /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
-        sed -i -E '/^initgroups:/d; s/ sss//; s/^ +passwd files( keymaker)? #.*/passwd: files\\1/' /etc/nsswitch.conf; sed -i '1{/pam_keymaker/d}' /etc/pam.d/sshd; sed -i '1{/pam_localuser/d}' /etc/pam.d/sshd
+        sed -i -E '/^initgroups:/d; s/ sss//; s/^ +passwd files( keymaker)? #.*/passwd: files\\1/' /etc/nsswitch.conf
         sed -i '1{/^UsePAM/d}' /etc/ssh/sshd_config; grep -q '^UsePAM' /etc/ssh/sshd_config || echo 'UsePAM yes' >> /etc/ssh/sshd_config
-        [ ! -e /root/pam-auth-update ] || { mv /root/pam-auth-update /usr/sbin/; pam-auth-update --force --package; }
+        [ ! -e /root/pam-auth-update ] || mv /root/pam-auth-update /usr/sbin/
+        cp -a /run/e2e-pam.d/. /etc/pam.d/
         chmod 755 /etc/keymaker; chmod 644 /etc/keymaker/*.toml; cp -a /run/e2e-credd.toml /etc/keymaker/credd.toml
         userdel -f local1 2>/dev/null; systemctl reset-failed; systemctl start ssh; systemctl reload ssh
         systemctl unmask credd.service; systemctl start credd-capture credd.socket credd.service; systemctl reload credd; true");
@@ -467,7 +468,7 @@ fn tried(fault: &Fault) -> Result<(), String> {
 }
 
 fn try_all(faults: &[Fault]) {
-    sh("cp -a /etc/keymaker/credd.toml /run/e2e-credd.toml");
+    sh("cp -a /etc/keymaker/credd.toml /run/e2e-credd.toml; cp -aT /etc/pam.d /run/e2e-pam.d");
     let mut wrong = Vec::new();
     for fault in faults {
         wrong.extend(tried(fault).err().map(|why| format!("{}\n{why}", fault.breaks)));
