@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::id::Uid;
 use keymaker_core::processes::{self, Process};
+use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::sys::{HeldProcess, SIGKILL, SIGTERM};
 use keymaker_core::{local_files, paths};
 
@@ -77,11 +78,17 @@ impl Places<'_> {
     /// Who is here, and has lost their access.
     fn lost(&self) -> Result<Lost, String> {
         let unreadable = |path: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        let directory = Directory::open(self.directory).map_err(|why| unreadable(self.directory, &why))?;
         let mut lost = Lost {
-            generation: directory.generation(),
+            generation: 0,
             people: Vec::new(),
         };
+        let directory = match Directory::open(self.directory) {
+            Ok(directory) => directory,
+            // Nobody has had any access here yet.
+            Err(ReadError::Missing) => return Ok(lost),
+            Err(why) => return Err(unreadable(self.directory, &why)),
+        };
+        lost.generation = directory.generation();
         if !directory.header().end_sessions {
             return Ok(lost);
         }
@@ -310,6 +317,15 @@ mod tests {
             fs::create_dir_all(host.0.join("slices").join(slice)).unwrap();
         }
         assert_eq!(host.lost(), Ok(vec![(FIRST, true)]));
+    }
+
+    #[test]
+    fn before_anything_is_published_nobody_is_ended_and_nothing_is_wrong() {
+        let host = TestHost::new(true);
+        fs::remove_file(host.0.join("directory")).unwrap();
+        assert_eq!(host.lost(), Ok(vec![]));
+        fs::write(host.0.join("directory"), "noise").unwrap();
+        assert!(host.lost().is_err());
     }
 
     // P1
