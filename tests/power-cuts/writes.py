@@ -4,7 +4,7 @@
 usage: writes.py cuts LOG FROM COUNT SEED        prints COUNT places of the log, chosen at random behind the byte FROM
        writes.py disk LOG DISK PLACE whole       replays the log onto DISK, a copy of what it began with, up to PLACE
        writes.py disk LOG DISK PLACE SEED        the same, but each write since the last flush is lost with an even chance
-       writes.py disk LOG DISK PLACE lie         the same, as a disk that never flushed: of the last 500 writes each may be lost
+       writes.py disk LOG DISK PLACE lie         the same, as a disk that never flushed: of the last 5,000 writes each may be lost
 """
 
 import os
@@ -35,7 +35,7 @@ def replay(log, disk, place, losing):
     flushes = [number for number, entry in enumerate(written) if entry[2] & FLUSH]
     settled = flushes[-1] + 1 if flushes else 0
     if losing == "lie":
-        settled, losing = max(0, len(written) - 500), place
+        settled, losing = max(0, len(written) - 5000), place
     chance = None if losing == "whole" else random.Random(int(losing))
     lost = 0
     with open(log, "rb") as source, open(disk, "r+b") as target:
