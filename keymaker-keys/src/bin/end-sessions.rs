@@ -157,6 +157,8 @@ impl Places<'_> {
             std::thread::sleep(MOMENT);
         }
         let failure = stopping.and_then(|stopping| stopped(stopping).err());
+        // Where nobody can see what runs, nobody can say that it has ended.
+        let failure = failure.or_else(|| processes::all(self.proc).err().map(|why| why.to_string()));
         let mut all_ended = failure.is_none();
         for Leaver { uid, who, .. } in people {
             let count = reached.iter().filter(|(of, _)| *of == uid.get()).count();
@@ -326,6 +328,29 @@ mod tests {
         assert_eq!(host.lost(), Ok(vec![]));
         fs::write(host.0.join("directory"), "noise").unwrap();
         assert!(host.lost().is_err());
+    }
+
+    // P9
+    #[test]
+    fn nobody_counts_as_ended_while_proc_cannot_be_read() {
+        let ended = |proc: &Path| {
+            let nowhere = Path::new("/no/such/folder");
+            let places = Places {
+                directory: nowhere,
+                passwd: nowhere,
+                proc,
+                slices: [nowhere; 2],
+            };
+            places.end(&[Leaver {
+                uid: Uid::new(FIRST).unwrap(),
+                who: "bob".to_owned(),
+                has_slice: false,
+            }])
+        };
+        let host = TestHost::new(true);
+        fs::remove_dir_all(host.0.join("proc/10")).unwrap();
+        assert!(ended(&host.0.join("proc")));
+        assert!(!ended(Path::new("/no/such/folder")));
     }
 
     // P1
