@@ -11,9 +11,9 @@ use std::path::Path;
 
 use crate::name::{GroupName, UserName};
 use crate::published_file::format::{HashKey, Key};
-use crate::published_file::reader::{PublishedFile, ReadError};
+use crate::published_file::reader::{FileState, PublishedFile, ReadError};
 use crate::published_file::writer::{BuildError, Built, FileBuilder, KeyTaken};
-pub use header::{FileStamp, Header};
+pub use header::{FileStamp, Header, LocalStamps};
 pub use records::{Group, NewGroup, NewUser, User, Verdict};
 
 const MAGIC: [u8; 8] = *b"KMDIR\0\0\x01";
@@ -44,6 +44,11 @@ impl Directory {
         Header::parse(self.file.meta()).unwrap_or(Header::NOTHING)
     }
 
+    /// Of the file that is open, whatever is at its path by now.
+    pub fn state(&self) -> FileState {
+        self.file.state()
+    }
+
     /// One more at each publication.
     pub fn generation(&self) -> u64 {
         self.file.generation()
@@ -55,8 +60,7 @@ impl Directory {
         name: UserName,
         buffer: &'b mut [u8; MAX_USER_RECORD],
     ) -> Result<Option<User<'b>>, ReadError> {
-        let named = |record: &[u8]| records::user_is_named(record, name);
-        user(self.file.find(USER_NAMES, Key::Name(name.as_str()), buffer, named))
+        self.user(Key::Name(name.as_str()), buffer)
     }
 
     /// The user of this number, living or a tombstone. Outside the header's ranges nothing is read.
@@ -65,31 +69,46 @@ impl Directory {
         uid: u32,
         buffer: &'b mut [u8; MAX_USER_RECORD],
     ) -> Result<Option<User<'b>>, ReadError> {
-        if !self.header().in_ranges(uid) {
-            return Ok(None);
-        }
-        user(
-            self.file
-                .find(UIDS, Key::Id(uid), buffer, |record| records::has_id(record, uid)),
-        )
+        self.user(Key::Id(uid), buffer)
+    }
+
+    /// The user of this name or number, likewise.
+    pub fn user<'b>(&self, key: Key<'_>, buffer: &'b mut [u8; MAX_USER_RECORD]) -> Result<Option<User<'b>>, ReadError> {
+        let index = match key {
+            Key::Name(_) => USER_NAMES,
+            Key::Id(uid) if self.header().in_ranges(uid) => UIDS,
+            Key::Id(_) => return Ok(None),
+        };
+        let is = |record: &[u8]| match key {
+            Key::Name(name) => records::user_is_named(record, name),
+            Key::Id(uid) => records::has_id(record, uid),
+        };
+        user(self.file.find(index, key, buffer, is))
     }
 
     /// The group of this name; its text lies in `buffer`, which must hold the whole record
     /// ([`ReadError::BufferTooSmall`]).
     pub fn group_by_name<'b>(&self, name: GroupName, buffer: &'b mut [u8]) -> Result<Option<Group<'b>>, ReadError> {
-        let named = |record: &[u8]| records::group_is_named(record, name);
-        group(self.file.find(GROUP_NAMES, Key::Name(name.as_str()), buffer, named))
+        self.group(Key::Name(name.as_str()), buffer)
     }
 
     /// The group of this number, likewise. Outside the header's ranges nothing is read.
     pub fn group_by_gid<'b>(&self, gid: u32, buffer: &'b mut [u8]) -> Result<Option<Group<'b>>, ReadError> {
-        if !self.header().in_ranges(gid) {
-            return Ok(None);
-        }
-        group(
-            self.file
-                .find(GIDS, Key::Id(gid), buffer, |record| records::has_id(record, gid)),
-        )
+        self.group(Key::Id(gid), buffer)
+    }
+
+    /// The group of this name or number, likewise.
+    pub fn group<'b>(&self, key: Key<'_>, buffer: &'b mut [u8]) -> Result<Option<Group<'b>>, ReadError> {
+        let index = match key {
+            Key::Name(_) => GROUP_NAMES,
+            Key::Id(gid) if self.header().in_ranges(gid) => GIDS,
+            Key::Id(_) => return Ok(None),
+        };
+        let is = |record: &[u8]| match key {
+            Key::Name(name) => records::group_is_named(record, name),
+            Key::Id(gid) => records::has_id(record, gid),
+        };
+        group(self.file.find(index, key, buffer, is))
     }
 
     /// The user at or after position `from` of the enumeration, and the position to go on from.

@@ -21,6 +21,7 @@ use keymaker_core::{paths, protocol};
 use self::group_list::GroupList;
 use crate::group::GroupEntry;
 use crate::passwd::PasswdEntry;
+use crate::remembered::RememberedAnswers;
 use crate::{LookupError, NssHost, group, initgroups, passwd};
 
 /// What an NSS function returns when it has answered.
@@ -29,6 +30,8 @@ const SUCCESS: c_int = 1;
 /// How far this process's enumeration of users and of groups has come: glibc keeps one of each per process, too.
 static USERS_SHOWN: AtomicU32 = AtomicU32::new(0);
 static GROUPS_SHOWN: AtomicU32 = AtomicU32::new(0);
+
+static ANSWERS: RememberedAnswers = RememberedAnswers::new();
 
 /// `getpwnam_r(3)`.
 ///
@@ -199,6 +202,7 @@ fn host() -> NssHost<'static> {
         passwd: Path::new(paths::PASSWD),
         group: Path::new(paths::GROUP),
         patience: protocol::LOOKUP_BUDGET,
+        memory: &ANSWERS,
     }
 }
 

@@ -4,12 +4,13 @@
 //! Users' private groups are records like any other. The record is read straight into the caller's buffer, since a
 //! group may have any number of members and nothing here allocates.
 
-use keymaker_core::directory_file::{Directory, Group, Header, MAX_USER_RECORD};
+use keymaker_core::directory_file::{Directory, Group, Header, LocalStamps, MAX_USER_RECORD};
 use keymaker_core::id;
-use keymaker_core::name::GroupName;
+use keymaker_core::published_file::format::Key;
 use keymaker_core::reserved_names;
 
 use crate::local::ChangedFiles;
+use crate::remembered::EntryKind;
 use crate::reply_buffer::ReplyBuffer;
 use crate::{LookupError, NssHost, is_enumerated, name_of_ours};
 
@@ -25,12 +26,7 @@ pub(crate) struct GroupEntry {
 
 /// The entry of this name.
 pub(crate) fn by_name(host: &NssHost<'_>, name: &[u8], buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
-    let name = GroupName::from(name_of_ours(name)?);
-    let directory = Directory::open(host.directory)?;
-    let group = directory.group_by_name(name, buffer)?;
-    let header = directory.header();
-    let found = resolving(group, &header, &ChangedFiles::since(&header, host))?;
-    found.pack(buffer)
+    in_directory(host, Key::Name(name_of_ours(name)?.as_str()), buffer)
 }
 
 /// The entry of this number.
@@ -38,11 +34,32 @@ pub(crate) fn by_gid(host: &NssHost<'_>, gid: u32, buffer: &mut [u8]) -> Result<
     if id::is_reserved(gid) {
         return Err(LookupError::NotFound);
     }
+    in_directory(host, Key::Id(gid), buffer)
+}
+
+fn in_directory(host: &NssHost<'_>, key: Key<'_>, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
+    if let Some(known) = host.memory.recall(host.directory, EntryKind::Group, key)
+        && let Some([name]) = known.texts()
+    {
+        let texts = known.bytes();
+        let changed = ChangedFiles::since(known.stamps, host);
+        let found = FoundGroup::unless_local(known.id, name, texts.len(), &changed)?;
+        let place = buffer.get_mut(Group::TEXTS_AT..Group::TEXTS_AT + texts.len());
+        place.ok_or(LookupError::BufferTooSmall)?.copy_from_slice(texts);
+        return found.pack(buffer);
+    }
     let directory = Directory::open(host.directory)?;
-    let group = directory.group_by_gid(gid, buffer)?;
     let header = directory.header();
-    let found = resolving(group, &header, &ChangedFiles::since(&header, host))?;
-    found.pack(buffer)
+    let group = directory.group(key, buffer)?;
+    let group = group
+        .filter(|group| may_resolve(group, &header))
+        .ok_or(LookupError::NotFound)?;
+    if let Some((_, texts)) = group.texts.split_last() {
+        host.memory
+            .keep(&directory, EntryKind::Group, key, group.gid.get(), &[texts]);
+    }
+    let changed = ChangedFiles::since(LocalStamps::of(&header), host);
+    FoundGroup::unless_local(group.gid.get(), group.name.as_str(), group.texts.len(), &changed)?.pack(buffer)
 }
 
 /// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
@@ -52,10 +69,12 @@ pub(crate) fn by_gid(host: &NssHost<'_>, gid: u32, buffer: &mut [u8]) -> Result<
 pub(crate) fn next(host: &NssHost<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, GroupEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
-    let changed = ChangedFiles::since(&header, host);
+    let changed = ChangedFiles::since(LocalStamps::of(&header), host);
     while let Some((next, group)) = directory.next_group(from, buffer)? {
         let private = group.private;
-        if let Ok(found) = resolving(Some(group), &header, &changed)
+        if may_resolve(&group, &header)
+            && let Ok(found) =
+                FoundGroup::unless_local(group.gid.get(), group.name.as_str(), group.texts.len(), &changed)
             && (!private || is_user_enumerated(&directory, &header, found.gid)?)
         {
             return Ok((next, found.pack(buffer)?));
@@ -71,28 +90,9 @@ fn is_user_enumerated(directory: &Directory, header: &Header<'_>, uid: u32) -> R
     Ok(user.is_some_and(|user| is_enumerated(&user, header)))
 }
 
-/// Names and ranges are checked whatever the file says, and nothing is shown that a local file has come to have (P1).
-///
-/// Where /etc/passwd has changed, the group has no members: `pam_wheel`, `pam_access` and newgrp go by the list, and a
-/// name on it may be a local account's by now. initgroups gives the real members the group all the same.
-fn resolving(
-    group: Option<Group<'_>>,
-    header: &Header<'_>,
-    changed: &ChangedFiles<'_>,
-) -> Result<FoundGroup, LookupError> {
-    group
-        .filter(|group| header.in_ranges(group.gid.get()) && !reserved_names::is_reserved(group.name.as_str()))
-        .filter(|group| !changed.have(group.name.as_str(), group.gid.get()))
-        .map(|group| FoundGroup {
-            gid: group.gid.get(),
-            name_len: group.name.as_str().len(),
-            texts_len: if changed.passwd_has_changed() {
-                group.name.as_str().len() + 1
-            } else {
-                group.texts.len()
-            },
-        })
-        .ok_or(LookupError::NotFound)
+/// Names and ranges are checked whatever the file says.
+fn may_resolve(group: &Group<'_>, header: &Header<'_>) -> bool {
+    header.in_ranges(group.gid.get()) && !reserved_names::is_reserved(group.name.as_str())
 }
 
 /// A group whose record lies at the front of the caller's buffer.
@@ -103,6 +103,22 @@ struct FoundGroup {
 }
 
 impl FoundGroup {
+    /// Nothing is shown that a local file has come to have (P1).
+    ///
+    /// Where /etc/passwd has changed, the group has no members: `pam_wheel`, `pam_access` and newgrp go by the list,
+    /// and a name on it may be a local account's by now. initgroups gives the real members the group all the same.
+    fn unless_local(gid: u32, name: &str, texts_len: usize, changed: &ChangedFiles<'_>) -> Result<Self, LookupError> {
+        if changed.have(name, gid) {
+            return Err(LookupError::NotFound);
+        }
+        let alone = name.len() + 1;
+        Ok(Self {
+            gid,
+            name_len: name.len(),
+            texts_len: if changed.passwd_has_changed() { alone } else { texts_len },
+        })
+    }
+
     /// Turns the record into an entry where it lies: its texts stay, and only the array of pointers is added behind
     /// them.
     fn pack(&self, buffer: &mut [u8]) -> Result<GroupEntry, LookupError> {
@@ -144,10 +160,12 @@ mod tests {
     fn a_group_is_found_by_name_and_by_gid_with_its_members() {
         let host = TestHost::new();
         let mut buffer = [b'#'; 1024];
-        for entry in [
-            by_name(&host.host(), b"devs", &mut buffer),
-            by_gid(&host.host(), DEVS, &mut buffer),
-        ] {
+        // Read, and then remembered.
+        for ask in [0, 1, 0, 1] {
+            let entry = match ask {
+                0 => by_name(&host.host(), b"devs", &mut buffer),
+                _ => by_gid(&host.host(), DEVS, &mut buffer),
+            };
             let entry = entry.unwrap();
             assert_eq!(entry.gid, DEVS);
             assert_eq!([entry.name, entry.password].map(|at| text(&buffer, at)), ["devs", "*"]);
@@ -169,8 +187,12 @@ mod tests {
         ] {
             let host = TestHost::new();
             let path = &host.paths()[file];
-            std::fs::write(path, std::fs::read_to_string(path).unwrap() + &line).unwrap();
             let mut buffer = [0; 1024];
+            // By now it is remembered.
+            assert!(
+                by_name(&host.host(), b"devs", &mut buffer).is_ok() && by_gid(&host.host(), DEVS, &mut buffer).is_ok()
+            );
+            std::fs::write(path, std::fs::read_to_string(path).unwrap() + &line).unwrap();
             assert_eq!(
                 by_name(&host.host(), b"devs", &mut buffer),
                 Err(LookupError::NotFound),
@@ -189,8 +211,10 @@ mod tests {
     #[test]
     fn where_etc_passwd_has_changed_no_group_lists_a_name_that_may_be_a_local_accounts() {
         let host = TestHost::new();
-        std::fs::write(host.host().passwd, "alice:x:1000:1000::/:/bin/sh\n").unwrap();
         let mut buffer = [b'#'; 1024];
+        let before = by_gid(&host.host(), DEVS, &mut buffer).unwrap();
+        assert_eq!(members(&buffer, &before), ["alice", "bob"]);
+        std::fs::write(host.host().passwd, "alice:x:1000:1000::/:/bin/sh\n").unwrap();
         let entry = by_gid(&host.host(), DEVS, &mut buffer).unwrap();
         assert_eq!((text(&buffer, entry.name), members(&buffer, &entry)), ("devs", vec![]));
     }

@@ -14,7 +14,7 @@
 use std::io;
 
 use keymaker_core::directory_file::records::MAX_GROUPS;
-use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
+use keymaker_core::directory_file::{Directory, Header, LocalStamps, MAX_USER_RECORD, User};
 use keymaker_core::id::Gid;
 use keymaker_core::local_files;
 use keymaker_core::paths;
@@ -40,7 +40,7 @@ pub(crate) fn of_user(host: &NssHost<'_>, name: &[u8], primary: u32) -> Result<S
     let user = directory
         .user_by_name(name, &mut record)?
         .filter(|user| resolves(user, &header) && user.uid.get() == primary)
-        .filter(|user| !ChangedFiles::since(&header, host).have(user.name.as_str(), user.uid.get()))
+        .filter(|user| !ChangedFiles::since(LocalStamps::of(&header), host).have(user.name.as_str(), user.uid.get()))
         .ok_or(LookupError::NotFound)?;
     memberships(host, &header, &user).map_err(unreadable)
 }

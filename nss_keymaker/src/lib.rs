@@ -2,14 +2,16 @@
 //! asks one.
 //!
 //! `abi` speaks glibc's language and holds all the unsafe code; the other modules are ordinary functions of a `NssHost`
-//! and the caller's buffer. A lookup opens the directory, reads what it needs and closes it: nothing is kept between
-//! calls, nothing is locked, and nothing is allocated on a hit (P4). The one state is how far an enumeration has come.
+//! and the caller's buffer. A lookup opens the directory, reads what it needs and closes it: nothing is held
+//! between calls, nothing is waited for, and nothing is allocated on a hit (P4). The state of a process is some hundred
+//! answers, good while the directory is the file that gave them (`remembered`), and how far an enumeration has come.
 
 mod abi;
 mod group;
 mod initgroups;
 mod local;
 mod passwd;
+mod remembered;
 mod reply_buffer;
 
 use std::path::Path;
@@ -20,13 +22,16 @@ use keymaker_core::name::UserName;
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::reserved_names;
 
-/// What a lookup asks: paths, and how long it may wait for the daemon.
+use crate::remembered::RememberedAnswers;
+
+/// What a lookup asks: paths, how long it may wait for the daemon, and what was answered before.
 struct NssHost<'a> {
     directory: &'a Path,
     lookup_socket: &'a Path,
     passwd: &'a Path,
     group: &'a Path,
     patience: Duration,
+    memory: &'a RememberedAnswers,
 }
 
 /// Why a question has no answer.

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use keymaker_core::directory_file::{FileStamp, Header};
+use keymaker_core::directory_file::{FileStamp, LocalStamps};
 use keymaker_core::local_files;
 
 use crate::NssHost;
@@ -19,11 +19,11 @@ pub(crate) struct ChangedFiles<'h> {
 
 impl<'h> ChangedFiles<'h> {
     /// Those that have changed since the directory was made. One that is not there cannot win.
-    pub fn since(header: &Header<'_>, host: &NssHost<'h>) -> Self {
+    pub fn since(stamps: LocalStamps, host: &NssHost<'h>) -> Self {
         let changed = |path: &'h Path, since| has_changed(path, since).unwrap_or(false).then_some(path);
         Self {
-            passwd: changed(host.passwd, header.passwd),
-            group: changed(host.group, header.group),
+            passwd: changed(host.passwd, stamps.passwd),
+            group: changed(host.group, stamps.group),
         }
     }
 

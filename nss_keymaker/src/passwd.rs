@@ -4,13 +4,13 @@
 //! (P6).
 
 use keymaker_core::client;
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
-
-use keymaker_core::name::UserName;
+use keymaker_core::directory_file::{Directory, LocalStamps, MAX_USER_RECORD, User};
 use keymaker_core::protocol::{Answer, MAX_ANSWER, Question};
+use keymaker_core::published_file::format::Key;
 use keymaker_core::{id, local_files};
 
 use crate::local::ChangedFiles;
+use crate::remembered::EntryKind;
 use crate::reply_buffer::ReplyBuffer;
 use crate::{LookupError, NssHost, is_enumerated, name_of_ours, resolves};
 
@@ -32,7 +32,8 @@ pub(crate) struct PasswdEntry {
 /// The entry of this name. Where the directory has none, the daemon is asked once, and the directory read again.
 pub(crate) fn by_name(host: &NssHost<'_>, name: &[u8], buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
     let name = name_of_ours(name)?;
-    let known = in_directory(host, name, buffer);
+    let key = Key::Name(name.as_str());
+    let known = in_directory(host, key, buffer);
     if !matches!(known, Err(LookupError::NotFound | LookupError::CannotTell)) {
         return known;
     }
@@ -44,9 +45,9 @@ pub(crate) fn by_name(host: &NssHost<'_>, name: &[u8], buffer: &mut [u8]) -> Res
     let asked = client::ask(host.lookup_socket, &Question::Lookup(name), host.patience, &mut answer);
     match asked {
         Ok(Answer::NoSuchUser) => Err(LookupError::NotFound),
-        Ok(Answer::Fresh) => in_directory(host, name, buffer),
+        Ok(Answer::Fresh) => in_directory(host, key, buffer),
         // Somebody else's question may have brought the user in meanwhile.
-        _ => in_directory(host, name, buffer).map_err(|error| match error {
+        _ => in_directory(host, key, buffer).map_err(|error| match error {
             LookupError::NotFound => LookupError::CannotTell,
             error => error,
         }),
@@ -58,10 +59,7 @@ pub(crate) fn by_uid(host: &NssHost<'_>, uid: u32, buffer: &mut [u8]) -> Result<
     if id::is_reserved(uid) {
         return Err(LookupError::NotFound);
     }
-    let directory = Directory::open(host.directory)?;
-    let mut record = [0; MAX_USER_RECORD];
-    let user = directory.user_by_uid(uid, &mut record)?;
-    pack(&resolving(user, &directory, host)?, buffer)
+    in_directory(host, Key::Id(uid), buffer)
 }
 
 /// The next entry that an enumeration shows at or after position `from`, and the position to go on from.
@@ -71,41 +69,69 @@ pub(crate) fn by_uid(host: &NssHost<'_>, uid: u32, buffer: &mut [u8]) -> Result<
 pub(crate) fn next(host: &NssHost<'_>, mut from: u32, buffer: &mut [u8]) -> Result<(u32, PasswdEntry), LookupError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
-    let changed = ChangedFiles::since(&header, host);
+    let changed = ChangedFiles::since(LocalStamps::of(&header), host);
     let mut record = [0; MAX_USER_RECORD];
     while let Some((next, user)) = directory.next_user(from, &mut record)? {
         if is_enumerated(&user, &header) && !changed.have(user.name.as_str(), user.uid.get()) {
-            return Ok((next, pack(&user, buffer)?));
+            return Ok((next, pack(user.uid.get(), texts_of(&user), buffer)?));
         }
         from = next;
     }
     Err(LookupError::NotFound)
 }
 
-fn in_directory(host: &NssHost<'_>, name: UserName, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+/// The user of this key, unless a local account has come to have the name or the number (P1).
+fn in_directory(host: &NssHost<'_>, key: Key<'_>, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+    if let Some(known) = host.memory.recall(host.directory, EntryKind::User, key)
+        && let Some(texts) = known.texts()
+    {
+        return pack_unless_local(host, known.stamps, known.id, texts, buffer);
+    }
     let directory = Directory::open(host.directory)?;
-    let mut record = [0; MAX_USER_RECORD];
-    let user = directory.user_by_name(name, &mut record)?;
-    pack(&resolving(user, &directory, host)?, buffer)
-}
-
-/// The user, unless a local account has come to have the name or the number (P1).
-fn resolving<'r>(user: Option<User<'r>>, directory: &Directory, host: &NssHost<'_>) -> Result<User<'r>, LookupError> {
     let header = directory.header();
-    user.filter(|user| resolves(user, &header))
-        .filter(|user| !ChangedFiles::since(&header, host).have(user.name.as_str(), user.uid.get()))
-        .ok_or(LookupError::NotFound)
+    let mut record = [0; MAX_USER_RECORD];
+    let user = directory.user(key, &mut record)?;
+    let user = user
+        .filter(|user| resolves(user, &header))
+        .ok_or(LookupError::NotFound)?;
+    let texts = texts_of(&user);
+    host.memory.keep(
+        &directory,
+        EntryKind::User,
+        key,
+        user.uid.get(),
+        &texts.map(str::as_bytes),
+    );
+    pack_unless_local(host, LocalStamps::of(&header), user.uid.get(), texts, buffer)
 }
 
-fn pack(user: &User<'_>, buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
+fn texts_of<'u>(user: &'u User<'_>) -> [&'u str; 4] {
+    [user.name.as_str(), user.gecos, user.home, user.shell]
+}
+
+fn pack_unless_local(
+    host: &NssHost<'_>,
+    stamps: LocalStamps,
+    uid: u32,
+    texts: [&str; 4],
+    buffer: &mut [u8],
+) -> Result<PasswdEntry, LookupError> {
+    let [name, ..] = texts;
+    if ChangedFiles::since(stamps, host).have(name, uid) {
+        return Err(LookupError::NotFound);
+    }
+    pack(uid, texts, buffer)
+}
+
+fn pack(uid: u32, [name, gecos, home, shell]: [&str; 4], buffer: &mut [u8]) -> Result<PasswdEntry, LookupError> {
     let mut reply = ReplyBuffer::new(buffer, 0);
     Ok(PasswdEntry {
-        uid: user.uid.get(),
-        name: reply.text(user.name.as_str())?,
+        uid,
+        name: reply.text(name)?,
         password: reply.text(PASSWORD)?,
-        gecos: reply.text(user.gecos)?,
-        home: reply.text(user.home)?,
-        shell: reply.text(user.shell)?,
+        gecos: reply.text(gecos)?,
+        home: reply.text(home)?,
+        shell: reply.text(shell)?,
     })
 }
 
@@ -152,6 +178,8 @@ mod tests {
         ] {
             let host = TestHost::new();
             let path = &host.paths()[file];
+            // By now they are remembered.
+            assert!(asked_by_name(&host.host(), "alice").is_ok() && asked_by_uid(&host.host(), ALICE).is_ok());
             std::fs::write(path, std::fs::read_to_string(path).unwrap() + &line).unwrap();
             assert!(asked_by_name(&host.host(), "alice").is_err(), "{line}");
             assert_eq!(asked_by_uid(&host.host(), ALICE), Err(LookupError::NotFound), "{line}");
@@ -165,6 +193,7 @@ mod tests {
     #[test]
     fn a_namesake_put_into_etc_passwd_since_is_not_found_and_waits_for_no_daemon() {
         let host = TestHost::new();
+        assert!(asked_by_name(&host.host(), "alice").is_ok() && asked_by_name(&host.host(), "bob").is_ok());
         let local = "alice:x:1000:1000::/:/bin/sh\nbob\nzoe:x:1001:1001::/:/bin/sh\n";
         std::fs::write(host.host().passwd, local).unwrap();
         let _hung = UnixListener::bind(host.host().lookup_socket).unwrap();
@@ -191,6 +220,43 @@ mod tests {
                 ["alice", "*", "A user", "/home/alice", "/bin/bash"]
             );
         }
+    }
+
+    // P4
+    #[test]
+    fn what_is_remembered_ends_with_the_file_that_said_it() {
+        let host = TestHost::new();
+        let directory = host.host().directory;
+        let keys = [Key::Name("alice"), Key::Id(ALICE)];
+        let remembered = || keys.map(|key| host.host().memory.recall(directory, EntryKind::User, key).is_some());
+        let ask = || {
+            let mut buffer = [b'#'; 1024];
+            keys.map(|key| {
+                let entry = in_directory(&host.host(), key, &mut buffer)?;
+                Ok((entry.uid, text(&buffer, entry.home).to_owned()))
+            })
+        };
+        let alice = || {
+            [
+                Ok((ALICE, "/home/alice".to_owned())),
+                Ok((ALICE, "/home/alice".to_owned())),
+            ]
+        };
+        assert_eq!(ask(), alice());
+        assert_eq!((remembered(), ask()), ([true; 2], alice()));
+        // A publication that says the same, one that says otherwise, another file, none.
+        host.publish(false);
+        assert_eq!((remembered(), ask()), ([false; 2], alice()));
+        std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        assert_eq!(ask(), [Err(LookupError::CannotTell), Err(LookupError::CannotTell)]);
+        host.publish(false);
+        assert_eq!(ask(), alice());
+        std::fs::write(directory, [0x5a; 4096]).unwrap();
+        assert_eq!(ask(), [Err(LookupError::CannotTell), Err(LookupError::CannotTell)]);
+        host.publish(false);
+        assert_eq!(ask(), alice());
+        std::fs::remove_file(directory).unwrap();
+        assert_eq!(ask(), [Err(LookupError::CannotTell), Err(LookupError::CannotTell)]);
     }
 
     // P1
@@ -294,7 +360,8 @@ mod tests {
         let host = TestHost::new();
         let needed = "alice\0*\0A user\0/home/alice\0/bin/bash\0".len();
         let mut buffer = [0; 64];
-        for len in 0..buffer.len() {
+        // Read, and then remembered.
+        for len in (0..buffer.len()).chain(0..buffer.len()) {
             let outcome = by_name(&host.host(), b"alice", &mut buffer[..len]);
             if len < needed {
                 assert_eq!(outcome, Err(LookupError::BufferTooSmall), "{len}");

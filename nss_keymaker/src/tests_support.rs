@@ -7,10 +7,11 @@ use std::time::Duration;
 use keymaker_core::directory_file::{DirectoryBuilder, FileStamp, Header, NewGroup, NewUser, Verdict};
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::name::{GroupName, UserName};
-use keymaker_core::published_file::writer::replace_file;
+use keymaker_core::published_file::writer::replace_published;
 use test_folder::TestFolder;
 
 use crate::NssHost;
+use crate::remembered::RememberedAnswers;
 
 pub const ALICE: u32 = 1_900_000_001;
 pub const BOB: u32 = 1_900_000_002;
@@ -25,6 +26,7 @@ pub const SUDO: u32 = 27;
 pub struct TestHost {
     _folder: TestFolder,
     paths: [PathBuf; 4],
+    memory: RememberedAnswers,
 }
 
 impl TestHost {
@@ -32,7 +34,11 @@ impl TestHost {
     pub fn new() -> Self {
         let folder = TestFolder::new();
         let paths = ["directory", "lookup.sock", "passwd", "group"].map(|name| folder.join(name));
-        let host = Self { _folder: folder, paths };
+        let host = Self {
+            _folder: folder,
+            paths,
+            memory: RememberedAnswers::new(),
+        };
         std::fs::write(host.host().passwd, "root:x:0:0::/root:/bin/sh\n").unwrap();
         std::fs::write(host.host().group, "root:x:0:\nsudo:x:27:\nkeymaker-users:x:990:\n").unwrap();
         host.publish(false);
@@ -48,6 +54,7 @@ impl TestHost {
             passwd,
             group,
             patience: Duration::from_millis(200),
+            memory: &self.memory,
         }
     }
 
@@ -90,7 +97,7 @@ pub fn publish(paths: &[PathBuf; 4], enumerate_all: bool, more: &[(&str, u32)]) 
     builder.group(&new_group("devs", DEVS, false, &members)).unwrap();
     builder.group(&new_group("none", DEVS + 1, false, &[])).unwrap();
     builder.group(&new_group("docker", DEVS + 2, false, &members)).unwrap();
-    replace_file(directory, &builder.build(1).unwrap(), 0o644).unwrap();
+    replace_published(directory, &builder.build(1).unwrap(), 0o644).unwrap();
 }
 
 fn add(builder: &mut DirectoryBuilder, name: &str, uid: u32) {

@@ -103,6 +103,31 @@ impl FileStamp {
     }
 }
 
+/// The local files as keymakerd read them when it made a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalStamps {
+    /// /etc/passwd
+    pub passwd: FileStamp,
+    /// /etc/group
+    pub group: FileStamp,
+}
+
+impl LocalStamps {
+    /// No files'.
+    pub const NONE: Self = Self {
+        passwd: Header::NOTHING.passwd,
+        group: Header::NOTHING.group,
+    };
+
+    /// Those that this header says.
+    pub fn of(header: &Header<'_>) -> Self {
+        Self {
+            passwd: header.passwd,
+            group: header.group,
+        }
+    }
+}
+
 impl<'a> Header<'a> {
     /// The header of a directory that says nothing.
     pub const NOTHING: Self = Self {

@@ -75,16 +75,16 @@ pub(super) fn has_id(record: &[u8], id: u32) -> bool {
 }
 
 /// Whether a user's record is of this name.
-pub(super) fn user_is_named(record: &[u8], name: UserName) -> bool {
+pub(super) fn user_is_named(record: &[u8], name: &str) -> bool {
     let len = record.get(16..).and_then(|lengths| lengths.first_chunk().copied());
     let text = record.get(USER_TEXTS..).unwrap_or_default();
-    len.is_some_and(|len| text.get(..usize::from(u16::from_le_bytes(len))) == Some(name.as_str().as_bytes()))
+    len.is_some_and(|len| text.get(..usize::from(u16::from_le_bytes(len))) == Some(name.as_bytes()))
 }
 
 /// Whether a group's record is of this name.
-pub(super) fn group_is_named(record: &[u8], name: GroupName) -> bool {
+pub(super) fn group_is_named(record: &[u8], name: &str) -> bool {
     let texts = record.get(Group::TEXTS_AT..).unwrap_or_default();
-    texts.split(|byte| *byte == 0).next() == Some(name.as_str().as_bytes())
+    texts.split(|byte| *byte == 0).next() == Some(name.as_bytes())
 }
 
 /// A user, as read; the texts lie in the reader's buffer.

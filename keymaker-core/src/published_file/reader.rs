@@ -71,7 +71,56 @@ pub struct PublishedFile {
     header: [u8; HEADER],
     /// `None`: a file of version 1.
     key: Option<HashKey>,
-    len: u64,
+    state: FileState,
+}
+
+/// What tells the file that is at a path from each other one that was ever there, and from the same file changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// The device that its file system is on.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
+    /// The size in bytes.
+    pub len: u64,
+    /// Type and permissions.
+    pub mode: u32,
+    /// The owner.
+    pub owner: u32,
+    /// Seconds and nanoseconds since 1970; of a published file's, the nanoseconds are its generation.
+    pub modified: [i64; 2],
+    /// When anything about the file last changed, likewise.
+    pub changed: [i64; 2],
+}
+
+impl FileState {
+    /// No file's.
+    pub const NONE: Self = Self {
+        device: 0,
+        inode: 0,
+        len: 0,
+        mode: 0,
+        owner: 0,
+        modified: [0; 2],
+        changed: [0; 2],
+    };
+
+    /// Of what is at `path` now.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&std::fs::symlink_metadata(path)?))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.size(),
+            mode: metadata.mode(),
+            owner: metadata.uid(),
+            modified: [metadata.mtime(), metadata.mtime_nsec()],
+            changed: [metadata.ctime(), metadata.ctime_nsec()],
+        }
+    }
 }
 
 /// Where a record lies, and its checksum.
@@ -115,8 +164,13 @@ impl PublishedFile {
             file,
             header,
             key,
-            len: metadata.size(),
+            state: FileState::of(&metadata),
         })
+    }
+
+    /// Of the file as it was opened.
+    pub fn state(&self) -> FileState {
+        self.state
     }
 
     /// What the kind of file says about itself: [`META_LEN`] bytes.
@@ -212,7 +266,7 @@ impl PublishedFile {
     /// Reads the record of `slot` to the front of `buffer`, and returns it.
     pub fn record<'b>(&self, slot: Slot, buffer: &'b mut [u8]) -> Result<&'b mut [u8], ReadError> {
         let end = u64::from(slot.offset) + u64::from(slot.len);
-        if end > self.len || (slot.offset as usize) < PREAMBLE {
+        if end > self.state.len || (slot.offset as usize) < PREAMBLE {
             return Err(ReadError::Damaged);
         }
         let record = buffer.get_mut(..slot.len as usize).ok_or(ReadError::BufferTooSmall)?;
@@ -230,7 +284,7 @@ impl PublishedFile {
         };
         let (offset, slots) = self.place(field, index)?;
         let end = offset + (u64::from(slots) + WINDOW as u64 - 1) * SLOT as u64;
-        if slots != 0 && (!slots.is_power_of_two() || end > self.len) {
+        if slots != 0 && (!slots.is_power_of_two() || end > self.state.len) {
             return Err(ReadError::Damaged);
         }
         Ok((offset, slots))
@@ -238,7 +292,7 @@ impl PublishedFile {
 
     fn list(&self, index: usize) -> Result<(u64, u32), ReadError> {
         let (offset, len) = self.place(field::LISTS, index)?;
-        if offset + u64::from(len) * SLOT as u64 > self.len {
+        if offset + u64::from(len) * SLOT as u64 > self.state.len {
             return Err(ReadError::Damaged);
         }
         Ok((offset, len))

@@ -7,11 +7,25 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::format::{field, u64_at};
 
 /// Puts `bytes` in place of `path`: written aside with `mode`, fsynced, renamed, the folder fsynced. On an error the
 /// old file stays.
 pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    replace_on(&mut Kernel, path, bytes, mode)
+    replace_on(&mut Kernel { mtime: None }, path, bytes, mode)
+}
+
+/// The same for a published file. Its generation stands in the nanoseconds of its modification time: where a later file
+/// comes to have the inode, the size and the times of an earlier one, [`FileState`](super::reader::FileState) still
+/// tells them apart.
+pub fn replace_published(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let generation = u64_at(bytes, field::GENERATION).unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let nanoseconds = u32::try_from(generation % 1_000_000_000).unwrap_or_default();
+    let mtime = UNIX_EPOCH + Duration::new(since_1970.as_secs(), nanoseconds);
+    replace_on(&mut Kernel { mtime: Some(mtime) }, path, bytes, mode)
 }
 
 fn replace_on<D: Disk>(disk: &mut D, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -53,7 +67,9 @@ trait Disk {
     fn sync_folder(&mut self, folder: &Path) -> io::Result<()>;
 }
 
-struct Kernel;
+struct Kernel {
+    mtime: Option<SystemTime>,
+}
 
 impl Disk for Kernel {
     type File = File;
@@ -75,7 +91,8 @@ impl Disk for Kernel {
     }
 
     fn write(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
-        file.write_all(bytes)
+        file.write_all(bytes)?;
+        self.mtime.map_or(Ok(()), |mtime| file.set_modified(mtime))
     }
 
     fn sync(&mut self, file: &File) -> io::Result<()> {
@@ -107,6 +124,29 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&*folder).unwrap().count(), 1);
+    }
+
+    // P4
+    #[test]
+    fn two_files_published_at_once_have_different_modification_times() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = TestFolder::new();
+        let path = folder.join("x");
+        let mut bytes = [0; 64];
+        let nanoseconds = [7_u64, 8, 2_000_000_009].map(|generation| {
+            bytes[field::GENERATION..][..8].copy_from_slice(&generation.to_le_bytes());
+            replace_published(&path, &bytes, 0o644).unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert!(
+                metadata
+                    .modified()
+                    .unwrap()
+                    .elapsed()
+                    .is_ok_and(|age| age < Duration::from_secs(60))
+            );
+            metadata.mtime_nsec()
+        });
+        assert_eq!(nanoseconds, [7, 8, 9]);
     }
 
     const OLD: &[u8] = b"the old content";
@@ -150,8 +190,9 @@ mod tests {
     fn the_kernel_is_asked_to_sync_the_file_and_the_folder() {
         let (_, pipe) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(pipe));
-        assert_eq!(Kernel.sync(&file).unwrap_err().raw_os_error(), Some(libc::EINVAL));
-        let folder = Kernel.sync_folder(Path::new("/proc")).unwrap_err();
+        let mut kernel = Kernel { mtime: None };
+        assert_eq!(kernel.sync(&file).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        let folder = kernel.sync_folder(Path::new("/proc")).unwrap_err();
         assert_eq!(folder.raw_os_error(), Some(libc::EINVAL));
     }
 

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::format::{
     HEADER, HashKey, INDEXES, Key, META, META_LEN, PREAMBLE, SLOT, VERSION, WINDOW, crc_without, field, put, u64_at,
 };
-pub use super::replacement::replace_file;
+pub use super::replacement::{replace_file, replace_published};
 use crate::crc32c::crc32c;
 
 /// How many keys are tried until one leaves nothing out.

@@ -36,6 +36,13 @@ impl Answer {
         judged(self.passwd(Question::Id(user.uid)), |entry| is_user(entry, user))
     }
 
+    /// `getpwnam_r(3)` about a known user: the full name.
+    pub fn full_name(&mut self, user: &KnownUser) -> Option<&CStr> {
+        let entry = self.passwd(Question::Name(&user.name)).ok()??;
+        // SAFETY: glibc filled the entry, its texts are terminated, and they lie in this answer's bytes.
+        Some(unsafe { CStr::from_ptr(entry.pw_gecos) })
+    }
+
     /// `getpwnam_r(3)` about anybody: whether there is an entry, or an error.
     pub fn is_user(&mut self, name: &CStr) -> Result<bool, c_int> {
         self.passwd(Question::Name(name)).map(|entry| entry.is_some())

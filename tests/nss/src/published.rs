@@ -7,7 +7,7 @@ use keymaker_core::directory_file::{DirectoryBuilder, FileStamp, Header, NewGrou
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::paths;
-use keymaker_core::published_file::writer::replace_file;
+use keymaker_core::published_file::writer::replace_published;
 
 /// How many users are in every publication.
 pub const USERS: u32 = 500;
@@ -20,6 +20,7 @@ pub const SUDO: u32 = 27;
 pub const KEYMAKER_USERS: u32 = 990;
 
 /// One of the users that are in every publication.
+#[derive(Clone)]
 pub struct KnownUser {
     number: u32,
     pub uid: u32,
@@ -40,6 +41,14 @@ impl KnownUser {
             gecos: text(format!("The user number {number}")),
             home: text(format!("/home/user{number}")),
             groups: [team(number % TEAMS), SUDO, KEYMAKER_USERS],
+        }
+    }
+
+    /// One whose full name is the number of the publication.
+    pub fn signed(number: u32, publication: u64) -> Self {
+        Self {
+            gecos: CString::new(publication.to_string()).unwrap(),
+            ..Self::new(number)
         }
     }
 
@@ -76,11 +85,21 @@ pub fn team(number: u32) -> u32 {
 /// The bytes of the directory's publication `number`: the known users, and others that make each publication's layout
 /// differ.
 pub fn directory(number: u64) -> Vec<u8> {
-    directory_of(USERS + number as u32 % 8 * 150)
+    let users = (0..USERS + number as u32 % 8 * 150).map(KnownUser::new);
+    directory_of_all(users, number)
+}
+
+/// One in which publication `number` is the full name of every user: 20 of them.
+pub fn signed_directory(number: u64) -> Vec<u8> {
+    directory_of_all((0..20).map(|user| KnownUser::signed(user, number)), number)
 }
 
 /// The bytes of a directory of this many users.
 pub fn directory_of(users: u32) -> Vec<u8> {
+    directory_of_all((0..users).map(KnownUser::new), 1)
+}
+
+fn directory_of_all(users: impl DoubleEndedIterator<Item = KnownUser> + Clone, generation: u64) -> Vec<u8> {
     let stamp = |path: &str| FileStamp::of(&std::fs::metadata(path).unwrap());
     let mut header = Header {
         account: "123456789012",
@@ -92,23 +111,24 @@ pub fn directory_of(users: u32) -> Vec<u8> {
     header.ranges[0] = IdRange::WIDE;
     header.local_gids[0] = SUDO;
     let mut builder = DirectoryBuilder::new(&header);
-    for number in (0..users).rev() {
-        add(&mut builder, &KnownUser::new(number));
+    for user in users.clone().rev() {
+        add(&mut builder, &user);
     }
     for number in 0..TEAMS {
-        let members: Vec<UserName> = (0..USERS.min(users))
-            .filter(|user| user % TEAMS == number)
-            .map(|user| UserName::parse(format!("user{user}").as_bytes()).unwrap())
+        let members: Vec<UserName> = users
+            .clone()
+            .filter(|user| user.number < USERS && user.number % TEAMS == number)
+            .map(|user| UserName::parse(user.name.as_bytes()).unwrap())
             .collect();
         add_group(&mut builder, &format!("team{number}"), team(number), &members);
     }
-    builder.build(1).unwrap()
+    builder.build(generation).unwrap()
 }
 
 /// Puts publication `number` in place.
 pub fn publish(number: u64) {
     std::fs::create_dir_all(paths::PUBLIC).unwrap();
-    replace_file(Path::new(paths::DIRECTORY), &directory(number), 0o644).unwrap();
+    replace_published(Path::new(paths::DIRECTORY), &directory(number), 0o644).unwrap();
 }
 
 fn add(builder: &mut DirectoryBuilder, user: &KnownUser) {

@@ -62,6 +62,13 @@ fn glibc_gets_every_entry_group_and_group_list_right() {
     holds("answers", "");
 }
 
+// P4
+#[test]
+fn no_answer_is_an_earlier_publications() {
+    let said = holds("publications", "4000");
+    assert!(said.contains("4000 publications"), "{said}");
+}
+
 // P5
 #[test]
 fn every_status_is_honest_and_errno_is_kept() {

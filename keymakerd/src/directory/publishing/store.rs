@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
-use keymaker_core::published_file::writer::{BuildError, replace_file};
+use keymaker_core::published_file::writer::{BuildError, replace_file, replace_published};
 use keymaker_core::sys;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -172,7 +172,7 @@ impl Store {
     /// Writes a public file.
     pub fn publish(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.public.join(name);
-        replace_file(&path, bytes, 0o644).map_err(|error| StoreError::Unwritable(path, error))
+        replace_published(&path, bytes, 0o644).map_err(|error| StoreError::Unwritable(path, error))
     }
 
     /// The bytes of a public file as they are; empty where there is none.

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use keymaker_core::paths;
-use keymaker_core::published_file::writer::replace_file;
+use keymaker_core::published_file::writer::replace_published;
 
 use crate::ask::{Answer, Judged};
 use crate::published::{self, KnownUser};
@@ -61,7 +61,7 @@ pub fn measure(argument: &str) {
     }
     fs::write(paths::PASSWD, passwd).unwrap();
     fs::write("/etc/nsswitch.conf", format!("passwd: {service}\n")).unwrap();
-    replace_file(paths::DIRECTORY.as_ref(), &published::directory_of(users), 0o644).unwrap();
+    replace_published(paths::DIRECTORY.as_ref(), &published::directory_of(users), 0o644).unwrap();
     let kind = if service == "files" { "local" } else { "user" };
     let last = CString::new(format!("{kind}{}", users - 1)).unwrap();
     let absent = KnownUser::new(users);

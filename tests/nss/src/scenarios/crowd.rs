@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keymaker_core::paths;
-use keymaker_core::published_file::writer::replace_file;
+use keymaker_core::published_file::writer::replace_published;
 
 use super::answers;
 use super::open_descriptors;
@@ -215,7 +215,7 @@ fn publish_without_pause(variants: &[Vec<u8>], done: &AtomicBool) -> u64 {
         if done.load(Ordering::Relaxed) {
             break;
         }
-        replace_file(paths::DIRECTORY.as_ref(), variant, 0o644).unwrap();
+        replace_published(paths::DIRECTORY.as_ref(), variant, 0o644).unwrap();
         publications += 1;
     }
     publications

@@ -3,6 +3,7 @@
 mod answers;
 mod benchmark;
 mod crowd;
+mod publications;
 mod states;
 
 /// Runs one; comes back only if what it shows holds.
@@ -19,6 +20,7 @@ pub fn run(scenario: &str, module: &str, argument: &str) {
         "crowd" => crowd::asks(module, argument.parse().unwrap()),
         "crowd-on-host" => crowd::asks_on_host(argument.as_ref()),
         "crowd-daemon" => crowd::answer_and_die(argument.parse().unwrap()),
+        "publications" => publications::are_seen_at_once(argument.parse().unwrap()),
         "small-stack" => states::small_stack(),
         "exit-handler" => states::exit_handler(),
         "no-descriptors" => states::no_descriptors(),

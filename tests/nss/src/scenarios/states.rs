@@ -70,14 +70,15 @@ extern "C" fn ask_at_exit() {
 /// With no descriptor left: an honest error, and the right answer once there is one again.
 pub fn no_descriptors() {
     ask_module_alone();
-    let (mut answer, user) = (Answer::new(), KnownUser::new(7));
-    assert_eq!(answer.user_by_name(&user), Judged::Right);
+    let (mut answer, user, remembered) = (Answer::new(), KnownUser::new(7), KnownUser::new(8));
+    assert_eq!(answer.user_by_name(&remembered), Judged::Right);
     let open = open_descriptors();
     limit_descriptors(0);
     assert_eq!(answer.user_by_name(&user), Judged::Lost(libc::ENOENT));
     assert_eq!(answer.user_by_uid(&user), Judged::Lost(libc::ENOENT));
     assert_eq!(answer.group(&user, true), Judged::Lost(libc::ENOENT));
     assert_eq!(answer.is_user(c"nobody-knows"), Err(libc::ENOENT));
+    assert_eq!(answer.user_by_name(&remembered), Judged::Right);
     limit_descriptors(1024);
     assert_eq!(answer.user_by_name(&user), Judged::Right);
     assert_eq!(open_descriptors(), open);
