@@ -152,7 +152,9 @@ impl<I: Issue + 'static> Cache<I> {
         self.with_entry(question, |entry| entry.begin(flight.clone()));
         let (cache, question) = (Rc::clone(self), question.clone());
         tokio::task::spawn_local(async move {
-            sleep(turn).await;
+            if !turn.is_zero() {
+                sleep(turn).await;
+            }
             let outcome = cache.source.issue(&question).await;
             cache.land(&question, outcome);
             drop(ended);

@@ -170,7 +170,10 @@ impl<S: CredentialSource + 'static> Server<S> {
         let server = Rc::clone(self);
         connections.spawn_local(async move {
             let served = async {
-                sleep(turn).await;
+                // Even for no time at all sleep waits for the timer's next tick, a millisecond later.
+                if !turn.is_zero() {
+                    sleep(turn).await;
+                }
                 match identified {
                     Ok(client) => server.serve(stream, &client).await,
                     Err(error) => server.refuse_unidentified(stream, &error).await,
