@@ -4,6 +4,7 @@
 #
 # usage: tests/release.sh BUILT      BUILT is what dist/build printed: `./check release` calls it. The packages are made twice of it.
 #        tests/release.sh --twice    builds everything twice, in two folders, by dist/build --portable: `./check --long`
+#        tests/release.sh --static   builds the keymaker command as on any Linux, and runs it where there is no library at all: likewise
 set -u
 cd "$(dirname "$(realpath "$0")")/.." || exit
 project=$PWD passed=0 failed=0
@@ -14,8 +15,9 @@ PROGRAMS="libnss_keymaker.so libpam_keymaker.so keymakerd keymaker-keys refusal 
 main() {
   case ${1:-} in
     --twice) built_twice ;;
-    /*) built=$1; glibc_is_checked; a_release_is_made; one_source_of_the_version; no_folder_of_the_builder; symbols_lie_apart; everything_linked_is_named; packed_twice ;;
-    *) sed -n '5,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    /*) built=$1; glibc_is_checked; a_release_is_made; one_source_of_the_version; no_folder_of_the_builder; symbols_lie_apart; everything_linked_is_named; packed_twice; for_any_computer ;;
+    --static) static_build ;;
+    *) sed -n '5,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   echo "$passed passed, $failed failed"
   [ "$failed" = 0 ]
@@ -74,7 +76,7 @@ fake_build() {
   local program; program=$(program_for "$1") || return
   fake cargo "case \"\$*\" in *build*) ;; *) exec '$(command -v cargo)' \"\$@\" ;; esac
     echo \"\$*; \$CARGO_ENCODED_RUSTFLAGS\" >>'$work/cargo-was-told'
-    for folder in release $(uname -m)-unknown-linux-gnu/release; do
+    for folder in release $(uname -m)-unknown-linux-gnu/release $(uname -m)-unknown-linux-musl/release; do
       mkdir -p \"\$CARGO_TARGET_DIR/\$folder\" && for file in $PROGRAMS; do cp '$program' \"\$CARGO_TARGET_DIR/\$folder/\$file\" || exit 1; done
     done"
   fake cargo-auditable true
@@ -104,7 +106,7 @@ a_release_is_made() {
   check "nor over another" fails_saying "is there already" release_of "$copy" "$out"
   rmdir "$out"
   check "a release is made" release_of "$copy" "$out"
-  check "of packages of both kinds, lists of crates, symbols and BUILDINFO" same_text "1 BUILDINFO 5 deb 5 json 6 rpm 1 xz" \
+  check "of packages of both kinds, the command's archive, lists of crates, symbols and BUILDINFO" same_text "1 BUILDINFO 5 deb 1 gz 5 json 6 rpm 1 xz" \
     "$(find "$out" -type f -printf '%f\n' | sed 's/.*\.//' | sort | uniq -c | xargs)"
   check "the symbols lie where a debugger looks" same_text 1 "$(tar -tJf "$out"/keymaker-symbols-*.tar.xz | grep -cE '^usr/lib/debug/.build-id/../[0-9a-f]{38}\.debug$')"
   check "BUILDINFO names the commit" grep -qx "commit: $(git -C "$copy" rev-parse HEAD)" "$out/BUILDINFO"
@@ -183,6 +185,44 @@ same_packages() {
   local sums; sums=$(cd "$1" && sha256sum *.deb *.rpm) || return
   [ "$(echo "$sums" | wc -l)" = 11 ] || { echo "$sums"; return 1; }
   same_text "$sums" "$(cd "$2" && sha256sum *.deb *.rpm)"
+}
+
+# --- the keymaker command by itself ---
+
+for_any_computer() {
+  local target archive prefix=$work/prefix version
+  target=$(uname -m)-unknown-linux-musl version=$(dist/version)
+  check "the command is packed" dist/archive "$built/keymaker" "$target" "$work/archive"
+  archive=$work/archive/keymaker-$version-$target.tar.gz
+  mkdir -p "$prefix"
+  check "it is unpacked as README says" tar -xzf "$archive" -C "$prefix" --strip-components=1
+  check "it says its version" same_text "keymaker $version" "$("$prefix/bin/keymaker" --version)"
+  check "its page is one" mandoc -T lint -W error "$prefix/share/man/man1/keymaker.1"
+  check "completions, licences and the list of crates come along" same_text \
+    "LICENSE THIRD-PARTY _keymaker keymaker keymaker keymaker.1 keymaker.fish sbom.cdx.json" \
+    "$(find "$prefix" -type f -printf '%f\n' | LC_ALL=C sort | xargs)"
+  check "packed again, elsewhere and by somebody with other settings" packed_by_another "$target"
+  check "it is the same, byte by byte" cmp "$archive" "$work/archive again/${archive##*/}"
+  check "Homebrew's formula is made of it" eval "dist/formula https://packages.example.com/ '$archive' >'$work/keymaker.rb'"
+  check "with its address" grep -qF "url \"https://packages.example.com/${archive##*/}\"" "$work/keymaker.rb"
+  check "and its hash" grep -qF "sha256 \"$(sha256sum <"$archive" | cut -d' ' -f1)\"" "$work/keymaker.rb"
+  check "of anything else none is made" fails_saying "is no archive of dist/archive" dist/formula https://packages.example.com LICENSE
+}
+packed_by_another() (umask 077; cp -r "$built" "$work/moved"; TZ=Asia/Tokyo dist/archive "$work/moved/keymaker" "$1" "$work/archive again")
+
+static_build() {
+  local tools to
+  tools=$(dist/tools) || return
+  check "Rust's library for musl is there" rustup target add "$(uname -m)-unknown-linux-musl"
+  check "the command is built without the system's libraries" env PATH="$tools:$PATH" dist/build --static
+  to=$(dist/build --where --static)
+  mkdir -p "$work/empty"
+  cp "$to/keymaker" "$work/empty/"
+  check "it runs where there is nothing else" same_text "keymaker $(dist/version)" "$(chroot "$work/empty" /keymaker --version)"
+  check "and names its crates for a scanner" eval "objdump -h '$to/keymaker' | grep -q dep-v0"
+  check "it asks AWS" env KEYMAKER_SANDBOX_BIND="$to:/sandbox/static" ./sandbox --no-install -- sh -c \
+    'AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b /sandbox/static/keymaker list-keys --user alice | grep -q APKA'
+  check "no file of it names a folder of this machine" same_text "" "$(grep -aFc -f <(printf '%s\n' "$project" "$HOME" "${CARGO_TARGET_DIR:-$project/target}") "$to/keymaker" | grep -v '^0$')"
 }
 
 built_twice() {
