@@ -38,7 +38,7 @@ pub use iam_region::IamRegion;
 pub use id_resolver_digest::id_resolver_digest;
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, iam_names,
-    is_service_url, role_description,
+    is_service_url, role_description, ssh_key_tags,
 };
 pub use metadata::{InstanceIdentity, MetadataAnswer, MetadataError, MetadataService};
 pub use own_ports::OwnPorts;

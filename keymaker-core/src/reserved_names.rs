@@ -18,11 +18,11 @@ pub fn is_known_software(name: &str) -> bool {
 }
 
 /// Whether a user or group of this name is reserved, for anybody who asks. Ours never begin with `_` (Debian's system
-/// users) or `systemd-`.
+/// users), `systemd-` or, as our own users and groups do, `keymaker-`.
 pub fn is_reserved(name: &str) -> bool {
     name.starts_with('_')
         || name.starts_with("systemd-")
-        || name.starts_with("keymaker")
+        || name.starts_with("keymaker-")
         || NAMES.binary_search(&name).is_ok()
 }
 
@@ -144,6 +144,8 @@ static NAMES: &[&str] = &[
     "kafka",
     "kdc",
     "kdm",
+    "keymaker",
+    "keymakerd",
     "keystone",
     "kibana",
     "kmem",
@@ -780,10 +782,18 @@ mod tests {
         ] {
             assert!(is_reserved(name), "{name}");
         }
-        for name in ["systemd-network", "_apt", "keymaker-users", "keymakerd"] {
+        for name in [
+            "systemd-network",
+            "_apt",
+            "keymaker-users",
+            "keymaker-sudo",
+            "keymaker",
+            "keymakerd",
+        ] {
             assert!(is_reserved(name), "{name}");
         }
-        for name in ["alice", "devs", "roots", "sudo2"] {
+        // Under an empty prefix these are IAM groups like any other.
+        for name in ["alice", "devs", "roots", "sudo2", "keymaker_web", "keymakers"] {
             assert!(!is_reserved(name), "{name}");
         }
     }

@@ -10,6 +10,7 @@ mod id_resolver;
 mod proxy_url;
 pub mod role_description;
 mod service_url;
+pub mod ssh_key_tags;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn, check_role_name};
 pub use id_resolver::IdResolver;

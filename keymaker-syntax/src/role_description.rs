@@ -24,12 +24,12 @@ pub const LINUX_GROUP_PREFIX: &str = "keymaker_linux_group_prefix";
 pub struct RoleDescription(Vec<(String, String)>);
 
 impl RoleDescription {
-    /// Splits at blanks and commas; a word counts if it begins with `keymaker_` and holds one `=`. A value in a pair of
-    /// quotes, `"…"` or `'…'`, is what stands between them.
+    /// Splits at blanks and commas; a word counts if it begins with `keymaker_` and holds one `=`. A value is joined
+    /// of its quoted and unquoted parts, as Python's shlex does it.
     pub fn parse(description: &str) -> Self {
         let setting = |word: &str| {
             let (key, value) = word.split_once('=')?;
-            (key.starts_with("keymaker_") && !value.contains('=')).then(|| (key.to_owned(), unquoted(value).to_owned()))
+            (key.starts_with("keymaker_") && !value.contains('=')).then(|| (key.to_owned(), joined(value)))
         };
         let words = description.split(|c: char| c.is_whitespace() || c == ',');
         Self(words.filter_map(setting).collect())
@@ -69,9 +69,27 @@ pub enum IdResolverError {
     Illegal(ArnError),
 }
 
-fn unquoted(value: &str) -> &str {
-    let between = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    between('"').or_else(|| between('\'')).unwrap_or(value)
+/// Python, `shlex.split`, POSIX mode, of one word: quotes go, what they hold stays, and a backslash keeps the next
+/// character, between double quotes only these two. A quote without its other half, which Python does not read, belongs to
+/// the value.
+fn joined(value: &str) -> String {
+    let (mut text, mut within) = (String::new(), None);
+    let mut characters = value.chars().peekable();
+    while let Some(character) = characters.next() {
+        let next = characters.peek().copied();
+        match (within, character) {
+            (None, '"' | '\'') => within = Some(character),
+            (Some(quote), found) if quote == found => within = None,
+            (None, '\\') | (Some('"'), '\\') if within.is_none() || matches!(next, Some('"' | '\\')) => {
+                match characters.next() {
+                    Some(kept) => text.push(kept),
+                    None => return value.to_owned(),
+                }
+            }
+            _ => text.push(character),
+        }
+    }
+    if within.is_some() { value.to_owned() } else { text }
 }
 
 #[cfg(test)]
@@ -95,6 +113,30 @@ mod tests {
         let none = words("keymaker_a=b=c keymaker_d a_keymaker_e=f KEYMAKER_g=h");
         assert_eq!(none.keys().count(), 0);
         assert_eq!(words("keymaker_a=1\nkeymaker_a=2").value("keymaker_a"), Some("2"));
+    }
+
+    /// The right column is what Python 3's `shlex.split` makes of the left one.
+    #[test]
+    fn a_value_is_joined_as_pythons_shlex_joins_it() {
+        for (written, read) in [
+            ("a", "a"),
+            ("\"a\"", "a"),
+            ("'a'", "a"),
+            ("\"@ex\"'ample'.com", "@example.com"),
+            ("a\"b\"c", "abc"),
+            ("''", ""),
+            ("", ""),
+            (r#"a\"b"#, "a\"b"),
+            (r#""a\"b""#, "a\"b"),
+            (r#""a\b""#, r"a\b"),
+            (r"'a\'", r"a\"),
+            (r"\@x", "@x"),
+        ] {
+            let description = RoleDescription::parse(&format!("keymaker_a={written}"))
+                .value("keymaker_a")
+                .map(str::to_owned);
+            assert_eq!(description.as_deref(), Some(read), "{written}");
+        }
     }
 
     #[test]
@@ -134,6 +176,6 @@ mod tests {
         assert_eq!(role(&format!("{key}=a=b")), None);
         assert_eq!(role(&format!("{key}=\"R")).as_deref(), Some("\"R"));
         assert_eq!(role(&format!("{key}='R\"")).as_deref(), Some("'R\""));
-        assert_eq!(role(&format!("{key}=''R''")).as_deref(), Some("'R'"));
+        assert_eq!(role(&format!("{key}=''R''")).as_deref(), Some("R"));
     }
 }

@@ -45,6 +45,9 @@ pub struct KeymakerdConfig {
     pub linux_group_prefix: Option<String>,
     /// Groups of /etc/group in which IAM may give membership.
     pub local_groups: BTreeSet<String>,
+    /// Whether the file says so, and not the default.
+    #[serde(skip)]
+    local_groups_stand: bool,
     /// Gids by Unix group name.
     pub group_ids: BTreeMap<String, u32>,
     /// The IAM group whose members get the local group keymaker-sudo.
@@ -101,6 +104,7 @@ impl Default for KeymakerdConfig {
             reserved_names: BTreeSet::new(),
             linux_group_prefix: None,
             local_groups: ["sudo", "wheel", "adm", "systemd-journal"].map(str::to_owned).into(),
+            local_groups_stand: false,
             group_ids: BTreeMap::new(),
             sudo_iam_group: None,
             id_scheme: Scheme::Wide,
@@ -148,7 +152,7 @@ impl KeymakerdConfig {
 
     /// What the keys and values of a file mean that was read before.
     pub fn of(table: &Table) -> Result<Self, ConfigError> {
-        let config: Self = table
+        let mut config: Self = table
             .clone()
             .try_into()
             .map_err(|why: toml::de::Error| ConfigError::Kept {
@@ -156,6 +160,7 @@ impl KeymakerdConfig {
                 key: String::new(),
                 problem: why.message().to_owned(),
             })?;
+        config.local_groups_stand = table.contains_key("local_groups");
         match checks::first_problem(&config) {
             Some((key, problem)) => Err(ConfigError::Kept {
                 file: SETTINGS.file,
@@ -168,7 +173,9 @@ impl KeymakerdConfig {
 
     /// Reads and checks a text; `path` is for the sentences.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = config_error::parse(text, path, &SETTINGS)?;
+        let mut config: Self = config_error::parse(text, path, &SETTINGS)?;
+        let table: Table = config_error::parse(text, path, &SETTINGS)?;
+        config.local_groups_stand = table.contains_key("local_groups");
         match checks::first_problem(&config) {
             Some(problem) => Err(SETTINGS.bad_value(text, path, problem)),
             None => Ok(config),
@@ -177,7 +184,12 @@ impl KeymakerdConfig {
 
     /// The whole configuration as it holds, as a file of the same form; what has no value is absent.
     pub fn print(&self) -> Result<String, toml::ser::Error> {
-        toml::to_string(self)
+        let mut printed = self.clone();
+        // Printed, the default would stand in the file, and give what it does not give by itself.
+        if self.linux_group_prefix.as_deref() == Some("") && !self.local_groups_stand {
+            printed.local_groups.clear();
+        }
+        toml::to_string(&printed)
     }
 
     /// How ids are drawn.
@@ -187,6 +199,13 @@ impl KeymakerdConfig {
             (Scheme::Wide, Some(range)) => IdScheme::Wide(id_range(range)),
             (Scheme::Wide, None) => IdScheme::Wide(IdRange::WIDE),
         }
+    }
+
+    /// Whether IAM may give membership in this group of /etc/group, under this prefix. Under an empty one each IAM group has
+    /// its own name here, so that whoever may name a group could be root; then the file itself must say both.
+    pub fn gives_local_group(&self, name: &str, prefix: &str) -> bool {
+        let is_meant = !prefix.is_empty() || (self.linux_group_prefix.is_some() && self.local_groups_stand);
+        is_meant && self.local_groups.contains(name)
     }
 
     /// Whether something narrows who of the account gets a name here.

@@ -167,6 +167,7 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
         offered_keys: OfferedKeys::default(),
         no_such_user: Default::default(),
         early_pass: None,
+        tags_wanted: 0,
         last_failure: None,
         settings_problems: Vec::new(),
         settings_file_problem,

@@ -22,12 +22,14 @@ use keymaker_aws::role_description::{
 use serde::{Deserialize, Serialize};
 
 use crate::config::{KeymakerdConfig, ResolverSetting};
-use keymaker_aws::iam_names::{is_group_name, is_suffix};
+use keymaker_aws::iam_names::{is_group_name, is_prefix, is_suffix};
 
 mod changes;
 mod file;
+mod origins;
 pub use changes::SettingsInForce;
 pub use file::FileSettings;
+pub use origins::{SettingStatus, of as settings_with_origins};
 
 /// The group prefix where nobody says otherwise.
 pub const DEFAULT_GROUP_PREFIX: &str = "keymaker_";
@@ -300,7 +302,7 @@ impl RoleSettings {
             id_resolver: None,
             require_iam_group: checked(REQUIRE_IAM_GROUP, is_group_name, kept.require_iam_group),
             user_suffix: checked(LINUX_USER_SUFFIX, is_suffix, kept.user_suffix),
-            group_prefix: checked(LINUX_GROUP_PREFIX, is_group_name, kept.group_prefix),
+            group_prefix: checked(LINUX_GROUP_PREFIX, is_prefix, kept.group_prefix),
         };
         let id_resolver = words.id_resolver().unwrap_or_else(|why| {
             problems.push(SettingProblem::IdResolver(why));

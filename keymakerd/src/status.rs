@@ -9,6 +9,7 @@ use crate::directory::entitlement::refused::RefusedEntry;
 use crate::directory::iam::Iam;
 use crate::directory::service::Service;
 use crate::directory::state::{Grade, State};
+use crate::settings::{SettingStatus, settings_with_origins};
 
 #[derive(Serialize)]
 struct StatusFile<'a> {
@@ -22,6 +23,7 @@ struct StatusFile<'a> {
     settings_known: bool,
     required_group: Option<&'a str>,
     id_resolver_account: Option<&'a str>,
+    settings: Vec<SettingStatus>,
     pending_settings: Vec<String>,
     settings_problems: &'a [String],
     settings_file_problem: Option<&'a str>,
@@ -39,6 +41,7 @@ struct StatusFile<'a> {
     ids_used: usize,
     ids_in_range: u64,
     unusable_keys: &'a [String],
+    unusable_tags: &'a [String],
     left_out: Vec<&'a str>,
     halted: bool,
 }
@@ -89,6 +92,7 @@ impl<I: Iam + 'static> Service<I> {
                 .id_resolver
                 .as_ref()
                 .map(|resolver| resolver.account().as_str()),
+            settings: settings_with_origins(&state.config, &state.settings),
             pending_settings: state.pending_settings(),
             settings_problems: &state.settings_problems,
             settings_file_problem: state.settings_file_problem.as_deref(),
@@ -106,6 +110,7 @@ impl<I: Iam + 'static> Service<I> {
             ids_used: state.ids.used(state.config.id_scheme().range()),
             ids_in_range: state.config.id_scheme().range().len(),
             unusable_keys: &published.unusable_keys,
+            unusable_tags: &published.unusable_tags,
             left_out: published.left_out.values().flatten().map(String::as_str).collect(),
             halted: state.halted,
         });
@@ -209,6 +214,7 @@ mod tests {
             settings_known: false,
             required_group: None,
             id_resolver_account: None,
+            settings: vec![SettingStatus::default()],
             pending_settings: Vec::new(),
             settings_problems: &[],
             settings_file_problem: None,
@@ -238,6 +244,7 @@ mod tests {
             ids_used: 0,
             ids_in_range: 0,
             unusable_keys: &[],
+            unusable_tags: &[],
             left_out: Vec::new(),
             halted: false,
         }

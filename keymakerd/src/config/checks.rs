@@ -6,7 +6,7 @@ use keymaker_core::id::Gid;
 use keymaker_core::name::GroupName;
 
 use super::{KeymakerdConfig, Scheme, Tag, id_range};
-use keymaker_aws::iam_names::{is_group_name, is_suffix};
+use keymaker_aws::iam_names::{is_group_name, is_prefix, is_suffix};
 
 /// How many ids a range must hold to be drawn from.
 const LEAST_IDS: u64 = 1000;
@@ -132,7 +132,7 @@ fn names(config: &KeymakerdConfig) -> Problem {
         KeymakerdConfig {
             linux_group_prefix: Some(prefix),
             ..
-        } if !prefix.is_empty() && !is_group_name(prefix) => wrong("linux_group_prefix", prefix),
+        } if !is_prefix(prefix) => wrong("linux_group_prefix", prefix),
         KeymakerdConfig {
             linux_user_suffix: Some(suffix),
             ..

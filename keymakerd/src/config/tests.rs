@@ -107,7 +107,25 @@ fn the_table_of_keys_is_what_the_parser_takes() {
 fn what_is_printed_is_a_file_of_the_same_meaning() {
     for text in [String::new(), sample(), "[group_ids]\ndevs = 5001\n".to_owned()] {
         let config = parse(&text).unwrap();
-        assert_eq!(parse(&config.print().unwrap()).unwrap(), config);
+        let printed = KeymakerdConfig {
+            local_groups_stand: true,
+            ..config.clone()
+        };
+        assert_eq!(parse(&config.print().unwrap()).unwrap(), printed);
+    }
+}
+
+// P1
+#[test]
+fn what_is_printed_gives_no_local_group_that_the_file_does_not_give() {
+    for (text, given) in [
+        ("linux_group_prefix = \"\"", false),
+        ("linux_group_prefix = \"\"\nlocal_groups = [\"sudo\"]", true),
+    ] {
+        let config = parse(text).unwrap();
+        let printed = parse(&config.print().unwrap()).unwrap();
+        assert_eq!(config.gives_local_group("sudo", ""), given, "{text}");
+        assert_eq!(printed.gives_local_group("sudo", ""), given, "{text}");
     }
 }
 

@@ -22,7 +22,12 @@ impl<I: Iam + 'static> Service<I> {
     /// A full pass now. What it does not ask, keys above all, the next login of each user does, however young the answer
     /// is: who has disabled a key and ordered a pass wants it closed.
     pub async fn order_pass(self: &Rc<Self>) -> Result<String, String> {
-        self.state_mut().grade_until = None;
+        let now = self.clock.answer_time();
+        {
+            let mut state = self.state_mut();
+            state.grade_until = None;
+            state.tags_wanted = now;
+        }
         self.leave_former_role(Ask::Now).await;
         self.await_connection().await;
         let passed = self.pass().await;

@@ -88,6 +88,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Answ
         offered_keys: super::asking::limits::OfferedKeys::default(),
         no_such_user: Default::default(),
         early_pass: None,
+        tags_wanted: 0,
         last_failure: None,
         settings_problems: Vec::new(),
         settings_file_problem: None,

@@ -10,7 +10,7 @@ use crate::config::KeymakerdConfig;
 
 /// The settings in force, by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SettingsInForce(BTreeMap<String, String>);
+pub struct SettingsInForce(pub(super) BTreeMap<String, String>);
 
 impl SettingsInForce {
     /// The file's, and what the role's description says of the five that it may say.

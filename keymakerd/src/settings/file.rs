@@ -46,6 +46,12 @@ impl FileSettings {
         self.applied.as_ref().map(KeymakerdConfig::of)
     }
 
+    /// Whether the file has this key, or had it and its value stands on; `None` where it says nothing about it.
+    pub(super) fn says(&self, key: &str) -> Option<bool> {
+        let applies = self.applied.as_ref().is_some_and(|applied| applied.contains_key(key));
+        applies.then(|| self.read.contains_key(key))
+    }
+
     /// Lines that are gone from the file and stand on.
     pub fn gone(&self) -> Vec<GoneLine> {
         let applied = self.applied.iter().flatten();

@@ -101,7 +101,7 @@ fn a_description_full_of_rubbish_changes_nothing() {
     let before = kept(&good);
     for (rubbish, problems) in [
         (
-            "keymaker_id_resolver_account=12 keymaker_id_resolver_iam_role=R keymaker_require_iam_group=o/ps keymaker_linux_user_suffix=é keymaker_linux_group_prefix=",
+            "keymaker_id_resolver_account=12 keymaker_id_resolver_iam_role=R keymaker_require_iam_group=o/ps keymaker_linux_user_suffix=é keymaker_linux_group_prefix=é",
             4,
         ),
         (
@@ -195,6 +195,9 @@ fn a_change_in_the_description_applies_where_it_narrows_and_waits_where_it_could
         (prefix, None, Some("unix-"), "keymaker_", true),
         (prefix, None, Some("keymaker_web_"), "keymaker_", true),
         (prefix, None, Some("keymaker_"), "keymaker_", false),
+        (prefix, None, Some(""), "keymaker_", true),
+        (prefix, Some("unix-"), Some(""), "unix-", true),
+        (prefix, Some(""), None, "", true),
         (prefix, Some("unix-"), None, "unix-", true),
         (prefix, Some("unix-"), Some("keymaker_"), "unix-", true),
     ] {

@@ -13,13 +13,13 @@ use crate::directory::iam::{Iam, IamUser};
 use crate::directory::service::Service;
 use crate::directory::state::State;
 
-/// So many users whom a listing lacks are asked about at once.
-const AT_ONCE: usize = 10;
+/// So many users are asked about at once, in a pass.
+pub(super) const AT_ONCE: usize = 10;
 /// So many of them who are there all the same: such a listing is not believed, and about the rest nobody is asked in
 /// this pass.
 const MOST_CONTRADICTIONS: usize = 50;
-/// A pass asks no longer than this about whom a listing lacks; the rest come first in the next one.
-const LOOKING: std::time::Duration = std::time::Duration::from_secs(60);
+/// A pass asks no longer than this about whom a listing lacks, or for tags; the rest come first in the next one.
+pub(super) const LOOKING: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl<I: Iam + 'static> Service<I> {
     /// `GetUser` for each user whom the listing did not show.

@@ -9,10 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use futures_util::future::join_all;
 use keymaker_aws::{Ask, AwsCallError};
 use tracing::{info, warn};
 
 use super::by_name::Deadlines;
+use super::missing::{AT_ONCE, LOOKING};
 use crate::config::Prefetch;
 use crate::directory::facts::{Facts, Listing, Members, Memberships, UserFacts};
 use crate::directory::iam::{Iam, IamGroup, IamUser};
@@ -20,7 +22,8 @@ use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::{AskedAccounts, Service};
 use crate::directory::state::{Grade, State};
 
-/// So many users' tags are asked for in a pass.
+/// So many users' tags are asked for again in a pass because they are old; those that are not known, or that an order
+/// wants, all are.
 const MOST_TAGS: usize = 50;
 /// A denied listing is tried again after this long.
 const GRADE_TTL: std::time::Duration = std::time::Duration::from_secs(3600);
@@ -317,25 +320,28 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Listings of grades 2 and 3 do not tell tags. Where they matter, a user is published once theirs are known, and
-    /// some of the oldest are asked for again in each pass: cron and sudo go by what is published.
+    /// known ones grow old: `GetUser`, ten at once.
     async fn learn_tags(&self, people: &I) {
         if self.state().config.tags.is_empty() {
             return;
         }
-        let now = self.clock.answer_time();
-        let oldest = |state: &State| {
-            let unknown = |user: &&UserFacts| user.tags.is_none() || now >= user.tags_answered_at + TAGS_TTL;
-            let mut users: Vec<&UserFacts> = state.facts.users.values().filter(unknown).collect();
-            users.sort_by_key(|user| user.tags_answered_at);
-            let names = users.into_iter().take(MOST_TAGS).map(|user| user.name.clone());
-            names.collect::<Vec<_>>()
-        };
-        let names = oldest(&self.state());
-        for name in names {
+        let names = self.state().tags_to_ask(self.clock.answer_time());
+        let until = self.clock.instant() + LOOKING;
+        for some in names.chunks(AT_ONCE) {
             let asked_at = self.clock.answer_time();
-            let Ok(user) = people.user(&name).await else { continue };
-            let asked = self.asked(asked_at);
-            self.state_mut().facts.learn_sighting(&user, asked);
+            let mut silent = self.clock.instant() >= until;
+            for answer in join_all(some.iter().map(|name| people.user(name))).await {
+                match answer {
+                    Ok(user) => {
+                        let asked = self.asked(asked_at);
+                        self.state_mut().facts.learn_sighting(&user, asked);
+                    }
+                    Err(error) => silent |= !error.is_about_this_request(),
+                }
+            }
+            if silent {
+                return;
+            }
         }
     }
 
@@ -403,6 +409,18 @@ impl<I: Iam + 'static> Service<I> {
 }
 
 impl State {
+    /// IAM names: those whose tags are not known, or not since an order wanted them, and some of the oldest: cron and sudo
+    /// go by what is published.
+    fn tags_to_ask(&self, now: u64) -> Vec<String> {
+        let mut users: Vec<&UserFacts> = self.facts.users.values().collect();
+        users.sort_by_key(|user| user.tags_answered_at);
+        let is_wanted = |user: &&UserFacts| user.tags.is_none() || user.tags_answered_at < self.tags_wanted;
+        let (wanted, known): (Vec<_>, Vec<_>) = users.into_iter().partition(is_wanted);
+        let old = known.into_iter().filter(|user| now >= user.tags_answered_at + TAGS_TTL);
+        let names = wanted.into_iter().chain(old.take(MOST_TAGS));
+        names.map(|user| user.name.clone()).collect()
+    }
+
     /// `UserIds` and IAM names.
     fn keys_to_prefetch(&self, now: u64) -> Vec<(String, String)> {
         let required = self.effective().require_iam_group;

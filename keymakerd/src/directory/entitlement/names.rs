@@ -173,7 +173,7 @@ impl NameRules<'_> {
             .map_err(|why| NotAccepted::Refused(EntryRefusal::IllegalName(rest.into_owned(), why)))?;
         let text = || name.to_string();
         match self.local.group(name.as_str()) {
-            Some(local) if self.config.local_groups.contains(name.as_str()) => match local.gid {
+            Some(local) if self.gives(name) => match local.gid {
                 Some(0) => Err(NotAccepted::Refused(EntryRefusal::RootGroup(text()))),
                 Some(gid) => Ok(Judged {
                     is: UnixGroup::Local { name, gid },
@@ -181,11 +181,19 @@ impl NameRules<'_> {
                 }),
                 None => Err(NotAccepted::Refused(EntryRefusal::LocalGroup(text()))),
             },
+            Some(_) if self.config.local_groups.contains(name.as_str()) => {
+                Err(NotAccepted::Refused(EntryRefusal::LocalGroupWithoutPrefix(text())))
+            }
             _ => {
                 self.free(name.as_str())?;
                 self.unless_wanted(Kind::Group, name, group, UnixGroup::Ours(name))
             }
         }
+    }
+
+    fn gives(&self, local: GroupName) -> bool {
+        let prefix = self.settings.group_prefix.as_str();
+        self.config.gives_local_group(local.as_str(), prefix)
     }
 
     /// ASCII only: other capitals are not Unix names, and folding them depends on a language.

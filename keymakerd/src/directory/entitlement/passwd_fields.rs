@@ -65,6 +65,29 @@ pub fn shell<'a>(config: &'a KeymakerdConfig, local: &LocalAccounts, user: &'a U
         .unwrap_or(&config.default_shell)
 }
 
+/// A sentence for each enabled tag that says another home or shell than the entry has.
+pub fn tags_not_taken(config: &KeymakerdConfig, user: &UserFacts, home: &str, shell: &str) -> Vec<String> {
+    let tags = [
+        (
+            Tag::Home,
+            "home",
+            home,
+            "is no home here (an absolute path outside the folders of the system and of others)",
+        ),
+        (Tag::Shell, "shell", shell, "is no shell of /etc/shells"),
+    ];
+    let said = tags.into_iter().filter_map(|(tag, name, taken, why)| {
+        let wanted = user
+            .tag(name)
+            .filter(|wanted| config.tags.contains(&tag) && *wanted != taken)?;
+        Some(format!(
+            "the tag {name} of {} says {wanted:?}, which {why}; it is {taken}",
+            user.name
+        ))
+    });
+    said.collect()
+}
+
 /// What `pam_umask(8)` takes from this field: a session's file mode, priority and limit.
 const READ_BY_PAM_UMASK: [&str; 3] = ["umask=", "pri=", "ulimit="];
 

@@ -42,6 +42,8 @@ pub enum EntryRefusal {
     LocalUser(String),
     /// "'www' is a group of this host (/etc/group)"; `local_groups` in the file can let it give membership.
     LocalGroup(String),
+    /// Likewise, under an empty prefix that does not stand beside `local_groups` in the file.
+    LocalGroupWithoutPrefix(String),
     /// "'root' is the group of gid 0, which nobody gets."
     RootGroup(String),
     /// "'acmed' is a name that acmed.service wants."
@@ -233,6 +235,11 @@ impl fmt::Display for EntryRefusal {
             Self::LocalGroup(name) => write!(
                 f,
                 "{name} is a group in this host's /etc/group; membership of it is given only where local_groups names it"
+            ),
+            Self::LocalGroupWithoutPrefix(name) => write!(
+                f,
+                "{name} is a group in this host's /etc/group; where linux_group_prefix is empty, membership of it is given only \
+                if linux_group_prefix and local_groups both stand in keymakerd.toml"
             ),
             Self::RootGroup(name) => write!(f, "{name} is the group with gid 0, which nobody from IAM gets"),
             Self::SameName {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use ssh_key::public::KeyData;
 use ssh_key::{HashAlg, PublicKey};
 
-use keymaker_core::public_key::{SshPublicKey, TYPES};
+use keymaker_aws::ssh_key_tags::TaggedKey;
+use keymaker_core::public_key::SshPublicKey;
 
 /// A key as it is published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,15 +54,13 @@ pub fn clean(text: &str) -> Result<CleanKey, KeyError> {
     })
 }
 
-/// As [`clean`], for a tag's value: a whole key, or its base64 alone, since a tag's 256 characters leave no room for
-/// more.
-pub fn clean_tag(value: &str) -> Result<CleanKey, KeyError> {
-    let bare = !value.trim().contains(' ');
-    let typed = TYPES
-        .iter()
-        .filter(|_| bare)
-        .find_map(|key_type| clean(&format!("{key_type} {}", value.trim())).ok());
-    typed.map_or_else(|| clean(value), Ok)
+/// As [`clean`], for a tag's value, and whether the key opens anything.
+pub fn clean_tag(value: &str) -> (bool, Result<CleanKey, KeyError>) {
+    let key = TaggedKey::of(value);
+    let mut tried = key.lines().map(|line| clean(&line));
+    let first = tried.next().unwrap_or(Err(KeyError::Unreadable));
+    let found = first.or_else(|why| tried.find_map(Result::ok).ok_or(why));
+    (key.active, found)
 }
 
 fn bit_length(bytes: &[u8]) -> usize {
@@ -104,9 +103,33 @@ mod tests {
     #[test]
     fn a_tag_may_hold_the_base64_alone() {
         let (_, base64) = ED25519.split_once(' ').unwrap();
-        assert_eq!(clean_tag(base64).unwrap().line, ED25519);
-        assert_eq!(clean_tag(ED25519).unwrap().line, ED25519);
-        assert!(clean_tag("AAAA").is_err());
+        let line = |value: &str| clean_tag(value).1.map(|key| key.line);
+        assert_eq!(line(base64).as_deref(), Ok(ED25519));
+        assert_eq!(line(ED25519).as_deref(), Ok(ED25519));
+        assert!(line("AAAA").is_err() && line("").is_err());
+    }
+
+    // As ssh-keygen makes them; those of FIDO, which want a device, are put together of the others (PROTOCOL.u2f).
+    #[test]
+    fn every_type_that_openssh_makes_and_a_tag_has_room_for_is_a_key_there() {
+        let keys = include_str!("../testdata/for-tags.pub");
+        let types: Vec<&str> = keys.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(types, keymaker_aws::ssh_key_tags::TYPES);
+        for line in keys.lines() {
+            let value = TaggedKey::value(line, true).unwrap();
+            let (active, key) = clean_tag(&value);
+            assert!(active);
+            assert_eq!(key.unwrap().line, line);
+        }
+    }
+
+    // P9
+    #[test]
+    fn a_key_that_is_disabled_in_its_tag_is_known_as_such() {
+        for value in [format!("disabled {ED25519}"), format!("disabled {}", &ED25519[12..])] {
+            let (active, key) = clean_tag(&value);
+            assert!(!active && key.is_ok(), "{value}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keymaker_aws::id_resolver_digest;
+use keymaker_aws::{id_resolver_digest, ssh_key_tags};
 use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, RecordError, Verdict};
 use keymaker_core::id::{IdRange, Uid};
@@ -21,14 +21,11 @@ use crate::directory::entitlement::ending::Ending;
 use crate::directory::entitlement::entitled::{Entitlements, Known, refused_ids};
 use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
 use crate::directory::entitlement::names::UnixGroup;
-use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell};
+use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell, tags_not_taken};
 use crate::directory::entitlement::refused::{EntryRefusal, Kind, RefusedEntry};
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::{KEYS_TIME_STEP, KeyFacts, UserFacts};
 use crate::directory::iam::ssh_keys;
-
-/// Tags that carry keys: `keymaker:ssh-key-1` and so on.
-const KEY_TAG: &str = "keymaker:ssh-key-";
 
 /// When and where this is published.
 #[derive(Clone, Copy)]
@@ -59,6 +56,8 @@ pub struct Composition {
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys that sshd is not shown, as sentences.
     pub unusable_keys: Vec<String>,
+    /// Tags that say a home or a shell which this host does not give.
+    pub unusable_tags: Vec<String>,
     /// Tombstones and former names that stand until it is known whether anything is left of their users.
     pub unsettled: Unsettled,
     /// The time that the file gives each user's keys, by `UserId`.
@@ -80,6 +79,7 @@ impl Composition {
             kept: Vec::new(),
             may_not_log_in: Vec::new(),
             unusable_keys: Vec::new(),
+            unusable_tags: Vec::new(),
             unsettled: Unsettled::default(),
             keys_told_at: BTreeMap::new(),
         };
@@ -132,6 +132,9 @@ impl Composition {
                 _ => (Vec::new(), REFUSAL),
             };
             let home = home(config, *name, user, &mut homes);
+            if verdict == Verdict::Allowed {
+                self.unusable_tags.extend(tags_not_taken(config, user, &home, shell));
+            }
             let new = NewUser {
                 name: *name,
                 uid,
@@ -327,8 +330,11 @@ pub(super) fn keys_of(config: &KeymakerdConfig, user: &UserFacts) -> (Vec<Publis
     let from_tags = config.tags.contains(&Tag::Keys).then_some(&user.tags);
     let from_tags = from_tags.into_iter().flatten().flatten();
     let from_tags = from_tags
-        .filter(|(tag, _)| tag.starts_with(KEY_TAG))
-        .map(|(tag, value)| (tag, true, ssh_keys::clean_tag(value).map_err(|why| why.to_string())));
+        .filter(|(tag, _)| tag.starts_with(ssh_key_tags::NAME_BEGINS))
+        .map(|(tag, value)| {
+            let (active, key) = ssh_keys::clean_tag(value);
+            (tag, active, key.map_err(|why| why.to_string()))
+        });
     let (mut keys, mut unusable) = (Vec::new(), Vec::new());
     for (id, active, body) in from_iam.chain(from_tags) {
         match body {

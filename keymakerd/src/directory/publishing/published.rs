@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keymaker_core::directory_file::{Directory, Verdict};
 use keymaker_core::name::UserName;
 use keymaker_core::published_file::writer::Built;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::composition::Composition;
 use super::rights::Rights;
@@ -33,6 +33,8 @@ pub struct PublishedState {
     pub may_not_log_in: Vec<(UserName, Verdict)>,
     /// Keys of IAM's that sshd is not shown, as sentences.
     pub unusable_keys: Vec<String>,
+    /// Tags that say a home or a shell which this host does not give.
+    pub unusable_tags: Vec<String>,
     /// Tombstones and former names that stand until it is known whether anything is left of their users.
     pub unsettled: Unsettled,
     /// Who may do what by the directory as it is; `None` where there was none that could be read.
@@ -76,6 +78,12 @@ impl PublishedState {
         self.kept = composition.kept;
         self.may_not_log_in = composition.may_not_log_in;
         self.unusable_keys = composition.unusable_keys;
+        for tag in &composition.unusable_tags {
+            if !self.unusable_tags.contains(tag) {
+                warn!("{tag}");
+            }
+        }
+        self.unusable_tags = composition.unusable_tags;
         self.unsettled = composition.unsettled;
     }
 }

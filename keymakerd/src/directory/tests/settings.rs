@@ -128,6 +128,56 @@ fn a_key_in_a_tag_is_published_with_the_age_of_the_users_facts() {
     });
 }
 
+#[test]
+fn a_home_or_shell_that_a_tag_says_and_this_host_does_not_give_is_said() {
+    on_one_thread(async {
+        let tags = |home: &str, shell: &str| {
+            Some(vec![
+                ("home".to_owned(), home.to_owned()),
+                ("shell".to_owned(), shell.to_owned()),
+            ])
+        };
+        for (home, shell, said) in [("/etc/alice", "/no/such", 2), ("/srv/alice", "/bin/bash", 0)] {
+            for (settings, said) in [("tags = [\"home\", \"shell\"]", said), ("tags = [\"gecos\"]", 0)] {
+                let host = after_a_pass(settings, |iam| {
+                    iam.change_user("alice", |alice| alice.tags = tags(home, shell));
+                })
+                .await;
+                let unusable = host.service.state().published.unusable_tags.clone();
+                assert_eq!(unusable.len(), said, "{settings}: {unusable:?}");
+                assert!(
+                    unusable.iter().all(|tag| tag.contains(" of alice says ")),
+                    "{unusable:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn however_many_they_are_one_pass_learns_the_tags_of_all_and_an_order_what_was_changed_of_any() {
+    on_one_thread(async {
+        let host = host("tags = [\"gecos\"]");
+        let user = |number: u64| format!("user{number}");
+        for number in 0..300 {
+            host.iam.add_user(&user(number), &format!("AIDAUSER{number}"), 1);
+        }
+        host.service.pass().await;
+        assert!((0..300).all(|number| host.uid(&user(number)).is_some()));
+        let tag = ("gecos".to_owned(), "Somebody Else".to_owned());
+        host.iam.change_user(&user(299), |one| one.tags = Some(vec![tag]));
+        host.pass_time(60);
+        host.service.pass().await;
+        assert_ne!(
+            entry(&host, &user(299)).unwrap().1,
+            "Somebody Else",
+            "it is not old yet"
+        );
+        host.service.order_pass().await.unwrap();
+        assert_eq!(entry(&host, &user(299)).unwrap().1, "Somebody Else");
+    });
+}
+
 // P9
 #[test]
 fn facts_are_asked_for_again_once_they_are_older_than_authz_ttl() {

@@ -63,6 +63,10 @@ impl Host {
     }
 
     fn accept(&self, users: &[&str], groups: &[&str]) -> AcceptedNames {
+        self.accept_by(&KeptSettings::default(), users, groups)
+    }
+
+    fn accept_by(&self, kept: &KeptSettings, users: &[&str], groups: &[&str]) -> AcceptedNames {
         fn listed<'a>(names: &[&'a str]) -> Vec<InIam<'a>> {
             // The id is the name, so that an assertion can say who.
             let split = |name: &&'a str| match name.rsplit_once('/') {
@@ -83,7 +87,7 @@ impl Host {
             let listed = names.iter().map(split).zip(1..);
             listed.map(|(entity, created)| InIam { created, ..entity }).collect()
         }
-        let settings = EffectiveSettings::of(&self.config, &KeptSettings::default());
+        let settings = EffectiveSettings::of(&self.config, kept);
         let rules = NameRules {
             config: &self.config,
             settings: &settings,
@@ -291,6 +295,53 @@ fn a_local_group_is_given_only_where_it_exists_and_the_file_names_it() {
         EntryRefusal::LocalUser("ubuntu".into())
     );
     assert!(names.reason("keymaker_docker").to_string().contains("local_groups"));
+}
+
+// P1
+#[test]
+fn under_an_empty_prefix_a_local_group_is_given_only_where_the_file_itself_says_prefix_and_group() {
+    let groups = [
+        "sudo",
+        "adm",
+        "devs",
+        "keymaker_web",
+        "keymakers",
+        "keymaker-sudo",
+        "keymakerd",
+    ];
+    let mut described = KeptSettings::default();
+    described.observe("AROA", Some("keymaker_linux_group_prefix="));
+    let undescribed = KeptSettings::default();
+    let both = "linux_group_prefix = \"\"\nlocal_groups = [\"sudo\"]";
+    for (file, kept, given) in [
+        (both, &undescribed, true),
+        (both, &described, true),
+        ("linux_group_prefix = \"\"", &undescribed, false),
+        ("linux_group_prefix = \"\"", &described, false),
+        ("local_groups = [\"sudo\"]", &described, false),
+        ("", &described, false),
+    ] {
+        let names = Host::new(file).accept_by(kept, &[], &groups);
+        let is_local = |name: &str| {
+            matches!(
+                names.groups.get(name).map(|group| group.unix),
+                Some(UnixGroup::Local { .. })
+            )
+        };
+        assert_eq!(is_local("sudo"), given, "{file:?}");
+        assert!(!is_local("adm"), "{file:?}");
+        if !given {
+            assert!(names.reason("sudo").to_string().contains("local_groups"), "{file:?}");
+        }
+        // All the others are groups of their own names.
+        let ours: Vec<&str> = names
+            .groups
+            .iter()
+            .filter(|(_, group)| matches!(group.unix, UnixGroup::Ours(_)))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(ours, ["devs", "keymaker_web", "keymakers"], "{file:?}");
+    }
 }
 
 #[test]
