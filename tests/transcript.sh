@@ -29,6 +29,17 @@ both() {
   jq -e . <<< "$out" > /dev/null || wrong "jq cannot read that: $out"
 }
 
+# asked STATUS COMMAND: at a terminal, where its question is answered with no.
+asked() {
+  local expected=$1 out status; shift
+  printf '\n$ %s    # at a terminal\n' "$*"
+  out=$(printf 'no\n' | script -qec "$*" /dev/null 2>&1); status=$?
+  tr -d '\r' <<< "$out" | sed 's/\x1b\[K//g'
+  [ $status = 0 ] || echo "(exit $status)"
+  [ $status = "$expected" ] || wrong "exit $status, not $expected"
+  [[ $out == *"Go on? [yes/no]"* ]] || wrong "there was no question"
+}
+
 ready() { timeout 30 sh -c 'until [ -e /var/lib/keymaker/public/contact ]; do sleep 0.1; done'; }
 key() { sandbox-admin keymaker list-keys --user carol --json | jq -r '.keys[-1].id'; }
 
@@ -47,7 +58,12 @@ echo; echo "# What may go wrong, and the remedy"
 both 1 "$admin list-keys --user nosuch"
 both 1 "keymaker upload-key -i mine --user bob"
 both 1 "AWS_EC2_METADATA_DISABLED=true keymaker list-keys"
-both 1 "$admin upload-key -i ed --user carol"
+both 1 "$admin upload-key ed --user carol"
+asked 1 "$admin upload-key ed --user carol"
+shown 0 "$admin upload-key ed --user carol --as-tag"
+both 0 "$admin list-keys --user carol"
+asked 1 "$admin delete-key keymaker:ssh-key-1 --user carol"
+shown 0 "$admin delete-key keymaker:ssh-key-1 --user carol --yes"
 for n in 1 2 3 4; do ssh-keygen -q -t rsa -b 2048 -N '' -f more$n; $admin upload-key -i more$n --user carol > /dev/null; done
 both 1 "$admin upload-key -i mine --user carol"
 both 1 "keymaker list-keys"
@@ -58,17 +74,22 @@ echo; echo "# For administrators of an account"
 both 0 "$admin configure --instance-iam-role web --require-iam-group prod_ssh_users --dry-run"
 shown 0 "$admin configure --instance-iam-role web --require-iam-group prod_ssh_users | tail -n 3"
 both 0 "$admin configure --instance-iam-role web --require-iam-group prod_ssh_users"
+asked 1 "$admin configure --instance-iam-role web --undo"
 shown 0 "$admin configure --instance-iam-role web --undo --yes | tail -n 3"
 both 0 "$admin configure --instance-iam-role web --undo --yes"
 shown 0 "$admin configure --instance-iam-role web --print terraform | jq -c 'keys'"
 shown 0 "$admin configure --instance-iam-role web --print cloudformation | jq -c '.Resources | keys'"
 both 0 "keymaker configure --guard-policy --allow 'arn:aws:iam::*:role/admin'"
+both 0 "keymaker configure --self-service-policy"
 for user in alice bob; do
   sandbox-admin aws iam delete-role-policy --role-name user-$user --policy-name own-keys; sandbox-admin aws iam delete-role --role-name user-$user
 done
 both 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice --user bob --dry-run"
 shown 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice --user bob"
 both 0 "$admin sync-roles --instance-iam-role sandbox-instance --user alice"
+sandbox-admin aws iam create-user --user-name erin > /dev/null; $admin sync-roles --instance-iam-role sandbox-instance --user erin > /dev/null
+sandbox-admin aws iam delete-user --user-name erin
+asked 1 "$admin sync-roles --instance-iam-role sandbox-instance --prune"
 shown 0 "$admin sync-roles --instance-iam-role sandbox-instance --print-policy | jq -c '.Statement[]'"
 
 echo; echo "# For a host"
@@ -81,6 +102,8 @@ both 0 "keymaker get-groups alice"
 both 0 "keymaker get-authorized-keys alice"
 both 0 "keymaker who-was $(id -u alice)"
 both 0 "keymaker why alice"
+both 0 "keymaker why alice --from 192.0.2.7"
+both 1 "keymaker why Alice"
 both 0 "keymaker why carol"
 both 1 "keymaker why root"
 both 1 "keymaker why nosuch"
@@ -90,6 +113,7 @@ both 1 "keymaker doctor"
 chmod 644 /etc/keymaker/keymakerd.toml
 both 0 "keymaker capture status"
 both 0 "keymaker capture plan"
+asked 1 "keymaker capture down"
 both 0 "keymaker capture down --yes"
 both 1 "keymaker capture status"
 both 0 "keymaker capture up"
@@ -106,12 +130,14 @@ shown 0 "keymaker release dave"
 both 0 "keymaker install"
 both 1 "keymaker uninstall"
 both 0 "keymaker migrate --dry-run"
+asked 1 "keymaker migrate"
 both 0 "keymaker migrate --yes"
 both 1 "runuser -u alice -- keymaker sync"
+asked 1 "keymaker reset"
 both 0 "keymaker reset --yes"
 
 # Whatever the help names was shown.
-for command in $(keymaker --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' | grep -vx help); do
+for command in $(keymaker --help | sed -n '/^Usage:/,/^Options:/s/^  \([a-z][a-z-]*\) .*/\1/p'); do
   [[ $ran =~ (keymaker|$admin)\ $command ]] || wrong "$command is not in this transcript"
 done
 printf '\n%s failed\n' $failed

@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
+use keymaker_aws::ssh_key_tags;
 
 use crate::aws::AwsOptions;
 use crate::commands::configure::ConfigureOptions;
@@ -31,20 +32,90 @@ pub struct CommandLine {
     pub command: KeymakerCommand,
 }
 
+/// The commands by what somebody is after: the order of the help and of the manual page.
+#[cfg(all(target_os = "linux", feature = "host"))]
+pub const TOPICS: [(&str, &[&str]); 4] = [
+    KEYS,
+    (
+        "This host: what it knows, and why",
+        &[
+            "status",
+            "why",
+            "doctor",
+            "who-was",
+            "get-uid",
+            "get-groups",
+            "get-authorized-keys",
+        ],
+    ),
+    (
+        "This host: what it is to do",
+        &[
+            "sync",
+            "invalidate",
+            "accept-settings",
+            "release",
+            "capture",
+            "install",
+            "uninstall",
+            "migrate",
+            "reset",
+        ],
+    ),
+    ACCOUNT,
+];
+#[cfg(not(all(target_os = "linux", feature = "host")))]
+pub const TOPICS: [(&str, &[&str]); 2] = [KEYS, ACCOUNT];
+
+const KEYS: (&str, &[&str]) = (
+    "SSH keys in IAM, from any computer",
+    &["upload-key", "list-keys", "enable-key", "disable-key", "delete-key"],
+);
+const ACCOUNT: (&str, &[&str]) = ("An AWS account", &["configure", "sync-roles"]);
+
+/// The command line with its help by topic.
+pub fn command() -> Command {
+    let command = CommandLine::command();
+    let heading = command.get_styles().get_header().to_owned();
+    let mut topics = String::new();
+    for (topic, names) in TOPICS {
+        let named = names.iter().filter_map(|name| command.find_subcommand(name)).cloned();
+        let mut part = Command::new("keymaker")
+            .disable_help_subcommand(true)
+            .help_template("{subcommands}")
+            .subcommands(named.enumerate().map(|(at, command)| command.display_order(at)));
+        let listed = part.render_help().ansi().to_string();
+        topics += &format!("{heading}{topic}:{heading:#}\n{}\n\n", listed.trim_end());
+    }
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{topics}{heading}Options:{heading:#}\n{{options}}\n\n\
+         'keymaker COMMAND --help' says more of a command; keymaker(1) has all of it, with examples.\n"
+    );
+    command.help_template(template)
+}
+
 #[derive(Subcommand, Debug)]
 pub enum KeymakerCommand {
     /// Upload your SSH public key to IAM.
     ///
-    /// Without --identity: the one RSA key of the SSH agent, else ~/.ssh/id_rsa.pub.
+    /// Without FILE: the one RSA key of the SSH agent, else ~/.ssh/id_rsa.pub, else the one other key of the agent or of
+    /// ~/.ssh. IAM's store takes RSA keys only; an Ed25519, ECDSA or FIDO key goes into a tag of the IAM user, which hosts
+    /// heed whose keymakerd.toml has tags = ["keys"].
     #[command(alias = "upload_key")]
     UploadKey {
-        /// A file with the public key, or with the private one, whose public half is taken.
-        #[arg(long, short, value_name = "FILE")]
+        /// A file with the public key (OpenSSH, RFC 4716 or PEM), or with the private one, whose public half is taken.
+        #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// The same, as the Python keymaker had it.
+        #[arg(long, short, value_name = "FILE", conflicts_with = "file", value_hint = clap::ValueHint::FilePath)]
         identity: Option<PathBuf>,
+        /// Put the key into a tag of the IAM user, and ask no question.
+        #[arg(long)]
+        as_tag: bool,
         #[command(flatten)]
         whose: Whose,
     },
-    /// List SSH keys in IAM.
+    /// List SSH keys in IAM, those in tags too.
     #[command(alias = "list_keys")]
     ListKeys {
         #[command(flatten)]
@@ -98,7 +169,7 @@ pub struct Whose {
 
 #[derive(Args, Debug)]
 pub struct KeyOfUser {
-    /// The key's id, as list-keys shows it.
+    /// The key's id, or the name of its tag, as list-keys shows it.
     #[arg(value_parser = key_id, add = ArgValueCompleter::new(completion::key_ids))]
     pub id: String,
     #[command(flatten)]
@@ -107,22 +178,53 @@ pub struct KeyOfUser {
 
 /// IAM API Reference, `SSHPublicKeyId`: 20 to 128 of `\w`.
 fn key_id(text: &str) -> Result<String, String> {
+    let in_tag = text.strip_prefix(ssh_key_tags::NAME_BEGINS);
     let legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if legal && (20..=128).contains(&text.len()) {
+    if in_tag.is_some_and(|number| !number.is_empty()) || legal && (20..=128).contains(&text.len()) {
         Ok(text.to_owned())
     } else {
-        Err("a key's id is one such as APKAEXAMPLE1234567890; 'keymaker list-keys' shows them".to_owned())
+        Err(
+            "a key's id is one such as APKAEXAMPLE1234567890 or keymaker:ssh-key-1; 'keymaker list-keys' shows them"
+                .to_owned(),
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_each_command_once_under_its_topic_and_no_line_is_wider_than_the_terminal() {
+        let all: Vec<String> = CommandLine::command()
+            .get_subcommands()
+            .map(|command| command.get_name().to_owned())
+            .collect();
+        let mut named: Vec<&str> = TOPICS.iter().flat_map(|(_, names)| *names).copied().collect();
+        named.sort_unstable();
+        let mut sorted: Vec<&str> = all.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        assert_eq!(named, sorted);
+        let mut command = command();
+        for help in [command.render_help(), command.render_long_help()] {
+            let text = help.to_string();
+            for name in &all {
+                let begins = format!("  {name} ");
+                assert_eq!(
+                    text.lines().filter(|line| line.starts_with(&begins)).count(),
+                    1,
+                    "{name} in\n{text}"
+                );
+            }
+            // Where there is no terminal, the width is clap's own.
+            assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        }
     }
 
     #[test]
@@ -134,6 +236,8 @@ mod tests {
             vec!["keymaker", "enable_key", id],
             vec!["keymaker", "disable_key", id, "--user", "alice"],
             vec!["keymaker", "delete_key", id],
+            vec!["keymaker", "delete-key", "keymaker:ssh-key-1"],
+            vec!["keymaker", "upload-key", "x", "--as-tag"],
         ] {
             CommandLine::try_parse_from(&line).unwrap();
         }
@@ -147,5 +251,6 @@ mod tests {
             CommandLine::try_parse_from(&line).unwrap();
         }
         assert!(CommandLine::try_parse_from(["keymaker", "delete-key", "alice"]).is_err());
+        assert!(CommandLine::try_parse_from(["keymaker", "upload-key", "x", "-i", "y"]).is_err());
     }
 }

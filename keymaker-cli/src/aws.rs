@@ -233,6 +233,13 @@ pub enum AwsError {
     #[error("IAM has this key of {0} already: 'keymaker list-keys --user {0}' shows it")]
     DuplicateKey(String),
     #[error(
+        "{0} has 50 tags already, and IAM keeps no more: 'keymaker list-keys --user {0}' shows the SSH keys among them, \
+         and 'keymaker delete-key --user {0} ID' makes room"
+    )]
+    TagQuota(String),
+    #[error("what the tag {0} holds is too long to be disabled there, and no key: 'keymaker delete-key' takes it away")]
+    TagIsFull(String),
+    #[error(
         "IAM does not accept this key ({0}): it accepts RSA keys of 2048 to 16384 bits; make one: \
          ssh-keygen -t rsa -b 4096"
     )]

@@ -5,6 +5,7 @@ mod changes;
 pub mod configure;
 #[cfg(all(target_os = "linux", feature = "host"))]
 pub mod host;
+mod key_tags;
 pub mod list_keys;
 pub mod sync_roles;
 pub mod upload_key;

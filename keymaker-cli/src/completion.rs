@@ -1,9 +1,12 @@
 //! What the shell offers while somebody types: user names and key ids, asked for live.
 //!
-//! Called through `clap_complete` by the shell's own completion (`source <(COMPLETE=bash keymaker)`). Whatever fails
-//! offers nothing.
+//! Called through `clap_complete` by the shell's own completion (`source <(COMPLETE=bash keymaker)`). Whatever fails, or
+//! takes as long as somebody notices, offers nothing.
 
 use std::ffi::OsStr;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use clap_complete::engine::CompletionCandidate;
 use keymaker_aws::{Action, Page, all_pages};
@@ -11,13 +14,33 @@ use keymaker_aws::{Action, Page, all_pages};
 use crate::aws::{AwsError, AwsOptions, iam, user_meant, with_aws};
 use crate::commands::list_keys;
 
+/// The prompt hangs while this is waited for.
+const PATIENCE: Duration = Duration::from_millis(800);
+
 /// Names of IAM users: those that this host has published, else IAM's.
 pub fn users(typed: &OsStr) -> Vec<CompletionCandidate> {
     #[cfg(all(target_os = "linux", feature = "host"))]
     if let Ok(names) = crate::commands::host::published::published_names() {
         return beginning(typed, names);
     }
-    let names: Result<Vec<_>, _> = with_aws(&options(), |config| async move {
+    beginning(typed, in_time(iams_users))
+}
+
+/// Ids of the keys of the user named on the line, or of the caller.
+pub fn key_ids(typed: &OsStr) -> Vec<CompletionCandidate> {
+    beginning(typed, in_time(ids_of_keys))
+}
+
+/// In a thread that nobody waits for: a name server, a proxy or a program of ~/.aws/config may hang, and the process ends
+/// with its answer to the shell.
+fn in_time(ask: fn() -> Result<Vec<String>, AwsError>) -> Vec<String> {
+    let (answers, answered) = channel();
+    thread::spawn(move || answers.send(ask().unwrap_or_default()));
+    answered.recv_timeout(PATIENCE).unwrap_or_default()
+}
+
+fn iams_users() -> Result<Vec<String>, AwsError> {
+    with_aws(&options(), |config| async move {
         let iam = iam(&config);
         let users = all_pages(Action::LIST_USERS, async |marker| {
             let answer = iam.list_users().set_marker(marker).send().await;
@@ -26,20 +49,17 @@ pub fn users(typed: &OsStr) -> Vec<CompletionCandidate> {
             })
         });
         let users = users.await?.into_iter();
-        Ok::<_, AwsError>(users.map(|user| user.user_name).collect())
-    });
-    beginning(typed, names.unwrap_or_default())
+        Ok(users.map(|user| user.user_name).collect())
+    })
 }
 
-/// Ids of the keys of the user named on the line, or of the caller.
-pub fn key_ids(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn ids_of_keys() -> Result<Vec<String>, AwsError> {
     let user = typed_value("--user");
-    let keys = with_aws(&options(), |config| async move {
+    with_aws(&options(), |config| async move {
         let user = user_meant(&config, user.as_deref()).await?;
-        list_keys::keys_of(&config, &user).await
-    });
-    let ids = keys.unwrap_or_default().into_iter().map(|key| key.id);
-    beginning(typed, ids)
+        let found = list_keys::keys_of(&config, &user).await?;
+        Ok(found.keys.into_iter().map(|key| key.id).collect())
+    })
 }
 
 fn beginning(typed: &OsStr, all: impl IntoIterator<Item = String>) -> Vec<CompletionCandidate> {
@@ -61,4 +81,25 @@ fn options() -> AwsOptions {
 fn typed_value(option: &str) -> Option<String> {
     let mut words = std::env::args().skip_while(|word| word != option);
     words.nth(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn whoever_types_waits_for_no_hung_aws() {
+        let began = Instant::now();
+        let offered = in_time(|| {
+            thread::sleep(Duration::from_secs(60));
+            Ok(vec!["late".to_owned()])
+        });
+        assert!(
+            offered.is_empty() && began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(in_time(|| Ok(vec!["alice".to_owned()])), ["alice"]);
+    }
 }

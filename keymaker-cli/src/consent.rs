@@ -30,29 +30,37 @@ impl Consent {
     /// Whether `command` can go on to the question. A command that finds out only on its way whether it takes anything
     /// away looks first: its script fails at the first run, and not at the first loss.
     pub fn can_be_had(self, command: &'static str) -> Result<(), NoConsent> {
-        if self.yes || (stdin().is_terminal() && stderr().is_terminal()) {
+        if self.yes || is_somebody_there() {
             Ok(())
         } else {
             Err(NoConsent::NobodyToAsk(command))
         }
     }
 
-    /// Says what `command` takes away, and waits for the answer. Whatever is no yes is a no, also a terminal that has
-    /// gone.
+    /// Says what `command` takes away, and waits for the answer.
     pub fn ask(self, command: &'static str, lost: &str) -> Result<(), NoConsent> {
         self.can_be_had(command)?;
         if self.yes {
             return Ok(());
         }
-        // Locked until the answer is there, so that `Progress` writes nothing over the question; what it wrote is wiped.
-        let mut terminal = stderr().lock();
-        let mut answer = String::new();
-        let asked =
-            write!(terminal, "\r\u{1b}[K{lost}\nGo on? [yes/no] ").and_then(|()| stdin().read_line(&mut answer));
-        match asked {
-            Ok(_) if is_yes(&answer) => Ok(()),
-            _ => Err(NoConsent::Declined),
-        }
+        question(lost)
+    }
+}
+
+/// Whether there is somebody to ask.
+pub fn is_somebody_there() -> bool {
+    stdin().is_terminal() && stderr().is_terminal()
+}
+
+/// Says what is about to be done, and waits for the answer. Whatever is no yes is a no, also a terminal that has gone.
+pub fn question(what: &str) -> Result<(), NoConsent> {
+    // Locked until the answer is there, so that `Progress` writes nothing over the question; what it wrote is wiped.
+    let mut terminal = stderr().lock();
+    let mut answer = String::new();
+    let asked = write!(terminal, "\r\u{1b}[K{what}\nGo on? [yes/no] ").and_then(|()| stdin().read_line(&mut answer));
+    match asked {
+        Ok(_) if is_yes(&answer) => Ok(()),
+        _ => Err(NoConsent::Declined),
     }
 }
 

@@ -19,7 +19,7 @@ mod public_key;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::{CommandLine, KeymakerCommand};
 use crate::commands::change_key::{self, KeyChange};
@@ -29,7 +29,8 @@ use crate::output::{Format, Output};
 fn main() -> ExitCode {
     // Answers the shell and ends, where the shell asks for completions (COMPLETE is set).
     clap_complete::CompleteEnv::with_factory(CommandLine::command).complete();
-    let arguments = CommandLine::parse();
+    let arguments = CommandLine::from_arg_matches(&arguments::command().get_matches());
+    let arguments = arguments.unwrap_or_else(|error| error.exit());
     let output = Output::new(if arguments.json { Format::Json } else { Format::Text });
     match run(&arguments, &output) {
         Ok(status) => status,
@@ -45,8 +46,14 @@ fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandErro
     let change =
         |change, key: &arguments::KeyOfUser| change_key::run(change, &key.id, key.whose.user.as_deref(), aws, output);
     match &arguments.command {
-        KeymakerCommand::UploadKey { identity, whose } => {
-            upload_key::run(identity.as_deref(), whose.user.as_deref(), aws, output)?;
+        KeymakerCommand::UploadKey {
+            file,
+            identity,
+            as_tag,
+            whose,
+        } => {
+            let file = file.as_deref().or(identity.as_deref());
+            upload_key::run(file, *as_tag, whose.user.as_deref(), aws, output)?;
         }
         KeymakerCommand::ListKeys { whose } => list_keys::run(whose.user.as_deref(), aws, output)?,
         KeymakerCommand::EnableKey { key } => change(KeyChange::Enable, key)?,

@@ -8,9 +8,12 @@ use std::io::Write;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
-use crate::arguments::CommandLine;
+use crate::arguments::{CommandLine, TOPICS};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/man/keymaker.1");
+
+/// Of the last change that matters to a reader.
+const DATE: &str = "2026-11-29";
 
 const END: &str = r#".SH BACKUPS
 .B reset
@@ -78,6 +81,28 @@ or a standard output that is not a terminal, turns colours off.
 .I /etc/keymaker/sync\-roles.env
 .br
 .I /etc/keymaker/sync\-roles.aws
+.SH EXAMPLES
+A key of one's own, from any computer; an Ed25519 key goes into a tag:
+.PP
+.nf
+keymaker upload\-key ~/.ssh/id_rsa.pub
+keymaker upload\-key \-\-as\-tag ~/.ssh/id_ed25519.pub
+keymaker list\-keys
+.fi
+.PP
+The rights of the instances, and what everybody may do for themselves:
+.PP
+.nf
+keymaker configure \-\-instance\-iam\-role web \-\-require\-iam\-group prod_ssh_users \-\-dry\-run
+keymaker configure \-\-self\-service\-policy
+.fi
+.PP
+On a host, as root: why alice cannot log in, and what else is wrong:
+.PP
+.nf
+keymaker why alice
+keymaker doctor
+.fi
 .SH SEE ALSO
 .BR keymakerd (8),
 .BR keymakerd.toml (5),
@@ -91,7 +116,8 @@ or a standard output that is not a terminal, turns colours off.
 fn page() -> Vec<u8> {
     let command = CommandLine::command();
     let man = Man::new(command.clone())
-        .date("")
+        .title("KEYMAKER")
+        .date(DATE)
         .source("Keymaker")
         .manual("User commands");
     let mut page = Vec::new();
@@ -100,9 +126,11 @@ fn page() -> Vec<u8> {
     man.render_synopsis_section(&mut page).unwrap();
     man.render_description_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
-    writeln!(page, ".SH COMMANDS").unwrap();
-    for subcommand in command.get_subcommands() {
-        describe(subcommand, "", &mut page);
+    for (topic, names) in TOPICS {
+        writeln!(page, ".SH {}", topic.to_uppercase()).unwrap();
+        for name in names {
+            describe(command.find_subcommand(name).unwrap(), "", &mut page);
+        }
     }
     page.extend_from_slice(END.as_bytes());
     page

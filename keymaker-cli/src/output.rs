@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -96,17 +97,17 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
 /// Says at a terminal what is going on, once that has taken a second; wipes it away when it has ended.
 #[derive(Debug)]
 pub struct Progress {
-    _ends: Option<Sender<()>>,
+    counting: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Progress {
     /// Begins to count.
     pub fn begin(what: &'static str) -> Self {
         if !std::io::stderr().is_terminal() {
-            return Self { _ends: None };
+            return Self { counting: None };
         }
         let (ends, ended) = channel();
-        std::thread::spawn(move || {
+        let counting = std::thread::spawn(move || {
             let mut seconds = 0;
             while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
                 seconds += 1;
@@ -116,7 +117,19 @@ impl Progress {
                 let _ = write!(std::io::stderr(), "\r\u{1b}[K");
             }
         });
-        Self { _ends: Some(ends) }
+        Self {
+            counting: Some((ends, counting)),
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// Nothing is printed before it is wiped away.
+    fn drop(&mut self) {
+        if let Some((ends, counting)) = self.counting.take() {
+            drop(ends);
+            let _ = counting.join();
+        }
     }
 }
 

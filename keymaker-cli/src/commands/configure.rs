@@ -26,7 +26,7 @@ pub use wanted::WantedMethod;
 #[derive(Args, Debug)]
 pub struct ConfigureOptions {
     /// The role of the instances, by name or ARN. It is created if it does not exist.
-    #[arg(long, value_name = "NAME_OR_ARN", required_unless_present = "guard_policy")]
+    #[arg(long, value_name = "NAME_OR_ARN", required_unless_present_any = ["guard_policy", "self_service_policy"])]
     instance_iam_role: Option<String>,
     /// How much of IAM the hosts may read: 3 members of groups, 2 everyone, 1 everyone in one call, policies included.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -46,8 +46,9 @@ pub struct ConfigureOptions {
     /// The ending that every IAM user name has and the Unix name does not.
     #[arg(long, value_name = "SUFFIX", value_parser = suffix)]
     username_suffix: Option<String>,
-    /// What the names of the IAM groups begin with that become Unix groups; hosts take keymaker_ where none is set.
-    #[arg(long, value_name = "PREFIX", value_parser = group_name)]
+    /// What the names of the IAM groups begin with that become Unix groups, "" for all groups; hosts take keymaker_ where
+    /// none is set.
+    #[arg(long, value_name = "PREFIX", value_parser = group_prefix)]
     group_prefix: Option<String>,
     /// The profile for the instances' account, where the users live in another one (the one of these credentials).
     #[arg(long, value_name = "PROFILE")]
@@ -72,10 +73,14 @@ pub struct ConfigureOptions {
     /// Print the same as a template instead of making it.
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["dry_run", "undo"])]
     print: Option<Template>,
-    /// Print a policy that denies changing other people's SSH keys to all but the principals of --allow.
+    /// Print a policy that denies changing other people's SSH keys, and the tags by which hosts may go (other people's
+    /// SSH keys, and anybody's uid, home, shell, gecos and expires), to all but the principals of --allow.
     #[arg(long, conflicts_with_all = ["dry_run", "undo", "print"])]
     guard_policy: bool,
-    /// The ARN of a principal who may change everybody's SSH keys, * allowed; may be repeated.
+    /// Print a policy for a group of everybody: each may change their own SSH keys, in tags too, and no other tag of theirs.
+    #[arg(long, conflicts_with_all = ["dry_run", "undo", "print", "guard_policy"])]
+    self_service_policy: bool,
+    /// The ARN of a principal who may change everybody's SSH keys and tags, * allowed; may be repeated.
     #[arg(long, value_name = "ARN", requires = "guard_policy", value_parser = principal)]
     allow: Vec<String>,
 }
@@ -93,6 +98,11 @@ pub enum Template {
 pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Result<(), CommandError> {
     if options.guard_policy {
         let policy = wanted::guard_policy(&options.allow);
+        output.print(&format!("{policy:#}"), &policy);
+        return Ok(());
+    }
+    if options.self_service_policy {
+        let policy = wanted::self_service_policy();
         output.print(&format!("{policy:#}"), &policy);
         return Ok(());
     }
@@ -211,6 +221,14 @@ pub fn role_named(text: &str, instances: &CallerIdentity) -> Result<RoleArn, Con
 fn group_name(text: &str) -> Result<String, String> {
     let legal = is_group_name(text).then(|| text.to_owned());
     legal.ok_or_else(|| "IAM has names of 1 to 128 letters, digits and _+=,.@-".to_owned())
+}
+
+fn group_prefix(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Ok(String::new())
+    } else {
+        group_name(text)
+    }
 }
 
 fn suffix(text: &str) -> Result<String, String> {

@@ -1,5 +1,7 @@
 //! The commands that look after a host, one file each. Linux only.
 
+#![expect(clippy::doc_markdown, reason = "clap prints these comments, in help and manual")]
+
 mod backup;
 pub mod capture;
 pub mod doctor;
@@ -17,6 +19,7 @@ pub mod status;
 pub mod who_was;
 pub mod why;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -63,11 +66,15 @@ pub enum HostCommand {
     /// Exit status: 0 if the user may log in, as far as can be told, 1 if not. As root it asks what a login asks: sshd for
     /// its settings, the command that gives sshd keys, and PAM's account stack, in a copy of it that has only the modules
     /// that look and change nothing. PAM opens no session, logs nothing and counts nothing. What hangs on where a login
-    /// comes from is untold.
+    /// comes from is untold without --from.
     Why {
         /// A login name.
         #[arg(add = ArgValueCompleter::new(completion::users))]
         user: String,
+        /// The address that the login comes from: sshd's Match Address and Host, AllowUsers user@host, and pam_access go by
+        /// it.
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<IpAddr>,
     },
     /// Look for anything that keeps IAM users from logging in, or lets in somebody whom it should not, and say what
     /// to do about it. (root)
@@ -173,7 +180,7 @@ pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
             migrate::run((!dry_run).then_some(*consent), output)?;
         }
         HostCommand::Capture(what) => return capture::run(*what, output),
-        HostCommand::Why { user } => return why::run(user, output),
+        HostCommand::Why { user, from } => return why::run(user, *from, output),
         HostCommand::Doctor => return doctor::run(output),
     }
     Ok(true)

@@ -1,47 +1,62 @@
-//! `keymaker list-keys`: a user's SSH keys in IAM, with what tells them apart.
+//! `keymaker list-keys`: a user's SSH keys in IAM, those of its store and those in tags, with what tells them apart.
 
 use aws_config::SdkConfig;
 use aws_sdk_iam::types::EncodingType;
 use keymaker_aws::{Action, AwsCallError, Page, all_pages};
 use serde_json::{Value, json};
 
-use super::CommandError;
+use super::{CommandError, key_tags};
 use crate::aws::{self, AwsError, AwsOptions, user_meant, with_aws};
 use crate::output::{Output, Paint, table};
 
 /// A key as IAM keeps it.
 #[derive(Debug)]
 pub struct StoredKey {
-    /// IAM's id of it.
+    /// IAM's id of it, or the name of its tag.
     pub id: String,
     /// `Active` or `Inactive`.
     pub status: String,
-    /// The time of the upload.
-    pub uploaded: String,
+    /// The time of the upload, which IAM knows of the keys in its store.
+    pub uploaded: Option<String>,
     /// `TYPE BASE64 [COMMENT]`.
     pub body: String,
 }
 
+/// The keys of a user.
+#[derive(Debug)]
+pub struct KeysOfUser {
+    /// Those that IAM told.
+    pub keys: Vec<StoredKey>,
+    /// Why those in tags are not among them: rights to keys alone are common.
+    pub tags_unread: Option<AwsError>,
+}
+
 /// Prints the keys.
 pub fn run(user: Option<&str>, options: &AwsOptions, output: &Output) -> Result<(), CommandError> {
-    let (user, keys) = with_aws(options, |config| async move {
+    let (user, found) = with_aws(options, |config| async move {
         let user = user_meant(&config, user).await?;
         let keys = keys_of(&config, &user).await?;
         Ok::<_, AwsError>((user, keys))
     })?;
-    let values: Vec<Value> = keys.iter().map(value).collect();
-    let rows: Vec<Vec<String>> = keys.iter().map(|key| row(key, output)).collect();
-    let text = if rows.is_empty() {
+    let values: Vec<Value> = found.keys.iter().map(value).collect();
+    let rows: Vec<Vec<String>> = found.keys.iter().map(|key| row(key, output)).collect();
+    let mut text = if rows.is_empty() {
         format!("{user} has no SSH key in IAM; keymaker upload-key uploads one.")
     } else {
         table(&["ID", "UPLOADED", "KEY", "FINGERPRINT", "STATUS"], &rows)
     };
-    output.print(&text, &json!({ "user": user, "keys": values }));
+    let unread = found.tags_unread.map(|error| error.to_string());
+    if let Some(why) = &unread {
+        text += &format!("\nKeys in tags are not shown: {why}");
+    } else if found.keys.iter().any(|key| key.uploaded.is_none()) {
+        text += &format!("\nOf a key in a tag: {}.", key_tags::HOSTS_NEED);
+    }
+    output.print(&text, &json!({ "user": user, "keys": values, "tags_unread": unread }));
     Ok(())
 }
 
 /// All keys of the user.
-pub async fn keys_of(config: &SdkConfig, user: &str) -> Result<Vec<StoredKey>, AwsError> {
+pub async fn keys_of(config: &SdkConfig, user: &str) -> Result<KeysOfUser, AwsError> {
     let iam = aws::iam(config);
     let action = Action::LIST_SSH_PUBLIC_KEYS;
     let listed = all_pages(action, async |marker| {
@@ -68,25 +83,39 @@ pub async fn keys_of(config: &SdkConfig, user: &str) -> Result<Vec<StoredKey>, A
         keys.push(StoredKey {
             id: id.to_owned(),
             status: listed.status().as_str().to_owned(),
-            uploaded: listed.upload_date().to_string(),
+            uploaded: Some(listed.upload_date().to_string()),
             body: answer
                 .ssh_public_key()
                 .map(|key| key.ssh_public_key_body().to_owned())
                 .unwrap_or_default(),
         });
     }
-    Ok(keys)
+    let tags = key_tags::of(config, user).await;
+    let (tags, tags_unread) = match tags {
+        Ok(tags) => (tags, None),
+        Err(error @ AwsError::Call(AwsCallError::AccessDenied { .. })) => (Vec::new(), Some(error)),
+        Err(error) => return Err(error),
+    };
+    keys.extend(tags.into_iter().map(|(id, value)| {
+        let (active, line) = key_tags::key_in(&value);
+        StoredKey {
+            id,
+            status: if active { "Active" } else { "Inactive" }.to_owned(),
+            uploaded: None,
+            body: line.unwrap_or(value),
+        }
+    }));
+    Ok(KeysOfUser { keys, tags_unread })
 }
 
 fn kind_and_fingerprint(key: &StoredKey) -> (String, String) {
     let Ok(public) = ssh_key::PublicKey::from_openssh(key.body.trim()) else {
         return ("unreadable".to_owned(), "-".to_owned());
     };
-    let kind = match crate::public_key::check(&key.body, &key.id) {
-        Ok(found) => format!("ssh-rsa {}", found.bits),
-        Err(_) => public.algorithm().as_str().to_owned(),
-    };
-    (kind, public.fingerprint(ssh_key::HashAlg::Sha256).to_string())
+    (
+        crate::public_key::kind(&public),
+        public.fingerprint(ssh_key::HashAlg::Sha256).to_string(),
+    )
 }
 
 fn row(key: &StoredKey, output: &Output) -> Vec<String> {
@@ -95,13 +124,20 @@ fn row(key: &StoredKey, output: &Output) -> Vec<String> {
         "Active" => Paint::Good,
         _ => Paint::Doubtful,
     };
-    let day = key.uploaded.split('T').next().unwrap_or_default().to_owned();
-    vec![key.id.clone(), day, kind, fingerprint, output.paint(paint, &key.status)]
+    let day = key.uploaded.as_deref().and_then(|time| time.split('T').next());
+    vec![
+        key.id.clone(),
+        day.unwrap_or("-").to_owned(),
+        kind,
+        fingerprint,
+        output.paint(paint, &key.status),
+    ]
 }
 
 fn value(key: &StoredKey) -> Value {
     let (kind, fingerprint) = kind_and_fingerprint(key);
     json!({
         "id": key.id, "status": key.status, "uploaded": key.uploaded, "type": kind, "fingerprint": fingerprint, "body": key.body,
+        "store": if key.uploaded.is_some() { "iam" } else { "tag" },
     })
 }

@@ -1,6 +1,6 @@
 //! The keymaker command, as users of SSH keys in IAM meet it: ordinary output, and errors that name the remedy.
 
-use e2e::{Host, run, sh, until};
+use e2e::{Host, at_a_terminal, iam, run, sh, until};
 use std::time::Duration;
 
 /// As the account's administrator.
@@ -48,6 +48,126 @@ fn an_uploaded_key_opens_a_login() {
     });
 }
 
+// P9
+#[test]
+fn a_key_that_iams_store_does_not_take_goes_into_a_tag_and_is_then_a_key_like_any_other() {
+    let host = Host::fresh();
+    host.add_settings("tags = [\"keys\"]");
+    sh("systemctl reload keymakerd; keymaker sync");
+    for (number, kind) in [(1, "ed25519"), (2, "ecdsa -b 521")] {
+        makes_key("tagged", &format!("-t {kind}"));
+        let tag = format!("keymaker:ssh-key-{number}");
+        let upload = "sandbox-admin keymaker upload-key /tmp/tagged.pub --user alice";
+        let logs_in = || {
+            sh("keymaker invalidate alice");
+            e2e::ssh_with_key("/tmp/tagged", "alice", "true").status == 0
+        };
+        let declined = at_a_terminal(upload, "no");
+        assert!(
+            declined.status == 1 && declined.stdout.contains(&format!("the tag {tag} of alice")),
+            "{declined}"
+        );
+        assert!(
+            declined.stdout.contains("tags = [\"keys\"]") && !logs_in(),
+            "{declined}"
+        );
+        let agreed = at_a_terminal(upload, "yes");
+        println!("$ {upload}\n{}", agreed.stdout);
+        assert!(agreed.status == 0 && agreed.stdout.contains(&tag), "{agreed}");
+        // Of two answers within five seconds the more refusing one counts.
+        until("the new key opens a login", Duration::from_secs(20), logs_in);
+        let twice = keymaker("upload-key /tmp/tagged --user alice --as-tag").refused();
+        assert!(twice.stderr.contains("keymaker list-keys"), "{twice}");
+        let fingerprint = sh("ssh-keygen -lf /tmp/tagged.pub | cut -d' ' -f2");
+        for (command, status, opens) in [("disable-key", "Inactive", false), ("enable-key", "Active", true)] {
+            keymaker(&format!("{command} {tag} --user alice")).ok();
+            let listed = keymaker("list-keys --user alice").ok();
+            let line = listed
+                .lines()
+                .find(|line| line.starts_with(&tag))
+                .expect("it is listed");
+            assert!(line.ends_with(status) && line.contains(&fingerprint), "{listed}");
+            if opens {
+                until("the enabled key opens a login", Duration::from_secs(20), logs_in);
+            } else {
+                assert!(!logs_in(), "{kind} {command}");
+            }
+        }
+    }
+    keymaker("delete-key keymaker:ssh-key-2 --user alice --yes").ok();
+    sh("keymaker invalidate alice");
+    e2e::ssh_with_key("/tmp/tagged", "alice", "true").refused();
+    let gone = keymaker("delete-key keymaker:ssh-key-2 --user alice --yes").refused();
+    assert!(gone.stderr.contains("keymaker list-keys"), "{gone}");
+    // Those in IAM's store are shown beside them.
+    let stores =
+        sh("sandbox-admin keymaker list-keys --user alice --json | jq -r '.keys[].store' | sort | uniq | xargs");
+    assert_eq!(stores, "iam tag");
+    keymaker("delete-key keymaker:ssh-key-1 --user alice --yes").ok();
+}
+
+/// The command with credentials of carol's own, who may do what this policy allows, and it alone.
+fn as_carol(policy: &str, command: &str) -> e2e::Outcome {
+    iam(&format!(
+        "put-user-policy --user-name carol --policy-name own --policy-document '{policy}'"
+    ));
+    run(&format!(
+        "set -- $(sandbox-admin aws iam create-access-key --user-name carol --query 'AccessKey.[AccessKeyId,SecretAccessKey]' --output text)
+         AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2 {command}; status=$?
+         sandbox-admin aws iam delete-access-key --user-name carol --access-key-id $1; exit $status"
+    ))
+}
+
+#[test]
+fn who_may_manage_their_own_keys_sets_no_other_tag_and_nobody_elses() {
+    let _host = Host::fresh();
+    makes_key("mine", "-t ed25519");
+    let policy = sh("keymaker configure --self-service-policy | jq -c .");
+    as_carol(&policy, "keymaker upload-key /tmp/mine.pub --as-tag").ok();
+    let tags = iam("list-user-tags --user-name carol --query 'Tags[].Key' --output text");
+    assert_eq!(tags, "keymaker:ssh-key-1");
+    for command in [
+        "disable-key keymaker:ssh-key-1",
+        "list-keys",
+        "delete-key keymaker:ssh-key-1 --yes",
+    ] {
+        as_carol(&policy, &format!("keymaker {command}")).ok();
+    }
+    let tag = |user: &str, key: &str| format!("aws iam tag-user --user-name {user} --tags Key={key},Value=0");
+    for (user, key) in [
+        ("carol", "uid"),
+        ("carol", "home"),
+        ("carol", "expires"),
+        ("alice", "keymaker:ssh-key-1"),
+    ] {
+        let refused = as_carol(&policy, &tag(user, key)).refused();
+        assert!(refused.stderr.contains("AccessDenied"), "{refused}");
+    }
+    // One that is allowed carries no other along.
+    let both = "aws iam tag-user --user-name carol --tags Key=keymaker:ssh-key-1,Value=x Key=uid,Value=0";
+    as_carol(&policy, both).refused();
+
+    // Whoever may do anything in IAM is stopped by the guard, but for their own keys.
+    let guarded = sh(
+        "keymaker configure --guard-policy | jq -c '.Statement += [{\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}]'",
+    );
+    as_carol(&guarded, &tag("carol", "keymaker:ssh-key-1")).ok();
+    as_carol(&guarded, &tag("alice", "team")).ok();
+    for (user, key) in [
+        ("alice", "keymaker:ssh-key-1"),
+        ("alice", "Keymaker:SSH-key-1"),
+        ("alice", "expires"),
+        ("carol", "uid"),
+        ("carol", "Home"),
+    ] {
+        let refused = as_carol(&guarded, &tag(user, key)).refused();
+        assert!(refused.stderr.contains("explicit deny"), "{refused}");
+    }
+    makes_key("rsa", "-t rsa -b 2048");
+    as_carol(&guarded, "keymaker upload-key /tmp/rsa.pub --user alice").refused();
+    as_carol(&guarded, "keymaker upload-key /tmp/rsa.pub").ok();
+}
+
 #[test]
 fn each_refusal_names_the_remedy() {
     let _host = Host::fresh();
@@ -63,6 +183,15 @@ fn each_refusal_names_the_remedy() {
     let none = |arguments: &str| run(&format!("AWS_EC2_METADATA_DISABLED=true keymaker {arguments}"));
     for (refused, remedy) in [
         (keymaker("upload-key -i /tmp/ed --user carol"), "ssh-keygen -t rsa"),
+        (keymaker("upload-key /tmp/ed --user carol"), "--as-tag"),
+        (
+            keymaker("upload-key /tmp/more0 --as-tag --user carol"),
+            "leave --as-tag out",
+        ),
+        (
+            keymaker("disable-key keymaker:ssh-key-9 --user carol"),
+            "keymaker list-keys",
+        ),
         (keymaker("upload-key -i /tmp/short --user carol"), "ssh-keygen -t rsa"),
         (keymaker("upload-key -i /etc/hostname --user carol"), ".pub"),
         (keymaker("upload-key -i /tmp/sixth --user carol"), "keymaker delete-key"),

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{Host, key_id, run, sh, until};
 
@@ -117,4 +117,15 @@ fn zsh_completes_commands_options_users_and_keys() {
 #[test]
 fn fish_completes_commands_options_users_and_keys() {
     complete_in("fish");
+}
+
+#[test]
+fn while_aws_hangs_the_prompt_is_back_within_a_second() {
+    let _host = Host::fresh();
+    sh("sandbox-fault hang");
+    let began = Instant::now();
+    let asked = run("_CLAP_COMPLETE_INDEX=4 COMPLETE=zsh keymaker -- keymaker disable-key --user carol APK");
+    let waited = began.elapsed();
+    sh("sandbox-fault none");
+    assert!(waited < Duration::from_secs(1), "{waited:?}: {asked}");
 }

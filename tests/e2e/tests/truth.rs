@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-use e2e::{Host, run, sh, ssh};
+use e2e::{Host, run, sh};
 
 /// What a host was before, and what a situation may change of it.
 const BEFORE: &str = "/run/e2e-truth";
@@ -22,6 +22,8 @@ struct Break {
     by: &'static str,
     /// Whether nobody could tell beforehand what comes of it.
     is_open: bool,
+    /// Whether it can be told for one who comes from a known address.
+    by_address: bool,
 }
 
 const fn shut_or_not(name: &'static str, by: &'static str) -> Break {
@@ -30,6 +32,14 @@ const fn shut_or_not(name: &'static str, by: &'static str) -> Break {
         user: "alice",
         by,
         is_open: false,
+        by_address: false,
+    }
+}
+
+const fn by_address(name: &'static str, by: &'static str) -> Break {
+    Break {
+        by_address: true,
+        ..untold(name, by)
     }
 }
 
@@ -56,7 +66,7 @@ unit() { mkdir -p /run/systemd/system/ssh.service.d
 pam() { sed -i "1i $*" /etc/pam.d/sshd; }
 "#;
 
-const BREAKS: [Break; 84] = [
+const BREAKS: [Break; 88] = [
     shut_or_not("nothing", "true"),
     // Which users sshd takes.
     shut_or_not("DenyUsers by pattern", "sshd lists 'DenyUsers a*e'"),
@@ -76,9 +86,9 @@ const BREAKS: [Break; 84] = [
         "AllowUsers and DenyUsers",
         "sshd lists 'AllowUsers alice' 'DenyUsers *'",
     ),
-    untold("AllowUsers from here", "sshd lists 'AllowUsers alice@127.0.0.1,::1'"),
-    untold("AllowUsers from elsewhere", "sshd lists 'AllowUsers alice@10.9.0.0/16'"),
-    untold("DenyUsers from here", "sshd lists 'DenyUsers alice@127.*,::1'"),
+    by_address("AllowUsers from here", "sshd lists 'AllowUsers alice@127.0.0.1,::1'"),
+    by_address("AllowUsers from elsewhere", "sshd lists 'AllowUsers alice@10.9.0.0/16'"),
+    by_address("DenyUsers from here", "sshd lists 'DenyUsers alice@127.*,::1'"),
     shut_or_not("DenyUsers of others from here", "sshd lists 'DenyUsers bob@127.0.0.1'"),
     shut_or_not("DenyGroups", "sshd lists 'DenyGroups wheel keymaker-users'"),
     shut_or_not("DenyGroups by pattern", "sshd lists 'DenyGroups dev?'"),
@@ -89,7 +99,7 @@ const BREAKS: [Break; 84] = [
         "sshd lists 'Match User alice' 'DenyUsers *'",
     ),
     shut_or_not("a Match block for others", "sshd lists 'Match User bob' 'DenyUsers *'"),
-    untold(
+    by_address(
         "a Match block for addresses",
         "sshd lists 'Match Address 127.0.0.1,::1' 'PubkeyAuthentication no'",
     ),
@@ -204,7 +214,23 @@ const BREAKS: [Break; 84] = [
         "pam_access for others",
         "pam account required pam_access.so; echo '-:bob:ALL' >> /etc/security/access.conf",
     ),
+    by_address(
+        "a Match block for other addresses",
+        "sshd lists 'Match Address 10.9.0.0/16' 'PubkeyAuthentication no'",
+    ),
+    by_address(
+        "a Match block for all but some addresses",
+        "sshd lists 'Match Address *,!127.0.0.1,!::1' 'DenyUsers alice'",
+    ),
+    by_address(
+        "a Match block for a name of this host",
+        "sshd lists 'Match Host localhost' 'DenyUsers alice'",
+    ),
     untold(
+        "a Match block for a port of this host",
+        "sshd lists 'Match LocalPort 22' 'DenyUsers alice'",
+    ),
+    by_address(
         "pam_access by address",
         "pam account required pam_access.so; echo '-:alice:10.9.0.0/16' >> /etc/security/access.conf",
     ),
@@ -300,14 +326,23 @@ fn what_why_says_is_what_ssh_does() {
     // Each far from the other in the list.
     let combined = (1..=10).map(|n| vec![alices[n * 4 % alices.len()], alices[(n * 4 + 17 + n) % alices.len()]]);
     let situations: Vec<Vec<&Break>> = BREAKS.iter().map(|one| vec![one]).chain(combined).collect();
-    let (mut told, mut left_open, mut wrong) = (0, 0, Vec::new());
+    let (mut told, mut told_by_address, mut left_open, mut wrong) = (0, 0, 0, Vec::new());
     for situation in &situations {
         let names: Vec<&str> = situation.iter().map(|one| one.name).collect();
         let name = names.join(" + ");
-        let (said, gets_in) = verdict(situation);
-        println!("{said:5} {gets_in:5} {name}");
+        let (said, said_from, gets_in) = verdict(situation);
+        println!("{said:5} {said_from:5} {gets_in:5} {name}");
         let must_stay_open = matches!(situation[..], [Break { is_open: true, .. }]);
         let may_stay_open = situation.iter().any(|one| one.is_open);
+        if let [Break { by_address: true, .. }] = situation[..] {
+            if said_from == gets_in.to_string() {
+                told_by_address += 1;
+            } else {
+                wrong.push(format!(
+                    "{name}: --from {CLIENT} says {said_from}, and ssh gets in: {gets_in}"
+                ));
+            }
+        }
         if said == "null" && may_stay_open {
             left_open += 1;
         } else if said == gets_in.to_string() && !must_stay_open {
@@ -317,7 +352,7 @@ fn what_why_says_is_what_ssh_does() {
         }
     }
     println!(
-        "{} situations: {told} told, {left_open} left open, {:?}",
+        "{} situations: {told} told, {left_open} left open, of which {told_by_address} are told by an address, {:?}",
         situations.len(),
         began.elapsed()
     );
@@ -325,8 +360,12 @@ fn what_why_says_is_what_ssh_does() {
     assert!(told >= 40, "{told}");
 }
 
-/// Makes the situation; what `why` says by machine, and whether ssh gets in.
-fn verdict(situation: &[&Break]) -> (String, bool) {
+/// Where the ssh of this test comes from.
+const CLIENT: &str = "127.0.0.1";
+
+/// Makes the situation; what `why` says by machine, of whoever comes from anywhere and of who comes from [`CLIENT`], and
+/// whether ssh gets in.
+fn verdict(situation: &[&Break]) -> (String, String, bool) {
     let user = situation[0].user;
     let made: Vec<&str> = situation.iter().map(|one| one.by).collect();
     sh(&format!(
@@ -334,14 +373,24 @@ fn verdict(situation: &[&Break]) -> (String, bool) {
          {}; systemctl reset-failed ssh; systemctl restart ssh; eval \"$after\"",
         made.join("; ")
     ));
-    // Both wait for others most of the time.
-    let (said, gets_in) = thread::scope(|scope| {
-        let said = scope.spawn(|| run(&format!("keymaker why {user} --json | jq .may_log_in")).ok());
-        let gets_in = ssh(user, "true").status == 0;
-        (said.join().expect("why ends"), gets_in)
+    let why = |options: &str| run(&format!("keymaker why {user} --json {options} | jq .may_log_in")).ok();
+    // All wait for others most of the time.
+    let answers = thread::scope(|scope| {
+        let said = scope.spawn(|| why(""));
+        let said_from = scope.spawn(|| why(&format!("--from {CLIENT}")));
+        let gets_in = run(&format!(
+            "ssh -4 -o BatchMode=yes -o ConnectTimeout=10 {user}@localhost true"
+        ))
+        .status
+            == 0;
+        (
+            said.join().expect("why ends"),
+            said_from.join().expect("why ends"),
+            gets_in,
+        )
     });
     put_back();
-    (said, gets_in)
+    answers
 }
 
 /// A host with somebody for each situation, and with what a situation may change kept aside.

@@ -396,9 +396,14 @@ fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
     let gate = closed_gate("Emil@example.com");
     assert_eq!(
         gate,
-        "name: \"Emil@example.com\" is a name in IAM, and the user logs in here as emil"
+        "name: \"Emil@example.com\" is no name of this host: the name here is emil"
     );
-    assert_eq!(remedy("Emil@example.com"), "keymaker why emil");
+    assert!(remedy("Emil@example.com").starts_with("ssh emil@…, or the line \"User emil\" in ~/.ssh/config"));
+    // As a Mac sends the name of its own account.
+    assert_eq!(
+        closed_gate("Dora"),
+        "name: \"Dora\" is no name of this host: the name here is dora"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ import policies
 from moto.core.request import Request
 from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
-from wire import AwsError, result
+from wire import AwsError, members, result
 
 
 def backend(account):
@@ -93,7 +93,11 @@ def authorise(action, caller, params):
     if caller.admin:
         return
     resource = resource_of(action, caller.account, params)
-    refused = policies.allowed(caller.layers(), f"iam:{action}", resource, caller.context())
+    context = caller.context()
+    # IAM User Guide, "Controlling access during AWS requests".
+    if tag_keys := [tag["Key"] for tag in members(params, "Tags")] + members(params, "TagKeys"):
+        context["aws:tagkeys"] = tag_keys
+    refused = policies.allowed(caller.layers(), f"iam:{action}", resource, context)
     if refused:
         raise denied(caller, action, resource, refused)
 

@@ -76,11 +76,11 @@ def glob(text, value):
 
 
 def substitute(text, context):
-    """`${aws:username}` and its like; a variable without a value matches nothing."""
+    """`${aws:username}` and its like, with 'default' or not; a variable without a value matches nothing."""
     def value(match):
-        found = context.get(match[1].lower())
+        found = context.get(match[1].lower(), match[2])
         return "\0" if found is None else str(found)
-    return re.sub(r"\$\{([^}]+)\}", value, text)
+    return re.sub(r"\$\{([^},]+)(?:, *'([^']*)')?\}", value, text)
 
 
 OPERATORS = {

@@ -6,6 +6,7 @@ use keymaker_aws::RoleArn;
 use keymaker_aws::role_description::{
     ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_GROUP_PREFIX, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP,
 };
+use keymaker_aws::ssh_key_tags::NAME_BEGINS;
 use serde_json::{Value, json};
 
 /// A way of credd's to make credentials.
@@ -241,24 +242,69 @@ fn policies_of_users(request: &Request) -> Vec<Value> {
     }
 }
 
-/// For an SCP, a permissions boundary or a group of everybody: nobody changes the SSH keys of others. `${aws:username}`
-/// is the caller's own name; a role has none, so every key is another's to it (IAM User Guide, policy variables and
-/// their defaults).
+/// For an SCP, a permissions boundary or a group of everybody: nobody changes the SSH keys of others, nor by a tag what
+/// else hosts may go by, their own uid, home or last day included. `${aws:username}` is the caller's own name; a role has
+/// none, so every key is another's to it (IAM User Guide, policy variables and their defaults).
 pub fn guard_policy(allowed: &[String]) -> Value {
-    let mut statement = json!({
-        "Sid": "KeymakerGuardSSHKeys",
-        "Effect": "Deny",
-        "Action": ["iam:UploadSSHPublicKey", "iam:UpdateSSHPublicKey"],
-        "NotResource": [
-            "arn:*:iam::*:user/${aws:username, 'no-user'}",
-            "arn:*:iam::*:user/*/${aws:username, 'no-user'}",
-        ],
-    });
-    if let (false, Some(fields)) = (allowed.is_empty(), statement.as_object_mut()) {
-        let condition = json!({ "ArnNotLike": { "aws:PrincipalArn": allowed } });
+    let own = ["user/", "user/*/"].map(|path| format!("arn:*:iam::*:{path}${{aws:username, 'no-user'}}"));
+    let denies = |sid: &str, actions: &[&str], (whom, users): (&str, Value), mut condition: Value| {
+        if let (false, Some(fields)) = (allowed.is_empty(), condition.as_object_mut()) {
+            fields.insert("ArnNotLike".to_owned(), json!({ "aws:PrincipalArn": allowed }));
+        }
+        let mut statement = json!({ "Sid": sid, "Effect": "Deny", "Action": actions, whom: users });
+        if let (true, Some(fields)) = (condition != json!({}), statement.as_object_mut()) {
+            fields.insert("Condition".to_owned(), condition);
+        }
+        statement
+    };
+    let others = || ("NotResource", json!(own));
+    // A tag's key has any case in IAM, and StringLike tells cases apart.
+    let ssh_keys = [format!("{NAME_BEGINS}*"), "????????:???-???-*".to_owned()];
+    document(vec![
+        denies(
+            "KeymakerGuardSSHKeys",
+            &["iam:UploadSSHPublicKey", "iam:UpdateSSHPublicKey"],
+            others(),
+            json!({}),
+        ),
+        denies(
+            "KeymakerGuardSSHKeysInTags",
+            &TAGGING,
+            others(),
+            json!({ "ForAnyValue:StringLike": { "aws:TagKeys": ssh_keys } }),
+        ),
+        denies(
+            "KeymakerGuardIdentity",
+            &TAGGING,
+            ("Resource", json!("arn:*:iam::*:user/*")),
+            json!({ "ForAnyValue:StringEqualsIgnoreCase": { "aws:TagKeys": ["uid", "home", "shell", "gecos", "expires"] } }),
+        ),
+    ])
+}
+
+const TAGGING: [&str; 2] = ["iam:TagUser", "iam:UntagUser"];
+
+/// For a group of everybody: all that `upload-key`, `list-keys` and the three that change a key ask for one's own user,
+/// and no other tag than those with keys, since hosts may go by uid, home, expires and the like.
+pub fn self_service_policy() -> Value {
+    let own = ["user/", "user/*/"].map(|path| format!("arn:*:iam::*:{path}${{aws:username}}"));
+    let keys = [
+        "iam:UploadSSHPublicKey",
+        "iam:UpdateSSHPublicKey",
+        "iam:DeleteSSHPublicKey",
+        "iam:ListSSHPublicKeys",
+        "iam:GetSSHPublicKey",
+        "iam:ListUserTags",
+    ];
+    let mut tags = allow("KeymakerOwnSSHKeysInTags", &TAGGING, json!(own));
+    if let Some(fields) = tags.as_object_mut() {
+        // ForAllValues is true of a request that names no tag at all.
+        let condition = json!({
+            "ForAllValues:StringLike": { "aws:TagKeys": format!("{NAME_BEGINS}*") }, "Null": { "aws:TagKeys": "false" },
+        });
         fields.insert("Condition".to_owned(), condition);
     }
-    document(vec![statement])
+    document(vec![allow("KeymakerOwnSSHKeys", &keys, json!(own)), tags])
 }
 
 #[cfg(test)]
@@ -345,6 +391,39 @@ mod tests {
             policy.contains("NotResource") && policy.contains("ArnNotLike"),
             "{policy}"
         );
-        assert!(!guard_policy(&[]).to_string().contains("Condition"));
+        assert!(!guard_policy(&[]).to_string().contains("ArnNotLike"));
+    }
+
+    #[test]
+    fn the_guard_reaches_the_tags_that_hosts_go_by_and_every_statement_spares_the_named() {
+        let policy = guard_policy(&["arn:aws:iam::1:role/admin".to_owned()]);
+        let statements = policy["Statement"].as_array().unwrap();
+        assert_eq!(statements.len(), 3);
+        assert!(statements.iter().all(|one| one["Condition"]["ArnNotLike"].is_object()));
+        let tags = |at: usize, how: &str| statements[at]["Condition"][how]["aws:TagKeys"].to_string();
+        assert!(tags(1, "ForAnyValue:StringLike").contains("keymaker:ssh-key-*"));
+        for tag in ["uid", "home", "shell", "gecos", "expires"] {
+            assert!(tags(2, "ForAnyValue:StringEqualsIgnoreCase").contains(tag));
+        }
+    }
+
+    #[test]
+    fn who_may_tag_themselves_may_by_this_set_keys_alone() {
+        let policy = self_service_policy();
+        let tags = &policy["Statement"][1];
+        assert_eq!(tags["Action"], json!(TAGGING));
+        assert_eq!(
+            tags["Condition"],
+            json!({ "ForAllValues:StringLike": { "aws:TagKeys": "keymaker:ssh-key-*" }, "Null": { "aws:TagKeys": "false" } })
+        );
+        let keys = policy["Statement"][0]["Action"].to_string();
+        assert!(!keys.contains("iam:Tag") && !keys.contains('*'), "{keys}");
+        assert!(
+            policy["Statement"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|one| one["Resource"].to_string().contains("${aws:username}"))
+        );
     }
 }

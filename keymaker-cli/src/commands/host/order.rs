@@ -9,14 +9,20 @@ use keymaker_core::protocol::{Answer, MAX_ANSWER, Question};
 use serde_json::json;
 
 use super::HostError;
-use crate::output::Output;
+use crate::output::{Output, Progress};
 
 /// A pass over a large account takes minutes.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Gives the order and prints what came of it.
 pub fn run(order: Question, output: &Output) -> Result<(), HostError> {
-    done(&give(order)?, output);
+    let progress = Progress::begin(match order {
+        Question::Sync => "asking IAM about everybody",
+        _ => "waiting for keymakerd",
+    });
+    let what = give(order)?;
+    drop(progress);
+    done(&what, output);
     Ok(())
 }
 

@@ -93,11 +93,19 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
         ("keeps its name", "kept_entries", "iam_name"),
         ("may not log in", "may_not_log_in", "name"),
         ("unusable key", "unusable_keys", ""),
+        ("unusable tag", "unusable_tags", ""),
     ];
     for (label, key, name) in lists {
         for item in status.get(key).and_then(Value::as_array).into_iter().flatten() {
             line(label, item_sentence(item, name));
         }
+    }
+    for setting in status.get("settings").and_then(Value::as_array).into_iter().flatten() {
+        let part = |key: &str| setting.get(key).and_then(Value::as_str).unwrap_or_default();
+        line(
+            "setting",
+            format!("{} = {} ({})", part("key"), part("value"), part("from")),
+        );
     }
     if status.get("halted") == Some(&Value::Bool(true)) {
         line(
@@ -124,16 +132,21 @@ fn contact_sentence(contact: Option<SystemTime>, max_stale: Duration, now: Syste
     let Some(contact) = contact else {
         return "not yet, so nobody from IAM may log in".to_owned();
     };
-    let age = now.duration_since(contact).unwrap_or_default().as_secs();
-    let ago = match age {
-        0..=119 => format!("{age} seconds ago"),
-        120..=7199 => format!("{} minutes ago", age / 60),
-        _ => format!("{} hours ago", age / 3600),
-    };
+    let ago = ago(contact, now);
     if older_than(contact, max_stale, now) {
         format!("{ago}, longer than max_stale, so nobody from IAM may log in")
     } else {
         ago
+    }
+}
+
+/// How long ago that was, in words.
+pub fn ago(time: SystemTime, now: SystemTime) -> String {
+    let age = now.duration_since(time).unwrap_or_default().as_secs();
+    match age {
+        0..=119 => format!("{age} seconds ago"),
+        120..=7199 => format!("{} minutes ago", age / 60),
+        _ => format!("{} hours ago", age / 3600),
     }
 }
 
@@ -166,6 +179,7 @@ mod tests {
             "refused_entries": [{ "iam_name": "root", "why": "reserved" }],
             "kept_entries": [{ "iam_name": "puppet", "why": "wanted" }], "settings_file_problem": "line 3",
             "may_not_log_in": [{ "name": "carol", "why": "not in the required IAM group" }],
+            "settings": [{ "key": "linux_user_suffix", "value": "\"@x\"", "from": "the role's description" }],
         });
         let text = describe(&status, None, SystemTime::now());
         for part in [
@@ -177,6 +191,7 @@ mod tests {
             "puppet: wanted",
             "holds: line 3",
             "carol: not in",
+            "linux_user_suffix = \"@x\" (the role's description)",
         ] {
             assert!(text.contains(part), "{part} is missing from\n{text}");
         }

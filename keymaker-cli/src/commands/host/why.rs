@@ -9,6 +9,7 @@ mod at_sshd;
 mod credentials;
 mod gates;
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use keymaker_core::client::{AskError, ask};
@@ -75,10 +76,12 @@ impl Walk {
     }
 }
 
-/// Prints the gates; returns whether the user may log in.
-pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
+/// Prints the gates, for a login from this address where one is given; returns whether the user may log in.
+pub fn run(user: &str, from: Option<IpAddr>, output: &Output) -> Result<bool, HostError> {
+    // As sshd has it, whose socket takes both kinds.
+    let from = from.map(|address| address.to_canonical());
     let mut to_shell = Walk { gates: Vec::new() };
-    let passed = walk_all(&mut to_shell, user).is_ok();
+    let passed = walk_all(&mut to_shell, user, from).is_ok();
     let mut to_credentials = Walk { gates: Vec::new() };
     let is_local = probe::local_line(paths::PASSWD, user).is_some();
     let credentials = (passed || is_local).then(|| credentials::walk(&mut to_credentials, user).is_ok());
@@ -109,6 +112,7 @@ pub fn run(user: &str, output: &Output) -> Result<bool, HostError> {
     }
     let value = json!({
         "user": user,
+        "from": from.map(|address| address.to_string()),
         // null: it cannot be told, or a local account, of which IAM and Keymaker know nothing.
         "may_log_in": (!is_local && (!passed || !to_shell.untold_somewhere())).then_some(passed),
         "gates": to_shell.gates.iter().map(gate_value).collect::<Vec<_>>(),
@@ -129,7 +133,7 @@ fn gate_value(gate: &Gate) -> Value {
     json!({ "gate": gate.name, "state": state, "evidence": said, "remedy": remedy })
 }
 
-fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
+fn walk_all(walk: &mut Walk, text: &str, from: Option<IpAddr>) -> Result<(), Shut> {
     let name = legal_name(walk, text)?;
     let directory = match Directory::open(Path::new(paths::DIRECTORY)) {
         Ok(directory) => directory,
@@ -172,8 +176,8 @@ fn walk_all(walk: &mut Walk, text: &str) -> Result<(), Shut> {
     gates::resolves(walk, name, &user)?;
     gates::groups(walk, &directory, &user)?;
     let keys = gates::keys(walk, &directory, &user)?;
-    let settings = at_sshd::lets(walk, &user, &keys)?;
-    at_pam::lets(walk, &user, settings.as_ref())?;
+    let settings = at_sshd::lets(walk, &user, &keys, from)?;
+    at_pam::lets(walk, &user, settings.as_ref(), from)?;
     gates::home(walk, &user);
     gates::shell(walk, &user)?;
     Ok(())
@@ -204,13 +208,26 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
 
 /// What is no Unix name may be a name in IAM.
 fn not_a_name<T>(walk: &mut Walk, text: &str, why: NameError) -> Result<T, Shut> {
-    if let Some(name) = login_of(text) {
-        let why = format!("{text:?} is a name in IAM, and the user logs in here as {name}");
-        return walk.closed("name", why, format!("keymaker why {name}"));
+    // A second name of one uid would have a home and rules of its own, so there is none (and a Mac sends its own name as
+    // it is).
+    let typed_small = || published_as(UserName::parse(text.to_ascii_lowercase().as_bytes()).ok()?);
+    if let Some(name) = login_of(text).or_else(typed_small) {
+        let why = format!("{text:?} is no name of this host: the name here is {name}");
+        let remedy =
+            format!("ssh {name}@…, or the line \"User {name}\" in ~/.ssh/config; keymaker why {name}  # says more");
+        return walk.closed("name", why, remedy);
     }
     let refused = refused_user(|iam_name| iam_name == text);
     let (why, remedy) = refused.unwrap_or_else(|| (format!("{text:?}: {why}"), "rename the user in IAM".to_owned()));
     walk.closed("name", why, remedy)
+}
+
+/// The name, where it is a published user's.
+fn published_as(name: UserName) -> Option<UserName> {
+    let directory = Directory::open(Path::new(paths::DIRECTORY)).ok()?;
+    let mut buffer = [0; MAX_USER_RECORD];
+    let user = directory.user_by_name(name, &mut buffer).ok().flatten()?;
+    (!user.tombstone).then_some(name)
 }
 
 /// The login name of the published user whom IAM calls so.

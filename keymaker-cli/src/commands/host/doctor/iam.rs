@@ -1,11 +1,14 @@
 //! IAM, by trying: keymakerd is ordered to ask about everybody, and says what did not answer.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use keymaker_aws::iam_names::is_suffix;
 use keymaker_core::client::AskError;
 use keymaker_core::directory_file::{Directory, Verdict};
 use keymaker_core::login::{last_contact, older_than};
+use keymaker_core::name::UserName;
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
 use keymaker_core::sys::LocalStream;
@@ -176,10 +179,73 @@ fn ids(found: &mut Findings, status: &Value) {
 /// Of ids, when one in so many has been given.
 const MOST_USED: u64 = 5;
 
+const NO_UNIX_NAME: &str = " cannot be a Unix name: ";
+
+/// The lines of keymakerd.toml by which most of these names of IAM users would be Unix names; none where no lines do that.
+fn most_need(names: &[&str]) -> Vec<String> {
+    let mut endings = BTreeMap::new();
+    for name in names {
+        let ending = name.find('@').and_then(|at| name.get(at..)).unwrap_or_default();
+        *endings.entry(ending).or_insert(0_usize) += 1;
+    }
+    let ending = endings
+        .into_iter()
+        .max_by_key(|(_, many)| *many)
+        .map_or("", |(ending, _)| ending);
+    if !is_suffix(ending) {
+        return Vec::new();
+    }
+    let logins: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(ending)).collect();
+    let are_names = |small: bool| {
+        let is_name = |login: &&&str| {
+            let login = if small {
+                login.to_ascii_lowercase()
+            } else {
+                (**login).to_owned()
+            };
+            UserName::parse(login.as_bytes()).is_ok()
+        };
+        logins.iter().filter(is_name).count()
+    };
+    let small = are_names(true) > are_names(false);
+    if 2 * are_names(small) <= names.len() {
+        return Vec::new();
+    }
+    let ending = (!ending.is_empty()).then(|| format!("linux_user_suffix = \"{ending}\""));
+    let small = small.then(|| "lowercase_names = true".to_owned());
+    ending.into_iter().chain(small).collect()
+}
+
 /// Anybody who is refused for a local or reserved name is refused by design; two who want one name or id need an
 /// administrator, and so does a line of /etc/group that waits for a person.
 fn refused(found: &mut Findings, status: &Value) {
+    let is_nameless = |entry: &&Value| word(entry, "kind") == "user" && word(entry, "why").contains(NO_UNIX_NAME);
+    let names = list(status, "refused_entries").filter(is_nameless);
+    let names: Vec<&str> = names.map(|entry| word(entry, "iam_name")).collect();
+    let published = status.get("users").and_then(Value::as_u64).unwrap_or_default();
+    let settings = most_need(&names);
+    let is_one_finding = names.len() as u64 > published && !settings.is_empty();
+    if is_one_finding {
+        let lines: Vec<String> = settings.iter().map(|line| format!("'{line}'")).collect();
+        found.fault(
+            format!(
+                "{} IAM users, more than the {published} who have an entry here, have names that cannot be Unix names, such as {:?}",
+                names.len(),
+                names.first().copied().unwrap_or_default()
+            ),
+            "they do not exist on this host",
+            format!(
+                "printf '%s\\n' {} >> {}; systemctl reload keymakerd; keymaker sync  # users whose names are \
+                 otherwise have no entry then",
+                lines.join(" "),
+                paths::KEYMAKERD_TOML
+            ),
+        );
+    }
     for entry in list(status, "refused_entries") {
+        if is_one_finding && is_nameless(&entry) {
+            continue;
+        }
         let (kind, name, why) = (word(entry, "kind"), word(entry, "iam_name"), word(entry, "why"));
         let what = format!("IAM {kind} {name} is refused: {why}");
         let clash = ["rename one of the two", "the id ", "its tag uid"]
@@ -202,7 +268,7 @@ fn refused(found: &mut Findings, status: &Value) {
                 it",
                 word(entry, "remedy"),
             );
-        } else if why.contains(" cannot be a Unix name: ") {
+        } else if why.contains(NO_UNIX_NAME) {
             found.note(format!("{what}; {}", word(entry, "remedy")));
         } else {
             found.note(what);
@@ -226,6 +292,9 @@ fn refused(found: &mut Findings, status: &Value) {
     for key in list(status, "unusable_keys") {
         found.note(format!("an SSH key is not used: {}", key.as_str().unwrap_or_default()));
     }
+    for tag in list(status, "unusable_tags") {
+        found.note(tag.as_str().unwrap_or_default());
+    }
     for user in list(status, "may_not_log_in") {
         found.note(format!("{} may not log in: {}", word(user, "name"), word(user, "why")));
     }
@@ -234,6 +303,24 @@ fn refused(found: &mut Findings, status: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lines_by_which_most_names_are_unix_names_are_found_by_trying() {
+        let needs = |names: &[&str]| most_need(names).join("; ");
+        let (suffix, small) = ("linux_user_suffix = \"@example.com\"", "lowercase_names = true");
+        assert_eq!(
+            needs(&["alice@example.com", "bob@example.com", "carol@other.org"]),
+            suffix
+        );
+        assert_eq!(needs(&["Alice", "Bob", "C.D"]), small);
+        assert_eq!(
+            needs(&["Alice@example.com", "bob@example.com"]),
+            format!("{suffix}; {small}")
+        );
+        for nothing_helps in [&["2bob", "Zoë"][..], &["a@b'c", "d@b'c"], &[]] {
+            assert_eq!(needs(nothing_helps), "", "{nothing_helps:?}");
+        }
+    }
 
     #[test]
     fn a_range_of_ids_is_a_finding_once_a_fifth_of_it_is_used() {

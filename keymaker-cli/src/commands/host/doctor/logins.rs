@@ -117,7 +117,7 @@ fn sshd_settings(found: &mut Findings) {
     let Some(user) = published_names().ok().and_then(|names| names.into_iter().next()) else {
         return;
     };
-    let settings = match sshd::effective(&user, &options) {
+    let settings = match sshd::effective(&user, None, &options) {
         Ok(settings) => settings,
         Err(why) => {
             let what = format!("sshd -T fails: {why}");
@@ -169,8 +169,8 @@ fn admission(found: &mut Findings, options: &[String]) {
     let users: Vec<String> = users.into_iter().flatten().flatten().collect();
     let mut shut_out = Vec::new();
     for user in users.iter().take(ASKED_ABOUT) {
-        let settings = sshd::effective(user, options).ok();
-        match settings.and_then(|settings| admits_user(&settings, user).ok()) {
+        let settings = sshd::effective(user, None, options).ok();
+        match settings.and_then(|settings| admits_user(&settings, user, None).ok()) {
             Some(Admission::ShutsOut(rule)) => shut_out.push((user.clone(), rule)),
             _ => return,
         }

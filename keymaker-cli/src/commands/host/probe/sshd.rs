@@ -9,6 +9,8 @@ mod pattern;
 
 pub use command_line::{Started, read_at, started};
 
+use std::net::IpAddr;
+
 use super::run;
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -39,9 +41,14 @@ impl SshdSettings {
     }
 }
 
-/// The settings for a login of this user from this host, by an sshd that was started with these options.
-pub fn effective(user: &str, options: &[String]) -> Result<SshdSettings, String> {
-    let connection = format!("user={user},host=localhost,addr=127.0.0.1");
+/// The settings for a login of this user from this address, or else from this host, by an sshd that was started with
+/// these options.
+pub fn effective(user: &str, from: Option<IpAddr>, options: &[String]) -> Result<SshdSettings, String> {
+    let connection = match from {
+        // What sshd takes for a client's name, unless UseDNS has it ask for one.
+        Some(address) => format!("user={user},host={address},addr={address}"),
+        None => format!("user={user},host=localhost,addr=127.0.0.1"),
+    };
     let mut arguments: Vec<&str> = options.iter().map(String::as_str).collect();
     arguments.extend(["-T", "-C", &connection]);
     run(SSHD, &arguments).map(|text| SshdSettings::parse(&text))

@@ -2,6 +2,7 @@
 //! whom sshd takes.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use keymaker_core::directory_file::User;
@@ -15,7 +16,12 @@ const GATE: &str = "pam";
 const LIMITS: &str = "/etc/security/limits.conf";
 
 /// Walks it.
-pub(super) fn lets(walk: &mut Walk, user: &User<'_>, settings: Option<&SshdSettings>) -> Result<(), Shut> {
+pub(super) fn lets(
+    walk: &mut Walk,
+    user: &User<'_>,
+    settings: Option<&SshdSettings>,
+    from: Option<IpAddr>,
+) -> Result<(), Shut> {
     if settings.is_some_and(|settings| settings.get("usepam") != Some("yes")) {
         walk.open(
             GATE,
@@ -34,9 +40,12 @@ pub(super) fn lets(walk: &mut Walk, user: &User<'_>, settings: Option<&SshdSetti
             .iter()
             .map(|line| format!("{} may change something, so it is not asked", line.module_name())),
     );
-    match rehearsal::ask(user.name.as_str(), &origins()) {
+    let origins = from.map_or_else(origins, |address| vec![address.to_string()]);
+    match rehearsal::ask(user.name.as_str(), &origins) {
         Ok(StackSays::LetsIn) => {}
-        Ok(StackSays::DependsOnAddress) => doubts.push("it depends on where the login comes from".to_owned()),
+        Ok(StackSays::DependsOnAddress) => {
+            doubts.push("it depends on where the login comes from (keymaker why --from ADDRESS says more)".to_owned())
+        }
         // What is not asked counts as passed, and could lead past the line that refuses.
         Ok(StackSays::Refuses(..)) if unasked.iter().any(PamLine::may_jump) => {}
         Ok(StackSays::Refuses(module, words)) => return refused(walk, module.as_deref(), &words),

@@ -1,12 +1,14 @@
 //! The gate at sshd: whether it runs, takes this user at all, and takes one of their keys alone. Called by
 //! [`super::run`] for a user who has keys; only root is told.
 
+use std::net::IpAddr;
+
 use keymaker_core::directory_file::User;
 use keymaker_core::keys_file::PublishedKey;
 
 use super::super::probe;
 use super::super::probe::sshd::admission::{Admission, AdmissionRule, admits_user};
-use super::super::probe::sshd::configuration::{self, ConfigLine};
+use super::super::probe::sshd::configuration::{self, ConfigLine, LooksAt};
 use super::super::probe::sshd::keys::{Obstacle, accepts};
 use super::super::probe::sshd::{self, SshdSettings, Started};
 use super::super::remedy;
@@ -15,7 +17,12 @@ use super::{Shut, Walk};
 const GATE: &str = "sshd";
 
 /// Walks it. Returns sshd's settings for the user, where they can be told.
-pub(super) fn lets(walk: &mut Walk, user: &User<'_>, keys: &[PublishedKey]) -> Result<Option<SshdSettings>, Shut> {
+pub(super) fn lets(
+    walk: &mut Walk,
+    user: &User<'_>,
+    keys: &[PublishedKey],
+    from: Option<IpAddr>,
+) -> Result<Option<SshdSettings>, Shut> {
     if !probe::is_root() {
         walk.untold(GATE, "only root can ask sshd for its settings");
         return Ok(None);
@@ -32,7 +39,7 @@ pub(super) fn lets(walk: &mut Walk, user: &User<'_>, keys: &[PublishedKey]) -> R
         Started::AtAConnection(options) => (options, false),
         Started::Not => return walk.closed(GATE, "no sshd listens on this host", "systemctl enable --now ssh"),
     };
-    let settings = match sshd::effective(user.name.as_str(), options) {
+    let settings = match sshd::effective(user.name.as_str(), from, options) {
         Ok(settings) => settings,
         Err(why) if already_runs => {
             let why = format!("sshd goes by what it read before, and does not accept its configuration of now: {why}");
@@ -45,15 +52,18 @@ pub(super) fn lets(walk: &mut Walk, user: &User<'_>, keys: &[PublishedKey]) -> R
         }
     };
     let configuration = configuration::of(options);
-    // sshd was asked about a login from this host, by what lies on the disk now.
-    let mut doubts = Vec::from_iter(by_connection(&configuration.lines));
+    // sshd was asked by what lies on the disk now, and about this host where no address is given.
+    let mut doubts = Vec::from_iter(by_connection(&configuration.lines, from.is_some()));
+    if from.is_some() && settings.get("usedns") == Some("yes") {
+        doubts.push("sshd has usedns yes: it may go by a name of that address, and that is not looked up".to_owned());
+    }
     if already_runs && configuration.changed > sshd::read_at().or(configuration.changed) {
         let reload = remedy::for_this_host("systemctl reload ssh");
         doubts.push(format!(
             "sshd's configuration was changed since sshd read it ({reload} has it read)"
         ));
     }
-    match judge(&settings, user, keys, &configuration.lines) {
+    match judge(&settings, user, keys, &configuration.lines, from) {
         Err(refused) if doubts.is_empty() => return walk.closed(GATE, refused.why, refused.remedy),
         Err(refused) => doubts.push(format!("else: {}", refused.why)),
         Ok(others) => doubts.extend(others),
@@ -85,8 +95,9 @@ fn judge(
     user: &User<'_>,
     keys: &[PublishedKey],
     lines: &[ConfigLine],
+    from: Option<IpAddr>,
 ) -> Result<Vec<String>, SshdRefuses> {
-    let mut doubts = Vec::from_iter(takes_the_user(settings, user, lines)?);
+    let mut doubts = Vec::from_iter(takes_the_user(settings, user, lines, from)?);
     doubts.extend(takes_a_key(settings, user, keys)?);
     doubts.extend(in_place_of_a_shell(settings));
     Ok(doubts)
@@ -97,9 +108,10 @@ fn takes_the_user(
     settings: &SshdSettings,
     user: &User<'_>,
     lines: &[ConfigLine],
+    from: Option<IpAddr>,
 ) -> Result<Option<String>, SshdRefuses> {
     let name = user.name.as_str();
-    match admits_user(settings, name) {
+    match admits_user(settings, name, from) {
         Ok(Admission::LetsIn) => Ok(None),
         Ok(Admission::ShutsOut(rule)) => {
             let (why, remedy) = rule.said(lines, &[name.to_owned()]);
@@ -108,7 +120,7 @@ fn takes_the_user(
         Ok(Admission::DependsOnAddress(rule)) => {
             let AdmissionRule { keyword, pattern } = &rule;
             Ok(Some(format!(
-                "{keyword} {pattern} stands in {}, so it depends on where the login comes from",
+                "{keyword} {pattern} stands in {}, so it depends on where the login comes from ({SAY})",
                 rule.place(lines)
             )))
         }
@@ -199,17 +211,24 @@ fn in_place_of_a_shell(settings: &SshdSettings) -> Vec<String> {
     all.into_iter().flatten().collect()
 }
 
-/// Settings that hang on where a login comes from. (sshd was asked about one from this host.)
-fn by_connection(lines: &[ConfigLine]) -> Option<String> {
-    let decides = |line: &&ConfigLine| line.by_connection && DECIDING.contains(&line.keyword.as_str());
+/// Settings that hang on where a login comes from, where nobody has said that, or to which address of this host.
+fn by_connection(lines: &[ConfigLine], is_client_known: bool) -> Option<String> {
+    let known = if is_client_known {
+        LooksAt::Client
+    } else {
+        LooksAt::Nothing
+    };
+    let decides = |line: &&ConfigLine| line.looks_at > known && DECIDING.contains(&line.keyword.as_str());
     let line = lines.iter().find(decides)?;
-    Some(format!(
-        "line {} of {} sets {} only for some connections, so it depends on where the login comes from",
-        line.number,
-        line.file.display(),
-        line.keyword
-    ))
+    let (number, file, keyword) = (line.number, line.file.display(), &line.keyword);
+    let said = format!("line {number} of {file} sets {keyword} only for some connections, so it depends on");
+    Some(match line.looks_at {
+        LooksAt::Connection => format!("{said} which way the login takes"),
+        LooksAt::Client | LooksAt::Nothing => format!("{said} where the login comes from ({SAY})"),
+    })
 }
+
+const SAY: &str = "keymaker why --from ADDRESS says more";
 
 /// The keywords that decide about a login by key.
 const DECIDING: [&str; 15] = [

@@ -9,8 +9,10 @@ use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::name::UserName;
 use keymaker_core::{nsswitch, paths, sys};
+use serde_json::Value;
 
 use super::super::get::group_names;
+use super::super::status::ago;
 use super::super::{probe, release};
 use super::{Shut, Walk};
 
@@ -34,7 +36,8 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
                 "" => "no group is required".to_owned(),
                 group => format!("in the required IAM group {group}"),
             };
-            walk.open("permission", format!("{group}; IAM answered within max_stale"));
+            let said = format!("{group}; {}", as_of(user, contact));
+            walk.open("permission", said);
             return Ok(());
         }
         LoginDecision::Refused(Refusal::NotInRequiredGroup) => {
@@ -65,6 +68,20 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
         _ => "permission",
     };
     walk.closed(gate, sentence(), remedy)
+}
+
+/// How old what is published about the user is: existence, name, tags and groups at most, and everybody's.
+fn as_of(user: &User<'_>, contact: Option<SystemTime>) -> String {
+    let now = SystemTime::now();
+    let ago_or_never = |time: Option<SystemTime>| time.map_or("never".to_owned(), |time| ago(time, now));
+    match user.answered_at {
+        0 => format!("IAM answered about everybody {}", ago_or_never(contact)),
+        answered_at => format!(
+            "IAM answered about the user {}, about everybody {}",
+            ago(login::unix_time(answered_at), now),
+            ago_or_never(contact)
+        ),
+    }
 }
 
 pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Result<(), Shut> {
@@ -165,15 +182,29 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
         let key_type = key.line.split(' ').next().unwrap_or_default();
         format!("{} {key_type} {} (active)", key.id, key.fingerprint)
     });
-    walk.open("keys", shown.collect::<Vec<_>>().join(", "));
+    // Published in steps of an hour.
+    let as_of = ago(login::unix_time(keys.answered_at), SystemTime::now());
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    walk.open("keys", format!("{shown}; IAM answered about them at most {as_of}"));
     Ok(keys.keys)
 }
 
 pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
+    let said = tag_not_taken("home", user);
     match std::fs::symlink_metadata(user.home) {
-        Ok(_) => walk.open("home", format!("{} exists and belongs to the user", user.home)),
-        Err(_) => walk.open("home", format!("{} will be made at the first login", user.home)),
+        Ok(_) => walk.open("home", format!("{} exists and belongs to the user{said}", user.home)),
+        Err(_) => walk.open("home", format!("{} will be made at the first login{said}", user.home)),
     }
+}
+
+/// What keymakerd says of a tag of the user's that decides nothing here.
+fn tag_not_taken(tag: &str, user: &User<'_>) -> String {
+    let begins = format!("the tag {tag} of {} says ", user.iam_user_name);
+    let status = super::status();
+    let tags = status.get("unusable_tags").and_then(Value::as_array);
+    let mut tags = tags.into_iter().flatten().filter_map(Value::as_str);
+    tags.find(|said| said.starts_with(&begins))
+        .map_or(String::new(), |said| format!("; {said}"))
 }
 
 pub(super) fn shell(walk: &mut Walk, user: &User<'_>) -> Result<(), Shut> {
@@ -190,7 +221,7 @@ pub(super) fn shell(walk: &mut Walk, user: &User<'_>) -> Result<(), Shut> {
         Ok(found) if found.mode() & BY_ANYBODY == 0 => ("is not executable", "chmod +x it"),
         Ok(_) if ends_every_login(Path::new(shell)) => ("ends every login", "give the user a shell by the tag shell"),
         Ok(_) => {
-            walk.open("shell", shell);
+            walk.open("shell", format!("{shell}{}", tag_not_taken("shell", user)));
             return Ok(());
         }
     };

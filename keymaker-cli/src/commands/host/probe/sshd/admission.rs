@@ -1,7 +1,10 @@
 //! `DenyUsers`, `AllowUsers`, `DenyGroups` and `AllowGroups`, as sshd goes through them: in this order, the first that
 //! refuses decides (`sshd_config(5)`).
 //!
-//! A pattern `user@host` depends on where a login comes from, which nobody knows beforehand.
+//! A pattern `user@host` depends on where a login comes from, which nobody knows beforehand, unless they ask about one
+//! address.
+
+use std::net::IpAddr;
 
 use keymaker_core::paths;
 
@@ -75,21 +78,22 @@ impl AdmissionRule {
     }
 }
 
-/// Goes through the four, for a user of this name, with the groups that sshd asks for: those of every service.
-pub fn admits_user(settings: &SshdSettings, user: &str) -> Result<Admission, String> {
+/// Goes through the four, for a user of this name, with the groups that sshd asks for: those of every service. Without an
+/// address: from wherever the user comes.
+pub fn admits_user(settings: &SshdSettings, user: &str, from: Option<IpAddr>) -> Result<Admission, String> {
     let groups = run("id", &["-Gnz", user])?;
     let groups: Vec<String> = groups.split_terminator('\0').map(str::to_owned).collect();
-    Ok(admits(settings, user, &groups))
+    Ok(admits(settings, user, &groups, from))
 }
 
 /// Goes through the four, for a user with these groups.
-fn admits(settings: &SshdSettings, user: &str, groups: &[String]) -> Admission {
+fn admits(settings: &SshdSettings, user: &str, groups: &[String], from: Option<IpAddr>) -> Admission {
     let mut depends = None;
     for keyword in ["DenyUsers", "AllowUsers", "DenyGroups", "AllowGroups"] {
         let allows = keyword.starts_with("Allow");
         let named = |pattern: &str| {
             if keyword.ends_with("Users") {
-                user_named(user, pattern)
+                user_named(user, pattern, from)
             } else if groups.iter().any(|group| pattern::matches(group, pattern)) {
                 Named::Yes
             } else {
@@ -120,17 +124,19 @@ enum Named {
     ByAddress,
 }
 
-/// `!` has no meaning here: sshd takes it for a character of the name.
-fn user_named(user: &str, pattern: &str) -> Named {
+/// `!` has no meaning here before the name: sshd takes it for a character of it.
+fn user_named(user: &str, pattern: &str, from: Option<IpAddr>) -> Named {
     // sshd takes the first @ before OpenSSH 9.8 and the last one since then; no name of ours has one.
     let (name, host) = match pattern.split_once('@') {
         Some((name, host)) => (name, Some(host)),
         None => (pattern, None),
     };
-    match (pattern::matches(user, name), host) {
-        (false, _) => Named::No,
-        (true, None) => Named::Yes,
-        (true, Some(_)) => Named::ByAddress,
+    match (pattern::matches(user, name), host, from) {
+        (false, _, _) => Named::No,
+        (true, None, _) => Named::Yes,
+        (true, Some(_), None) => Named::ByAddress,
+        (true, Some(hosts), Some(from)) if pattern::list_names_address(hosts, from) => Named::Yes,
+        (true, Some(_), Some(_)) => Named::No,
     }
 }
 
@@ -139,8 +145,13 @@ mod tests {
     use super::*;
 
     fn says(text: &str) -> String {
+        says_from(text, None)
+    }
+
+    fn says_from(text: &str, from: Option<&str>) -> String {
         let groups = ["alice", "keymaker-users", "devs"].map(str::to_owned);
-        match admits(&SshdSettings::parse(text), "alice", &groups) {
+        let from = from.map(|address| address.parse().unwrap());
+        match admits(&SshdSettings::parse(text), "alice", &groups, from) {
             Admission::LetsIn => "in".to_owned(),
             Admission::ShutsOut(AdmissionRule { keyword, pattern }) => format!("out: {keyword} {pattern}"),
             Admission::DependsOnAddress(AdmissionRule { keyword, pattern }) => format!("depends: {keyword} {pattern}"),
@@ -171,6 +182,32 @@ mod tests {
             ("denyusers alice@10.*\nallowgroups wheel", "out: AllowGroups wheel"),
         ] {
             assert_eq!(says(text), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn about_one_address_nothing_is_left_open() {
+        for (text, from, said) in [
+            ("denyusers alice@10.*", "10.1.2.3", "out: DenyUsers alice@10.*"),
+            ("denyusers alice@10.*", "11.1.2.3", "in"),
+            ("allowusers alice@10.0.0.0/8", "10.1.2.3", "in"),
+            (
+                "allowusers alice@10.0.0.0/8",
+                "2001:db8::1",
+                "out: AllowUsers alice@10.0.0.0/8",
+            ),
+            (
+                "allowusers bob@10.0.0.0/8",
+                "10.1.2.3",
+                "out: AllowUsers bob@10.0.0.0/8",
+            ),
+            (
+                "denyusers *@2001:db8::/32",
+                "2001:db8::1",
+                "out: DenyUsers *@2001:db8::/32",
+            ),
+        ] {
+            assert_eq!(says_from(text, Some(from)), said, "{text} from {from}");
         }
     }
 }

@@ -23,8 +23,19 @@ pub struct ConfigLine {
     pub keyword: String,
     /// The rest.
     pub value: String,
-    /// Whether it stands under a Match line that looks at the connection and not only at the user.
-    pub by_connection: bool,
+    /// What else than the user the Match lines above it look at.
+    pub looks_at: LooksAt,
+}
+
+/// What a Match line looks at besides the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LooksAt {
+    /// Nothing.
+    Nothing,
+    /// The client's address.
+    Client,
+    /// Which of this host's addresses or ports it came to, or something that is not known here.
+    Connection,
 }
 
 /// The configuration as it lies on the disk.
@@ -47,16 +58,16 @@ pub fn of(options: &[String]) -> Configuration {
 /// Reads this file and those that it includes.
 fn read(file: &Path) -> Configuration {
     let mut configuration = Configuration::default();
-    configuration.collect(file, false, DEEPEST);
+    configuration.collect(file, LooksAt::Nothing, DEEPEST);
     configuration
 }
 
 impl Configuration {
-    fn collect(&mut self, file: &Path, under_match: bool, depth: u8) {
+    fn collect(&mut self, file: &Path, above: LooksAt, depth: u8) {
         let Some(depth) = depth.checked_sub(1) else { return };
         self.note(file);
         let text = fs::read(file).unwrap_or_default();
-        let mut by_connection = under_match;
+        let mut looks_at = above;
         for (index, line) in String::from_utf8_lossy(&text).lines().enumerate() {
             let line = line.trim();
             let end = line.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(line.len());
@@ -64,11 +75,11 @@ impl Configuration {
             let value = value.trim_start_matches(|c: char| c.is_whitespace() || c == '=');
             match keyword.to_ascii_lowercase().as_str() {
                 // A Match block ends with the file.
-                "match" => by_connection = under_match || looks_at_the_connection(value),
+                "match" => looks_at = above.max(looked_at(value)),
                 "include" => {
                     for (folder, file) in included(value) {
                         self.note(&folder);
-                        self.collect(&file, by_connection, depth);
+                        self.collect(&file, looks_at, depth);
                     }
                 }
                 "" => {}
@@ -78,7 +89,7 @@ impl Configuration {
                     number: index + 1,
                     keyword: keyword.to_owned(),
                     value: value.to_owned(),
-                    by_connection,
+                    looks_at,
                 }),
             }
         }
@@ -102,16 +113,20 @@ fn words(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whatever is not known to be about the user alone is taken for the connection's.
-fn looks_at_the_connection(criteria: &str) -> bool {
+fn looked_at(criteria: &str) -> LooksAt {
     let mut words = words(criteria);
+    let mut looks_at = LooksAt::Nothing;
     while let Some(criterion) = words.next() {
-        match criterion.to_ascii_lowercase().as_str() {
-            "all" | "invalid-user" => {}
-            "user" | "group" => drop(words.next()),
-            _ => return true,
-        }
+        let one = match criterion.to_ascii_lowercase().as_str() {
+            "all" | "invalid-user" => continue,
+            "user" | "group" => LooksAt::Nothing,
+            "address" | "host" => LooksAt::Client,
+            _ => return LooksAt::Connection,
+        };
+        words.next();
+        looks_at = looks_at.max(one);
     }
-    false
+    looks_at
 }
 
 /// The files that an Include line names, each with its folder, in the order of glob(3): the last part of a path may be a
@@ -155,27 +170,27 @@ mod tests {
         .unwrap();
         fs::write(
             &drop_in,
-            "Match User alice Group=devs\nX 1\nmatch user alice localport 22\n  UsePAM no\n",
+            "Match User alice Group=devs\nX 1\nmatch user alice localport 22 host x\n  UsePAM no\n",
         )
         .unwrap();
         fs::write(folder.join("d/other"), "UsePAM no\n").unwrap();
         let Configuration { lines: found, changed } = read(&main);
         assert!(changed.is_some_and(|changed| changed.elapsed().unwrap() < Duration::from_secs(60)));
         fs::remove_dir_all(&folder).unwrap();
-        let line = |file: &PathBuf, number, keyword: &str, value: &str, by_connection| ConfigLine {
+        let line = |file: &PathBuf, number, keyword: &str, value: &str, looks_at| ConfigLine {
             file: file.clone(),
             number,
             keyword: keyword.to_owned(),
             value: value.to_owned(),
-            by_connection,
+            looks_at,
         };
         assert_eq!(
             found,
             [
-                line(&drop_in, 2, "x", "1", false),
-                line(&drop_in, 4, "usepam", "no", true),
-                line(&main, 3, "allowusers", "alice bob", false),
-                line(&main, 6, "denyusers", "\"x\"", true),
+                line(&drop_in, 2, "x", "1", LooksAt::Nothing),
+                line(&drop_in, 4, "usepam", "no", LooksAt::Connection),
+                line(&main, 3, "allowusers", "alice bob", LooksAt::Nothing),
+                line(&main, 6, "denyusers", "\"x\"", LooksAt::Client),
             ]
         );
     }
