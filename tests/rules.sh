@@ -96,7 +96,8 @@ settings_without_tests() {
   local daemon config key keys row tests test files
   for daemon in keymakerd credd; do
     config=$(ls $daemon*/src/config.rs)
-    keys=$(sed -n '/^pub struct \(Keymakerd\)\{0,1\}Config {/,/^}/s/^    \(pub \)\{0,1\}\([a-z0-9_]*\): .*/\2/p' "$config")
+    # What is not read from the file is no key.
+    keys=$(sed '/#\[serde(skip)\]/{N;d}' "$config" | sed -n '/^pub struct \(Keymakerd\)\{0,1\}Config {/,/^}/s/^    \(pub \)\{0,1\}\([a-z0-9_]*\): .*/\2/p')
     [ -n "$keys" ] || echo "$config: no keys are found in it"
     rows=$(sed -n "/^## $daemon.toml/,/^## [^$daemon]/p" tests/settings.md | grep -E '^\| [a-z0-9_]+ \|' | grep -v '^| key |')
     comm -3 <(sort <<<"$keys") <(cut -d' ' -f2 <<<"$rows" | sort) | tr -d '\t' | sed "s/^/tests\/settings.md and ${config//\//\\/} differ in /"
@@ -127,6 +128,25 @@ stale_index() { tests/index.sh | diff docs/files.md - | grep '^[<>]' | sed 's|$|
 # So does a reader of a picture: the drawing is text, and readable in a terminal.
 stale_picture() { tests/picture.py | cmp -s - docs/planes.svg || echo "docs/planes.svg   (tests/picture.py > docs/planes.svg)"; }
 
+# Whoever knows no more than the name of the project looks for it by apropos(1), which reads the NAME of each page.
+incomplete_manual_pages() {
+  local folder page found
+  folder=$(mktemp -d)
+  for page in docs/man/*.[1-8]; do
+    mkdir -p "$folder/man${page##*.}"; cp "$page" "$folder/man${page##*.}"
+    grep -qE '^\.TH [A-Z_.\\-]+ [1-8] +"?20[0-9]{2}-[0-9]{2}-[0-9]{2}"? ' "$page" || echo "$page: the title in capitals, and a date, are not in .TH"
+    grep -q '^\.SH EXAMPLES$' "$page" || echo "$page: no EXAMPLES"
+    ! command -v lexgrog > /dev/null || lexgrog "$page" > /dev/null || echo "$page: lexgrog(1) finds no NAME"
+  done
+  makewhatis "$folder" 2>&1
+  found=$(mapropos -M "$folder" keymaker)
+  for page in docs/man/*.[1-8]; do
+    page=${page##*/}
+    grep -qE "(^|, )${page%.*}(, .*)?\(" <<< "$found" || echo "$page: apropos keymaker does not find it"
+  done
+  rm -r "$folder"
+}
+
 rule "unsafe code stands in three places only" unsafe_elsewhere
 rule "no profile aborts on a panic: it would kill sshd" aborting_profile
 rule "every file opens by saying what it is responsible for" without_opening_words
@@ -147,5 +167,6 @@ rule "no two types have one name" types_of_one_name
 rule "no file imports itself, by however many others" circles_of_imports
 rule "docs/files.md says of each file what the file says" stale_index
 rule "docs/planes.svg shows the drawing of ARCHITECTURE.md" stale_picture
+rule "every manual page has a title, a date and examples, and apropos finds it" incomplete_manual_pages
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
