@@ -80,6 +80,11 @@ pub fn ask<'b>(
         socket,
         began: Instant::now(),
         budget,
+        // After a resume the heartbeat is old until the next one.
+        grace: match question {
+            Question::Contact => HEARTBEAT_EVERY + GRACE,
+            _ => GRACE,
+        },
     };
     let mut line = [0; MAX_QUESTION];
     let line = spell(question, &mut line)?;
@@ -94,6 +99,7 @@ pub fn report(socket: &Path, line: &AuditLine, budget: Duration) -> Result<(), A
         socket,
         began: Instant::now(),
         budget,
+        grace: GRACE,
     };
     // The asker can write it, so a daemon that hangs is given no grace: the login has waited for it once (P5).
     if patience.liveliness().is_zero() {
@@ -114,6 +120,7 @@ struct AskPatience<'s> {
     socket: &'s Path,
     began: Instant,
     budget: Duration,
+    grace: Duration,
 }
 
 impl AskPatience<'_> {
@@ -121,7 +128,7 @@ impl AskPatience<'_> {
     fn left(&self) -> Result<Duration, AskError> {
         let waited = self.began.elapsed();
         let of_budget = self.budget.saturating_sub(waited);
-        let of_daemon = self.liveliness().max(GRACE.saturating_sub(waited));
+        let of_daemon = self.liveliness().max(self.grace.saturating_sub(waited));
         Some(of_budget.min(of_daemon))
             .filter(|left| !left.is_zero())
             .ok_or(AskError::TimedOut)
@@ -329,7 +336,13 @@ mod tests {
         let liveliness = || {
             let (began, budget) = (Instant::now(), KEYS);
             let socket = &socket;
-            AskPatience { socket, began, budget }.liveliness()
+            AskPatience {
+                socket,
+                began,
+                budget,
+                grace: GRACE,
+            }
+            .liveliness()
         };
         assert_eq!(liveliness(), Duration::MAX);
         let heartbeat = fs::File::create(folder.join(HEARTBEAT)).unwrap();

@@ -40,7 +40,7 @@ pub struct UserKeys {
     pub uid: Uid,
     /// IAM's `UserId`, likewise.
     pub iam_user_id: String,
-    /// When IAM last answered about these keys: unix time, moved forward at most hourly.
+    /// When IAM last answered about these keys: unix time, moved forward in steps, an hour at most.
     pub answered_at: u64,
     /// The active keys.
     pub keys: Vec<PublishedKey>,

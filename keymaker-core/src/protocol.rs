@@ -25,6 +25,11 @@ pub const FRESH_SHARE: u32 = 12;
 /// How long PAM account waits.
 pub const ACCOUNT_BUDGET: Duration = Duration::from_secs(5);
 
+/// How long PAM account waits for services that nobody logs in by and that try only once, where the published files say
+/// that there is no contact: more than [`ACCOUNT_BUDGET`] only while the first pass after a boot or resume is under way,
+/// as keymakerd knows.
+pub const FIRST_PASS_BUDGET: Duration = Duration::from_secs(20);
+
 /// How long PAM and the keys command wait until keymakerd has taken a line of the audit.
 pub const REPORT_BUDGET: Duration = Duration::from_millis(250);
 
@@ -38,6 +43,8 @@ pub enum Question {
     Account(UserName),
     /// Refresh those and the user's keys.
     Keys(UserName),
+    /// Wait for the pass that is under way, if any, to say whether IAM answers.
+    Contact,
     /// Run a full pass now.
     Sync,
     /// Forget how fresh this user's facts are, or everybody's.
@@ -96,6 +103,7 @@ impl Question {
             (b"lookup", Some(name)) => Some(Self::Lookup(name)),
             (b"account", Some(name)) => Some(Self::Account(name)),
             (b"keys", Some(name)) => Some(Self::Keys(name)),
+            (b"contact", None) => Some(Self::Contact),
             (b"sync", None) => Some(Self::Sync),
             (b"invalidate", name) => Some(Self::Invalidate(name)),
             (b"release", Some(name)) => Some(Self::Release(name)),
@@ -112,6 +120,7 @@ impl fmt::Display for Question {
             Self::Lookup(name) => write!(f, "lookup {name}"),
             Self::Account(name) => write!(f, "account {name}"),
             Self::Keys(name) => write!(f, "keys {name}"),
+            Self::Contact => f.write_str("contact"),
             Self::Sync => f.write_str("sync"),
             Self::Invalidate(None) => f.write_str("invalidate"),
             Self::Invalidate(Some(name)) => write!(f, "invalidate {name}"),
@@ -176,12 +185,13 @@ impl fmt::Display for Answer<'_> {
 mod tests {
     use super::*;
 
-    fn every_question() -> [Question; 9] {
+    fn every_question() -> [Question; 10] {
         let alice = UserName::parse(b"alice").unwrap();
         [
             Question::Lookup(alice),
             Question::Account(alice),
             Question::Keys(alice),
+            Question::Contact,
             Question::Sync,
             Question::Invalidate(None),
             Question::Invalidate(Some(alice)),
@@ -240,7 +250,7 @@ mod tests {
         assert_eq!(allowed(Asker::Anyone), ["lookup alice"]);
         assert_eq!(allowed(Asker::KeysCommand), ["keys alice"]);
         assert_eq!(allowed(Asker::Credd), ["account alice"]);
-        assert_eq!(allowed(Asker::Root).len(), 9);
+        assert_eq!(allowed(Asker::Root).len(), 10);
     }
 
     #[test]

@@ -14,16 +14,37 @@ use keymaker_aws::{AwsTime, since_boot};
 pub const DRIFT: u64 = 5;
 
 /// The clocks of one daemon.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AnswerClock {
     aws: AwsTime,
+    /// When this life of the daemon began, by the clock that stands still while the host is suspended, and since boot.
+    began: (Instant, Duration),
     /// How far the host's clock is ahead of AWS's, in seconds.
     host_ahead: Cell<i64>,
     ahead: Cell<Duration>,
     #[cfg(test)]
     host_set: Cell<i64>,
     #[cfg(test)]
+    suspended: Cell<Duration>,
+    #[cfg(test)]
     stopped: Cell<Option<Reading>>,
+}
+
+impl Default for AnswerClock {
+    fn default() -> Self {
+        Self {
+            aws: AwsTime::default(),
+            began: (Instant::now(), since_boot()),
+            host_ahead: Cell::default(),
+            ahead: Cell::default(),
+            #[cfg(test)]
+            host_set: Cell::default(),
+            #[cfg(test)]
+            suspended: Cell::default(),
+            #[cfg(test)]
+            stopped: Cell::default(),
+        }
+    }
 }
 
 /// What the kernel's clocks say.
@@ -77,13 +98,27 @@ impl AnswerClock {
     /// What this host's clock said at its boot, in seconds since 1970, or would have said as it is set now. It changes
     /// only where somebody sets the clock.
     pub fn booted_at(&self) -> i64 {
-        let since_boot = self.read().since_boot + self.ahead.get();
-        self.unix().cast_signed() - since_boot.as_secs().cast_signed()
+        self.unix().cast_signed() - self.since_boot()
     }
 
-    /// For what is measured within one life of the daemon; never goes back.
+    /// What has passed since this host booted, in seconds; nobody can set it.
+    pub fn since_boot(&self) -> i64 {
+        (self.read().since_boot + self.ahead.get()).as_secs().cast_signed()
+    }
+
+    /// For what is measured within one life of the daemon; never goes back, and counts the time in which the host was
+    /// suspended.
     pub fn instant(&self) -> Instant {
         self.read().instant + self.ahead.get()
+    }
+
+    /// For how long the host has been suspended in this life of the daemon.
+    pub fn suspended(&self) -> Duration {
+        let (instant, boot) = self.began;
+        let suspended = since_boot().saturating_sub(boot).saturating_sub(instant.elapsed());
+        #[cfg(test)]
+        let suspended = suspended + self.suspended.get();
+        suspended
     }
 
     fn read(&self) -> Reading {
@@ -92,11 +127,12 @@ impl AnswerClock {
             return stopped;
         }
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let ((instant, boot), since_boot) = (self.began, since_boot());
         Reading {
             host: since_1970.unwrap_or_default(),
             aws: self.aws.now(),
-            instant: Instant::now(),
-            since_boot: since_boot(),
+            instant: instant + since_boot.saturating_sub(boot),
+            since_boot,
         }
     }
 
@@ -116,6 +152,13 @@ impl AnswerClock {
     #[cfg(test)]
     pub fn advance(&self, by: Duration) {
         self.ahead.set(self.ahead.get() + by);
+    }
+
+    /// Lets time pass in which the host is suspended.
+    #[cfg(test)]
+    pub fn suspend(&self, by: Duration) {
+        self.suspended.set(self.suspended.get() + by);
+        self.advance(by);
     }
 
     /// Sets the host's clock back.

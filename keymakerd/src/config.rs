@@ -208,6 +208,12 @@ impl KeymakerdConfig {
         is_meant && self.local_groups.contains(name)
     }
 
+    /// How far the time of a user's keys may lag in the file, in seconds, so that the file rests while nothing else
+    /// changes: little of `max_stale`, by which that time is judged.
+    pub fn keys_time_step(&self) -> u64 {
+        u64::from(self.max_stale / 24).clamp(1, 3600)
+    }
+
     /// Whether something narrows who of the account gets a name here.
     pub fn is_fenced(&self) -> bool {
         self.only_group_members || self.user_path_prefix != "/"

@@ -34,11 +34,11 @@ use crate::settings::{EffectiveSettings, KeptSettings, SettingsInForce};
 use crate::sockets::{self, RequestSocket};
 use crate::watch;
 
-/// How long until the next try to reach the metadata service or an account that could not be reached.
-const RECONNECT: Duration = Duration::from_secs(5);
 /// A host does not wait longer for a disk before it boots on.
 const FIRST_PUBLICATION: Duration = Duration::from_secs(2);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+/// A host on which nobody was ever published waits so long for the first pass: whatever starts after keymakerd, as cron,
+/// looks names up once. Together with the former, less than `TimeoutStartSec=`.
+const FIRST_CONTACT: Duration = Duration::from_secs(5);
 
 /// What `main` knows of the host.
 pub struct HostPaths {
@@ -88,7 +88,12 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     }
     // Before anybody can ask, or they would take the heartbeat of a former daemon for this one's.
     let heartbeat = host.run.join(paths::HEARTBEAT);
+    // /run is empty after a boot.
+    if !heartbeat.exists() {
+        service.tries.begin_first(&service.clock);
+    }
     beat(&heartbeat);
+    service.tries.begin();
     let lookup = open_socket(&host.run.join("lookup.sock"), 0o666, None)?;
     let keys_group = service
         .state()
@@ -98,7 +103,11 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     let login = open_socket(&host.run.join("login.sock"), 0o660, keys_group)?;
     tokio::task::spawn_local(sockets::serve(RequestSocket::Lookup, lookup, Rc::clone(&service)));
     tokio::task::spawn_local(sockets::serve(RequestSocket::Login, login, Rc::clone(&service)));
-    tokio::task::spawn_local(keep_passing(Rc::clone(&service), ports));
+    let connect = {
+        let service = Rc::clone(&service);
+        async move || connect_if_needed(&service, &ports).await
+    };
+    tokio::task::spawn_local(Rc::clone(&service).keep_passing(connect));
     tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_publishing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_following_clock(Rc::clone(&service)));
@@ -110,6 +119,9 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     tokio::task::spawn_local(keep_auditing(Rc::clone(&service)));
     tokio::task::spawn_local(systemd::feed_watchdog(tokio::time::sleep));
     tokio::task::spawn_local(keep_beating(heartbeat));
+    if service.store.directory().is_none() {
+        service.await_contact(FIRST_CONTACT).await;
+    }
     systemd::ready();
     info!(users = service.state().published.users, "ready");
     obey_signals(&host, &service).await;
@@ -206,47 +218,6 @@ fn open_socket(path: &Path, mode: u32, group: Option<u32>) -> Result<tokio::net:
 fn own_instance_id() -> Option<String> {
     let tag = std::fs::read_to_string("/sys/class/dmi/id/board_asset_tag").ok()?;
     Some(tag.trim().to_owned()).filter(|tag| tag.starts_with("i-"))
-}
-
-/// A pass now, then one at each interval; before it, whatever is needed to reach the accounts that the settings name.
-async fn keep_passing(service: Rc<Service<AwsIam>>, ports: OwnPorts) {
-    let mut interval = Duration::ZERO;
-    loop {
-        let reconnecting = connect_if_needed(&service, &ports).await;
-        if reconnecting.is_ok() {
-            service.pass().await;
-        }
-        interval = match reconnecting {
-            Ok(()) => {
-                let state = service.state();
-                next_interval(&state.config, state.contact.is_some(), state.throttled, interval)
-            }
-            Err(()) => RECONNECT,
-        };
-        tokio::select! {
-            () = tokio::time::sleep(jittered(interval)) => {}
-            () = service.accounts_changed.notified() => {}
-        }
-    }
-}
-
-/// While nobody can log in yet, nobody is let wait for a whole interval; where IAM throttles, forever longer ones.
-fn next_interval(config: &KeymakerdConfig, in_contact: bool, throttled: bool, former: Duration) -> Duration {
-    let usual = if in_contact {
-        Duration::from_secs(config.sync_interval.into())
-    } else {
-        RECONNECT
-    };
-    if throttled {
-        (former.max(usual) * 2).min(LONGEST_INTERVAL)
-    } else {
-        usual
-    }
-}
-
-/// ± 20 %, so that hosts started together do not ask together.
-fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
 async fn connect_if_needed(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> Result<(), ()> {

@@ -10,7 +10,7 @@ use keymaker_core::audit::{AuditEvent, AuditField, AuditLine, AuditReason};
 use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
-use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, MAX_ANSWER, Question};
+use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, FIRST_PASS_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::{local_files, paths};
 use pam::constants::PamResultCode;
@@ -72,7 +72,8 @@ fn result_code(judgement: &Judgement) -> PamResultCode {
     }
 }
 
-/// Decides about an account that is not local. At a login, keymakerd is asked first whether anything changed.
+/// Decides about an account that is not local. At a login, keymakerd is asked first whether anything changed; by other
+/// services only where the last pass is too long ago, whether the one under way ends that.
 pub fn judge(name: &[u8], service: &[u8], host: &PamHost<'_>, now: SystemTime) -> Judgement {
     let deadline = Instant::now() + ACCOUNT_BUDGET;
     let Some(account) = LoginAccount::of(name, host) else {
@@ -81,12 +82,14 @@ pub fn judge(name: &[u8], service: &[u8], host: &PamHost<'_>, now: SystemTime) -
     let at_login = ours::at_login(service);
     let first = read(&account, host, now);
     match first {
-        Ok(Judgement::Ours(_)) if at_login => {}
+        Ok(Judgement::Ours(_)) if at_login => {
+            if nudge(&account, service, host, deadline) == AccountAfterNudge::DoesNotStand {
+                let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
+                return Judgement::Ours(Decided::about(&account, doubt, ""));
+            }
+        }
+        Ok(Judgement::Ours(decided)) if decided.may_end_with_a_pass() => await_contact(service, host),
         first => return first.unwrap_or_else(|error| without_directory(&account, at_login, &error)),
-    }
-    if nudge(&account, service, host, deadline) == AccountAfterNudge::DoesNotStand {
-        let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
-        return Judgement::Ours(Decided::about(&account, doubt, ""));
     }
     match read(&account, host, now) {
         // It was ours a moment ago.
@@ -111,6 +114,22 @@ fn nudge(account: &LoginAccount<'_>, service: &[u8], host: &PamHost<'_>, deadlin
         .user_name
         .map(|name| client::ask(host.login_socket, &question(name), budget, &mut buffer));
     worth(asked)
+}
+
+/// A pass may be under way: after a boot, a resume, an outage. What is published decides once it has ended.
+fn await_contact(service: &[u8], host: &PamHost<'_>) {
+    let budget = if tries_once(service) {
+        FIRST_PASS_BUDGET
+    } else {
+        ACCOUNT_BUDGET
+    };
+    // Whatever the answer, or without one: the files are read again.
+    let _ = client::ask(host.login_socket, &Question::Contact, budget, &mut [0; MAX_ANSWER]);
+}
+
+/// Services for which nobody sits there to try again: a line `@reboot` or a job that was due is lost.
+fn tries_once(service: &[u8]) -> bool {
+    matches!(service, b"cron" | b"crond" | b"atd" | b"systemd-user")
 }
 
 fn worth(asked: Option<Result<Answer<'_>, AskError>>) -> AccountAfterNudge {
@@ -237,6 +256,16 @@ impl Decided {
     pub fn of(self, user: &User<'_>) -> Self {
         let user = Some((user.uid.get(), user.iam_user_id.to_owned()));
         Self { user, ..self }
+    }
+
+    /// Whether a pass that IAM answers may let in whom this keeps out.
+    fn may_end_with_a_pass(&self) -> bool {
+        matches!(
+            self.decision,
+            LoginDecision::CannotTell(
+                Doubt::NeverInContact | Doubt::OutOfContact | Doubt::SettingsUnread | Doubt::UserStale
+            )
+        )
     }
 
     /// The line about it.

@@ -10,17 +10,6 @@ fn config(text: &str) -> KeymakerdConfig {
     KeymakerdConfig::parse(text, "keymakerd.toml".as_ref()).unwrap()
 }
 
-#[test]
-fn a_pass_is_made_every_sync_interval_and_ever_more_seldom_while_iam_throttles() {
-    let seconds = Duration::from_secs;
-    let config = config("sync_interval = 100");
-    let next = |throttled, former| next_interval(&config, true, throttled, seconds(former));
-    assert_eq!(next(false, 0), seconds(100));
-    assert_eq!([next(true, 100), next(true, 200)], [seconds(200), seconds(400)]);
-    assert_eq!(next(true, 3000), LONGEST_INTERVAL);
-    assert_eq!(next_interval(&config, false, false, seconds(0)), RECONNECT);
-}
-
 /// The metadata service of an instance with a role.
 fn metadata(request: &str) -> Reply {
     let text = match request.split(' ').nth(1).unwrap_or_default() {

@@ -6,5 +6,7 @@ pub mod limits;
 mod missing;
 mod neighbours;
 pub mod nudge;
+pub mod passing;
 mod silence;
 pub mod sync;
+pub mod tries;

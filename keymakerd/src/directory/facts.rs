@@ -18,7 +18,7 @@ mod keys;
 pub mod order;
 mod users;
 pub use groups::{GroupFacts, Members, Memberships};
-pub use keys::{KEYS_TIME_STEP, KeyFacts, ListedKeys};
+pub use keys::{KeyFacts, ListedKeys};
 pub use users::{Sighting, UserFacts};
 
 /// In the kept file: IAM has not said, whatever the contact.

@@ -82,7 +82,7 @@ impl<I: Iam + 'static> Service<I> {
     pub async fn order_release(self: &Rc<Self>, name: UserName) -> Result<String, String> {
         if let Some(service) = self.release_from_neighbours(name) {
             info!(%name, %service, "an administrator has released the name {name} from {service}");
-            self.accounts_changed.notify_one();
+            self.tries.wanted.notify_one();
             return match self.publish().await {
                 Ok(()) => Ok(format!(
                     "{name} no longer belongs to {service}, which is being asked once more"

@@ -9,10 +9,10 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 
 use keymaker_aws::{Ask, IdResolver};
-use tokio::sync::Notify;
 use tracing::warn;
 
 use super::asking::flights::Flights;
+use super::asking::tries::Tries;
 use super::iam::Iam;
 use super::outcome::DirectoryOutcome;
 use super::publishing::store::Store;
@@ -36,8 +36,8 @@ pub struct Service<I> {
     pub(super) passes: Rc<Flights<DirectoryOutcome>>,
     pub(super) turns: Turns,
     pub(super) told_contact: Cell<Option<ToldContact>>,
-    /// The daemon is to reach for other accounts, and then to make a pass.
-    pub accounts_changed: Notify,
+    /// The daemon's tries to renew the contact.
+    pub tries: Tries,
     /// What is written down about logins and rights.
     pub audit: Audit,
     pub(crate) store: Store,
@@ -70,7 +70,7 @@ impl<I: Iam + 'static> Service<I> {
             nudges: Flights::new(),
             passes: Flights::new(),
             turns: Turns::default(),
-            accounts_changed: Notify::new(),
+            tries: Tries::new(&clock),
             audit: Audit::default(),
             store,
             clock,
@@ -101,7 +101,7 @@ impl<I: Iam + 'static> Service<I> {
     /// The file says again how AWS is reached. Anybody who logs in meanwhile is served by the old clients.
     pub fn reconnect(&self) {
         self.outdated.set(true);
-        self.accounts_changed.notify_one();
+        self.tries.wanted.notify_one();
     }
 
     /// From now on these accounts are asked.
@@ -126,7 +126,7 @@ impl<I: Iam + 'static> Service<I> {
             self.ask(None);
             // The new role may be allowed other listings.
             self.state_mut().grade_until = None;
-            self.accounts_changed.notify_one();
+            self.tries.wanted.notify_one();
         }
         true
     }

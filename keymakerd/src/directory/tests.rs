@@ -22,6 +22,7 @@ use crate::config::KeymakerdConfig;
 use crate::local_accounts::LocalAccounts;
 
 mod asking;
+mod boot;
 mod disk;
 mod ending;
 mod identity;

@@ -451,3 +451,41 @@ fn the_user_reads_a_sentence_about_themselves_and_the_administrator_more() {
         )
     );
 }
+
+// P5
+#[test]
+fn where_there_is_no_contact_every_service_waits_for_the_pass_that_is_under_way() {
+    for service in ["cron", "atd", "systemd-user", "sudo", "polkit-1"] {
+        let host = TestHost::new();
+        host.publish();
+        let contact = std::fs::File::options().write(true).open(host.file("contact")).unwrap();
+        contact.set_modified(host.now - Duration::from_secs(90_000)).unwrap();
+        let listener = UnixListener::bind(host.file("login.sock")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use std::io::{Read, Write};
+                let (mut asker, _) = listener.accept().unwrap();
+                let mut question = [0; 64];
+                let len = asker.read(&mut question).unwrap();
+                assert_eq!(&question[..len], b"contact\n");
+                contact.set_modified(host.now).unwrap();
+                asker.write_all(b"fresh\n").unwrap();
+            });
+            assert_eq!(decided(&host, "alice", service), Some(Allowed), "{service}");
+        });
+    }
+}
+
+// P5 P7
+#[test]
+fn who_is_refused_waits_for_no_pass() {
+    let mut host = TestHost::new();
+    host.alice.verdict = Verdict::NotInRequiredGroup;
+    host.publish();
+    std::fs::remove_file(host.file("contact")).unwrap();
+    let _hung = UnixListener::bind(host.file("login.sock")).unwrap();
+    let started = Instant::now();
+    let refused = Some(Refused(Refusal::NotInRequiredGroup));
+    assert_eq!(decided(&host, "alice", "cron"), refused);
+    assert!(started.elapsed() < Duration::from_secs(1));
+}

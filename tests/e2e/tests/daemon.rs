@@ -73,10 +73,10 @@ fn it_is_ready_at_once_without_a_network_and_known_users_log_in() {
     );
     assert_eq!(sh("getent passwd alice; id alice"), before);
     ssh("alice", "true").ok();
-    // A first boot without a network: ready too, and nobody of ours gets in.
+    // A first boot without a network: ready too, once a first pass could have ended, and nobody of ours gets in.
     sh("systemctl stop keymakerd; rm -rf /var/lib/keymaker/*");
     let start = run("systemctl start keymakerd");
-    assert!(start.status == 0 && start.took < Duration::from_secs(2), "{start}");
+    assert!(start.status == 0 && start.took < Duration::from_secs(7), "{start}");
     ssh("alice", "true").refused();
     drop(no_network);
     host.await_contact();

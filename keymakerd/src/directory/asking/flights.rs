@@ -32,9 +32,9 @@ impl<T: Clone + 'static> Flights<T> {
         told.clone()
     }
 
-    /// Whether anything is being asked.
-    pub fn is_under_way(&self) -> bool {
-        !self.under_way.borrow().is_empty()
+    /// Whether this is being asked.
+    pub fn is_under_way(&self, about: &str) -> bool {
+        self.under_way.borrow().contains_key(about)
     }
 
     fn begin(self: &Rc<Self>, about: String, asking: impl Future<Output = T> + 'static) -> watch::Receiver<Option<T>> {

@@ -215,6 +215,13 @@ impl Outages {
         self.open.retain(|(_, open), _| *open != action);
     }
 
+    /// IAM answers a pass: what does not answer is probed at once.
+    pub fn hasten(&mut self, now: Instant) {
+        for outage in self.open.values_mut() {
+            (outage.probe_at, outage.pause) = (now, FIRST_PROBE);
+        }
+    }
+
     /// Everything may be tried again.
     pub fn forget(&mut self) {
         *self = Self::default();

@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use super::by_name::{About, Deadlines, FetchedKeys, within};
 use super::limits::NudgeOrigin;
+use super::passing::AT_LATER_PASS;
 use crate::directory::entitlement::verdict;
+use crate::directory::facts::UserFacts;
 use crate::directory::facts::order::Asked;
-use crate::directory::facts::{KEYS_TIME_STEP, UserFacts};
 use crate::directory::iam::{Iam, IamGroup, IamUser};
 use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::{AskedAccounts, NEGATIVE_TTL, Service};
@@ -28,6 +29,8 @@ use crate::directory::state::{Grade, State};
 const BUDGET: Duration = Duration::from_millis(1400);
 /// What of it is kept for the last call, which says whose the answers are.
 const LAST_CALL: Duration = Duration::from_millis(400);
+/// What of a caller's patience is kept for the disk, once there is contact.
+const PUBLISHING: Duration = Duration::from_millis(100);
 
 /// What is asked between the two `GetUser`.
 const BY_NAME: [Action; 3] = [
@@ -96,6 +99,12 @@ impl<I: Iam + 'static> Service<I> {
         let deadline = Instant::now() + cause.patience();
         let answer = self.know_account(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
+        let contact_by = match cause {
+            // PAM, for services that show no keys.
+            Cause::Login => deadline - cause.patience() + AT_LATER_PASS,
+            _ => deadline,
+        };
+        self.await_contact_of(name, cause, contact_by).await;
         self.as_published(name, answer, deadline).await
     }
 
@@ -128,7 +137,21 @@ impl<I: Iam + 'static> Service<I> {
         let deadline = Instant::now() + cause.patience();
         let answer = self.know_keys(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
+        self.await_contact_of(name, cause, deadline).await;
         self.as_published(name, answer, deadline).await
+    }
+
+    /// However young the answer is, nobody logs in without contact. A look-up needs none, and anybody may ask it.
+    async fn await_contact_of(&self, name: UserName, cause: Cause, until: Instant) {
+        let may_log_in = {
+            let state = self.state();
+            let known = state.facts.user_named(&state.iam_name(name.as_str()));
+            known.is_some_and(|(_, user)| state.is_allowed(user, &self.clock))
+        };
+        if may_log_in && !matches!(cause, Cause::Lookup { .. }) {
+            let patience = until.saturating_duration_since(Instant::now());
+            self.await_contact(patience.saturating_sub(PUBLISHING)).await;
+        }
     }
 
     async fn know_keys(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
@@ -401,14 +424,14 @@ impl<I: Iam + 'static> Service<I> {
             let lately = state
                 .early_pass
                 .is_some_and(|at| now.saturating_duration_since(at).as_secs() < 60);
-            if state.grade == Grade::Three || lately && !self.passes.is_under_way() {
+            if state.grade == Grade::Three || lately && !self.passes.is_under_way("pass") {
                 return DirectoryOutcome::CannotTell;
             }
             if !lately {
                 state.early_pass = Some(now);
             }
         }
-        if self.pass().await != DirectoryOutcome::Fresh {
+        if self.pass_over_people().await != DirectoryOutcome::Fresh {
             return DirectoryOutcome::CannotTell;
         }
         if self.state().facts.user_named(iam_name).is_some() {
@@ -455,7 +478,8 @@ impl State {
     pub(super) fn learn_keys(&mut self, user_id: &str, keys: FetchedKeys, asked: Asked) -> bool {
         let changed = self.facts.learn_keys(user_id, keys.listed, asked);
         let due = self.facts.users.get(user_id).and_then(|user| user.keys.as_ref());
-        let due = due.is_some_and(|keys| keys.answered_at >= keys.published_at + KEYS_TIME_STEP);
+        let step = self.config.keys_time_step();
+        let due = due.is_some_and(|keys| keys.answered_at >= keys.published_at + step);
         self.unpublished |= changed.unwrap_or(true) || due;
         changed.is_some()
     }

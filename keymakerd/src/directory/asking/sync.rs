@@ -60,8 +60,22 @@ impl From<AwsCallError> for PassError {
 }
 
 impl<I: Iam + 'static> Service<I> {
-    /// Runs a pass, or waits for the one under way. `Fresh`: everything answered.
+    /// Runs a pass, or waits for the one under way, and fetches keys ahead. `Fresh`: everything answered.
     pub async fn pass(self: &Rc<Self>) -> DirectoryOutcome {
+        let late = !self.is_in_contact();
+        let passed = self.pass_over_people().await;
+        if passed == DirectoryOutcome::Fresh && late {
+            let service = Rc::clone(self);
+            let fetching = self
+                .passes
+                .join("keys".into(), || async move { service.prefetch_late().await });
+            fetching.await;
+        }
+        passed
+    }
+
+    /// The same, without keys while there is no contact: what it learned is published, and counts, before any are fetched.
+    pub(super) async fn pass_over_people(self: &Rc<Self>) -> DirectoryOutcome {
         let service = Rc::clone(self);
         let passed = self
             .passes
@@ -83,7 +97,7 @@ impl<I: Iam + 'static> Service<I> {
         match asked {
             Ok(began) => self.end_pass(began).await,
             Err(PassError::OtherAccount) => {
-                self.accounts_changed.notify_one();
+                self.tries.wanted.notify_one();
                 DirectoryOutcome::CannotTell
             }
             Err(PassError::OtherRole) => {
@@ -128,7 +142,10 @@ impl<I: Iam + 'static> Service<I> {
             info!(users = ?gone, "IAM no longer has these users: {gone:?}");
         }
         self.learn_tags(&accounts.people).await;
-        self.prefetch_keys(&accounts.people).await;
+        // Whose key is inactive counts before the contact does, where nobody waits for that.
+        if self.is_in_contact() {
+            self.prefetch_keys(&accounts.people).await;
+        }
         Ok(began)
     }
 
@@ -346,17 +363,34 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Keys of users who may well come back while IAM is out of reach. A failure is not a failure of the pass: keys
-    /// have their own age.
-    async fn prefetch_keys(self: &Rc<Self>, people: &I) {
+    /// have their own age, and what IAM will not tell about one user says nothing about the next.
+    async fn prefetch_keys(&self, people: &I) {
         let wanted = self.state().keys_to_prefetch(self.clock.answer_time());
         for (id, name) in wanted {
-            if let Err(error) = self.prefetch_keys_of(people, &id, &name).await
-                && !matches!(error, AwsCallError::NoSuchEntity { .. })
-            {
+            let Err(error) = self.prefetch_keys_of(people, &id, &name).await else {
+                continue;
+            };
+            if !matches!(error, AwsCallError::NoSuchEntity { .. }) {
                 warn!(%error, user = %name, "could not keep the keys of {name} fresh: {error}");
+            }
+            if !error.is_about_this_request() {
                 return;
             }
         }
+    }
+
+    /// After a pass that did not: fetches keys, and publishes them.
+    async fn prefetch_late(self: &Rc<Self>) -> DirectoryOutcome {
+        if let Some(accounts) = self.accounts() {
+            self.prefetch_keys(&accounts.people).await;
+        }
+        if !self.is_published()
+            && let Err(error) = self.publish().await
+        {
+            warn!(%error, "could not publish keys that were fetched ahead: {error}");
+            return DirectoryOutcome::CannotTell;
+        }
+        DirectoryOutcome::Fresh
     }
 
     /// One call where the answer names a key that is known as this user's, since a key's id is nobody else's; else as a
@@ -388,6 +422,7 @@ impl<I: Iam + 'static> Service<I> {
             let mut state = self.state_mut();
             state.contact = Some(began.answer_time);
             state.throttled = false;
+            state.outages.hasten(self.clock.instant());
         }
         let why = match tokio::time::timeout(WRITING, self.publish_contact(began.unix)).await {
             Ok(Ok(())) => return DirectoryOutcome::Fresh,

@@ -8,15 +8,12 @@ use super::Facts;
 use super::order::{Asked, Turn};
 use crate::directory::iam::ssh_keys::CleanKey;
 
-/// How far the time of a user's keys may lag in the file, in seconds: the file rests while nothing else changes.
-pub const KEYS_TIME_STEP: u64 = 3600;
-
 /// A user's SSH public keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFacts {
     /// When IAM last answered, unix time.
     pub answered_at: u64,
-    /// What the keys file says of that: moved forward at most hourly, so that the file rests.
+    /// What the keys file says of that: moved forward in steps, so that the file rests.
     pub published_at: u64,
     /// By `SSHPublicKeyId`; the inactive ones too, since a body never changes for an id and need not be fetched again.
     pub by_id: BTreeMap<String, KnownKey>,
@@ -54,9 +51,9 @@ impl KeyFacts {
             .filter_map(|(id, key)| Some((id, key.body.as_ref().ok()?)))
     }
 
-    /// What the file says of the answer's time when it is next written.
-    pub fn told_at(&self) -> u64 {
-        if self.published_at == 0 || self.published_at + KEYS_TIME_STEP <= self.answered_at {
+    /// What the file says of the answer's time when it is next written, moved forward in steps of so many seconds.
+    pub fn told_at(&self, step: u64) -> u64 {
+        if self.published_at == 0 || self.published_at + step <= self.answered_at {
             self.answered_at
         } else {
             self.published_at

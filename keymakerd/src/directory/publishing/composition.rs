@@ -24,7 +24,7 @@ use crate::directory::entitlement::names::UnixGroup;
 use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell, tags_not_taken};
 use crate::directory::entitlement::refused::{EntryRefusal, Kind, RefusedEntry};
 use crate::directory::entitlement::verdict;
-use crate::directory::facts::{KEYS_TIME_STEP, KeyFacts, UserFacts};
+use crate::directory::facts::UserFacts;
 use crate::directory::iam::ssh_keys;
 
 /// When and where this is published.
@@ -192,12 +192,13 @@ impl Composition {
         let Some(user) = known.facts.users.get(user_id) else {
             return;
         };
-        let told_at = user.keys.as_ref().map(KeyFacts::told_at);
+        let step = known.config.keys_time_step();
+        let told_at = user.keys.as_ref().map(|keys| keys.told_at(step));
         self.keys_told_at.extend(told_at.map(|at| (user_id.to_owned(), at)));
         let (keys, unusable) = keys_of(known.config, user);
         self.unusable_keys.extend(unusable);
         // Keys from tags alone are as old as the user's facts.
-        let of_tags = (!keys.is_empty()).then_some(user.answered_at - user.answered_at % KEYS_TIME_STEP);
+        let of_tags = (!keys.is_empty()).then_some(user.answered_at - user.answered_at % step);
         let Some(answered_at) = told_at.or(of_tags) else {
             return;
         };

@@ -80,6 +80,7 @@ impl<I: Iam + 'static> Service<I> {
     /// Tells the modules the contact again where somebody has set the clock by which they were told, so that it is as
     /// old as it was; and users whose own times are published.
     pub async fn follow_clock(self: &Rc<Self>) {
+        self.tries.note_resume(&self.clock);
         let is_set = |told: &ToldContact| self.clock.booted_at().abs_diff(told.booted_at) > DRIFT;
         if self.told_contact.get().filter(is_set).is_none() {
             return;
@@ -108,6 +109,7 @@ impl<I: Iam + 'static> Service<I> {
         let told = ToldContact::at(at, &self.clock);
         self.on_disk(move |store| store.touch_contact(at)).await?;
         self.told_contact.set(Some(told));
+        self.tries.note_contact();
         Ok(())
     }
 
@@ -133,7 +135,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// Whether the files say all that is known.
-    pub(super) fn is_published(&self) -> bool {
+    pub(crate) fn is_published(&self) -> bool {
         !self.state().unpublished && !self.turns.under_way.get()
     }
 

@@ -3,7 +3,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
+use keymaker_core::login;
 use tokio::sync::Mutex;
 
 use super::store::StoreError;
@@ -37,5 +39,12 @@ impl ToldContact {
             since_boot: unix.cast_signed() - booted_at,
             booted_at,
         }
+    }
+
+    /// Whether the modules go by it still (`login::older_than`), where facts may be so many seconds old.
+    pub fn counts(&self, max_stale: u32, clock: &AnswerClock) -> bool {
+        let told = login::unix_time((self.since_boot + self.booted_at).max(0).cast_unsigned());
+        let now = login::unix_time((clock.since_boot() + self.booted_at).max(0).cast_unsigned());
+        !login::older_than(told, Duration::from_secs(max_stale.into()), now)
     }
 }

@@ -160,7 +160,7 @@ impl State {
         Entitlements::of(&known, ids)
     }
 
-    fn is_allowed(&self, user: &UserFacts, clock: &AnswerClock) -> bool {
+    pub(crate) fn is_allowed(&self, user: &UserFacts, clock: &AnswerClock) -> bool {
         let verdict = verdict::by_facts(user, &self.facts, &self.config, &self.effective(), clock.unix());
         verdict == Verdict::Allowed
     }

@@ -1,7 +1,6 @@
 //! When one question asks IAM, how often, and what is said of half an answer. The clock of these tests stands still
 //! unless they move it.
 
-use super::super::facts::KEYS_TIME_STEP;
 use super::*;
 
 /// After a first pass.
@@ -229,7 +228,7 @@ fn an_answer_about_keys_is_published_after_an_hour_although_it_is_no_news() {
     on_one_thread(async {
         let host = at_rest("").await;
         let began = host.service.clock.unix();
-        for (later, answered_at) in [(0, 0), (KEYS_TIME_STEP - 61, 0), (61, KEYS_TIME_STEP)] {
+        for (later, answered_at) in [(0, 0), (3600 - 61, 0), (61, 3600)] {
             host.pass_time(later);
             // Within the hour other news is written, and the keys' file rests.
             host.service.state_mut().unpublished |= answered_at == 0;
