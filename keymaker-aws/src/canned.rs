@@ -2,6 +2,7 @@
 //! was asked. Tests of keymakerd and of the command line include this file too.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +24,9 @@ struct Seen {
 pub enum Reply {
     /// A whole answer: status and body. The connection stays open.
     Answer(u16, String),
+    /// The same after a while.
+    #[allow(dead_code, reason = "credd's tests answer late")]
+    Late(Duration, u16, String),
     /// A whole answer with more headers: lines that each end with `\r\n`.
     With(String, String),
     /// The beginning of an answer, then silence.
@@ -64,8 +68,13 @@ impl Canned {
 
 async fn converse(mut stream: TcpStream, mut reply: impl FnMut(&str) -> Reply) {
     while let Some(request) = read_request(&mut stream).await {
-        let (head, body) = match reply(&request) {
-            Reply::Answer(status, body) => (
+        let mut answer = reply(&request);
+        if let Reply::Late(after, status, body) = answer {
+            tokio::time::sleep(after).await;
+            answer = Reply::Answer(status, body);
+        }
+        let (head, body) = match answer {
+            Reply::Answer(status, body) | Reply::Late(_, status, body) => (
                 format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len()),
                 body,
             ),

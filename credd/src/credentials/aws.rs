@@ -59,11 +59,17 @@ impl Aws {
 
     /// With clients that are there already.
     #[cfg(test)]
+    pub fn having(self, clients: AwsClients) -> Self {
+        self.clients.replace(Some(clients));
+        self
+    }
+
+    /// The same, in a hurry of the test's.
+    #[cfg(test)]
     pub fn with_clients(route: Route, clients: AwsClients, patience: Patience, clock: Rc<dyn Clock>) -> Self {
         Self {
             patience,
-            clients: RefCell::new(Some(clients)),
-            ..Self::new(route, clock)
+            ..Self::new(route, clock).having(clients)
         }
     }
 
@@ -220,13 +226,9 @@ impl Aws {
     }
 }
 
-/// A call that goes on when those who wait have given up: the next request finds its answer.
-const FLIGHT: Patience = Patience {
-    attempt: Duration::from_millis(1500),
-    total: Duration::from_secs(4),
-    attempts: 2,
-    backoff: Duration::from_millis(100),
-};
+/// A call goes on when those who wait have given up (`issuer` says when), and the next request finds its answer: STS may
+/// be far, or behind a slow proxy.
+const FLIGHT: Patience = Patience::SYNC;
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 /// How old a description may be that names another id resolver than keymakerd goes by.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);

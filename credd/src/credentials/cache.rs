@@ -5,7 +5,7 @@
 //! they have 25 minutes, renewed in the background from half their life on, and in an outage handed out down to their
 //! last minute (P17). An entry is found by the whole question only (P18); what is dropped is wiped (P19).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::rc::Rc;
@@ -40,6 +40,7 @@ pub struct Cache<I> {
     metrics: Rc<Metrics>,
     entries: RefCell<HashMap<CredentialQuestion, CacheEntry>>,
     rates: RefCell<Rates>,
+    flights: Cell<usize>,
 }
 
 impl<I: Issue + 'static> Cache<I> {
@@ -51,6 +52,7 @@ impl<I: Issue + 'static> Cache<I> {
             metrics,
             entries: RefCell::default(),
             rates: RefCell::default(),
+            flights: Cell::new(0),
         })
     }
 
@@ -143,6 +145,10 @@ impl<I: Issue + 'static> Cache<I> {
         if let Some(known) = known {
             return known;
         }
+        if self.flights.get() >= MOST_FLIGHTS {
+            count(&self.metrics.held_back);
+            return None;
+        }
         let Some(turn) = self.rates.borrow_mut().turn(question.share, now.since_boot) else {
             count(&self.metrics.held_back);
             return None;
@@ -150,20 +156,26 @@ impl<I: Issue + 'static> Cache<I> {
         count(&self.metrics.flights);
         let (ended, flight) = watch::channel(());
         self.with_entry(question, |entry| entry.begin(flight.clone()));
-        let (cache, question) = (Rc::clone(self), question.clone());
+        let flown = InTheAir::new(Rc::clone(self), flight.clone());
+        let question = question.clone();
         tokio::task::spawn_local(async move {
             if !turn.is_zero() {
                 sleep(turn).await;
             }
-            let outcome = cache.source.issue(&question).await;
-            cache.land(&question, outcome);
+            let outcome = flown.cache.source.issue(&question).await;
+            flown.cache.land(&question, &flown.flight, outcome);
             drop(ended);
         });
         Some(flight)
     }
 
-    /// Keeps an answer; one that nobody waits for any more, since its uid was refused meanwhile, is dropped.
-    fn land(&self, question: &CredentialQuestion, outcome: Result<Issuance, CredentialRefusal>) {
+    /// Keeps an answer. One whose uid was refused meanwhile is dropped, also where the same is being asked again.
+    fn land(
+        &self,
+        question: &CredentialQuestion,
+        flight: &watch::Receiver<()>,
+        outcome: Result<Issuance, CredentialRefusal>,
+    ) {
         let now = self.now();
         let outcome = outcome.and_then(|issuance| usable(issuance, now));
         count(match &outcome {
@@ -172,7 +184,9 @@ impl<I: Issue + 'static> Cache<I> {
             Err(CredentialRefusal::Denied(_)) => &self.metrics.denied,
             Err(CredentialRefusal::Transient(_)) => &self.metrics.transient,
         });
-        if let Some(entry) = self.entries.borrow_mut().get_mut(question) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(question)
+            && entry.waits_for(flight)
+        {
             entry.end(outcome, now);
         }
     }
@@ -193,6 +207,25 @@ impl<I: Issue + 'static> Cache<I> {
     }
 }
 
+/// A question under way, counted until it ends, by a panic too.
+struct InTheAir<I> {
+    cache: Rc<Cache<I>>,
+    flight: watch::Receiver<()>,
+}
+
+impl<I> InTheAir<I> {
+    fn new(cache: Rc<Cache<I>>, flight: watch::Receiver<()>) -> Self {
+        cache.flights.set(cache.flights.get() + 1);
+        Self { cache, flight }
+    }
+}
+
+impl<I> Drop for InTheAir<I> {
+    fn drop(&mut self) {
+        self.cache.flights.set(self.cache.flights.get() - 1);
+    }
+}
+
 /// Credentials that have ended by this host's clock are as good as none, and worth a word about the clock.
 fn usable(issuance: Issuance, now: Now) -> Result<Issuance, CredentialRefusal> {
     if issuance.credentials.expiration < now.wall + LAST_MINUTE {
@@ -201,3 +234,7 @@ fn usable(issuance: Issuance, now: Now) -> Result<Issuance, CredentialRefusal> {
     }
     Ok(issuance)
 }
+
+/// So many questions at once, whatever AWS does: more than a restart on a busy host begins with, and a bound on
+/// connections and memory while each lasts its time.
+const MOST_FLIGHTS: usize = 512;

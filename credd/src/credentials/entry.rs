@@ -81,6 +81,11 @@ impl CacheEntry {
         self.flight.clone().filter(|flight| flight.has_changed().is_ok())
     }
 
+    /// Whether this is the question that is under way.
+    pub fn waits_for(&self, flight: &watch::Receiver<()>) -> bool {
+        self.flight.as_ref().is_some_and(|own| own.same_channel(flight))
+    }
+
     /// A question is under way; it ends when the channel closes.
     pub fn begin(&mut self, flight: watch::Receiver<()>) {
         self.flight = Some(flight);

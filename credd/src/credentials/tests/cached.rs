@@ -429,6 +429,47 @@ async fn what_is_kept_for_a_uid_can_be_forgotten_even_while_it_is_on_its_way() {
         .await;
 }
 
+// P20
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_before_a_refusal_is_no_answer_to_the_same_question_after_it() {
+    let (cache, source) = stage(0);
+    LocalSet::new()
+        .run_until(async {
+            assert!(get(&cache, &alice()).await.is_err());
+            cache.forget(1000);
+            // Let in again; both calls are under way.
+            assert!(get(&cache, &alice()).await.is_err());
+            source.door.add_permits(1);
+            settle().await;
+            assert!(cache.get(&alice(), Instant::now()).await.is_err());
+            source.door.add_permits(1);
+            settle().await;
+            let answer = get(&cache, &alice()).await.unwrap();
+            assert_eq!(answer.credentials.access_key_id, format!("{}#2", whose(&alice())));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_aws_hangs_no_more_than_so_many_questions_are_under_way() {
+    let (cache, source) = stage(0);
+    LocalSet::new()
+        .run_until(async {
+            for uid in 2000..3000 {
+                source.clock.pass(Duration::from_secs(1));
+                let _ = cache.get(&question(uid, local("somebody")), Instant::now()).await;
+            }
+            settle().await;
+            assert_eq!(source.calls(), 512);
+            source.door.add_permits(1);
+            settle().await;
+            let _ = cache.get(&alice(), Instant::now()).await;
+            settle().await;
+            assert_eq!(source.calls(), 513);
+        })
+        .await;
+}
+
 // P17
 #[tokio::test(start_paused = true)]
 async fn credentials_that_have_ended_by_this_clock_are_none() {

@@ -15,7 +15,7 @@ use super::world::{FAULTS, Fault, State, World};
 use super::{local, question};
 use crate::clock::Clock;
 use crate::credentials::metrics::Metrics;
-use crate::credentials::{Cache, Chain, CredentialQuestion};
+use crate::credentials::{Aws, Cache, Chain, CredentialQuestion, MethodSettings};
 
 fn alice() -> CredentialQuestion {
     question(1000, local("alice"))
@@ -60,6 +60,37 @@ async fn ten_thousand_concurrent_cold_requests_of_one_uid_are_one_assume_role_at
                 served += 1;
             }
             assert_eq!(served, 10_000);
+        })
+        .await;
+    assert_eq!((assumed(&world), metrics.flights.get()), (1, 1));
+}
+
+// P17
+#[tokio::test]
+async fn where_sts_takes_longer_than_a_request_waits_one_call_serves_the_requests_after_it() {
+    let (world, metrics) = (World::new().await, Rc::new(Metrics::default()));
+    // As many seconds as an attempt once had, and a little.
+    world.state.lock().unwrap().late = Duration::from_millis(1700);
+    let clock = Moved::default();
+    let aws = Aws::new(world.route.clone(), Rc::new(clock.clone())).having(world.aws.clone());
+    let chain = Chain::new(
+        MethodSettings::new(&Config::default()).unwrap(),
+        aws,
+        Rc::new(clock.clone()),
+    );
+    let cache = Cache::new(chain, Rc::new(clock), Rc::clone(&metrics));
+    LocalSet::new()
+        .run_until(async {
+            let began = Instant::now();
+            let alice = alice();
+            let request = || cache.get(&alice, Instant::now() + Duration::from_millis(800));
+            assert!(request().await.is_err());
+            while request().await.is_err() {
+                assert!(
+                    began.elapsed() < Duration::from_secs(60),
+                    "it is cut off and begun again"
+                );
+            }
         })
         .await;
     assert_eq!((assumed(&world), metrics.flights.get()), (1, 1));

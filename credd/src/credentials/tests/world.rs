@@ -76,6 +76,8 @@ pub struct State {
     pub description: &'static str,
     steps: Vec<String>,
     pub sessions: Vec<String>,
+    /// So long every whole answer takes.
+    pub late: Duration,
     /// When sessions end; None: long after the test.
     pub expiration: Option<String>,
     /// At these steps, this text of the answer is another.
@@ -88,7 +90,14 @@ impl World {
     pub async fn new() -> Self {
         let state = Arc::<Mutex<State>>::default();
         let answering = Arc::clone(&state);
-        let server = Canned::serve(move |request| answering.lock().unwrap().answer(request)).await;
+        let server = Canned::serve(move |request| {
+            let mut answering = answering.lock().unwrap();
+            match answering.answer(request) {
+                Reply::Answer(status, body) if !answering.late.is_zero() => Reply::Late(answering.late, status, body),
+                reply => reply,
+            }
+        })
+        .await;
         let settings = AwsSettings {
             iam_endpoint: Some(server.url.clone()),
             sts_endpoint: Some(server.url.clone()),
