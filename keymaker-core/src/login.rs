@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::audit::{AuditDecision, AuditReason};
 use crate::directory_file::{Header, User, Verdict};
+use crate::home::{self, HomeState};
 use crate::keys_file::UserKeys;
 use crate::name::UserName;
 
@@ -96,11 +96,14 @@ impl LoginDecision {
 
     /// Refuses a user whose home is somebody else's: what lies there would be obeyed as if it were theirs (P2).
     ///
-    /// A home that is not there yet, or that only root or nobody can look at now, speaks against nobody.
+    /// A home that is not there yet, or that only root or nobody can look at now, speaks against nobody; nor does one that
+    /// is root's alone.
     pub fn and_home(self, user: &User<'_>) -> Self {
-        let of_another = |home: &str| fs::metadata(home).is_ok_and(|home| home.uid() != user.uid.get());
+        let found = |home: &str| home::state(Path::new(home), user.uid.get());
         match self {
-            Self::Allowed if of_another(user.home) => Self::Refused(Refusal::HomeOfAnother),
+            Self::Allowed if matches!(found(user.home), Ok(HomeState::OfAnother)) => {
+                Self::Refused(Refusal::HomeOfAnother)
+            }
             decided => decided,
         }
     }
@@ -342,11 +345,12 @@ mod tests {
     fn the_home_of_another_uid_is_nobodys_to_log_into() {
         let decided = |home: &str, decision: LoginDecision| with_home(home, |user| decision.and_home(user));
         let refused = LoginDecision::Refused(Refusal::HomeOfAnother);
-        // The user of the tests is not the one who runs them.
-        assert_eq!(decided("/", LoginDecision::Allowed), refused);
+        // It is root's, and everybody may write to it.
+        assert_eq!(decided("/tmp", LoginDecision::Allowed), refused);
+        assert_eq!(decided("/etc", LoginDecision::Allowed), LoginDecision::Allowed);
         assert_eq!(decided("/no/such/home", LoginDecision::Allowed), LoginDecision::Allowed);
         let expired = LoginDecision::Refused(Refusal::Expired);
-        assert_eq!(decided("/", expired), expired);
+        assert_eq!(decided("/tmp", expired), expired);
     }
 
     // P9

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -125,6 +126,16 @@ impl HeldProcess {
 pub fn own_uid() -> u32 {
     // SAFETY: getuid(2) takes nothing, touches no memory and cannot fail.
     unsafe { libc::getuid() }
+}
+
+/// Whether a file lies in a file system that a program without rights may have mounted, by fusermount(1).
+pub fn is_fuse(file: &File) -> io::Result<bool> {
+    let mut about = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the descriptor is open while `file` is borrowed, and the place for the answer is live and ours.
+    check(unsafe { libc::fstatfs(file.as_raw_fd(), about.as_mut_ptr()) })?;
+    // SAFETY: on success fstatfs(2) has filled it.
+    let about = unsafe { about.assume_init() };
+    Ok(about.f_type == libc::FUSE_SUPER_MAGIC)
 }
 
 /// A passwd entry as glibc finds it, through every service that nsswitch.conf names. What sshd goes by.

@@ -1,24 +1,27 @@
 //! Provides a user's home: the one that is there, if it is theirs, or a new one, which appears whole or not at all
 //! (P11).
 //!
-//! Called by `session`, as root. A new home is filled under another name in the same folder, made durable, given to the
-//! user and renamed. That folder, and every one above it, must be such that only root can change it: so no name in it
-//! can be swapped for a link meanwhile, and openat2(2), which old kernels and some seccomp filters lack, would add
-//! nothing. Nothing that exists is ever chowned, chmodded or replaced.
+//! Called by `session`, as root. Only root can change what leads to the folder in which homes lie (`roots_folder`), but others
+//! may write to that folder itself, as to an EFS root after `chmod go+rw`: so a new home is filled in a folder of root's own
+//! there, by descriptors, and leaves it, given to the user and durable, by one rename. Nobody but root can reach what is in that
+//! folder, whatever name somebody gives it or puts in its place meanwhile. Nothing that exists is ever chowned, chmodded or
+//! replaced.
 
 mod copy;
-mod folder;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{Metadata, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::abi::calls;
+use keymaker_core::home::{self, HomeState};
+use keymaker_core::roots_folder::{self, FolderError};
+
+use crate::abi::folder::Folder;
 use crate::selinux::CreationLabel;
 
 /// How the names of unfinished homes begin.
@@ -61,6 +64,8 @@ pub enum HomeError {
     NotAPath,
     /// somebody else than root can change this folder, so nothing is made in it
     NotOnlyRoots(PathBuf),
+    /// somebody moved the home away from this folder while it was made, or what root makes in it is not root's
+    Swapped(PathBuf),
     /// the folder to copy is nested too deeply, or in itself
     TooDeep,
     /// this could not be done to this file
@@ -92,25 +97,25 @@ impl Workshop<'_> {
         if is_there(home)? {
             return Ok(Home::Present);
         }
-        let (Some(parent), Some(name)) = (home.path.parent(), home.path.file_name()) else {
+        let (Some(base), Some(name)) = (home.path.parent(), home.path.file_name()) else {
             return Err(HomeError::NotAPath);
         };
-        let parent = folder::only_roots(parent, self.owner)?;
-        let skel = match folder::only_roots(home.skel, self.owner) {
-            // A small host has none: the home is empty.
-            Err(HomeError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound => None,
-            skel => Some(skel?),
-        };
-        let label = CreationLabel::of_home_in(&parent);
-        let aside = self.make_aside(&parent, name)?;
-        self.sweep(&parent, &aside);
+        let base = roots_folder::find(base, self.owner)?;
+        let skel = self.skel(home.skel)?;
+        let shared = base.shared;
+        let base = Folder::open(base.path.clone()).map_err(|error| HomeError::Io("open", base.path, error))?;
+        let label = CreationLabel::of_home_in(&base);
+        let aside = Aside::make(&base, name, self)?;
+        // Where others may write, nobody can tell whether such a folder is a dead process's or was given this name since.
+        if !shared {
+            self.sweep(&aside);
+        }
         let made = self
             .fill(&aside, skel.as_deref(), home, label.as_ref().ok())
-            .and_then(|()| self.put_in_place(&aside, &parent.join(name)));
-        if made.is_err() {
-            // The first error is the one to report; what is left here the next first login sweeps up.
-            let _ = fs::remove_dir_all(&aside);
-        }
+            .and_then(|new| self.put_in_place(&aside, &new, name));
+        // The first error is the one to report; what is left here the next first login sweeps up.
+        let _ = aside.folder.remove(&aside.name);
+        let _ = base.remove_empty(&aside.name);
         match made {
             Ok(()) => Ok(Home::Made {
                 unlabelled: label.err(),
@@ -123,55 +128,53 @@ impl Workshop<'_> {
         }
     }
 
-    /// An empty folder for root alone beside the home to be. The process id only makes the name likely to be free;
-    /// mkdir(2) makes it sure.
-    fn make_aside(&self, parent: &Path, name: &std::ffi::OsStr) -> Result<PathBuf, HomeError> {
-        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-        for number in 0..16 {
-            let mut aside = OsString::from(".keymaker-home.");
-            aside.push(name);
-            aside.push(format!(".{}.{number}", std::process::id()));
-            let aside = parent.join(aside);
-            match DirBuilder::new().mode(0o700).create(&aside) {
-                Ok(()) => {
-                    (self.step)();
-                    return Ok(aside);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
-                Err(error) => return Err(HomeError::Io("make a folder", aside, error)),
-            }
+    /// A small host has none: the home is empty.
+    fn skel(&self, path: &Path) -> Result<Option<PathBuf>, HomeError> {
+        match roots_folder::find(path, self.owner) {
+            Err(FolderError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(skel) if skel.shared => Err(HomeError::NotOnlyRoots(skel.path)),
+            skel => Ok(Some(skel?.path)),
         }
-        Err(HomeError::Io("make a folder", parent.to_owned(), last))
     }
 
     /// Removes what processes that died while they made a home have left. Whatever cannot be removed now, the next
     /// first login tries again.
-    fn sweep(&self, parent: &Path, own: &Path) {
+    fn sweep(&self, own: &Aside<'_>) {
         // The clock of the file system, which may be a server's.
-        let Ok(now) = fs::symlink_metadata(own).map(|own| own.ctime()) else {
+        let Ok(now) = own.folder.file().metadata().map(|own| own.ctime()) else {
             return;
         };
-        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            let (name, path) = (entry.file_name(), entry.path());
+        for name in own.base.names().unwrap_or_default() {
             let dead = name.as_bytes().starts_with(ASIDE)
-                && path != own
-                && entry.metadata().is_ok_and(|metadata| {
+                && name != own.name
+                && own.base.look_at(&name).is_ok_and(|metadata| {
                     let age = now.saturating_sub(metadata.ctime());
                     metadata.is_dir() && u64::try_from(age).is_ok_and(|age| age >= self.dead_after.as_secs())
                 });
             if dead {
-                let _ = fs::remove_dir_all(path);
+                let _ = own.base.remove(&name);
             }
         }
     }
 
+    /// Makes the home where only root is.
     fn fill(
         &self,
-        aside: &Path,
+        aside: &Aside<'_>,
         skel: Option<&Path>,
         home: &NewHome<'_>,
         label: Option<&CreationLabel>,
-    ) -> Result<(), HomeError> {
+    ) -> Result<Folder, HomeError> {
+        let failed = |error| HomeError::Io("make a folder", aside.folder.path.join(&aside.name), error);
+        aside.folder.make_folder(&aside.name).map_err(failed)?;
+        (self.step)();
+        let new = aside.folder.folder(&aside.name).map_err(failed)?;
+        // Of the folder of homes it has inherited the ACL, the setgid bit, and by that the group; its contents inherit nothing.
+        new.remove_acl().map_err(failed)?;
+        new.file()
+            .set_permissions(Permissions::from_mode(0o700))
+            .map_err(failed)?;
+        (self.step)();
         if let Some(label) = label {
             label.contents();
         }
@@ -180,40 +183,92 @@ impl Workshop<'_> {
             step: self.step,
         };
         if let Some(skel) = skel {
-            copy.tree(skel, aside, 0)?;
+            copy.tree(skel, &new, 0)?;
         }
-        copy.finish_folder(aside, 0o777 & !home.umask)
+        copy.finish_folder(&new, 0o777 & !home.umask)?;
+        Ok(new)
     }
 
-    fn put_in_place(&self, aside: &Path, path: &Path) -> Result<(), HomeError> {
-        let failed = |error| HomeError::Io("put the new home in place", path.to_owned(), error);
-        match calls::rename_no_replace(aside, path) {
-            // NFS and old kernels know no such flag. rename(2) replaces nothing but an empty folder, and only root
-            // could have made one there in this instant.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
-                if fs::symlink_metadata(path).is_ok() {
-                    return Err(failed(io::ErrorKind::AlreadyExists.into()));
-                }
-                fs::rename(aside, path).map_err(failed)?;
-            }
-            renamed => renamed.map_err(failed)?,
-        }
+    fn put_in_place(&self, aside: &Aside<'_>, new: &Folder, name: &OsStr) -> Result<(), HomeError> {
+        let path = aside.base.path.join(name);
+        let failed = |error| HomeError::Io("put the new home in place", path.clone(), error);
+        aside.folder.rename(&aside.name, aside.base, name).map_err(failed)?;
         (self.step)();
-        // The home is there; if its name is lost in a crash, the next login makes it again.
-        if let Some(parent) = path.parent() {
-            let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        let put = new.file().metadata().map_err(failed)?;
+        if !aside.base.look_at(name).is_ok_and(|found| is_same(&found, &put)) {
+            return Err(HomeError::Swapped(aside.base.path.clone()));
         }
+        // The home is there; if its name is lost in a crash, the next login makes it again.
+        let _ = aside.base.file().sync_all();
         Ok(())
     }
 }
 
+/// A folder of root's alone beside the home to be, in which it is made.
+struct Aside<'a> {
+    base: &'a Folder,
+    folder: Folder,
+    /// of the folder, and of the home in it
+    name: OsString,
+}
+
+impl<'a> Aside<'a> {
+    /// The process id only makes the name likely to be free; mkdir(2) makes it sure.
+    fn make(base: &'a Folder, of: &OsStr, workshop: &Workshop<'_>) -> Result<Self, HomeError> {
+        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        for number in 0..16 {
+            let mut name = OsStr::from_bytes(ASIDE).to_owned();
+            name.push(of);
+            name.push(format!(".{}.{number}", std::process::id()));
+            match base.make_folder(&name) {
+                Ok(()) => {
+                    (workshop.step)();
+                    return Self::opened(base, name, workshop.owner);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+                Err(error) => return Err(HomeError::Io("make a folder", base.path.join(name), error)),
+            }
+        }
+        Err(HomeError::Io("make a folder", base.path.clone(), last))
+    }
+
+    /// Somebody may have put another folder in its place by now: one that is root's alone is as good, since only the name in it
+    /// that this process makes is used.
+    fn opened(base: &'a Folder, name: OsString, owner: u32) -> Result<Self, HomeError> {
+        let opened = base.folder(&name).and_then(|folder| {
+            let (own, homes) = (folder.file().metadata()?, base.file().metadata()?);
+            let roots_alone = own.uid() == owner && own.mode() & 0o077 == 0 && own.dev() == homes.dev();
+            Ok(roots_alone.then_some(folder))
+        });
+        match opened {
+            Ok(Some(folder)) => Ok(Self { base, folder, name }),
+            Ok(None) => Err(HomeError::Swapped(base.path.clone())),
+            Err(error) => Err(HomeError::Io("open the folder", base.path.join(name), error)),
+        }
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino(), one.uid()) == (other.dev(), other.ino(), other.uid())
+}
+
 /// Whether the user has a home already. Only a folder that is theirs counts.
 fn is_there(home: &NewHome<'_>) -> Result<bool, HomeError> {
-    match fs::metadata(home.path) {
-        Ok(found) if found.is_dir() && found.uid() == home.uid => Ok(true),
-        Ok(_) => Err(HomeError::NotTheirs),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+    match home::state(home.path, home.uid) {
+        Ok(HomeState::Theirs) => Ok(true),
+        Ok(HomeState::Absent) => Ok(false),
+        Ok(HomeState::NotAFolder | HomeState::OfAnother) => Err(HomeError::NotTheirs),
         Err(error) => Err(HomeError::Io("look at", home.path.to_owned(), error)),
+    }
+}
+
+impl From<FolderError> for HomeError {
+    fn from(error: FolderError) -> Self {
+        match error {
+            FolderError::NotAPath => Self::NotAPath,
+            FolderError::NotOnlyRoots(folder) => Self::NotOnlyRoots(folder),
+            FolderError::Io(what, path, error) => Self::Io(what, path, error),
+        }
     }
 }
 
@@ -225,6 +280,12 @@ impl fmt::Display for HomeError {
             Self::NotOnlyRoots(folder) => write!(
                 f,
                 "{} must be a folder that root owns and only root can write to",
+                folder.display()
+            ),
+            Self::Swapped(folder) => write!(
+                f,
+                "what root makes in {0} does not stay root's: somebody who may write there moves it away (chmod go-w {0}), or \
+                a file server squashes root",
                 folder.display()
             ),
             Self::TooDeep => f.write_str("the folder to copy is nested too deeply"),

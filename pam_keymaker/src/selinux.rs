@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::abi::calls;
+use crate::abi::folder::Folder;
 
 const ENABLED: &str = "/sys/fs/selinux/enforce";
 const FSCREATE: &str = "/proc/thread-self/attr/fscreate";
@@ -22,7 +22,7 @@ pub struct CreationLabel {
 
 impl CreationLabel {
     /// Lets this thread create a home in `parent`. An error where it should have a label and cannot get it.
-    pub fn of_home_in(parent: &Path) -> io::Result<Self> {
+    pub fn of_home_in(parent: &Folder) -> io::Result<Self> {
         let nothing = Self {
             before: Vec::new(),
             contents: None,
@@ -30,7 +30,7 @@ impl CreationLabel {
         if !Path::new(ENABLED).exists() {
             return Ok(nothing);
         }
-        let Some(parent) = calls::selinux_label(parent) else {
+        let Some(parent) = parent.selinux_label() else {
             return Ok(nothing);
         };
         let (Some(home), Some(contents)) = (

@@ -1,14 +1,17 @@
 //! PAM session: was the key one of the user's, is their home there, and one line in the journal about who came.
 //!
 //! Called by `abi`. A foreign key is `PAM_SESSION_ERR`, and sshd starts nothing; a home that cannot be made lets the
-//! login go on, since otherwise a full disk would lock out exactly those who must repair it.
+//! login go on, since otherwise a full disk would lock out exactly those who must repair it. But not where others may put
+//! something in its place: the shell would obey what they put there.
 
 use std::ffi::CStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine};
 use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
+use keymaker_core::home::others_may_write;
 use keymaker_core::journal::Priority;
 use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{Doubt, LoginDecision, Refusal};
@@ -79,14 +82,25 @@ pub fn open(handle: &Handle<'_>, arguments: &[&CStr], host: &PamHost<'_>) -> Pam
             PamResultCode::PAM_SESSION_ERR
         }
         Some(Opening::Welcome(welcome)) => {
-            guarded((), || receive(handle, arguments, welcome, host));
-            PamResultCode::PAM_SUCCESS
+            match guarded(Homecoming::Safe, || receive(handle, arguments, welcome, host)) {
+                Homecoming::Safe => PamResultCode::PAM_SUCCESS,
+                Homecoming::OthersMayTakeItsPlace => PamResultCode::PAM_SESSION_ERR,
+            }
         }
     }
 }
 
-/// Makes the home and writes the login down. Nothing that goes wrong here ends the login.
-fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &PamHost<'_>) {
+/// What the user finds at the path of their home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Homecoming {
+    /// it, or nothing that others decide
+    Safe,
+    /// what others put there by the time that a shell looks
+    OthersMayTakeItsPlace,
+}
+
+/// Makes the home and writes the login down.
+fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &PamHost<'_>) -> Homecoming {
     if ours::at_login(handle.service()) {
         let from = handle.remote_host().unwrap_or_else(|| "this host".to_owned());
         let mut line = welcome.line;
@@ -101,7 +115,7 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &Pa
         );
     }
     if !options.make_home {
-        return;
+        return Homecoming::Safe;
     }
     let wanted = NewHome {
         path: &welcome.home,
@@ -124,8 +138,13 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &Pa
                 "keymaker: your home directory {path} could not be made; please tell the administrator of this host."
             ));
             handle.log(Priority::Warning, &format!("no home at {path}: {error}"));
+            let base = welcome.home.parent().map(fs::metadata);
+            if base.is_some_and(|base| base.is_ok_and(|base| others_may_write(&base))) {
+                return Homecoming::OthersMayTakeItsPlace;
+            }
         }
     }
+    Homecoming::Safe
 }
 
 /// Decides about a session for an account that is not local.

@@ -153,7 +153,10 @@ fn the_keys_of_a_user_who_is_refused_at_login_only_read_the_refusal() {
         );
     }
     // The home of another uid than alice's.
-    assert_eq!(TestHost::alice_after(|host| host.alice.home = "/").unwrap(), refused());
+    assert_eq!(
+        TestHost::alice_after(|host| host.alice.home = "/tmp").unwrap(),
+        refused()
+    );
 }
 
 // P7 P9

@@ -2,10 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Once;
 
 use pam::module::PamHandle;
@@ -38,48 +35,6 @@ pub fn pam_environment(pamh: &PamHandle, name: &CStr) -> Option<Vec<u8>> {
     // does before it is copied here.
     let value = unsafe { CStr::from_ptr(value) };
     Some(value.to_bytes().to_vec())
-}
-
-/// Renames `from` to `to` unless something is there: renameat2(2) with `RENAME_NOREPLACE`.
-pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
-    let (from, to) = (
-        CString::new(from.as_os_str().as_bytes())?,
-        CString::new(to.as_os_str().as_bytes())?,
-    );
-    // SAFETY: both paths are terminated strings that outlive the call; AT_FDCWD is not a descriptor of anybody's.
-    let result = unsafe {
-        libc::renameat2(
-            libc::AT_FDCWD,
-            from.as_ptr(),
-            libc::AT_FDCWD,
-            to.as_ptr(),
-            libc::RENAME_NOREPLACE,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// The SELinux label of a folder, without its terminating zero; `None` where it has none.
-pub fn selinux_label(path: &Path) -> Option<Vec<u8>> {
-    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut label = vec![0u8; 512];
-    // SAFETY: path and name are terminated strings; the buffer is live, exclusively ours and as long as it says.
-    let len = unsafe {
-        libc::lgetxattr(
-            path.as_ptr(),
-            c"security.selinux".as_ptr(),
-            label.as_mut_ptr().cast(),
-            label.len(),
-        )
-    };
-    label.truncate(usize::try_from(len).ok()?);
-    while label.last() == Some(&0) {
-        label.pop();
-    }
-    Some(label)
 }
 
 /// Runs `work`; a panic in it is `instead`, said by nobody: std's own hook would write into the host's stderr.

@@ -225,7 +225,7 @@ fn a_user_whom_sshd_would_not_match_is_denied() {
 #[test]
 fn a_user_whose_home_is_anothers_is_denied() {
     assert_eq!(
-        alice_after(|host| host.alice.home = "/"),
+        alice_after(|host| host.alice.home = "/tmp"),
         Some(Refused(Refusal::HomeOfAnother))
     );
 }

@@ -1,14 +1,15 @@
 //! Copies a folder into a new home: files with their permissions, links as links, everything the user's and durable.
 //!
-//! Both folders are root's alone while this runs, so paths in them mean what they meant a moment ago; each file is
+//! Both folders are root's alone while this runs, so names in them mean what they meant a moment ago; each file is
 //! opened without following a link and created again all the same.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use super::HomeError;
+use crate::abi::folder::Folder;
 
 const MAX_DEPTH: u32 = 16;
 
@@ -22,65 +23,60 @@ pub struct Copy<'a> {
 
 impl Copy<'_> {
     /// Copies what is in `from` into the folder `to`. Devices, sockets and FIFOs are left out.
-    pub fn tree(&self, from: &Path, to: &Path, depth: u32) -> Result<(), HomeError> {
+    pub fn tree(&self, from: &Path, to: &Folder, depth: u32) -> Result<(), HomeError> {
         if depth > MAX_DEPTH {
             return Err(HomeError::TooDeep);
         }
         let unreadable = |error| HomeError::Io("read", from.to_owned(), error);
         for entry in fs::read_dir(from).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
-            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            let (from, name) = (entry.path(), entry.file_name());
             let metadata = entry.metadata().map_err(unreadable)?;
+            let failed = |what| {
+                let at = to.path.join(&name);
+                move |error| HomeError::Io(what, at, error)
+            };
             if metadata.is_dir() {
-                make_folder(&to).map_err(|error| HomeError::Io("make the folder", to.clone(), error))?;
+                to.make_folder(&name).map_err(failed("make the folder"))?;
                 (self.step)();
-                self.tree(&from, &to, depth + 1)?;
-                self.finish_folder(&to, metadata.mode() & 0o777)?;
+                let inner = to.folder(&name).map_err(failed("open the folder"))?;
+                self.tree(&from, &inner, depth + 1)?;
+                self.finish_folder(&inner, metadata.mode() & 0o777)?;
             } else if metadata.is_symlink() {
-                self.link(&from, &to)
-                    .map_err(|error| HomeError::Io("make the link", to, error))?;
+                let target = fs::read_link(&from).map_err(unreadable)?;
+                to.make_link(&target, &name).map_err(failed("make the link"))?;
+                (self.step)();
+                to.give_link(&name, self.uid)
+                    .map_err(failed("change the owner of the link"))?;
+                (self.step)();
             } else if metadata.is_file() {
-                self.file(&from, &to)
-                    .map_err(|error| HomeError::Io("write", to, error))?;
+                self.file(&from, to, &name).map_err(failed("write"))?;
             }
         }
         Ok(())
     }
 
     /// Gives a filled folder its permissions and its owner, and makes it durable.
-    pub fn finish_folder(&self, path: &Path, mode: u32) -> Result<(), HomeError> {
+    pub fn finish_folder(&self, folder: &Folder, mode: u32) -> Result<(), HomeError> {
         let finish = || {
-            let folder = File::open(path)?;
-            folder.set_permissions(Permissions::from_mode(mode))?;
+            let file = folder.file();
+            file.set_permissions(Permissions::from_mode(mode))?;
             (self.step)();
-            fchown(&folder, Some(self.uid), Some(self.uid))?;
+            fchown(file, Some(self.uid), Some(self.uid))?;
             (self.step)();
-            match folder.sync_all() {
+            match file.sync_all() {
                 // Some file systems cannot do that to a folder.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
                 synced => synced,
             }
         };
-        finish().map_err(|error| HomeError::Io("change the owner of the folder", path.to_owned(), error))
+        finish().map_err(|error| HomeError::Io("change the owner of the folder", folder.path.clone(), error))
     }
 
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        symlink(fs::read_link(from)?, to)?;
-        (self.step)();
-        lchown(to, Some(self.uid), Some(self.uid))?;
-        (self.step)();
-        Ok(())
-    }
-
-    fn file(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn file(&self, from: &Path, to: &Folder, name: &std::ffi::OsStr) -> io::Result<()> {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let mut source = OpenOptions::new().read(true).custom_flags(flags).open(from)?;
-        let mut copy = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(to)?;
+        let mut copy = to.new_file(name)?;
         (self.step)();
         io::copy(&mut source, &mut copy)?;
         (self.step)();
@@ -92,14 +88,11 @@ impl Copy<'_> {
     }
 }
 
-/// For root alone until it is finished, whatever the umask.
-fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::fs::symlink;
     use test_folder::TestFolder;
 
     // P11
@@ -113,10 +106,13 @@ mod tests {
             uid: keymaker_core::sys::own_uid(),
             step: &|| (),
         };
-        let followed = copy.file(&link, &to).map_err(|error| error.raw_os_error());
+        let held = Folder::open(folder.to_path_buf()).unwrap();
+        let followed = copy
+            .file(&link, &held, OsStr::new("to"))
+            .map_err(|error| error.raw_os_error());
         assert_eq!(followed, Err(Some(libc::ELOOP)));
         assert!(!to.exists());
         symlink(folder.join("elsewhere"), &to).unwrap();
-        assert!(copy.file(&secret, &to).is_err() && !folder.join("elsewhere").exists());
+        assert!(copy.file(&secret, &held, OsStr::new("to")).is_err() && !folder.join("elsewhere").exists());
     }
 }

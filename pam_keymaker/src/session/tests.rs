@@ -97,7 +97,7 @@ fn who_is_denied_by_account_gets_no_session_either() {
     assert_eq!(refusal_after(|host| host.resolved = None), another);
     // P2
     assert_eq!(
-        refusal_after(|host| host.alice.home = "/"),
+        refusal_after(|host| host.alice.home = "/tmp"),
         Some(LoginDecision::Refused(Refusal::HomeOfAnother))
     );
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, journal, sh, ssh, ssh_at_a_terminal, uid, until};
+use e2e::{Host, journal, run, sh, ssh, ssh_at_a_terminal, uid, until};
 
 // P11
 #[test]
@@ -12,7 +12,7 @@ fn what_is_there_already_is_never_chowned_chmodded_or_filled() {
     let (alice, bob) = (uid("alice"), uid("bob"));
     sh(&format!(
         "mkdir -m 755 /home/alice && echo mine > /home/alice/diary && chown -R {alice}:100 /home/alice
-         mkdir -m 700 /home/bob && chown 0:0 /home/bob"
+         mkdir -m 700 /home/bob && chown 4242:0 /home/bob"
     ));
     assert_eq!(ssh("alice", "cat diary; ls -A").ok(), "mine\ndiary");
     let login = ssh("bob", "true").refused();
@@ -24,9 +24,64 @@ fn what_is_there_already_is_never_chowned_chmodded_or_filled() {
     );
     assert_eq!(
         sh("stat -c '%n %a %u %g' /home/alice /home/alice/diary /home/bob; ls -A /home/bob"),
-        format!("/home/alice 755 {alice} 100\n/home/alice/diary 644 {alice} 100\n/home/bob 700 0 0")
+        format!("/home/alice 755 {alice} 100\n/home/alice/diary 644 {alice} 100\n/home/bob 700 4242 0")
     );
-    assert_ne!(bob, 0);
+    assert_ne!(bob, 4242);
+}
+
+// P2 P6 P11
+#[test]
+fn a_home_is_made_in_a_folder_that_others_may_write_to_and_doctor_says_what_they_can_do() {
+    for (mode, left) in [
+        ("2775", "others than root may move homes away in /home"),
+        ("1777", ""),
+        ("0777", "others than root may move"),
+    ] {
+        let _host = Host::fresh();
+        sh(&format!("chgrp staff /home; chmod {mode} /home"));
+        assert_eq!(
+            ssh("alice", "stat -c '%a %U %G' ~; ls -A ~/.bashrc").ok(),
+            "700 alice alice\n/home/alice/.bashrc",
+            "{mode}"
+        );
+        let doctor = run("keymaker doctor --json").stdout;
+        assert!(doctor.contains("others than root may"), "{mode}: {doctor}");
+        assert!(doctor.contains(left), "{mode}: {doctor}");
+        // What somebody of staff put there first is nobody's home.
+        sh("setpriv --reuid nobody --regid staff --clear-groups ln -s /home/alice /home/bob");
+        let login = ssh("bob", "true").refused();
+        assert!(
+            login
+                .reads()
+                .contains("the home directory of bob belongs to somebody else"),
+            "{login}"
+        );
+        sh("chmod go-w /home; chmod -t /home; rm /home/bob");
+        assert!(!run("keymaker doctor --json").stdout.contains("others than root may"));
+        assert_eq!(ssh("bob", "pwd").ok(), "/home/bob");
+    }
+}
+
+// P2
+#[test]
+fn a_home_that_is_roots_alone_lets_its_user_in_to_sftp_in_a_chroot() {
+    let _host = Host::fresh();
+    sh("install -d -m 755 /home/alice; install -d -m 777 /home/alice/incoming
+        printf 'Match User alice\\n  ChrootDirectory /home/%%u\\n  ForceCommand internal-sftp\\n' > /etc/ssh/sshd_config.d/99-sftp.conf
+        systemctl reload ssh; echo mine > /tmp/diary");
+    let sftp = "sftp -q -b - -o StrictHostKeyChecking=no -i /sandbox/keys/alice alice@localhost";
+    sh(&format!("printf 'put /tmp/diary incoming/diary\\nls -1\\n' | {sftp}"));
+    assert_eq!(
+        sh("stat -c '%a %u' /home/alice; cat /home/alice/incoming/diary"),
+        "755 0\nmine"
+    );
+    assert!(sh("keymaker why alice").contains("is root's alone"));
+    // The group may write: whoever is in it decides what the user's shell reads.
+    sh("chmod g+w /home/alice");
+    let why = run("keymaker why alice --json").stdout;
+    assert!(why.contains("chmod go-w /home/alice"), "{why}");
+    sh("rm /etc/ssh/sshd_config.d/99-sftp.conf; systemctl reload ssh");
+    ssh("alice", "true").refused();
 }
 
 // P11

@@ -232,13 +232,27 @@ fn homes() {
     assert!(fs::exists("/home/alice/.other").unwrap());
     assert!(logged[0].contains("unknown argument \"frobnicate\""), "{logged:?}");
     fs::remove_dir_all("/home/alice").unwrap();
+    // One that is root's alone is nobody's rival: sshd's ChrootDirectory wants it so.
     fs::create_dir("/home/alice").unwrap();
-    fs::set_permissions("/home/alice", fs::Permissions::from_mode(0o755)).unwrap();
+    for (owner, code) in [(0, SUCCESS), (4242, SESSION_ERR)] {
+        chown("/home/alice", Some(owner), None).unwrap();
+        fs::set_permissions("/home/alice", fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(session(&log, "su", "alice", None).stack, code, "{owner}");
+        let other = fs::metadata("/home/alice").unwrap();
+        assert_eq!((other.uid(), other.mode() & 0o777), (owner, 0o755));
+        assert_eq!(fs::read_dir("/home/alice").unwrap().count(), 0);
+        assert_eq!(fs::read_dir("/home").unwrap().count(), 1);
+    }
+    // In a folder that others may write to, too; and where none can be made there, others could put one in its place.
+    fs::remove_dir("/home/alice").unwrap();
+    fs::set_permissions("/home", fs::Permissions::from_mode(0o2775)).unwrap();
+    assert_eq!(session(&log, "su", "alice", None).stack, SUCCESS);
+    let home = fs::metadata("/home/alice").unwrap();
+    assert_eq!((home.uid(), home.gid(), home.mode() & 0o7777), (ALICE, ALICE, 0o700));
+    fs::remove_dir_all("/home/alice").unwrap();
+    std::os::unix::fs::symlink("/run", "/home/alice").unwrap();
     assert_eq!(session(&log, "su", "alice", None).stack, SESSION_ERR);
-    let other = fs::metadata("/home/alice").unwrap();
-    assert_eq!((other.uid(), other.mode() & 0o777), (0, 0o755));
-    assert_eq!(fs::read_dir("/home/alice").unwrap().count(), 0);
-    assert_eq!(fs::read_dir("/home").unwrap().count(), 1);
+    assert_eq!(fs::read_link("/home/alice").unwrap(), std::path::Path::new("/run"));
 }
 
 /// A disk that is full or read-only, and a server that squashes root: the login goes on, and no half home is left.
@@ -268,8 +282,13 @@ fn no_home() {
     goes_on("no inode left in the middle", "No space left on device");
     mount(Some("tmpfs"), "/home", Some("tmpfs"), libc::MS_RDONLY, "mode=755");
     goes_on("a read-only disk", "Read-only file system");
-    mount(Some("tmpfs"), "/home", Some("tmpfs"), 0, "mode=777");
-    goes_on("a folder that everybody may write to", "only root can write to");
+    mount(Some("tmpfs"), "/home", Some("tmpfs"), libc::MS_RDONLY, "mode=1777");
+    let alice = session(&log, "sshd", "alice", Some(&format!("publickey {KEY}\n")));
+    assert_eq!(
+        codes(&alice),
+        (SESSION_ERR, SESSION_ERR),
+        "others may put one there once they can"
+    );
     mount(Some("tmpfs"), "/home", Some("tmpfs"), 0, "mode=755");
     squash_root();
     goes_on("a squashed root", "Operation not permitted");

@@ -44,7 +44,8 @@ pub fn look(found: &mut Findings) {
     }
     published(found);
     sudo_rule_mode(found);
-    room(found);
+    let why = "keymakerd cannot publish what it learns: a revocation stays unseen";
+    room(found, "/var/lib/keymaker", why);
     selinux(found);
 }
 
@@ -175,26 +176,14 @@ fn sudo_rule_mode(found: &mut Findings) {
     }
 }
 
-fn room(found: &mut Findings) {
-    for (path, why) in [
-        (
-            "/var/lib/keymaker",
-            "keymakerd cannot publish what it learns: a revocation stays unseen",
-        ),
-        ("/home", "new users get no home"),
-    ] {
-        if let Ok(room) = rustix::fs::statvfs(path) {
-            let read_only = room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
-            if read_only {
-                found.fault(
-                    format!("{path} is mounted read-only"),
-                    why,
-                    format!("mount -o remount,rw {path}"),
-                );
-            } else if room.f_bavail.saturating_mul(room.f_frsize) < 1 << 20 {
-                found.fault(format!("{path} is full"), why, format!("df -h {path}"));
-            }
-        }
+/// Whether a disk has room, and `why` it matters.
+pub(super) fn room(found: &mut Findings, path: &str, why: &'static str) {
+    let Ok(room) = rustix::fs::statvfs(path) else { return };
+    if room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        let what = format!("{path} is mounted read-only");
+        found.fault(what, why, format!("mount -o remount,rw {path}"));
+    } else if room.f_bavail.saturating_mul(room.f_frsize) < 1 << 20 {
+        found.fault(format!("{path} is full"), why, format!("df -h {path}"));
     }
 }
 

@@ -1,15 +1,19 @@
 //! What IAM users meet once they are let in: the shell and the home that this host gives them, and whether any of them may
 //! use sudo where the settings say that some may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keymaker_core::directory_file::Verdict;
+use keymaker_core::home::others_may_move;
 use keymaker_core::local_files::number_of;
 use keymaker_core::paths;
+use keymaker_core::roots_folder::{self, FolderError};
 
 use super::super::probe::text_setting;
 use super::super::published::of_each_published;
+use super::files::room;
 use super::finding::FaultCause;
 use super::{Findings, configure};
 
@@ -23,6 +27,13 @@ pub fn look(found: &mut Findings) {
     });
     // A directory that cannot be read is told with the files.
     let users: Vec<(String, PathBuf, PathBuf, bool)> = users.into_iter().flatten().flatten().collect();
+    let home_base = text_setting(paths::KEYMAKERD_TOML, "home_base").unwrap_or_else(|| "/home".to_owned());
+    let bases: BTreeSet<&Path> = users
+        .iter()
+        .map(|(_, _, base, _)| base.as_path())
+        .chain([Path::new(&home_base)])
+        .collect();
+    bases.into_iter().for_each(|base| homes_in(found, base));
     if users.is_empty() {
         return;
     }
@@ -52,7 +63,6 @@ pub fn look(found: &mut Findings) {
             },
         );
     }
-    let home_base = text_setting(paths::KEYMAKERD_TOML, "home_base").unwrap_or_else(|| "/home".to_owned());
     for (base, whose) in bases {
         found.fault(
             format!(
@@ -70,6 +80,42 @@ pub fn look(found: &mut Findings) {
     }
     let sudoers = users.iter().filter(|(.., may_sudo)| *may_sudo).count();
     sudo_group(found, users.len(), sudoers);
+}
+
+/// Whether homes are made there, as the PAM module sees it, and stay where they are.
+fn homes_in(found: &mut Findings, base: &Path) {
+    let shown = base.display().to_string();
+    room(found, &shown, "new users get no home");
+    match roots_folder::find(base, 0) {
+        Err(FolderError::NotOnlyRoots(folder)) => {
+            let folder = folder.display();
+            found.fault(
+                format!("{folder} is not root's alone, so no home is made in {shown}"),
+                "whoever can put another folder in its place decides what everybody's shell obeys",
+                format!("chown root {folder}; chmod go-w {folder}"),
+            );
+        }
+        Ok(folder) if folder.shared => shared_homes(found, &folder.path),
+        // One that is not there is told with its users; one that cannot be looked at now, nobody can tell anything about.
+        Ok(_) | Err(FolderError::NotAPath | FolderError::Io(..)) => {}
+    }
+}
+
+fn shared_homes(found: &mut Findings, base: &Path) {
+    let Ok(metadata) = std::fs::metadata(base) else { return };
+    let (base, mode) = (base.display(), metadata.mode() & 0o7777);
+    if others_may_move(&metadata) {
+        found.fault(
+            format!("others than root may move homes away in {base} (mode {mode:04o})"),
+            "they keep the homes' users out, and a shell obeys what lies in the place of its user's home",
+            format!("chmod go-w {base}"),
+        );
+    } else {
+        found.note(format!(
+            "others than root may write to {base} (mode {mode:04o}): who makes a folder of a user's name there before the user \
+            first logs in keeps that user out"
+        ));
+    }
 }
 
 fn those(names: &[String]) -> String {

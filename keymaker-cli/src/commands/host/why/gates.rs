@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use keymaker_core::directory_file::{Directory, User};
+use keymaker_core::home::{self, HomeState};
 use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::name::UserName;
-use keymaker_core::{nsswitch, paths, sys};
+use keymaker_core::{nsswitch, paths, roots_folder, sys};
 use serde_json::Value;
 
 use super::super::get::group_names;
@@ -48,6 +49,12 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
         }
         LoginDecision::Refused(Refusal::NameHeldByAnother | Refusal::HomeOfAnother) => {
             match release::who_keeps_the_home(user, directory) {
+                Some(_) if is_roots_folder(user.home) => {
+                    format!(
+                        "chmod go-w {0}  # or chown -h {1}: {0}, if it is to be the user's",
+                        user.home, user.name
+                    )
+                }
                 Some(whose) => format!(
                     "{} belongs to {whose}, not to a former IAM user: give the IAM user another name, or another home (tag home)",
                     user.home
@@ -82,6 +89,11 @@ fn as_of(user: &User<'_>, contact: Option<SystemTime>) -> String {
             ago_or_never(contact)
         ),
     }
+}
+
+/// Of root's folder others may not write to, nobody says that it is another's.
+fn is_roots_folder(home: &str) -> bool {
+    std::fs::symlink_metadata(home).is_ok_and(|found| found.is_dir() && found.uid() == 0)
 }
 
 pub(super) fn resolves(walk: &mut Walk, name: UserName, user: &User<'_>) -> Result<(), Shut> {
@@ -189,12 +201,20 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
     Ok(keys.keys)
 }
 
+/// As the PAM module sees it.
 pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
-    let said = tag_not_taken("home", user);
-    match std::fs::symlink_metadata(user.home) {
-        Ok(_) => walk.open("home", format!("{} exists and belongs to the user{said}", user.home)),
-        Err(_) => walk.open("home", format!("{} will be made at the first login{said}", user.home)),
-    }
+    let (path, said) = (Path::new(user.home), tag_not_taken("home", user));
+    let found = match home::state(path, user.uid.get()) {
+        Ok(HomeState::Theirs) if is_roots_folder(user.home) => "exists, and is root's alone".to_owned(),
+        Ok(HomeState::Theirs) => "exists and belongs to the user".to_owned(),
+        Ok(HomeState::NotAFolder | HomeState::OfAnother) => "is no folder".to_owned(),
+        Ok(HomeState::Absent) => match roots_folder::find(path.parent().unwrap_or(path), 0) {
+            Ok(_) => "will be made at the first login".to_owned(),
+            Err(error) => format!("will not be made: {error}"),
+        },
+        Err(error) => return walk.untold("home", format!("{} cannot be looked at: {error}", user.home)),
+    };
+    walk.open("home", format!("{} {found}{said}", user.home));
 }
 
 /// What keymakerd says of a tag of the user's that decides nothing here.
