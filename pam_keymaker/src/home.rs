@@ -8,6 +8,7 @@
 //! replaced.
 
 mod copy;
+mod former;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -31,7 +32,7 @@ const DEAD_AFTER: Duration = Duration::from_secs(600);
 const ROOT: u32 = 0;
 
 /// The home that a user is to have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct NewHome<'a> {
     /// where
     pub path: &'a Path,
@@ -41,6 +42,8 @@ pub struct NewHome<'a> {
     pub skel: &'a Path,
     /// which permissions it lacks
     pub umask: u32,
+    /// whether a home of this name is that of somebody of today: then it is not a former one of this user's
+    pub is_somebodys: &'a dyn Fn(&OsStr) -> bool,
 }
 
 /// The home that a user has.
@@ -48,6 +51,8 @@ pub struct NewHome<'a> {
 pub enum Home {
     /// it was there
     Present,
+    /// it was here, under a former name of the user's
+    Moved(PathBuf),
     /// it is new
     Made {
         /// why it has not got its SELinux label, where it should have one
@@ -104,6 +109,13 @@ impl Workshop<'_> {
         let skel = self.skel(home.skel)?;
         let shared = base.shared;
         let base = Folder::open(base.path.clone()).map_err(|error| HomeError::Io("open", base.path, error))?;
+        match self.move_former(&base, name, home.uid, home.is_somebodys) {
+            Ok(Some(from)) => return Ok(Home::Moved(from)),
+            Ok(None) => {}
+            // Another login of the same user was faster.
+            Err(HomeError::Io(..)) if is_there(home)? => return Ok(Home::Present),
+            Err(error) => return Err(error),
+        }
         let label = CreationLabel::of_home_in(&base);
         let aside = Aside::make(&base, name, self)?;
         // Where others may write, nobody can tell whether such a folder is a dead process's or was given this name since.

@@ -66,6 +66,7 @@ fn make_home_at(path: &Path, skel: &Path, dead_after: Duration, step: &dyn Fn())
         uid: own_uid(),
         skel,
         umask: 0o077,
+        is_somebodys: &|_| false,
     })
 }
 
@@ -284,6 +285,7 @@ fn the_folder_of_another_uid_is_not_taken() {
         uid: own_uid() + 1,
         skel: &host.join("skel"),
         umask: 0,
+        is_somebodys: &|_| false,
     };
     assert!(matches!(workshop.provide(&home), Err(HomeError::NotTheirs)));
     assert_eq!(fs::metadata(home.path).unwrap().uid(), own_uid());
@@ -317,6 +319,7 @@ fn nothing_is_made_in_a_folder_whose_place_others_can_take() {
         uid: own_uid(),
         skel: &host.join("skel"),
         umask: 0,
+        is_somebodys: &|_| false,
     };
     assert!(matches!(root_only.provide(&home), Err(HomeError::NotOnlyRoots(_))));
     assert!(names_in(&others).is_empty());

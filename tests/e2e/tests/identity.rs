@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, delete_user, groups, iam, make_user, order, run, sh, ssh, ssh_with_key, uid, until};
+use e2e::{Host, delete_user, groups, iam, journal, make_user, order, run, sh, ssh, ssh_with_key, uid, until};
 
 // P5
 #[test]
@@ -307,7 +307,21 @@ fn a_renamed_user_keeps_the_uid_and_the_next_of_the_old_name_is_somebody_else() 
     ssh("alice", "echo secret > diary").ok();
     iam("update-user --user-name alice --new-user-name alicia");
     let as_alicia = |command| ssh_with_key("/sandbox/keys/alice", "alicia", command);
-    assert_eq!(as_alicia("id -u; pwd").ok(), format!("{uid_of_alice}\n/home/alicia"));
+    // The home is under the new name, and both places are named.
+    let first = run(
+        "ssh -tt -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -i /sandbox/keys/alice alicia@localhost 'id -u; pwd; cat diary'",
+    );
+    let first = first.ok().replace('\r', "");
+    assert!(
+        first.ends_with(&format!("{uid_of_alice}\n/home/alicia\nsecret")),
+        "{first}"
+    );
+    assert!(
+        first.contains("your home directory /home/alice is /home/alicia from now on"),
+        "{first}"
+    );
+    assert!(journal("-t sshd -t sshd-session").contains("moved the home /home/alice to /home/alicia"));
+    assert_eq!(sh("ls -A /home"), "alicia");
     ssh("alice", "true").refused();
     make_user("alice", &[]);
     host.sync();

@@ -57,6 +57,12 @@ fn decisions() {
         assert_eq!(gone.told, ["error: keymaker: gone is no longer a user in IAM."]);
     }
     fs::create_dir("/home/alice").unwrap();
+    assert_eq!(
+        codes(&account(&log, "sshd", "alice")),
+        (SUCCESS, SUCCESS),
+        "root's alone"
+    );
+    chown("/home/alice", Some(4242), None).unwrap();
     assert_eq!(codes(&account(&log, "sshd", "alice")), (PERM_DENIED, PERM_DENIED));
     chown("/home/alice", Some(ALICE), None).unwrap();
     assert_eq!(codes(&account(&log, "sshd", "alice")), (SUCCESS, SUCCESS));

@@ -47,6 +47,7 @@ fn home_of(name: &str, uid: u32, host: &Path, step: &dyn Fn()) -> Result<Home, H
         uid,
         skel: &host.join("skel"),
         umask: 0o077,
+        is_somebodys: &|_| false,
     })
 }
 
@@ -253,6 +254,104 @@ fn whatever_is_swapped_at_any_step_nothing_outside_is_changed_and_no_home_of_ano
                 assert!(is_whole(&homes.join("alice"), ALICE), "swap {kind} at step {swap_at}");
             }
         }
+    }
+}
+
+/// The home of a user whom IAM has renamed, with a file in it.
+fn former(host: &Path, name: &str, uid: u32) {
+    let home = host.join("home").join(name);
+    make(&home, 0o750);
+    fs::write(home.join("diary"), "theirs").unwrap();
+    for path in [home.join("diary"), home] {
+        chown(path, Some(uid), Some(uid)).unwrap();
+    }
+}
+
+// P2 P11
+#[test]
+fn a_renamed_user_keeps_their_home_where_it_is_the_only_one_and_bears_nobodys_name() {
+    if !is_root() {
+        return;
+    }
+    let whose_name = |somebodys: &'static str, host: &Path| {
+        let workshop = Workshop {
+            owner: ROOT,
+            dead_after: DEAD_AFTER,
+            step: &|| (),
+        };
+        workshop.provide(&NewHome {
+            path: &host.join("home/alicia"),
+            uid: ALICE,
+            skel: &host.join("skel"),
+            umask: 0o077,
+            is_somebodys: &|name| name == somebodys,
+        })
+    };
+    for mode in [0o755, 0o2775, 0o1777] {
+        let host = shared(mode);
+        let homes = host.join("home");
+        former(&host, "alice", ALICE);
+        former(&host, "bob", BOB);
+        let before = everything(&homes.join("alice")).into_values().collect::<Vec<_>>();
+        // Folders, not what else is the user's; and not an unfinished home.
+        fs::write(homes.join("file"), "").unwrap();
+        chown(homes.join("file"), Some(ALICE), None).unwrap();
+        let moved = whose_name("bob", &host);
+        assert!(
+            matches!(&moved, Ok(Home::Moved(from)) if *from == homes.join("alice")),
+            "{moved:?}"
+        );
+        assert_eq!(
+            everything(&homes.join("alicia")).into_values().collect::<Vec<_>>(),
+            before,
+            "nothing in it is changed"
+        );
+        assert!(!fs::exists(homes.join("alice")).unwrap(), "and no link is left");
+        assert!(fs::exists(homes.join("bob/diary")).unwrap());
+        assert!(matches!(whose_name("", &host), Ok(Home::Present)));
+    }
+    // Somebody of today has the name, or there are two: a new home, and both stay.
+    for (names, somebodys) in [(vec!["alice"], "alice"), (vec!["alice", "alice.old"], "")] {
+        let host = shared(0o755);
+        names.iter().for_each(|name| former(&host, name, ALICE));
+        assert!(matches!(whose_name(somebodys, &host), Ok(Home::Made { .. })));
+        assert!(
+            names
+                .iter()
+                .all(|name| fs::exists(host.join("home").join(name).join("diary")).unwrap())
+        );
+    }
+}
+
+// P2 P11
+#[test]
+fn what_is_swapped_while_a_home_is_moved_goes_back_and_is_nobodys_new_home() {
+    if !is_root() {
+        return;
+    }
+    for (swap_at, other) in [(1, "bob"), (1, "lost+found"), (2, "bob"), (2, "lost+found")] {
+        let host = shared(0o777);
+        let homes = host.join("home");
+        former(&host, "old", ALICE);
+        former(&host, "bob", BOB);
+        make(&homes.join("lost+found"), 0o700);
+        let step = Cell::new(0);
+        let moved = home_of("alice", ALICE, &host, &|| {
+            step.set(step.get() + 1);
+            if step.get() == swap_at {
+                let place = homes.join(if swap_at == 1 { "old" } else { "alice" });
+                fs::rename(&place, homes.join("gone")).unwrap();
+                fs::rename(homes.join(other), place).unwrap();
+            }
+        });
+        assert!(
+            matches!(moved, Err(HomeError::Swapped(_))),
+            "{other} at {swap_at}: {moved:?}"
+        );
+        assert!(!fs::exists(homes.join("alice")).unwrap(), "{other} at {swap_at}");
+        let owner = fs::metadata(homes.join("old")).unwrap().uid();
+        assert_eq!(owner, if other == "bob" { BOB } else { ROOT }, "it went back");
+        assert_eq!(fs::metadata(homes.join("gone")).unwrap().uid(), ALICE);
     }
 }
 

@@ -50,18 +50,21 @@ mod auth_info {
 }
 
 mod home {
+    use std::ffi::OsStr;
     use std::io;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     pub struct NewHome<'a> {
         pub path: &'a Path,
         pub uid: u32,
         pub skel: &'a Path,
         pub umask: u32,
+        pub is_somebodys: &'a dyn Fn(&OsStr) -> bool,
     }
 
     pub enum Home {
         Present,
+        Moved(PathBuf),
         Made { unlabelled: Option<io::Error> },
     }
 
