@@ -74,15 +74,22 @@ pub enum Decision {
     Refused,
 }
 
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Decision {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Issued => "issued",
             Self::NotApplicable => "not_applicable",
             Self::Denied => "denied",
             Self::Transient => "transient",
             Self::Refused => "refused",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use credd_core::config::Config;
 use keymaker_daemon::log::Log;
-use keymaker_daemon::systemd;
+use keymaker_daemon::{status_socket, systemd};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::audit::AuditEvent;
 use crate::clock::{Clock, HostClock};
 use crate::credentials::metrics::Metrics;
-use crate::credentials::status_socket::{self, Status};
+use crate::credentials::status_socket::Status;
 use crate::imds::server::{Limits, Server};
 pub use error::DaemonError;
 use keymaker_daemon::audit::FewRefusals;
@@ -67,15 +67,17 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     let server = Server::new(parts.service(&config, issuer.clone())?, Limits::default());
     let looked_at = Rc::new(Notify::new());
     match status_socket::listen(&host.status_socket) {
-        Ok(socket) => drop(tokio::task::spawn_local(status_socket::serve(
-            socket,
-            Status {
+        Ok(socket) => {
+            let status = Status {
                 issuer: issuer.clone(),
                 metrics,
                 capture_problem: parts.capture_problem(),
                 looked_at: Rc::clone(&looked_at),
-            },
-        ))),
+            };
+            tokio::task::spawn_local(status_socket::serve(socket, async move |method, path| {
+                status.answer(method, path).await
+            }));
+        }
         // Users are served all the same.
         Err(error) => {
             tracing::warn!(%error, socket = %host.status_socket.display(), "cannot listen on the status socket")

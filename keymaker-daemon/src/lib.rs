@@ -5,4 +5,7 @@ pub mod audit;
 pub mod bucket;
 pub mod config_error;
 pub mod log;
+pub mod metrics;
+#[cfg(feature = "status-socket")]
+pub mod status_socket;
 pub mod systemd;

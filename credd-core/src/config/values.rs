@@ -79,6 +79,17 @@ pub enum Method {
 }
 
 impl Method {
+    /// Its name in credd.toml.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::UserRole => "user_role",
+            Self::CreateUserRole => "create_user_role",
+            Self::RestrictedInstanceRole => "restricted_instance_role",
+            Self::InstanceRole => "instance_role",
+            Self::SharedRole => "shared_role",
+        }
+    }
+
     /// Whether it needs the ARN of the instance's own role.
     pub fn needs_own_role(self) -> bool {
         !matches!(self, Self::UserRole | Self::SharedRole)
@@ -87,13 +98,7 @@ impl Method {
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UserRole => "user_role",
-            Self::CreateUserRole => "create_user_role",
-            Self::RestrictedInstanceRole => "restricted_instance_role",
-            Self::InstanceRole => "instance_role",
-            Self::SharedRole => "shared_role",
-        })
+        f.write_str(self.word())
     }
 }
 

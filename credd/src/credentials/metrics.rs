@@ -1,15 +1,14 @@
-//! Counts of what happened, in the text format of Prometheus. The cache and the issuer count, and every decision on its
-//! way to the audit log, refusals without a line included; the status socket shows.
+//! Counts of what happened. The cache and the issuer count, and every decision on its way to the audit log, refusals
+//! without a line included; the status socket shows.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use credd_core::config::Method;
+use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
+use keymaker_daemon::metrics::{Counts, MetricsText};
 
 use crate::audit::{AuditEvent, Decision};
-use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
 
 /// The counters of one daemon, from its start.
 #[derive(Default)]
@@ -34,11 +33,9 @@ pub struct Metrics {
     pub reloads: Cell<u64>,
     /// Times that they could not be.
     pub failed_reloads: Cell<u64>,
-    decisions: RefCell<BTreeMap<Kind, u64>>,
+    /// By what was asked, what was decided, and by which method.
+    decisions: Counts<3>,
 }
-
-/// What an audit line was about: what was asked, what was decided, by which method.
-type Kind = (&'static str, Decision, Option<Method>);
 
 /// The audit log, counted.
 pub struct CountedAudit<L> {
@@ -53,8 +50,10 @@ impl<L: AuditLog<AuditEvent>> AuditLog<AuditEvent> for CountedAudit<L> {
         let recorded = self.log.record(share, event);
         // An issuance without a line is none, and is recorded again or refused.
         if recorded.is_ok() || event.outcome != Decision::Issued {
-            let mut decisions = self.metrics.decisions.borrow_mut();
-            *decisions.entry((event.asked, event.outcome, event.method)).or_default() += 1;
+            let method = event.method.map_or("", Method::word);
+            self.metrics
+                .decisions
+                .count([event.asked, event.outcome.word(), method]);
         }
         recorded
     }
@@ -68,68 +67,40 @@ pub fn count(counter: &Cell<u64>) {
 impl Metrics {
     /// Everything, as Prometheus reads it. `kept` is how many answers the cache holds now.
     pub fn text(&self, kept: usize, capture_as_planned: bool) -> String {
-        let mut text = String::new();
-        for (name, help, counter) in [
-            ("cache_hits_total", "Answers given from the cache.", &self.hits),
-            (
-                "flights_total",
-                "Times that a chain of methods was asked.",
-                &self.flights,
-            ),
-            ("issued_total", "Chains that ended with credentials.", &self.issued),
-            (
-                "not_applicable_total",
-                "Chains without a method that applies.",
-                &self.not_applicable,
-            ),
-            ("denied_total", "Chains that ended with a refusal.", &self.denied),
-            ("transient_total", "Chains that could not find out.", &self.transient),
-            (
-                "held_back_total",
-                "Questions held back by the token buckets.",
-                &self.held_back,
-            ),
-            (
-                "refused_people_total",
-                "Callers whom the directory refuses.",
-                &self.refused_people,
-            ),
-            (
-                "reloads_total",
-                "Times that the settings have been reloaded.",
-                &self.reloads,
-            ),
-            (
-                "failed_reloads_total",
-                "Times that the settings could not be reloaded.",
-                &self.failed_reloads,
-            ),
+        let mut text = MetricsText::default();
+        for (metric, counter) in [
+            (&CACHE_HITS, &self.hits),
+            (&FLIGHTS, &self.flights),
+            (&ISSUED, &self.issued),
+            (&NOT_APPLICABLE, &self.not_applicable),
+            (&DENIED, &self.denied),
+            (&TRANSIENT, &self.transient),
+            (&HELD_BACK, &self.held_back),
+            (&REFUSED_PEOPLE, &self.refused_people),
+            (&RELOADS, &self.reloads),
+            (&FAILED_RELOADS, &self.failed_reloads),
         ] {
-            // Writing to a String does not fail.
-            let _ = write!(
-                text,
-                "# HELP credd_{name} {help}\n# TYPE credd_{name} counter\ncredd_{name} {}\n",
-                counter.get()
-            );
+            text.add(metric, counter.get() as f64);
         }
-        text.push_str("# HELP credd_decisions_total Issuances and refusals.\n# TYPE credd_decisions_total counter\n");
-        for ((asked, outcome, method), count) in self.decisions.borrow().iter() {
-            let method = method.map_or_else(String::new, |method| method.to_string());
-            let _ = writeln!(
-                text,
-                "credd_decisions_total{{asked=\"{asked}\",outcome=\"{outcome}\",method=\"{method}\"}} {count}"
-            );
-        }
-        let planned = u8::from(capture_as_planned);
-        let _ = write!(
-            text,
-            "# HELP credd_capture_as_planned 0 while credd-capture says that capture is not as planned.\n\
-             # TYPE credd_capture_as_planned gauge\ncredd_capture_as_planned {planned}\n"
-        );
-        let _ = write!(
-            text,
-            "# HELP credd_cache_entries Answers in the cache.\n# TYPE credd_cache_entries gauge\ncredd_cache_entries {kept}\n"
-        );
-        text
+        text.add_counts(&DECISIONS, &self.decisions);
+        text.add(&CAPTURE_AS_PLANNED, f64::from(u8::from(capture_as_planned)));
+        text.add(&CACHE_ENTRIES, kept as f64);
+        text.finish()
     }
+}
+
+keymaker_daemon::metrics! {
+    CACHE_HITS Counter "credd_cache_hits_total" [] "Answers given from the cache.",
+    FLIGHTS Counter "credd_flights_total" [] "Times that a chain of methods was asked.",
+    ISSUED Counter "credd_issued_total" [] "Chains that ended with credentials.",
+    NOT_APPLICABLE Counter "credd_not_applicable_total" [] "Chains without a method that applies.",
+    DENIED Counter "credd_denied_total" [] "Chains that ended with a refusal.",
+    TRANSIENT Counter "credd_transient_total" [] "Chains that could not find out.",
+    HELD_BACK Counter "credd_held_back_total" [] "Questions held back by the token buckets.",
+    REFUSED_PEOPLE Counter "credd_refused_people_total" [] "Callers whom the directory refuses.",
+    RELOADS Counter "credd_reloads_total" [] "Times that the settings have been reloaded.",
+    FAILED_RELOADS Counter "credd_failed_reloads_total" [] "Times that the settings could not be reloaded.",
+    DECISIONS Counter "credd_decisions_total" ["asked", "outcome", "method"] "Issuances and refusals.",
+    CAPTURE_AS_PLANNED Gauge "credd_capture_as_planned" [] "0 while credd-capture says that capture is not as planned.",
+    CACHE_ENTRIES Gauge "credd_cache_entries" [] "Answers in the cache.",
 }

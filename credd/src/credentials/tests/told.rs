@@ -9,9 +9,10 @@ use credd_core::config::Method;
 use super::host::{ALICE, Generous, Host, OneChain};
 use crate::audit::{AuditEvent, Decision};
 use crate::credentials::metrics::{CountedAudit, Metrics};
-use crate::credentials::status_socket::{self, Status};
+use crate::credentials::status_socket::Status;
 use crate::credentials::{Cache, Issuer};
 use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
+use keymaker_daemon::status_socket;
 
 /// What the status socket answers to one request.
 async fn status(socket: &Path, request: &str) -> String {
@@ -39,15 +40,15 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
             let told = Rc::clone(&problem);
             let listener = status_socket::listen(&socket).unwrap();
             assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-            tokio::task::spawn_local(status_socket::serve(
-                listener,
-                Status {
-                    issuer,
-                    metrics,
-                    capture_problem: Box::new(move || told.get()),
-                    looked_at: Default::default(),
-                },
-            ));
+            let answering = Status {
+                issuer,
+                metrics,
+                capture_problem: Box::new(move || told.get()),
+                looked_at: Default::default(),
+            };
+            tokio::task::spawn_local(status_socket::serve(listener, async move |method, path| {
+                answering.answer(method, path).await
+            }));
             let issued = status(&socket, &format!("GET /why/{ALICE} HTTP/1.1\r\n\r\n")).await;
             assert!(
                 issued.contains(r#""chain":["user_role"]"#)
