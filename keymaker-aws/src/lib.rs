@@ -6,6 +6,7 @@
 
 mod assume_role;
 mod assumed_role;
+mod aws_calls;
 mod aws_time;
 mod call_error;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod trust;
 mod whole_answer;
 
 pub use assume_role::{RoleSession, assume_role, caller_identity};
+pub use aws_calls::{AnswerCount, AwsCalls};
 pub use aws_time::AwsTime;
 #[cfg(feature = "host")]
 pub use aws_time::since_boot;

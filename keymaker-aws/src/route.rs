@@ -22,6 +22,7 @@ use keymaker_syntax::{CallerIdentity, RoleArn};
 
 use crate::assume_role::caller_identity;
 use crate::assumed_role::AssumedRole;
+use crate::aws_calls::{AwsCalls, CountsCalls};
 use crate::aws_time::AwsTime;
 use crate::call_error::AwsCallError;
 use crate::hears_date::HearsDate;
@@ -44,6 +45,7 @@ pub struct Route {
     iam_endpoint: Option<String>,
     sts_endpoint: Option<String>,
     time: AwsTime,
+    calls: AwsCalls,
 }
 
 impl Route {
@@ -61,12 +63,18 @@ impl Route {
             iam_endpoint: settings.iam_url()?,
             sts_endpoint: settings.sts_url()?,
             time: AwsTime::new(),
+            calls: AwsCalls::default(),
         })
     }
 
     /// The same way, on which every answer tells `time` how late it is at AWS.
     pub fn telling(self, time: AwsTime) -> Self {
         Self { time, ..self }
+    }
+
+    /// The same way, on which every request and answer is counted there.
+    pub fn counting(self, calls: AwsCalls) -> Self {
+        Self { calls, ..self }
     }
 
     /// The metadata service, for the instance's identity.
@@ -129,6 +137,7 @@ impl AwsClients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .sleep_impl(TokioSleep::new())
             .interceptor(HearsDate(self.route.time.clone()))
+            .interceptor(CountsCalls(self.route.calls.clone()))
             .interceptor(WholeAnswer)
             .endpoint_resolver(IamRegion);
         config.set_endpoint_url(self.route.iam_endpoint.clone());
@@ -151,6 +160,7 @@ impl AwsClients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .sleep_impl(TokioSleep::new())
             .interceptor(HearsDate(self.route.time.clone()))
+            .interceptor(CountsCalls(self.route.calls.clone()))
             .interceptor(WholeAnswer);
         config.set_endpoint_url(self.route.sts_endpoint.clone());
         if let Some(role) = self.instance_role.clone() {

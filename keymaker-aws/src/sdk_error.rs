@@ -38,7 +38,7 @@ impl AwsCallError {
     }
 
     /// Sorts an error document of AWS's by its code. Codes: IAM and STS API Reference, "Common Errors".
-    fn from_answer(action: Action, status: u16, code: Option<&str>, message: Option<&str>) -> Self {
+    pub(crate) fn from_answer(action: Action, status: u16, code: Option<&str>, message: Option<&str>) -> Self {
         let message = printable(message.unwrap_or_default());
         let cause = match code.unwrap_or_default() {
             "NoSuchEntity" if status == 404 => return Self::NoSuchEntity { action },

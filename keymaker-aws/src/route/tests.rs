@@ -1,6 +1,7 @@
 //! Errors, deadlines, the one connection and roles of other accounts, against a canned server.
 
 use super::*;
+use crate::aws_calls::AnswerCount;
 use crate::call_error::{Action, OutageCause};
 use crate::canned::{Canned, Reply};
 use aws_credential_types::Credentials;
@@ -107,6 +108,40 @@ async fn every_answer_tells_the_time_at_aws_but_one_out_of_a_cache() {
         let heard = time.now().abs_diff(said) < Duration::from_secs(600);
         assert_eq!(heard, counts, "{headers}");
     }
+}
+
+#[tokio::test]
+async fn every_request_is_counted_and_every_answer_by_what_it_says() {
+    let mut first = true;
+    let server = Canned::serve(move |request| {
+        let is_first = std::mem::take(&mut first);
+        match request.contains("UserName=alice&") || request.ends_with("UserName=alice") {
+            true if is_first => Reply::Answer(400, error_document("Throttling")),
+            true => Reply::Answer(200, USER.into()),
+            false => Reply::Hang,
+        }
+    })
+    .await;
+    let calls = AwsCalls::default();
+    let credentials = Credentials::new("AKIAX", "the-secret", None, None, "test");
+    let clients = route(&server.url)
+        .counting(calls.clone())
+        .with_credentials("eu-central-1".into(), credentials);
+    ask_for_alice(&clients, TWICE).await.unwrap();
+    let unanswered = clients.iam(HASTY).get_user().user_name("bob").send().await;
+    unanswered.unwrap_err();
+    // Twice for alice, and at least once for bob, who is never answered.
+    let requests = calls.requests();
+    assert!(
+        requests.len() == 1 && requests[0].0 == "iam:GetUser" && requests[0].1 > 2,
+        "{requests:?}"
+    );
+    let answer = |outcome| AnswerCount {
+        action: "iam:GetUser".to_owned(),
+        outcome,
+        count: 1,
+    };
+    assert_eq!(calls.answers(), [answer("ok"), answer("throttled")]);
 }
 
 // P3
