@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use keymaker_daemon::config_error;
 pub use keymaker_daemon::config_error::ConfigError;
+use keymaker_daemon::metrics_file::is_metrics_file;
 use keymaker_syntax::{ArnError, IdResolver, ProxyUrl, RoleArn, is_service_url};
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,8 @@ pub struct Config {
     pub https_proxy: Option<ProxyUrl>,
     /// A PEM file of the certificate authorities to trust; None: the system's.
     pub ca_bundle: Option<PathBuf>,
+    /// Where metrics are written for `node_exporter`; None: nowhere.
+    pub metrics_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -129,6 +132,7 @@ impl Default for Config {
             metadata_endpoint: None,
             https_proxy: None,
             ca_bundle: None,
+            metrics_file: None,
         }
     }
 }
@@ -229,6 +233,7 @@ impl Config {
             token_hop_limit: 0,
             rules: vec![],
             container_endpoint: false,
+            metrics_file: None,
             ..config.clone()
         };
         self.ca_bundle.is_none() && shaping(self) == shaping(other)
@@ -279,6 +284,8 @@ impl Config {
             problem("iam_endpoint", "this is not one")
         } else if url(&self.sts_endpoint) {
             problem("sts_endpoint", "this is not one")
+        } else if self.metrics_file.as_deref().is_some_and(|path| !is_metrics_file(path)) {
+            problem("metrics_file", "node_exporter would not read it")
         } else {
             bad_endpoint.then(|| ("metadata_endpoint", "this is not one".to_owned()))
         }

@@ -9,6 +9,7 @@ use credd_core::accounts::LocalNames;
 use credd_core::capture_state;
 use credd_core::config::{Config, KEYMAKERD_TRACES};
 use credd_core::plan::Plan;
+use keymaker_aws::AwsCalls;
 use keymaker_core::directory_file::Directory;
 use keymaker_core::paths;
 
@@ -24,7 +25,7 @@ pub async fn run(file: &Path, config: &Config, capture_state: &Path) -> (String,
     }];
     tried.extend(directory(config));
     tried.push(capture(capture_state));
-    match crate::daemon::chain(config, &(Rc::new(HostClock) as Rc<dyn Clock>)) {
+    match crate::daemon::chain(config, &(Rc::new(HostClock) as Rc<dyn Clock>), AwsCalls::default()) {
         Ok(chain) => tried.extend(chain.try_out(config).await),
         Err(error) => tried.push(unusable(&error)),
     }

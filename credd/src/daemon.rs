@@ -7,13 +7,15 @@ mod error;
 mod parts;
 mod reload;
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use credd_core::config::Config;
 use keymaker_daemon::log::Log;
+use keymaker_daemon::metrics_file::{METRICS_EVERY, MetricsFile};
 use keymaker_daemon::{status_socket, systemd};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -21,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::audit::AuditEvent;
 use crate::clock::{Clock, HostClock};
+use crate::credentials::Chain;
 use crate::credentials::metrics::Metrics;
 use crate::credentials::status_socket::Status;
 use crate::imds::server::{Limits, Server};
@@ -61,19 +64,22 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
         token_files: host.token_files,
         capture: config.capture,
         metrics: Rc::clone(&metrics),
+        metrics_file: Rc::new(RefCell::new(config.metrics_file.clone())),
         audit: Rc::new(FewRefusals::new(host.log, || HostClock.since_boot())),
     };
     let issuer = parts.issuer(&config, None)?;
     let server = Server::new(parts.service(&config, issuer.clone())?, Limits::default());
     let looked_at = Rc::new(Notify::new());
+    let status = Rc::new(Status {
+        issuer: issuer.clone(),
+        metrics,
+        capture_problem: parts.capture_problem(),
+        looked_at: Rc::clone(&looked_at),
+        started: HostClock.now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    });
+    tokio::task::spawn_local(keep_metrics(Rc::clone(&status), Rc::clone(&parts.metrics_file)));
     match status_socket::listen(&host.status_socket) {
         Ok(socket) => {
-            let status = Status {
-                issuer: issuer.clone(),
-                metrics,
-                capture_problem: parts.capture_problem(),
-                looked_at: Rc::clone(&looked_at),
-            };
             tokio::task::spawn_local(status_socket::serve(socket, async move |method, path| {
                 status.answer(method, path).await
             }));
@@ -113,6 +119,19 @@ async fn tidy(issuer: HostIssuer, server: Rc<Server<HostIssuer>>) {
         ticks.tick().await;
         issuer.tidy();
         server.tidy();
+    }
+}
+
+/// Writes the metrics where the settings say.
+async fn keep_metrics(status: Rc<Status<Chain, Config>>, path: Rc<RefCell<Option<PathBuf>>>) {
+    let file = MetricsFile::default();
+    let mut ticks = tokio::time::interval(METRICS_EVERY);
+    loop {
+        ticks.tick().await;
+        let path = path.borrow().clone();
+        if let Some(path) = path {
+            file.write(path, status.counted());
+        }
     }
 }
 

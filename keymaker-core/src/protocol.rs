@@ -112,21 +112,34 @@ impl Question {
             _ => None,
         }
     }
+
+    /// What is asked, without the name.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Lookup(_) => "lookup",
+            Self::Account(_) => "account",
+            Self::Keys(_) => "keys",
+            Self::Contact => "contact",
+            Self::Sync => "sync",
+            Self::Invalidate(_) => "invalidate",
+            Self::Release(_) => "release",
+            Self::AcceptSettings => "accept-settings",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = self.verb();
         match self {
-            Self::Lookup(name) => write!(f, "lookup {name}"),
-            Self::Account(name) => write!(f, "account {name}"),
-            Self::Keys(name) => write!(f, "keys {name}"),
-            Self::Contact => f.write_str("contact"),
-            Self::Sync => f.write_str("sync"),
-            Self::Invalidate(None) => f.write_str("invalidate"),
-            Self::Invalidate(Some(name)) => write!(f, "invalidate {name}"),
-            Self::Release(name) => write!(f, "release {name}"),
-            Self::AcceptSettings => f.write_str("accept-settings"),
-            Self::Reset => f.write_str("reset"),
+            Self::Lookup(name) | Self::Account(name) | Self::Keys(name) | Self::Release(name) => {
+                write!(f, "{verb} {name}")
+            }
+            Self::Invalidate(Some(name)) => write!(f, "{verb} {name}"),
+            Self::Invalidate(None) | Self::Contact | Self::Sync | Self::AcceptSettings | Self::Reset => {
+                f.write_str(verb)
+            }
         }
     }
 }
@@ -165,18 +178,27 @@ impl<'a> Answer<'a> {
             _ => None,
         }
     }
+
+    /// What is answered, without the text.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::NoSuchUser => "no-such-user",
+            Self::CannotTell => "cannot-tell",
+            Self::NotPublished => "not-published",
+            Self::NotPermitted => "not-permitted",
+            Self::Done(_) => "done",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 impl fmt::Display for Answer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = self.verb();
         match self {
-            Self::Fresh => f.write_str("fresh"),
-            Self::NoSuchUser => f.write_str("no-such-user"),
-            Self::CannotTell => f.write_str("cannot-tell"),
-            Self::NotPublished => f.write_str("not-published"),
-            Self::NotPermitted => f.write_str("not-permitted"),
-            Self::Done(text) => write!(f, "done {text}"),
-            Self::Failed(text) => write!(f, "failed {text}"),
+            Self::Done(text) | Self::Failed(text) => write!(f, "{verb} {text}"),
+            _ => f.write_str(verb),
         }
     }
 }

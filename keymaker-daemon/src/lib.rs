@@ -6,6 +6,7 @@ pub mod bucket;
 pub mod config_error;
 pub mod log;
 pub mod metrics;
+pub mod metrics_file;
 #[cfg(feature = "status-socket")]
 pub mod status_socket;
 pub mod systemd;

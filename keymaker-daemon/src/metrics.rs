@@ -37,6 +37,14 @@ macro_rules! metrics {
     };
 }
 
+impl Metric {
+    /// Its row in docs/metrics.md.
+    pub fn row(&self) -> String {
+        let Self { name, kind, help, .. } = self;
+        format!("| `{name}` | {} | {} | {help} |", kind.word(), self.labels.join(", "))
+    }
+}
+
 /// Whether a metric can fall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -61,6 +69,11 @@ impl MetricKind {
 pub struct Counts<const LABELS: usize>(RefCell<BTreeMap<[&'static str; LABELS], u64>>);
 
 impl<const LABELS: usize> Counts<LABELS> {
+    /// None yet of these. Prometheus sees no increase in a count that was not there before.
+    pub fn from_zero<const WORDS: usize>(labels: [[&'static str; LABELS]; WORDS]) -> Self {
+        Self(RefCell::new(labels.map(|labels| (labels, 0)).into()))
+    }
+
     /// One more of these.
     pub fn count(&self, labels: [&'static str; LABELS]) {
         let mut counts = self.0.borrow_mut();
@@ -119,7 +132,7 @@ impl MetricsText {
     }
 }
 
-/// "label_value can be any sequence of UTF-8 characters, but the backslash, double-quote, and line feed characters have
+/// "`label_value` can be any sequence of UTF-8 characters, but the backslash, double-quote, and line feed characters have
 /// to be escaped."
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
@@ -137,7 +150,7 @@ mod tests {
             labels,
             help: "What it says.",
         };
-        let counts = Counts::default();
+        let counts = Counts::from_zero([["a", ""]]);
         counts.count(["b", ""]);
         counts.count(["b", ""]);
         counts.count(["a", "x"]);
@@ -153,7 +166,7 @@ mod tests {
         let wanted = "# HELP d_users What it says.\n# TYPE d_users gauge\nd_users 5\n\
             # HELP d_age_seconds What it says.\n# TYPE d_age_seconds gauge\nd_age_seconds 1.5\n\
             # HELP d_logins_total What it says.\n# TYPE d_logins_total counter\n\
-            d_logins_total{event=\"a\",reason=\"x\"} 1\nd_logins_total{event=\"b\",reason=\"\"} 2\n\
+            d_logins_total{event=\"a\",reason=\"\"} 0\nd_logins_total{event=\"a\",reason=\"x\"} 1\nd_logins_total{event=\"b\",reason=\"\"} 2\n\
             # HELP d_info What it says.\n# TYPE d_info gauge\nd_info{v=\"a\\\\b\\\"c\\nd\"} 1\n";
         assert_eq!(text.finish(), wanted);
     }

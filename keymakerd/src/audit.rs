@@ -9,8 +9,9 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
 
-use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine};
+use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine, AuditReason};
 use keymaker_daemon::audit::{AuditLog, FewRefusals, NotTaken, Share};
+use keymaker_daemon::metrics::Counts;
 
 /// So many lines wait for a journal that hangs.
 const MOST_WAITING: usize = 10_000;
@@ -18,12 +19,33 @@ const MOST_WAITING: usize = 10_000;
 const MOST_OFFERS: usize = 4096;
 
 /// The audit of one daemon.
-#[derive(Default)]
 pub struct Audit {
     log: RefCell<Option<FewRefusals<Destination, AuditLine>>>,
     waiting: RefCell<VecDeque<(Share, AuditLine)>>,
     left_out: Cell<u64>,
     offers: RefCell<HashMap<String, Offer>>,
+    /// Every line by event, decision and reason, for the metrics.
+    pub decisions: Counts<3>,
+    /// Logins by decision.
+    pub logins: Counts<1>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        let decisions = [
+            AuditDecision::Allowed,
+            AuditDecision::Refused,
+            AuditDecision::CannotTell,
+        ];
+        Self {
+            log: RefCell::default(),
+            waiting: RefCell::default(),
+            left_out: Cell::default(),
+            offers: RefCell::default(),
+            decisions: Counts::default(),
+            logins: Counts::from_zero(decisions.map(|decision| [decision.word()])),
+        }
+    }
 }
 
 /// The key that a connection offered last, and for whom.
@@ -65,6 +87,12 @@ impl Audit {
 
     /// Writes one line, or keeps it.
     pub fn record(&self, line: AuditLine) {
+        let reason = line.told(AuditField::Reason).unwrap_or_default();
+        let reason = AuditReason::of(reason).map_or("", AuditReason::word);
+        self.decisions.count([line.event.word(), line.decision.word(), reason]);
+        if line.event == AuditEvent::Login {
+            self.logins.count([line.decision.word()]);
+        }
         let share = line.told(AuditField::Uid).and_then(|uid| uid.parse().ok());
         let share = share.map_or(Share::OfNobody, Share::Of);
         if line.decision.is_refusal() {
@@ -205,6 +233,8 @@ pub mod tests {
                 .count()
         };
         assert_eq!((of("alice"), of("carol")), (100, 100));
+        assert_eq!(audit.decisions.of(["login", "refused", ""]), 10_100);
+        assert_eq!(audit.logins.of(["allowed"]), 100);
         assert!((20..40).contains(&of("bob")), "{}", of("bob"));
     }
 

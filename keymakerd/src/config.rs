@@ -89,6 +89,8 @@ pub struct KeymakerdConfig {
     pub https_proxy: Option<ProxyUrl>,
     /// A PEM file of the certificate authorities to trust; None: the system's.
     pub ca_bundle: Option<PathBuf>,
+    /// Where metrics are written for `node_exporter`; None: nowhere.
+    pub metrics_file: Option<PathBuf>,
 }
 
 impl Default for KeymakerdConfig {
@@ -128,6 +130,7 @@ impl Default for KeymakerdConfig {
             metadata_endpoint: None,
             https_proxy: None,
             ca_bundle: None,
+            metrics_file: None,
         }
     }
 }

@@ -14,7 +14,10 @@ use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
 use keymaker_daemon::account_files::AccountFilesError;
 use keymaker_daemon::log::Log;
+use keymaker_daemon::metrics_file::{METRICS_EVERY, MetricsFile};
+use keymaker_daemon::status_socket::{self, Method, StatusAnswer, StatusCode};
 use keymaker_daemon::systemd;
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -117,6 +120,12 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
         host.local_files.clone(),
     ));
     tokio::task::spawn_local(keep_auditing(Rc::clone(&service)));
+    match status_socket::listen(&host.run.join("status.sock")) {
+        Ok(socket) => drop(tokio::task::spawn_local(answer_root(socket, Rc::clone(&service)))),
+        // Everybody else is served all the same.
+        Err(error) => warn!(%error, "cannot listen on the status socket: {error}"),
+    }
+    tokio::task::spawn_local(keep_metrics(Rc::clone(&service)));
     tokio::task::spawn_local(systemd::feed_watchdog(tokio::time::sleep));
     tokio::task::spawn_local(keep_beating(heartbeat));
     if service.store.directory().is_none() {
@@ -210,7 +219,7 @@ fn forgotten<T>(error: StoreError) -> Option<T> {
     None
 }
 
-fn open_socket(path: &Path, mode: u32, group: Option<u32>) -> Result<tokio::net::UnixListener, KeymakerdError> {
+fn open_socket(path: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, KeymakerdError> {
     sockets::listen(path, mode, group).map_err(|error| KeymakerdError::Socket(path.to_owned(), error))
 }
 
@@ -273,7 +282,8 @@ async fn connect(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> Result<Aske
     let aws = aws_settings(&service.state().config);
     let route = Route::from_ports(&aws, ports)
         .map_err(|error| ConnectError::Settings(error.to_string()))?
-        .telling(service.clock.aws());
+        .telling(service.clock.aws())
+        .counting(service.counts.aws.clone());
     learn_instance(service, &route).await.map_err(ConnectError::Metadata)?;
     let host = route.as_instance_role().await.map_err(ConnectError::Metadata)?;
     let identity = host.identity(Patience::SYNC).await.map_err(ConnectError::Aws)?;
@@ -347,6 +357,27 @@ async fn keep_auditing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         service.audit.tidy();
+    }
+}
+
+/// What root asks at the status socket.
+async fn answer_root(socket: UnixListener, service: Rc<Service<AwsIam>>) {
+    status_socket::serve(socket, async |method, path| match (method, path) {
+        (&Method::GET, "/metrics") => StatusAnswer::metrics(service.metrics()),
+        _ => StatusAnswer::plain(StatusCode::NOT_FOUND, "/metrics\n"),
+    })
+    .await;
+}
+
+/// Writes the metrics where the settings say.
+async fn keep_metrics(service: Rc<Service<AwsIam>>) {
+    let file = MetricsFile::default();
+    loop {
+        let path = service.state().config.metrics_file.clone();
+        if let Some(path) = path {
+            file.write(path, service.metrics());
+        }
+        tokio::time::sleep(METRICS_EVERY).await;
     }
 }
 
@@ -426,10 +457,12 @@ fn reload(host: &HostPaths, service: &Rc<Service<AwsIam>>) {
             }
             drop(state);
             service.reconnect();
+            service.counts.reloads.count(["ok"]);
             info!("the settings have been reloaded");
         }
         Err(error) => {
             error!(%error, "the settings stay as they were: {error}");
+            service.counts.reloads.count(["failed"]);
             service.state_mut().settings_file_problem = Some(error.to_string());
             service.write_status();
         }

@@ -5,9 +5,11 @@
 mod audit;
 mod clock;
 mod config;
+mod counts;
 mod daemon;
 mod directory;
 mod local_accounts;
+mod metrics;
 mod other_services;
 mod service_names;
 mod settings;

@@ -20,6 +20,7 @@ use keymaker_core::paths::KEYMAKER_KEYS;
 use keymaker_core::protocol::{Answer, Asker, MAX_ANSWER, Question};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tracing::debug;
 
 use crate::directory::asking::nudge::Cause;
 use crate::directory::iam::Iam;
@@ -103,8 +104,20 @@ async fn converse<I: Iam + 'static>(
         RequestSocket::Login => Question::parse(&line),
     };
     let mut answer = match question {
-        Some(question) if asker.may_ask(&question) => answer(&service, question, asker, uid).await,
-        Some(_) => Answer::NotPermitted.to_string(),
+        Some(question) if asker.may_ask(&question) => {
+            let (asked, verb, began) = (question.to_string(), question.verb(), service.clock.instant());
+            let answer = answer(&service, question, asker, uid).await;
+            let took = (service.clock.instant() - began).as_millis();
+            debug!(uid, %asked, %answer, took, "uid {uid} asked \"{asked}\": {answer}, after {took} ms");
+            let answered = Answer::parse(&answer).map_or("", Answer::verb);
+            service.counts.questions.count([verb, answered]);
+            answer
+        }
+        Some(question) => {
+            let answered = Answer::NotPermitted;
+            service.counts.questions.count([question.verb(), answered.verb()]);
+            answered.to_string()
+        }
         // Hung up on: what speaks so is not one of ours.
         None => return Ok(()),
     };

@@ -1,6 +1,7 @@
 //! Every key of credd.toml and what it takes, in words: for the sentence about a bad value.
 
 use keymaker_daemon::config_error::{Keys, SettingKey, key};
+use keymaker_daemon::metrics_file::METRICS_FILE;
 
 /// The file and its keys.
 pub const SETTINGS: Keys = Keys {
@@ -9,7 +10,7 @@ pub const SETTINGS: Keys = Keys {
 };
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [SettingKey; 31] = [
+pub const KEYS: [SettingKey; 32] = [
     key("exempt_uids", "a list of uids and of names of local accounts in quotes"),
     key("capture", "\"route\" or \"nft\""),
     key(
@@ -71,6 +72,7 @@ pub const KEYS: [SettingKey; 31] = [
     ),
     key("https_proxy", "a URL of the form \"http://[user:password@]host:port\""),
     key("ca_bundle", "the path of a PEM file"),
+    key("metrics_file", METRICS_FILE),
 ];
 
 const METHODS: &str = "a list of any of \"user_role\", \"create_user_role\", \"restricted_instance_role\", \"instance_role\", \"shared_role\"";

@@ -192,6 +192,7 @@ fn only_settings_that_shape_no_answer_leave_what_was_issued_in_force() {
         "authz_ttl = 5",
         "directory = \"none\"",
         "require_imds_v2 = false",
+        "metrics_file = \"/run/keymaker-credd/credd.prom\"",
     ] {
         assert!(with("").issues_like(&with(text)), "{text}");
     }

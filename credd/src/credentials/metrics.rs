@@ -3,8 +3,10 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use credd_core::config::Method;
+use keymaker_aws::AwsCalls;
 use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
 use keymaker_daemon::metrics::{Counts, MetricsText};
 
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub failed_reloads: Cell<u64>,
     /// By what was asked, what was decided, and by which method.
     decisions: Counts<3>,
+    /// What AWS was asked.
+    pub aws: AwsCalls,
 }
 
 /// The audit log, counted.
@@ -65,9 +69,11 @@ pub fn count(counter: &Cell<u64>) {
 }
 
 impl Metrics {
-    /// Everything, as Prometheus reads it. `kept` is how many answers the cache holds now.
-    pub fn text(&self, kept: usize, capture_as_planned: bool) -> String {
+    /// Everything, as Prometheus reads it. `kept` is how many answers the cache holds now; `started`, since 1970.
+    pub fn text(&self, kept: usize, capture_as_planned: bool, started: Duration) -> String {
         let mut text = MetricsText::default();
+        text.add_each(&BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)]);
+        text.add(&START_TIME, started.as_secs_f64().floor());
         for (metric, counter) in [
             (&CACHE_HITS, &self.hits),
             (&FLIGHTS, &self.flights),
@@ -85,11 +91,18 @@ impl Metrics {
         text.add_counts(&DECISIONS, &self.decisions);
         text.add(&CAPTURE_AS_PLANNED, f64::from(u8::from(capture_as_planned)));
         text.add(&CACHE_ENTRIES, kept as f64);
+        let requests = self.aws.requests().into_iter();
+        text.add_each(&AWS_REQUESTS, requests.map(|(action, count)| ([action], count as f64)));
+        let answers = self.aws.answers().into_iter();
+        let answers = answers.map(|answer| ([answer.action, answer.outcome.to_owned()], answer.count as f64));
+        text.add_each(&AWS_ANSWERS, answers);
         text.finish()
     }
 }
 
 keymaker_daemon::metrics! {
+    BUILD_INFO Gauge "credd_build_info" ["version"] "1, with the version that runs.",
+    START_TIME Gauge "credd_start_time_seconds" [] "When the daemon started, in seconds since 1970.",
     CACHE_HITS Counter "credd_cache_hits_total" [] "Answers given from the cache.",
     FLIGHTS Counter "credd_flights_total" [] "Times that a chain of methods was asked.",
     ISSUED Counter "credd_issued_total" [] "Chains that ended with credentials.",
@@ -103,4 +116,6 @@ keymaker_daemon::metrics! {
     DECISIONS Counter "credd_decisions_total" ["asked", "outcome", "method"] "Issuances and refusals.",
     CAPTURE_AS_PLANNED Gauge "credd_capture_as_planned" [] "0 while credd-capture says that capture is not as planned.",
     CACHE_ENTRIES Gauge "credd_cache_entries" [] "Answers in the cache.",
+    AWS_REQUESTS Counter "credd_aws_requests_total" ["action"] "Requests sent to AWS, second tries and pages too.",
+    AWS_ANSWERS Counter "credd_aws_answers_total" ["action", "outcome"] "Answers of AWS; the other requests got none.",
 }

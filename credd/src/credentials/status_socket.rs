@@ -4,6 +4,7 @@
 //! `curl --unix-socket /run/keymaker-credd/status.sock http://credd/why/1000`
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use credd_core::time_text::iso8601;
 use keymaker_daemon::status_socket::{Method, StatusAnswer, StatusCode};
@@ -26,6 +27,8 @@ pub struct Status<I, C> {
     /// Told whenever root asks after the daemon's health: whether this host's role is still the same is then to be
     /// found out.
     pub looked_at: Rc<Notify>,
+    /// When the daemon started, since 1970.
+    pub started: Duration,
 }
 
 impl<I, C> Status<I, C>
@@ -33,13 +36,19 @@ where
     I: Issue + 'static,
     C: Chains + 'static,
 {
+    /// What has happened, as Prometheus reads it.
+    pub fn counted(&self) -> String {
+        let problem = (self.capture_problem)();
+        self.metrics.text(self.issuer.kept(), problem.is_none(), self.started)
+    }
+
     /// Answers one request.
     pub async fn answer(&self, method: &Method, path: &str) -> StatusAnswer {
         let uid = path.strip_prefix("/why/").map(str::parse);
         let problem = (self.capture_problem)();
         match (path, uid) {
             _ if *method != Method::GET => StatusAnswer::plain(StatusCode::NOT_FOUND, PATHS),
-            ("/metrics", _) => StatusAnswer::metrics(self.metrics.text(self.issuer.kept(), problem.is_none())),
+            ("/metrics", _) => StatusAnswer::metrics(self.counted()),
             ("/health", _) => {
                 self.looked_at.notify_one();
                 match problem {

@@ -1,5 +1,6 @@
 //! Makes the parts of the daemon out of the settings: at the start, and again at each reload.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use credd_core::capture_state;
 use credd_core::config::{CONTAINER_PORT, Capture, Config, KEYMAKERD_TRACES, Method};
 use credd_core::metadata::rules::Rules;
 use credd_core::plan::Plan;
-use keymaker_aws::{AwsSettings, Route};
+use keymaker_aws::{AwsCalls, AwsSettings, Route};
 use keymaker_core::paths;
 use keymaker_daemon::log::Log;
 
@@ -40,6 +41,8 @@ pub struct DaemonParts {
     pub capture: Capture,
     /// The counters.
     pub metrics: Rc<Metrics>,
+    /// Where they are written, if anywhere.
+    pub metrics_file: Rc<RefCell<Option<PathBuf>>>,
     /// Where audit lines go.
     pub audit: Rc<FewRefusals<Log, AuditEvent>>,
 }
@@ -98,7 +101,11 @@ impl DaemonParts {
         let clock: Rc<dyn Clock> = Rc::new(HostClock);
         let cache = match kept {
             Some(cache) => cache,
-            None => Cache::new(chain(config, &clock)?, Rc::clone(&clock), Rc::clone(&self.metrics)),
+            None => Cache::new(
+                chain(config, &clock, self.metrics.aws.clone())?,
+                Rc::clone(&clock),
+                Rc::clone(&self.metrics),
+            ),
         };
         let keymakerd = Keymakerd {
             contact: paths::CONTACT.into(),
@@ -113,12 +120,14 @@ impl DaemonParts {
 /// Whether credentials can be made by these settings: URLs, proxy, certificate authorities, policies. Opens no connection.
 pub fn check_settings(config: &Config) -> Result<(), DaemonError> {
     let clock: Rc<dyn Clock> = Rc::new(HostClock);
-    chain(config, &clock).map(drop)
+    chain(config, &clock, AwsCalls::default()).map(drop)
 }
 
 /// The methods of this host by these settings.
-pub fn chain(config: &Config, clock: &Rc<dyn Clock>) -> Result<Chain, DaemonError> {
-    let route = Route::new(&aws_settings(config)).map_err(DaemonError::Aws)?;
+pub fn chain(config: &Config, clock: &Rc<dyn Clock>, calls: AwsCalls) -> Result<Chain, DaemonError> {
+    let route = Route::new(&aws_settings(config))
+        .map_err(DaemonError::Aws)?
+        .counting(calls);
     let settings = MethodSettings::new(config).map_err(DaemonError::Policy)?;
     // It was checked when the file was read.
     let id_resolver = config.id_resolver().map_err(DaemonError::IdResolver)?;
@@ -175,6 +184,7 @@ mod tests {
             token_files: folder.to_owned(),
             capture: Capture::Route,
             metrics: Rc::default(),
+            metrics_file: Rc::default(),
             audit: Rc::new(FewRefusals::new(Log::StandardError, || HostClock.since_boot())),
         };
         let made = |text: &str| {

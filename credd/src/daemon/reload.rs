@@ -106,6 +106,7 @@ impl Running {
         if renewed {
             self.issuer.warm(in_use);
         }
+        self.parts.metrics_file.replace(config.metrics_file.clone());
         self.config = config;
         Ok(())
     }

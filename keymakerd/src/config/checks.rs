@@ -4,6 +4,7 @@
 use keymaker_aws::IdResolver;
 use keymaker_core::id::Gid;
 use keymaker_core::name::GroupName;
+use keymaker_daemon::metrics_file::is_metrics_file;
 
 use super::{KeymakerdConfig, Scheme, Tag, id_range};
 use keymaker_aws::iam_names::{is_group_name, is_prefix, is_suffix};
@@ -159,6 +160,12 @@ fn paths(config: &KeymakerdConfig) -> Problem {
 }
 
 fn sources(config: &KeymakerdConfig) -> Problem {
+    if let Some(path) = config.metrics_file.as_deref().filter(|path| !is_metrics_file(path)) {
+        return Some((
+            "metrics_file",
+            format!("node_exporter would not read {}", path.display()),
+        ));
+    }
     if let Some(grade) = config.grade.filter(|grade| *grade != 1) {
         return Some(("grade", format!("{grade} is found automatically and cannot be set")));
     }

@@ -2,6 +2,7 @@
 //! compares the sample file and the man page with it.
 
 use keymaker_daemon::config_error::{Keys, SettingKey, key};
+use keymaker_daemon::metrics_file::METRICS_FILE;
 
 /// The file and its keys.
 pub const SETTINGS: Keys = Keys {
@@ -10,7 +11,7 @@ pub const SETTINGS: Keys = Keys {
 };
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [SettingKey; 33] = [
+pub const KEYS: [SettingKey; 34] = [
     key("role_settings", "true or false"),
     key("require_iam_group", "the full name of an IAM group, or \"\" for none"),
     key("user_path_prefix", "an IAM path that begins and ends with a slash"),
@@ -65,4 +66,5 @@ pub const KEYS: [SettingKey; 33] = [
     key("metadata_endpoint", "a URL of the form \"http://host[:port]\""),
     key("https_proxy", "a URL of the form \"http://[user:password@]host:port\""),
     key("ca_bundle", "the path of a PEM file"),
+    key("metrics_file", METRICS_FILE),
 ];

@@ -228,6 +228,8 @@ fn values_that_make_no_sense_are_refused_by_their_key() {
             "id_resolver_account = \"\"\nid_resolver_iam_role = \"R\"",
         ),
         ("id_resolver_iam_role", "id_resolver_iam_role = \"R\""),
+        ("metrics_file", "metrics_file = \"keymakerd.prom\""),
+        ("metrics_file", "metrics_file = \"/run/keymaker/metrics\""),
     ] {
         match parse(text) {
             Err(ConfigError::BadValue { key: found, .. }) => assert_eq!(found, key, "{text}"),

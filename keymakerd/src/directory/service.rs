@@ -20,6 +20,7 @@ use super::publishing::turns::{ToldContact, Turns};
 use super::state::State;
 use crate::audit::Audit;
 use crate::clock::AnswerClock;
+use crate::counts::KeymakerdCounts;
 use crate::settings::EffectiveSettings;
 
 /// How long "no such user", "not in the required group" and "no active key" are believed without asking again, in
@@ -40,6 +41,10 @@ pub struct Service<I> {
     pub tries: Tries,
     /// What is written down about logins and rights.
     pub audit: Audit,
+    /// What was done since the start, for the metrics.
+    pub counts: KeymakerdCounts,
+    /// When that was, in seconds since 1970.
+    pub started: u64,
     pub(crate) store: Store,
     pub(crate) clock: Rc<AnswerClock>,
 }
@@ -72,6 +77,8 @@ impl<I: Iam + 'static> Service<I> {
             turns: Turns::default(),
             tries: Tries::new(&clock),
             audit: Audit::default(),
+            counts: KeymakerdCounts::default(),
+            started: clock.unix(),
             store,
             clock,
         })

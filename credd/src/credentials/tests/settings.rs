@@ -74,7 +74,7 @@ async fn aws_is_asked_where_and_through_what_the_file_says() {
     let here = format!("region = \"eu-north-1\"\nmetadata_endpoint = \"{}\"\n", metadata.url);
     let clock: Rc<dyn Clock> = Rc::new(HostClock);
     let ask = async |text: String| {
-        daemon::chain(&config(&text), &clock)
+        daemon::chain(&config(&text), &clock, Default::default())
             .unwrap()
             .issue(&by(Method::UserRole))
             .await
@@ -89,7 +89,12 @@ async fn aws_is_asked_where_and_through_what_the_file_says() {
     assert!(through.is_err());
     let connects = |request: &String| request.starts_with("CONNECT sts.eu-north-1.amazonaws.com:443 ");
     assert!(proxy.requests().iter().any(connects), "{:?}", proxy.requests());
-    let bundle = daemon::chain(&config("ca_bundle = \"/nonexistent/ca.pem\""), &clock).map(drop);
+    let bundle = daemon::chain(
+        &config("ca_bundle = \"/nonexistent/ca.pem\""),
+        &clock,
+        Default::default(),
+    )
+    .map(drop);
     assert!(
         bundle
             .unwrap_err()
@@ -108,7 +113,7 @@ async fn aws_is_whoever_the_authority_that_the_file_names_has_signed_and_nobody_
     );
     let clock: Rc<dyn Clock> = Rc::new(HostClock);
     let ask = async |text: String| {
-        let chain = daemon::chain(&config(&text), &clock).unwrap();
+        let chain = daemon::chain(&config(&text), &clock, Default::default()).unwrap();
         chain.issue(&by(Method::UserRole)).await.map(|issuance| issuance.method)
     };
     assert!(ask(here.clone()).await.is_err());

@@ -8,7 +8,7 @@ use credd_core::config::Method;
 
 use super::host::{ALICE, Generous, Host, OneChain};
 use crate::audit::{AuditEvent, Decision};
-use crate::credentials::metrics::{CountedAudit, Metrics};
+use crate::credentials::metrics::{CountedAudit, METRICS, Metrics};
 use crate::credentials::status_socket::Status;
 use crate::credentials::{Cache, Issuer};
 use keymaker_daemon::audit::{AuditLog, NotTaken, Share};
@@ -45,6 +45,7 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
                 metrics,
                 capture_problem: Box::new(move || told.get()),
                 looked_at: Default::default(),
+                started: Default::default(),
             };
             tokio::task::spawn_local(status_socket::serve(listener, async move |method, path| {
                 answering.answer(method, path).await
@@ -91,6 +92,14 @@ impl AuditLog<AuditEvent> for Nowhere {
 }
 
 #[test]
+fn the_documentation_explains_every_metric_and_no_other() {
+    let page = include_str!("../../../../docs/metrics.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `credd_")).collect();
+    let known: Vec<String> = METRICS.iter().map(|metric| metric.row()).collect();
+    assert_eq!(rows, known, "docs/metrics.md should have:\n{}", known.join("\n"));
+}
+
+#[test]
 fn every_decision_is_counted_by_what_was_asked_decided_and_by_which_method() {
     let metrics = Rc::new(Metrics::default());
     let audit = CountedAudit {
@@ -116,7 +125,11 @@ fn every_decision_is_counted_by_what_was_asked_decided_and_by_which_method() {
         };
         audit.record(Share::Of(1), &hangs).unwrap_err();
     }
-    let text = metrics.text(0, true);
+    let text = metrics.text(0, true, Default::default());
+    for metric in METRICS {
+        let head = format!("# HELP {} {}\n", metric.name, metric.help);
+        assert_eq!(text.matches(&head).count(), 1, "{head}");
+    }
     // An issuance that nobody wrote down was none.
     assert!(
         !text.contains("asked=\"hangs\",outcome=\"issued\"") && text.contains("asked=\"hangs\",outcome=\"refused\"")

@@ -214,7 +214,7 @@ async fn users_of_the_account_that_credd_toml_names_are_read_there_by_every_meth
     for method in [Method::RestrictedInstanceRole, Method::CreateUserRole, Method::UserRole] {
         world.begin(None);
         // As the daemon makes it.
-        let chain = daemon::chain(&config, &clock).unwrap();
+        let chain = daemon::chain(&config, &clock, Default::default()).unwrap();
         let asked = CredentialQuestion {
             chain: vec![method],
             ..question(1000, local("alice"))

@@ -79,8 +79,19 @@ impl<I: Iam + 'static> Service<I> {
         let service = Rc::clone(self);
         let passed = self
             .passes
-            .join("pass".into(), || async move { service.run_pass().await });
+            .join("pass".into(), || async move { service.run_counted_pass().await });
         passed.await.unwrap_or(DirectoryOutcome::CannotTell)
+    }
+
+    async fn run_counted_pass(self: &Rc<Self>) -> DirectoryOutcome {
+        let began = self.clock.instant();
+        let outcome = self.run_pass().await;
+        let word = match outcome {
+            DirectoryOutcome::Fresh => "ok",
+            _ => "failed",
+        };
+        self.counts.pass(word, self.clock.instant() - began);
+        outcome
     }
 
     async fn run_pass(self: &Rc<Self>) -> DirectoryOutcome {

@@ -119,6 +119,45 @@ pub enum EntryRefusal {
     DoesNotFit(RecordError),
 }
 
+impl Kind {
+    /// Its name in the metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+}
+
+impl EntryRefusal {
+    /// Its name in the metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::IllegalName(..) => "illegal_name",
+            Self::ReservedName(..) => "reserved_name",
+            Self::LocalUser(..) => "local_user",
+            Self::LocalGroup(..) => "local_group",
+            Self::LocalGroupWithoutPrefix(..) => "local_group_without_prefix",
+            Self::RootGroup(..) => "root_group",
+            Self::ServiceName(..) => "service_name",
+            Self::OwnerAndGroup(..) => "owner_and_group",
+            Self::DottedName(..) => "dotted_name",
+            Self::LocalMember { .. } => "local_member",
+            Self::SameName { .. } => "same_name",
+            Self::HadByOtherKind { .. } => "had_by_other_kind",
+            Self::LocalId(..) => "local_id",
+            Self::ReservedId(..) => "reserved_id",
+            Self::IdOwned { .. } => "id_owned",
+            Self::IdDisputed { .. } => "id_disputed",
+            Self::OtherService { .. } => "other_service",
+            Self::NotYetAsked { .. } => "not_yet_asked",
+            Self::UnreadableTagUid(..) => "unreadable_tag_uid",
+            Self::TagUidOutside(..) => "tag_uid_outside",
+            Self::DoesNotFit(..) => "does_not_fit",
+        }
+    }
+}
+
 impl RefusedEntry {
     /// What to do about it.
     pub fn remedy(&self) -> String {

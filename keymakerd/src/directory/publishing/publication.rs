@@ -163,6 +163,11 @@ impl<I: Iam + 'static> Service<I> {
                 Ok((written, is_new.then(|| Rights::published_in(store)).flatten(), result))
             })
             .await?;
+        if result.is_err() {
+            self.counts.publications.count(["failed"]);
+        } else if !written.is_empty() {
+            self.counts.publications.count(["ok"]);
+        }
         self.tell_of_changes(rights);
         let mut state = self.state_mut();
         written

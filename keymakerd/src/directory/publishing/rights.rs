@@ -119,13 +119,18 @@ impl UserRights {
     }
 
     fn why_not(&self) -> AuditReason {
-        match self.verdict {
-            Verdict::NotInRequiredGroup => AuditReason::NotInRequiredGroup,
-            Verdict::NameHeldByAnother => AuditReason::NameHeldByAnother,
-            Verdict::Expired => AuditReason::Expired,
-            Verdict::NoEntry => AuditReason::NoEntry,
-            Verdict::Deleted | Verdict::Allowed => AuditReason::Deleted,
-        }
+        why_not(self.verdict)
+    }
+}
+
+/// Why somebody does not log in; whoever IAM allows and who is gone all the same was deleted.
+pub fn why_not(verdict: Verdict) -> AuditReason {
+    match verdict {
+        Verdict::NotInRequiredGroup => AuditReason::NotInRequiredGroup,
+        Verdict::NameHeldByAnother => AuditReason::NameHeldByAnother,
+        Verdict::Expired => AuditReason::Expired,
+        Verdict::NoEntry => AuditReason::NoEntry,
+        Verdict::Deleted | Verdict::Allowed => AuditReason::Deleted,
     }
 }
 

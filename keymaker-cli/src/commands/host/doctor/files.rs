@@ -33,7 +33,7 @@ const EXPECTED: [(&str, &str, u32); 15] = [
     (paths::REFUSAL, "root", 0o755),
     // Of credd, where it is installed.
     (credd::SETTINGS, "root", 0o644),
-    ("/run/keymaker-credd", "credd", 0o700),
+    ("/run/keymaker-credd", "credd", 0o711),
 ];
 
 /// Looks at the files.
