@@ -94,6 +94,12 @@ shown 0 "$admin sync-roles --instance-iam-role sandbox-instance --print-policy |
 
 echo; echo "# For a host"
 both 0 "keymaker status"
+both 0 "keymaker status --check"
+both 0 "keymaker log-level debug"
+both 0 "keymaker log-level info"
+shown 0 "keymaker debug-bundle --output bundle.tar.gz"
+shown 0 "keymaker debug-bundle --output other.tar.gz --json | jq -c ."
+both 1 "keymaker debug-bundle --output bundle.tar.gz"
 both 0 "keymaker sync"
 both 0 "keymaker invalidate alice"
 both 0 "keymaker invalidate"

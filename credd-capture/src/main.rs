@@ -73,7 +73,7 @@ enum CaptureAction {
 
 fn main() -> ExitCode {
     let arguments = CaptureArguments::parse();
-    log::begin();
+    let _log = log::begin();
     let mut keeper = Keeper::new(arguments.config, arguments.last_plan);
     if let (CaptureAction::Plan | CaptureAction::Check | CaptureAction::Try, Some(why)) =
         (&arguments.command, keeper.no_good_plan())

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use credd_core::config::Config;
-use keymaker_daemon::log::Log;
+use keymaker_daemon::log::{Log, LogLevel};
 use keymaker_daemon::metrics_file::{METRICS_EVERY, MetricsFile};
 use keymaker_daemon::{status_socket, systemd};
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,6 +49,8 @@ pub struct Host {
     pub listen: Vec<SocketAddr>,
     /// Where audit lines go.
     pub log: Log,
+    /// How much else is written.
+    pub log_level: LogLevel,
 }
 
 /// Serves until SIGTERM or SIGINT; calls `ready` when the first connection can be taken. `config` is what stands at
@@ -80,9 +82,11 @@ pub async fn run(host: Host, config: Config, ready: impl FnOnce()) -> Result<(),
     tokio::task::spawn_local(keep_metrics(Rc::clone(&status), Rc::clone(&parts.metrics_file)));
     match status_socket::listen(&host.status_socket) {
         Ok(socket) => {
-            tokio::task::spawn_local(status_socket::serve(socket, async move |method, path| {
-                status.answer(method, path).await
-            }));
+            tokio::task::spawn_local(status_socket::serve(
+                socket,
+                host.log_level,
+                async move |method, path| status.answer(method, path).await,
+            ));
         }
         // Users are served all the same.
         Err(error) => {

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     if arguments.check {
         return check(&arguments.config, &config, &arguments.capture_state);
     }
-    let log = log::begin();
+    let (log, log_level) = log::begin();
     if let Err(error) = harden() {
         return complain(&format!("core dumps cannot be switched off: {error}"));
     }
@@ -85,6 +85,7 @@ fn main() -> ExitCode {
         status_socket: arguments.status_socket,
         listen: arguments.listen,
         log,
+        log_level,
     };
     let serving = daemon::run(host, config, systemd::ready);
     match tokio::task::LocalSet::new().block_on(&runtime, serving) {

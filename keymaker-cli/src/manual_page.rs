@@ -64,6 +64,8 @@ and
 .BR why ,
 a finding or a closed gate; 2 wrong usage, also where something would be lost and there is neither a terminal to ask at nor
 .BR \-\-yes .
+.B status \-\-check
+ends as a plugin of monitoring does: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 What could not be done is said on standard error, with
 .B \-\-json
 as an object with the member

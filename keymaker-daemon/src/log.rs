@@ -17,10 +17,10 @@ use keymaker_core::journal::{self, JournalEntry, Priority};
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// Where lines go.
 #[derive(Clone)]
@@ -31,11 +31,55 @@ pub enum Log {
     StandardError,
 }
 
+/// How much is written; it changes while the daemon runs.
+#[derive(Clone, Default)]
+pub struct LogLevel(Option<reload::Handle<Targets, Registry>>);
+
+impl LogLevel {
+    /// The level in force, in a word.
+    pub fn word(&self) -> String {
+        let level = self.0.as_ref().and_then(|handle| {
+            let of_ours = |targets: &Targets| {
+                targets
+                    .iter()
+                    .find(|(target, _)| *target == OURS[0])
+                    .map(|(_, level)| level)
+            };
+            handle.with_current(of_ours).ok().flatten()
+        });
+        level.unwrap_or(LevelFilter::INFO).to_string().to_ascii_lowercase()
+    }
+
+    /// Writes what is of this level from now on: `error`, `warn`, `info` or `debug`. False where the word is none.
+    pub fn set(&self, word: &str) -> bool {
+        let Some(level) = LEVELS
+            .into_iter()
+            .find(|level| level.to_string().eq_ignore_ascii_case(word))
+        else {
+            return false;
+        };
+        self.0
+            .as_ref()
+            .is_some_and(|handle| handle.reload(filter(level)).is_ok())
+    }
+}
+
+/// Our own lines by `level`, others' never more than their news: the SDK's debug lines hold what it signs and gets (P19).
+fn filter(level: LevelFilter) -> Targets {
+    let quieter = ["aws_config", "aws_smithy_runtime", "hyper"].map(|target| (target, level.min(LevelFilter::WARN)));
+    Targets::new()
+        .with_default(level.min(LevelFilter::INFO))
+        .with_targets(OURS.map(|target| (target, level)))
+        // An audit line at standard error is no matter of how much is written.
+        .with_targets(AUDIT.map(|target| (target, LevelFilter::INFO)))
+        .with_targets(quieter)
+}
+
 /// To the journal, with each value as a field `KEYMAKER_…` (`KEYMAKER_AUDIT` is the audit line), where systemd listens;
 /// else to standard error.
-pub fn begin() -> Log {
-    let quieter = ["aws_config", "aws_smithy_runtime", "hyper"].map(|target| (target, Level::WARN));
-    let filter = Targets::new().with_default(Level::INFO).with_targets(quieter);
+pub fn begin() -> (Log, LogLevel) {
+    let (filter, handle) = reload::Layer::new(filter(LevelFilter::INFO));
+    let level = LogLevel(Some(handle));
     let is_service = std::env::var_os("JOURNAL_STREAM").is_some();
     match Journal::open(journal::SOCKET.into()).ok().filter(|_| is_service) {
         Some(journal) => {
@@ -44,12 +88,12 @@ pub fn begin() -> Log {
                 places: Mutex::default(),
             };
             tracing_subscriber::registry().with(filter).with(lines).init();
-            Log::Journal(journal)
+            (Log::Journal(journal), level)
         }
         None => {
             let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
             tracing_subscriber::registry().with(filter).with(lines).init();
-            Log::StandardError
+            (Log::StandardError, level)
         }
     }
 }
@@ -179,6 +223,15 @@ impl LogPlace {
     }
 }
 
+/// What targets of ours begin with.
+const OURS: [&str; 2] = ["keymaker", "credd"];
+const AUDIT: [&str; 2] = ["audit", "credd::audit"];
+const LEVELS: [LevelFilter; 4] = [
+    LevelFilter::ERROR,
+    LevelFilter::WARN,
+    LevelFilter::INFO,
+    LevelFilter::DEBUG,
+];
 /// Ten lines a second, and so many at once as a pass has to say about as many groups or users.
 const A_WHILE: Duration = Duration::from_secs(10);
 const LINES_IN_A_WHILE: u32 = 100;
@@ -240,6 +293,42 @@ mod tests {
             assert!(text.contains(field), "{field:?} {text:?}");
         }
         std::fs::remove_file(path).unwrap();
+    }
+
+    // P19
+    #[test]
+    fn at_debug_our_own_lines_are_written_and_none_of_the_sdks() {
+        use tracing::level_filters::LevelFilter as Filter;
+        let debug = filter(Filter::DEBUG);
+        for ours in ["keymakerd::sockets", "keymaker_aws::aws_calls", "credd::imds"] {
+            assert!(debug.would_enable(ours, &Level::DEBUG), "{ours}");
+            assert!(!filter(Filter::INFO).would_enable(ours, &Level::DEBUG), "{ours}");
+        }
+        for others in [
+            "aws_sdk_iam",
+            "aws_smithy_runtime::client",
+            "aws_runtime",
+            "hyper",
+            "rustls",
+            "h2",
+        ] {
+            assert!(!debug.would_enable(others, &Level::DEBUG), "{others}");
+        }
+        for audit in AUDIT {
+            assert!(filter(Filter::ERROR).would_enable(audit, &Level::INFO), "{audit}");
+        }
+        assert!(!LogLevel::default().set("debug"));
+    }
+
+    #[test]
+    fn the_level_is_changed_by_its_word_while_lines_are_written() {
+        let (layer, handle) = reload::Layer::<Targets, Registry>::new(filter(LevelFilter::INFO));
+        let level = LogLevel(Some(handle));
+        let _subscriber = tracing_subscriber::registry().with(layer);
+        for (word, is_one) in [("debug", true), ("trace", false), ("", false), ("WARN", true)] {
+            assert_eq!(level.set(word), is_one, "{word}");
+        }
+        assert_eq!(level.word(), "warn");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::log::LogLevel;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -72,8 +73,12 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-/// Answers until it is dropped, one connection at a time.
-pub async fn serve(listener: UnixListener, answer: impl AsyncFn(&Method, &str) -> StatusAnswer) {
+/// Answers until it is dropped, one connection at a time: about `level` itself, all else by `answer`.
+pub async fn serve(listener: UnixListener, level: LogLevel, answer: impl AsyncFn(&Method, &str) -> StatusAnswer) {
+    let answer = async |method: &Method, path: &str| match about_level(&level, method, path) {
+        Some(answered) => answered,
+        None => answer(method, path).await,
+    };
     loop {
         match listener.accept().await {
             // Root's own connection; whatever becomes of it concerns nobody else.
@@ -84,6 +89,20 @@ pub async fn serve(listener: UnixListener, answer: impl AsyncFn(&Method, &str) -
             }
         }
     }
+}
+
+/// `GET /log-level` says how much is written; `PUT /log-level/debug` changes it, until the daemon ends.
+fn about_level(level: &LogLevel, method: &Method, path: &str) -> Option<StatusAnswer> {
+    let wanted = path.strip_prefix("/log-level")?;
+    Some(match (method, wanted.strip_prefix('/')) {
+        (&Method::GET, None) => StatusAnswer::plain(StatusCode::OK, level.word()),
+        (&Method::PUT, Some(word)) if level.set(word) => {
+            let now = level.word();
+            tracing::warn!(level = %now, "root has set the log level to {now}");
+            StatusAnswer::plain(StatusCode::OK, now)
+        }
+        _ => StatusAnswer::plain(StatusCode::BAD_REQUEST, "error, warn, info or debug\n"),
+    })
 }
 
 async fn converse(stream: UnixStream, answer: &impl AsyncFn(&Method, &str) -> StatusAnswer) -> hyper::Result<()> {

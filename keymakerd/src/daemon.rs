@@ -13,7 +13,7 @@ use keymaker_aws::{
 use keymaker_core::client::HEARTBEAT_EVERY;
 use keymaker_core::paths;
 use keymaker_daemon::account_files::AccountFilesError;
-use keymaker_daemon::log::Log;
+use keymaker_daemon::log::{Log, LogLevel};
 use keymaker_daemon::metrics_file::{METRICS_EVERY, MetricsFile};
 use keymaker_daemon::status_socket::{self, Method, StatusAnswer, StatusCode};
 use keymaker_daemon::systemd;
@@ -47,6 +47,8 @@ const FIRST_CONTACT: Duration = Duration::from_secs(5);
 pub struct HostPaths {
     /// Where lines of the audit go.
     pub log: Log,
+    /// How much else is written.
+    pub log_level: LogLevel,
     /// keymakerd.toml, for reloading.
     pub config_path: PathBuf,
     /// Where the files are kept.
@@ -121,7 +123,11 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     ));
     tokio::task::spawn_local(keep_auditing(Rc::clone(&service)));
     match status_socket::listen(&host.run.join("status.sock")) {
-        Ok(socket) => drop(tokio::task::spawn_local(answer_root(socket, Rc::clone(&service)))),
+        Ok(socket) => drop(tokio::task::spawn_local(answer_root(
+            socket,
+            host.log_level.clone(),
+            Rc::clone(&service),
+        ))),
         // Everybody else is served all the same.
         Err(error) => warn!(%error, "cannot listen on the status socket: {error}"),
     }
@@ -361,8 +367,8 @@ async fn keep_auditing(service: Rc<Service<AwsIam>>) {
 }
 
 /// What root asks at the status socket.
-async fn answer_root(socket: UnixListener, service: Rc<Service<AwsIam>>) {
-    status_socket::serve(socket, async |method, path| match (method, path) {
+async fn answer_root(socket: UnixListener, level: LogLevel, service: Rc<Service<AwsIam>>) {
+    status_socket::serve(socket, level, async |method, path| match (method, path) {
         (&Method::GET, "/metrics") => StatusAnswer::metrics(service.metrics()),
         _ => StatusAnswer::plain(StatusCode::NOT_FOUND, "/metrics\n"),
     })

@@ -60,10 +60,11 @@ fn main() -> ExitCode {
     if arguments.print_config || arguments.check {
         return look_at_the_file(&arguments);
     }
-    let log = log::begin();
+    let (log, log_level) = log::begin();
     let host = HostPaths {
         config_path: arguments.config,
         log,
+        log_level,
         store: Store {
             public: paths::PUBLIC.into(),
             private: paths::PRIVATE.into(),

@@ -120,7 +120,16 @@ impl Chain {
 impl Issue for Chain {
     async fn issue(&self, question: &CredentialQuestion) -> Result<Issuance, CredentialRefusal> {
         for method in &question.chain {
-            match self.by(*method, question).await {
+            let answer = self.by(*method, question).await;
+            let said = match &answer {
+                Ok(_) => "issued",
+                Err(CredentialRefusal::NotApplicable) => "does not apply",
+                Err(CredentialRefusal::Denied(_)) => "denied",
+                Err(CredentialRefusal::Transient(_)) => "cannot tell",
+            };
+            let uid = question.uid;
+            tracing::debug!(uid, %method, said, "for uid {uid} the method {method}: {said}");
+            match answer {
                 Err(CredentialRefusal::NotApplicable) => {}
                 answer => return answer.map_err(|refusal| refusal.of(*method)),
             }

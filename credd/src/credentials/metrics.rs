@@ -51,6 +51,17 @@ pub struct CountedAudit<L> {
 
 impl<L: AuditLog<AuditEvent>> AuditLog<AuditEvent> for CountedAudit<L> {
     fn record(&self, share: Share, event: &AuditEvent) -> Result<(), NotTaken> {
+        tracing::debug!(
+            uid = event.uid,
+            asked = event.asked,
+            outcome = %event.outcome,
+            status = event.status,
+            "uid {} asked for {}: {}, HTTP {}",
+            event.uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string()),
+            event.asked,
+            event.outcome,
+            event.status
+        );
         let recorded = self.log.record(share, event);
         // An issuance without a line is none, and is recorded again or refused.
         if recorded.is_ok() || event.outcome != Decision::Issued {

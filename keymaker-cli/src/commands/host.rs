@@ -4,10 +4,12 @@
 
 mod backup;
 pub mod capture;
+pub mod debug_bundle;
 pub mod doctor;
 mod error;
 pub mod get;
 pub mod install;
+pub mod log_level;
 pub mod migrate;
 pub mod order;
 mod probe;
@@ -16,6 +18,7 @@ pub mod release;
 mod remedy;
 pub mod reset;
 pub mod status;
+pub mod status_check;
 pub mod who_was;
 pub mod why;
 
@@ -37,7 +40,35 @@ pub use error::HostError;
 #[derive(Subcommand, Debug)]
 pub enum HostCommand {
     /// Show what this host knows of IAM, and what keeps it from knowing more.
-    Status,
+    Status {
+        /// One line for monitoring, and the exit status of its plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+        ///
+        /// CRITICAL: keymakerd does not answer, nobody from IAM may log in, or half of max_stale has passed since IAM
+        /// answered everything. WARNING: IAM has not answered everything for 20 minutes, an action is denied or does not answer,
+        /// a settings file has a mistake, or a setting waits for accept-settings. Behind `|` stand figures.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Show how much keymakerd and credd write to the journal, or change it until they are restarted. (root)
+    ///
+    /// At debug each request is written: who asked what, which of AWS's answers and of credd's methods it met, and what
+    /// was answered. 'journalctl -f -u keymakerd -u credd' beside it is the trace of one request. No secret is written
+    /// at any level.
+    LogLevel {
+        /// The level; without it, nothing is changed.
+        #[arg(value_enum)]
+        level: Option<log_level::LogLevelWord>,
+    },
+    /// Put what somebody who helps needs to see into a .tar.gz that only you can read. (root)
+    ///
+    /// Status, findings, settings, the journal and the states of our units, versions, metrics, and our lines in
+    /// nsswitch.conf, PAM's stacks and sshd's settings. Passwords, keys and tokens are left out; names of users, their
+    /// addresses and what they did are in it. Look through it before you hand it on.
+    DebugBundle {
+        /// The file to make, which must not be there yet. Default: keymaker-debug-TIME.tar.gz in this folder.
+        #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
     /// Ask IAM about everybody at once. (root)
     #[command(alias = "sync_groups")]
     Sync,
@@ -151,13 +182,22 @@ pub enum HostCommand {
     },
 }
 
-/// Runs the command; returns whether what it looked at is well.
-pub fn run(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
+/// Runs the command; returns the exit status: 1 where what it looked at is not well.
+pub fn run(command: &HostCommand, output: &Output) -> Result<u8, HostError> {
+    match command {
+        HostCommand::Status { check: true } => Ok(status_check::run(output)),
+        other => is_well(other, output).map(|well| u8::from(!well)),
+    }
+}
+
+fn is_well(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
     // What these commands make, every user of the host must be able to read and nobody else to write, whatever root's
     // own files are like.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match command {
-        HostCommand::Status => status::run(output)?,
+        HostCommand::Status { .. } => status::run(output)?,
+        HostCommand::LogLevel { level } => log_level::run(*level, output)?,
+        HostCommand::DebugBundle { output: file } => debug_bundle::run(file.as_deref(), output)?,
         HostCommand::Sync => order::run(Question::Sync, output)?,
         HostCommand::Invalidate { user } => {
             let user = user.as_deref().map(login_name).transpose()?;

@@ -127,6 +127,7 @@ async fn users_are_asked_for_by_the_role_of_the_account_that_the_file_names() {
     );
     let service = open(&HostPaths {
         log: Log::StandardError,
+        log_level: LogLevel::default(),
         config_path: file("keymakerd.toml", &settings),
         store: Store {
             public: folder.join("public"),

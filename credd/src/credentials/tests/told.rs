@@ -47,9 +47,11 @@ async fn root_is_told_who_gets_what_and_why_and_no_secret() {
                 looked_at: Default::default(),
                 started: Default::default(),
             };
-            tokio::task::spawn_local(status_socket::serve(listener, async move |method, path| {
-                answering.answer(method, path).await
-            }));
+            tokio::task::spawn_local(status_socket::serve(
+                listener,
+                Default::default(),
+                async move |method, path| answering.answer(method, path).await,
+            ));
             let issued = status(&socket, &format!("GET /why/{ALICE} HTTP/1.1\r\n\r\n")).await;
             assert!(
                 issued.contains(r#""chain":["user_role"]"#)

@@ -3,6 +3,7 @@
 pub mod credd;
 pub mod pam;
 pub mod sshd;
+pub mod status_socket;
 
 use std::process::Command;
 

@@ -13,15 +13,20 @@ use serde_json::{Value, json};
 use super::HostError;
 use crate::output::Output;
 
-/// Prints the status. Anybody may ask.
-pub fn run(output: &Output) -> Result<(), HostError> {
+/// What keymakerd last said of itself.
+pub fn read() -> Result<Value, HostError> {
     let unreadable = |why: String| HostError::Unreadable(paths::STATUS.into(), why);
     let text = std::fs::read_to_string(paths::STATUS).map_err(|error| {
         unreadable(format!(
             "{error}; keymakerd has not run since boot (systemctl status keymakerd)"
         ))
     })?;
-    let mut status: Value = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))
+}
+
+/// Prints the status. Anybody may ask.
+pub fn run(output: &Output) -> Result<(), HostError> {
+    let mut status = read()?;
     let running = LocalStream::connect(Path::new(paths::LOOKUP_SOCKET)).map_err(AskError::NotListening);
     if let Some(fields) = status.as_object_mut() {
         fields.insert("running".into(), json!(running.is_ok()));
