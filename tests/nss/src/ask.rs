@@ -48,6 +48,11 @@ impl Answer {
         self.passwd(Question::Name(name)).map(|entry| entry.is_some())
     }
 
+    /// `getpwuid_r(3)` about any number: whether there is an entry, or an error.
+    pub fn is_uid(&mut self, uid: u32) -> Result<bool, c_int> {
+        self.passwd(Question::Id(uid)).map(|entry| entry.is_some())
+    }
+
     /// `getgrnam_r(3)` or `getgrgid_r(3)` about the private group of a known user, and about a team with 70 members.
     pub fn group(&mut self, user: &KnownUser, by_name: bool) -> Judged {
         let question = if by_name {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod benchmark;
+mod cost;
 mod crowd;
 mod publications;
 mod states;
@@ -14,6 +15,7 @@ pub fn run(scenario: &str, module: &str, argument: &str) {
         "enumeration" => answers::are_enumerated(),
         "local-files-changed" => answers::follow_changed_local_files(),
         "lookups" => answers::repeat(argument.parse().unwrap()),
+        kind if kind.starts_with("cost-") => cost::ask(&kind["cost-".len()..], argument.parse().unwrap()),
         "hung-daemon" => answers::wait_for_a_hung_daemon(),
         "benchmark" => benchmark::compare(module),
         "benchmark-one" => benchmark::measure(argument),
