@@ -108,6 +108,7 @@ fn a_key_that_iams_store_does_not_take_goes_into_a_tag_and_is_then_a_key_like_an
 
 /// The command with credentials of carol's own, who may do what this policy allows, and it alone.
 fn as_carol(policy: &str, command: &str) -> e2e::Outcome {
+    let policy = policy.replace('\'', r"'\''");
     iam(&format!(
         "put-user-policy --user-name carol --policy-name own --policy-document '{policy}'"
     ));
