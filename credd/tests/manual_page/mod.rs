@@ -14,7 +14,9 @@ pub fn explains(program: &str, page: &str) {
     );
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let listed = listed.take_while(|line| !line.is_empty());
-    let names = listed.filter_map(|line| line.split_whitespace().next());
+    // What goes on in a second line stands further in.
+    let named = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names = named.filter_map(|line| line.split_whitespace().next());
     let names: BTreeSet<&str> = names.filter(|name| *name != "help").collect();
     let commands = section(page, "COMMANDS");
     let explained = commands.lines().filter_map(|line| line.strip_prefix(".B "));
