@@ -387,13 +387,13 @@ fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
     }
     assert!(remedy("emil").contains("lowercase_names = true"), "{}", remedy("emil"));
     // doctor's remedy does it.
-    let remedy =
+    let lines =
         sh("{ keymaker doctor || true; } | sed -n \"s/.*what to do: *\\(printf .*linux_user_suffix.*\\)/\\1/p\"");
     assert!(
-        remedy.contains("'linux_user_suffix = \"@example.com\"' 'lowercase_names = true'"),
-        "{remedy}"
+        lines.contains("'linux_user_suffix = \"@example.com\"' 'lowercase_names = true'"),
+        "{lines}"
     );
-    sh(&remedy);
+    sh(&lines);
     for name in ["dora", "emil"] {
         assert_eq!(closed_gate(name), "");
     }
