@@ -35,6 +35,15 @@ check "an IAM user resolves" getent passwd alice
 check "an IAM user logs in" logs_in
 check "the doctor finds nothing" "$keymaker" doctor
 instance() { ssh -o BatchMode=yes alice@localhost aws sts get-caller-identity | grep -q "assumed-role/$1/"; }
+becomes_root() { [ "$(ssh -o BatchMode=yes alice@localhost sudo -n id -u)" = 0 ]; }
+check "nobody becomes root without a password" refuses becomes_root
+check "there is no sudo rule" refuses test -e /etc/sudoers.d/keymaker
+cp -a /etc/keymaker/keymakerd.toml /run/; echo 'sudo_iam_group = "keymaker_sudo"' >> /etc/keymaker/keymakerd.toml
+check "with a group that may" systemctl restart keymakerd
+check "its members do" becomes_root
+cp -a /run/keymakerd.toml /etc/keymaker/
+check "without the setting" systemctl reload keymakerd
+check "the sudo rule goes" refuses test -e /etc/sudoers.d/keymaker
 check "credd is not turned on by itself" instance sandbox-instance
 check "it is by capture" "$keymaker" capture up
 check "each user has credentials of their own" instance user-alice
@@ -48,12 +57,12 @@ cp /tmp/check.log /tmp/said; cat /tmp/said
 check "which says what goes" grep -q 'who had which uid' /tmp/said
 check "nothing is gone after a no" getent passwd alice
 # What cannot be removed: a file that something is mounted on.
-mount --bind /usr/share/keymaker/sudoers /usr/share/keymaker/sudoers; mount --bind /usr/sbin/keymakerd /usr/sbin/keymakerd
+mount --bind /usr/share/keymaker/50-keymaker.conf /usr/share/keymaker/50-keymaker.conf; mount --bind /usr/sbin/keymakerd /usr/sbin/keymakerd
 check "what cannot be taken back is an error" refuses "$keymaker" uninstall --yes
 cp /tmp/check.log /tmp/said
 check "which names what is left" grep -q '/usr/sbin/keymakerd: .*busy' /tmp/said
 check "the IAM user is gone all the same" refuses getent passwd alice
-umount /usr/share/keymaker/sudoers /usr/sbin/keymakerd
+umount /usr/share/keymaker/50-keymaker.conf /usr/sbin/keymakerd
 check "all of it is taken back" "$keymaker" uninstall --yes
 check "the IAM user is gone" refuses getent passwd alice
 check "nothing is left" nothing_is_left
@@ -66,6 +75,10 @@ check "under any umask it is put in place again" "$keymaker" install --from "$bu
 check "and only root can write what was made" nobody_else_can_write
 check "the daemon reads IAM again" until_in_contact
 check "an IAM user logs in again" logs_in
+echo 'sudo_iam_group = "keymaker_sudo"' >> /etc/keymaker/keymakerd.toml
+check "with a sudo rule" systemctl reload keymakerd
+check "in place" test -e /etc/sudoers.d/keymaker
+cp -a /run/keymakerd.toml /etc/keymaker/
 cp -a /etc/nsswitch.conf /run/nsswitch.conf; mount --bind /run/nsswitch.conf /etc/nsswitch.conf; mount -o remount,bind,ro /etc/nsswitch.conf
 check "what cannot be taken apart is an error" refuses "$keymaker" uninstall --yes
 umount /etc/nsswitch.conf

@@ -42,6 +42,7 @@ life() {
     reinstall
     pam_stack
     sshd_rules
+    sudo_rule
     administrators_choices_survive_an_upgrade
     remove_and_install_again
     purge
@@ -76,8 +77,7 @@ fresh_install() {
     check "the sockets' folder is there" mode_is /run/keymaker "755 keymakerd"
     check "the keys command is such as sshd accepts" mode_is /usr/libexec/keymaker/keymaker-keys "755 root"
     check "the sample configuration is in place" mode_is /etc/keymaker/keymakerd.toml "644 root"
-    check "the sudo rule is such as sudo accepts" mode_is /etc/sudoers.d/keymaker "440 root"
-    check "sudo accepts all its files" visudo -q -c
+    check "there is no sudo rule where no group is set" fails test -e /etc/sudoers.d/keymaker
     check "the daemon is enabled" systemctl -q is-enabled keymakerd.service
     check "and running" becomes_active keymakerd.service
     check "with an exposure of at most 1.5" exposure_at_most keymakerd.service 1.5
@@ -131,16 +131,44 @@ sshd_rules() {
     check "a planted key lets no member in" fails ssh_as member
     gpasswd -d member keymaker-users >/dev/null
     check "and the same key does let a local user in" ssh_as member
+}
+
+sudo_rule() {
+    step "the sudo rule"
+    local rule=/etc/sudoers.d/keymaker text=${0%/*}/../dist/sudoers.d/keymaker
+    echo 'sudo_iam_group = "admins"' >>/etc/keymaker/keymakerd.toml
+    check "a reload places it" systemctl reload keymakerd.service
+    check "such as sudo accepts" mode_is "$rule" "440 root"
+    check "sudo accepts all its files" visudo -q -c
     gpasswd -a member keymaker-sudo >/dev/null
     check "a member of keymaker-sudo becomes root without a password" su -s /bin/sh member -c 'test "$(sudo -n id -u)" = 0'
     gpasswd -d member keymaker-sudo >/dev/null
     check "others do not" fails su -s /bin/sh member -c 'sudo -n true'
+    sed -i '/^sudo_iam_group/d' /etc/keymaker/keymakerd.toml
+    check "where the setting goes" systemctl reload keymakerd.service
+    check "it goes" fails test -e "$rule"
+    # A former release gave it to every host by ucf.
+    as_a_former_release "$text" "$rule"
+    check "an upgrade from a release that shipped it" install_all
+    check "takes it away where nobody needs it" fails test -e "$rule"
+    check "and from ucf" fails grep -qs "$rule" /var/lib/ucf/registry /var/lib/ucf/hashfile
+    as_a_former_release "$text" "$rule"
+    echo '# an administrator was here' >>"$rule"
+    check "an upgrade where it was edited" install_all
+    check "leaves it" grep -q 'administrator was here' "$rule"
+    rm "$rule"
+}
+
+as_a_former_release() { # TEXT RULE
+    ucf "$1" "$2" && ucfr keymaker "$2" && chmod 0440 "$2"
 }
 
 administrators_choices_survive_an_upgrade() {
     step "upgrade"
     sed -i -E '/^(passwd|group):/s/ keymaker//' /etc/nsswitch.conf
     rm "$drop_in"
+    echo 'sudo_iam_group = "admins"' >>/etc/keymaker/keymakerd.toml
+    systemctl restart keymakerd.service
     echo '# an administrator was here' >>/etc/sudoers.d/keymaker
     echo 'max_stale = 3600' >/etc/keymaker/keymakerd.toml
     systemctl -q disable keymakerd.service 2>/dev/null
@@ -164,7 +192,11 @@ remove_and_install_again() {
     step "remove"
     dpkg -P $packages >/dev/null 2>&1
     install_all
+    echo 'sudo_iam_group = "admins"' >>/etc/keymaker/keymakerd.toml
+    check "with a sudo rule" systemctl reload keymakerd.service
+    check "in place" test -e /etc/sudoers.d/keymaker
     check "keymaker alone is removed" dpkg -r keymaker
+    check "the sudo rule, which nobody needs without it, is gone" fails test -e /etc/sudoers.d/keymaker
     host_works "with the modules and without the daemon"
     check "what sshd does for IAM users stays, so that no other key opens" test -e "$drop_in"
     check "the modules are removed" dpkg -r libpam-keymaker libnss-keymaker
@@ -176,6 +208,7 @@ remove_and_install_again() {
     check "everything installs again" install_all
     check "passwd and group ask keymaker again" nsswitch_has_keymaker
     check "the PAM line is there again" has_pam_line common-account
+    check "and the sudo rule, as the settings still say" test -e /etc/sudoers.d/keymaker
     host_works "after installing again"
 }
 

@@ -207,6 +207,7 @@ users_log_in() {
     check "into her home" same_text /home/alice "$(ssh -o BatchMode=yes alice@localhost pwd)"
     check "a user who is not in the IAM group does not" fails ssh -o BatchMode=yes -o ConnectTimeout=5 nobody-of-iam@localhost true
     check "sudo knows her" sudo -n -u alice true
+    check "and asks her for no password" same_text 0 "$(ssh -o BatchMode=yes alice@localhost sudo -n id -u)"
 }
 
 users_have_credentials() {
@@ -279,7 +280,9 @@ is_as_found() {
 
 # The endpoints of the fake AWS, which no package knows.
 settings() {
+    check "no sudo rule comes with the packages" fails test -e /etc/sudoers.d/keymaker
     cp "$work"/aside/*.toml /etc/keymaker/
+    echo 'sudo_iam_group = "keymaker_sudo"' >>/etc/keymaker/keymakerd.toml
     systemctl restart keymakerd.service
     check "the daemon reads IAM" timeout 20 sh -c 'until [ -e /var/lib/keymaker/public/contact ]; do sleep 0.1; done'
 }

@@ -24,4 +24,5 @@ pub mod published_file;
 pub mod reserved_names;
 pub mod roots_folder;
 pub mod source_identity;
+pub mod sudo_rule;
 pub mod sys;

@@ -195,6 +195,22 @@ impl KeymakerdConfig {
         toml::to_string(&printed)
     }
 
+    /// One setting as it holds, a text without its quotes; nothing where it has no value.
+    pub fn value_of(&self, key: &str) -> Result<String, String> {
+        if !SETTINGS.all.iter().any(|known| known.name == key) {
+            return Err(format!(
+                "there is no setting {key:?}: {}(5) has them all",
+                SETTINGS.file
+            ));
+        }
+        let all = Table::try_from(self).map_err(|error| error.to_string())?;
+        Ok(match all.get(key) {
+            None => String::new(),
+            Some(toml::Value::String(text)) => format!("{text}\n"),
+            Some(value) => format!("{value}\n"),
+        })
+    }
+
     /// How ids are drawn.
     pub fn id_scheme(&self) -> IdScheme {
         match (self.id_scheme, self.id_range) {

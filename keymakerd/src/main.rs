@@ -50,14 +50,14 @@ struct KeymakerdArguments {
     /// Check the settings file and exit: 0 if it is valid.
     #[arg(long)]
     check: bool,
-    /// Print what the settings file says, defaults included, and exit.
-    #[arg(long)]
-    print_config: bool,
+    /// Print what the settings file says, defaults included, or the value of one setting, and exit.
+    #[arg(long, value_name = "SETTING")]
+    print_config: Option<Option<String>>,
 }
 
 fn main() -> ExitCode {
     let arguments = KeymakerdArguments::parse();
-    if arguments.print_config || arguments.check {
+    if arguments.print_config.is_some() || arguments.check {
         return look_at_the_file(&arguments);
     }
     let (log, log_level) = log::begin();
@@ -103,10 +103,18 @@ fn look_at_the_file(arguments: &KeymakerdArguments) -> ExitCode {
         Ok(config) => config,
         Err(error) => return complain(&error),
     };
-    if arguments.print_config {
-        return config
-            .print()
-            .map_or_else(|error| complain(&error), |text| print(&text));
+    match &arguments.print_config {
+        Some(Some(key)) => {
+            return config
+                .value_of(key)
+                .map_or_else(|error| complain(&error), |text| print(&text));
+        }
+        Some(None) => {
+            return config
+                .print()
+                .map_or_else(|error| complain(&error), |text| print(&text));
+        }
+        None => {}
     }
     match daemon::check_aws_settings(&config) {
         Ok(()) => print(&format!("{}: OK\n", arguments.config.display())),

@@ -22,6 +22,7 @@ struct StatusFile<'a> {
     better_grade_needs: Option<&'static str>,
     settings_known: bool,
     required_group: Option<&'a str>,
+    sudo_iam_group: Option<&'a str>,
     id_resolver_account: Option<&'a str>,
     settings: Vec<SettingStatus>,
     pending_settings: Vec<String>,
@@ -88,6 +89,7 @@ impl<I: Iam + 'static> Service<I> {
             better_grade_needs: better_grade_needs(state.grade),
             settings_known: settings.known,
             required_group: settings.require_iam_group.as_deref(),
+            sudo_iam_group: state.config.sudo_iam_group.as_deref(),
             id_resolver_account: settings
                 .id_resolver
                 .as_ref()
@@ -213,6 +215,7 @@ mod tests {
             better_grade_needs: None,
             settings_known: false,
             required_group: None,
+            sudo_iam_group: None,
             id_resolver_account: None,
             settings: vec![SettingStatus::default()],
             pending_settings: Vec::new(),

@@ -1,5 +1,6 @@
 //! The way in: the first login, sudo, the home, the keys, and the hosts on which something about that is unusual.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::{Host, calls, groups, journal, make_user, run, sh, ssh, uid, until};
@@ -43,6 +44,75 @@ fn who_is_in_the_sudo_group_of_iam_becomes_root_without_a_password_and_nobody_el
     let bob = ssh("bob", "sudo -n id -u").refused();
     assert!(bob.stdout.is_empty(), "{bob}");
     assert!(!groups("bob").contains(&"keymaker-sudo".to_owned()));
+}
+
+#[test]
+fn the_sudo_rule_comes_and_goes_with_the_setting_and_is_left_once_it_was_edited() {
+    let host = Host::fresh();
+    let rule = "/etc/sudoers.d/keymaker";
+    let is_there = || Path::new(rule).exists();
+    let why = || sh("keymaker why alice --json | jq -c '[.becomes_root, .sudo]'");
+    let status = || sh("keymaker status --json | jq -r .sudo");
+    assert!(!is_there());
+    // In the group sudo by IAM, and of no use to her.
+    let said = why();
+    assert!(
+        said.starts_with("[false,") && said.contains("in the group sudo, and sudo asks for a password"),
+        "{said}"
+    );
+    assert!(status().contains("sudo_iam_group is not set"), "{}", status());
+    host.add_settings("sudo_iam_group = \"keymaker_sudo\"");
+    host.reload();
+    assert_eq!(
+        sh(&format!("stat -c '%a %U %G' {rule}; visudo -q -c && echo accepted")),
+        "440 root root\naccepted"
+    );
+    assert_eq!(ssh("alice", "sudo -n id -u").ok(), "0");
+    let said = why();
+    assert!(
+        said.starts_with("[true,") && said.contains("without a password"),
+        "{said}"
+    );
+    assert!(
+        status().contains("keymaker_sudo become root without a password"),
+        "{}",
+        status()
+    );
+    let seen_by_bob = ssh("bob", "keymaker why alice --json | jq -c .becomes_root").ok();
+    assert_eq!(seen_by_bob, "null");
+    // A mistake changes nothing.
+    host.add_settings("nonsense = 1");
+    run("systemctl reload keymakerd").refused();
+    run("systemctl start keymaker-sudo").refused();
+    assert!(is_there());
+    sh("sed -i '/^nonsense/d; /^sudo_iam_group/d' /etc/keymaker/keymakerd.toml");
+    host.reload();
+    assert!(!is_there());
+    ssh("alice", "sudo -n id -u").refused();
+    // A restart counts like a reload; and what somebody wrote there is theirs.
+    host.add_settings("sudo_iam_group = \"keymaker_sudo\"");
+    sh("systemctl restart keymakerd");
+    assert!(is_there());
+    sh(&format!(
+        "echo '# mine' >> {rule}; sed -i '/^sudo_iam_group/d' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd"
+    ));
+    assert!(sh(&format!("cat {rule}")).ends_with("# mine"));
+    // What the unit may write is sudo's folder alone, and it needs no capability for that.
+    assert_eq!(
+        sh("systemctl show -P ReadWritePaths -P CapabilityBoundingSet keymaker-sudo").trim(),
+        "-/etc/sudoers.d"
+    );
+    sh(&format!("rm {rule}"));
+    // Where /etc cannot be written, the daemon runs all the same.
+    host.add_settings("sudo_iam_group = \"keymaker_sudo\"");
+    sh(
+        "mount --bind /etc/sudoers.d /etc/sudoers.d; mount -o remount,bind,ro /etc/sudoers.d; systemctl restart keymakerd",
+    );
+    let failed = run("systemctl is-failed keymaker-sudo");
+    sh("umount /etc/sudoers.d; systemctl is-active keymakerd");
+    assert!(failed.stdout.contains("failed") && !is_there(), "{failed}");
+    sh("systemctl start keymaker-sudo");
+    assert!(is_there());
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod logins;
 mod names;
 mod ports;
 mod session_manager;
+mod sudo;
 mod users;
 
 use std::sync::mpsc::channel;
@@ -37,7 +38,7 @@ const JOIN: &str = "keymaker install";
 /// A part of the host, in words, and what looks at it.
 type Part = (&'static str, fn(&mut Findings));
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("the clock", clock::look),
     ("files", files::look),
     ("keymakerd", daemon::look),
@@ -45,6 +46,7 @@ const PARTS: [Part; 10] = [
     ("IAM", iam::look),
     ("names", names::look),
     ("logins", logins::look),
+    ("sudo", sudo::look),
     ("users", users::look),
     ("Session Manager", session_manager::look),
     ("credd", credd::look),

@@ -4,6 +4,7 @@ pub mod credd;
 pub mod pam;
 pub mod sshd;
 pub mod status_socket;
+pub mod sudo;
 
 use std::process::Command;
 

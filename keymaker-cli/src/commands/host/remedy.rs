@@ -21,6 +21,7 @@ fn is_debian() -> bool {
 
 fn for_enterprise_linux(remedy: &str) -> String {
     let mut remedy = remedy.replace("apt-get install -y --reinstall", "dnf reinstall -y");
+    remedy = remedy.replace("apt-get install -y", "dnf install -y");
     for verb in ["reload", "restart", "revert", "enable --now"] {
         remedy = remedy.replace(&format!("systemctl {verb} ssh"), &format!("systemctl {verb} sshd"));
     }

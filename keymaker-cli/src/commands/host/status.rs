@@ -10,7 +10,7 @@ use keymaker_core::paths;
 use keymaker_core::sys::LocalStream;
 use serde_json::{Value, json};
 
-use super::HostError;
+use super::{HostError, probe};
 use crate::output::Output;
 
 /// What keymakerd last said of itself.
@@ -30,6 +30,11 @@ pub fn run(output: &Output) -> Result<(), HostError> {
     let running = LocalStream::connect(Path::new(paths::LOOKUP_SOCKET)).map_err(AskError::NotListening);
     if let Some(fields) = status.as_object_mut() {
         fields.insert("running".into(), json!(running.is_ok()));
+        // One that keymakerd wrote before it was upgraded does not say.
+        if let Some(group) = fields.get("sudo_iam_group") {
+            let sudo = probe::sudo::for_members_of(group.as_str());
+            fields.insert("sudo".into(), json!(sudo));
+        }
     }
     let mut text = String::new();
     if let Err(error) = running {
@@ -83,6 +88,9 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
     }
     if let Some(group) = status.get("required_group").and_then(Value::as_str) {
         line("required group", group.to_owned());
+    }
+    if let Some(sudo) = status.get("sudo").and_then(Value::as_str) {
+        line("sudo", sudo.to_owned());
     }
     if let Some(account) = status.get("id_resolver_account").and_then(Value::as_str) {
         line("users live in", format!("account {account}"));

@@ -19,6 +19,7 @@ use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, LOOKUP_BUDGET, MAX_ANSWER,
 use keymaker_core::{paths, reserved_names};
 use serde_json::{Value, json};
 
+use super::get::group_names;
 use super::{HostError, probe, remedy as remedies};
 use crate::output::{Output, Paint};
 
@@ -84,6 +85,7 @@ pub fn run(user: &str, from: Option<IpAddr>, output: &Output) -> Result<bool, Ho
     let passed = walk_all(&mut to_shell, user, from).is_ok();
     let mut to_credentials = Walk { gates: Vec::new() };
     let is_local = probe::local_line(paths::PASSWD, user).is_some();
+    let sudo = passed.then(|| sudo(user)).flatten();
     let credentials = (passed || is_local).then(|| credentials::walk(&mut to_credentials, user).is_ok());
     let mut text = String::new();
     for gate in to_shell.gates.iter().chain(&to_credentials.gates) {
@@ -110,11 +112,17 @@ pub fn run(user: &str, from: Option<IpAddr>, output: &Output) -> Result<bool, Ho
     if let Some((why, remedy)) = to_credentials.answer() {
         text += &format!("\n{shown} gets no AWS credentials here: {why}\nWhat to do: {remedy}");
     }
+    if let Some((_, sentence)) = &sudo {
+        text += &format!("\nsudo: {sentence}.");
+    }
     let value = json!({
         "user": user,
         "from": from.map(|address| address.to_string()),
         // null: it cannot be told, or a local account, of which IAM and Keymaker know nothing.
         "may_log_in": (!is_local && (!passed || !to_shell.untold_somewhere())).then_some(passed),
+        // null: it cannot be told, or nobody came so far.
+        "becomes_root": sudo.as_ref().and_then(|(becomes_root, _)| *becomes_root),
+        "sudo": sudo.as_ref().map(|(_, sentence)| sentence),
         "gates": to_shell.gates.iter().map(gate_value).collect::<Vec<_>>(),
         // null: it cannot be told, or nobody came so far.
         "gets_credentials": credentials.filter(|passed| !passed || !to_credentials.untold_somewhere()),
@@ -122,6 +130,14 @@ pub fn run(user: &str, from: Option<IpAddr>, output: &Output) -> Result<bool, Ho
     });
     output.print(&text, &value);
     Ok(passed)
+}
+
+/// What sudo does for a user from IAM.
+fn sudo(user: &str) -> Option<(Option<bool>, String)> {
+    let name = UserName::parse(user.as_bytes()).ok()?;
+    let directory = Directory::open(Path::new(paths::DIRECTORY)).ok()?;
+    let groups = group_names(&directory, name).ok()?;
+    Some(probe::sudo::for_user(user, &groups))
 }
 
 fn gate_value(gate: &Gate) -> Value {

@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine, AuditReason};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
-use keymaker_core::paths::KEYMAKER_SUDO;
 use keymaker_core::published_file::reader::ReadError;
+use keymaker_core::sudo_rule;
 
 use super::store::{LARGEST_GROUP, Store};
 use crate::local_accounts::LocalAccounts;
-
-/// What sudo goes by, as distributions and our packages set it up (sudoers(5)).
-const SUDO: [&str; 4] = ["sudo", "wheel", "admin", KEYMAKER_SUDO];
 
 /// Everybody's rights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +94,11 @@ impl Rights {
             for (decision, have, lack) in changes {
                 for gid in have.difference(lack) {
                     let group = self.group_name(now, *gid, local);
-                    let what = if SUDO.contains(&&*group) { "sudo" } else { "group" };
+                    let what = if sudo_rule::GROUPS.contains(&&*group) {
+                        "sudo"
+                    } else {
+                        "group"
+                    };
                     lines.push(said(line(decision, what).with(AuditField::Group, group)));
                 }
             }

@@ -43,7 +43,6 @@ pub fn look(found: &mut Findings) {
         owner_and_mode(found, path, owner, mode);
     }
     published(found);
-    sudo_rule_mode(found);
     let why = "keymakerd cannot publish what it learns: a revocation stays unseen";
     room(found, "/var/lib/keymaker", why);
     selinux(found);
@@ -157,22 +156,6 @@ fn published(found: &mut Findings) {
         found
             .fault(what, "no key from IAM lets anybody log in", remedy)
             .of(NO_CONTACT);
-    }
-}
-
-fn sudo_rule_mode(found: &mut Findings) {
-    let rule = "/etc/sudoers.d/keymaker";
-    let Ok(metadata) = std::fs::metadata(rule) else { return };
-    if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
-        let what = format!(
-            "{rule} can be written by users other than root (mode {:04o})",
-            metadata.mode() & 0o7777
-        );
-        found.fault(
-            what,
-            "sudo ignores it, or it lets somebody become root",
-            format!("chown root:root {rule}; chmod 0440 {rule}"),
-        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether logins go by us: PAM stacks, sshd's settings with its command line, sudo, what a predecessor left.
+//! Whether logins go by us: PAM stacks, sshd's settings with its command line, what a predecessor left.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,7 +25,6 @@ pub fn look(found: &mut Findings) {
     pam_stacks(found);
     sshd_settings(found);
     nologin(found);
-    sudo(found);
     predecessor(found);
 }
 
@@ -305,44 +304,6 @@ fn included() -> bool {
         .any(|line| line.trim_start().to_ascii_lowercase().starts_with("include") && line.contains("sshd_config.d"))
 }
 
-fn sudo(found: &mut Findings) {
-    if !Path::new("/usr/sbin/visudo").exists() {
-        return;
-    }
-    let rule = "/etc/sudoers.d/keymaker";
-    let remedy = "install -m 0440 /usr/share/keymaker/sudoers /etc/sudoers.d/keymaker";
-    if !Path::new(rule).exists() {
-        let why = "sudo_iam_group has no effect: its members have no password to enter";
-        found.fault(format!("{rule} is not there"), why, remedy);
-    } else if let Err(why) = run("/usr/sbin/visudo", &["-c", "-q", "-f", rule]) {
-        found.fault(
-            format!("sudo does not accept {rule}: {why}"),
-            "sudo may refuse everybody",
-            remedy,
-        );
-    } else if !std::fs::read_to_string(SUDOERS).is_ok_and(|text| includes(&text)) {
-        found.fault(
-            format!("{SUDOERS} does not include /etc/sudoers.d"),
-            "sudo_iam_group has no effect: its members have no password to enter",
-            format!("echo '#includedir /etc/sudoers.d' >> {SUDOERS}; visudo -c"),
-        );
-    }
-}
-
-const SUDOERS: &str = "/etc/sudoers";
-
-/// Whether a sudoers file includes the folder of ours, by the older spelling, which is no comment, or the newer one
-/// (sudoers(5)).
-fn includes(sudoers: &str) -> bool {
-    let mut lines = sudoers.lines().map(str::split_whitespace);
-    lines.any(|mut words| {
-        matches!(words.next(), Some("#includedir" | "@includedir"))
-            && words
-                .next()
-                .is_some_and(|folder| folder.trim_end_matches('/') == "/etc/sudoers.d")
-    })
-}
-
 /// The Python keymaker's, which answers in our place.
 fn predecessor(found: &mut Findings) {
     let left = [
@@ -389,24 +350,6 @@ mod tests {
             ("a line 4 of nothing", None),
         ] {
             assert_eq!(bad_line(why), at, "{why}");
-        }
-    }
-
-    #[test]
-    fn both_spellings_of_the_folder_of_sudo_count_and_no_comment_does() {
-        for text in [
-            "#includedir /etc/sudoers.d\n",
-            "root ALL=(ALL) ALL\n@includedir /etc/sudoers.d/\n",
-        ] {
-            assert!(includes(text), "{text}");
-        }
-        for text in [
-            "",
-            "# includedir /etc/sudoers.d\n",
-            "#include /etc/sudoers.d\n",
-            "@includedir /etc/sudoers.more\n",
-        ] {
-            assert!(!includes(text), "{text}");
         }
     }
 }

@@ -25,14 +25,18 @@ enum Content {
     Dist(&'static str),
 }
 
+/// What places the sudo rule, and removes it.
+pub const SUDO_RULE: &str = "/usr/libexec/keymaker/sudo-rule";
+
 /// In the build's folder, and in the system's: L is the folder of the libraries.
-const BUILT: [(&str, &str, u32); 11] = [
+const BUILT: [(&str, &str, u32); 12] = [
     ("libnss_keymaker.so", "L/libnss_keymaker.so.2", 0o644),
     ("libpam_keymaker.so", "L/security/pam_keymaker.so", 0o644),
     ("keymakerd", "/usr/sbin/keymakerd", 0o755),
     ("keymaker-keys", "/usr/libexec/keymaker/keymaker-keys", 0o755),
     ("refusal", "/usr/libexec/keymaker/refusal", 0o755),
     ("end-sessions", "/usr/libexec/keymaker/end-sessions", 0o755),
+    ("sudo-rule", SUDO_RULE, 0o755),
     ("other-service", "/usr/libexec/keymaker/other-service", 0o755),
     ("pam-account", "/usr/libexec/keymaker/pam-account", 0o755),
     ("credd", "/usr/sbin/credd", 0o755),
@@ -47,7 +51,7 @@ macro_rules! dist {
 }
 
 /// What the packages install: for systemd by its place below /etc/systemd, the rest where they install it.
-const SYSTEMD: [(&str, &str); 12] = [
+const SYSTEMD: [(&str, &str); 13] = [
     (dist!("systemd/keymakerd.service"), "system/keymakerd.service"),
     (
         dist!("systemd/keymaker-end-sessions.path"),
@@ -57,6 +61,7 @@ const SYSTEMD: [(&str, &str); 12] = [
         dist!("systemd/keymaker-end-sessions.service"),
         "system/keymaker-end-sessions.service",
     ),
+    (dist!("systemd/keymaker-sudo.service"), "system/keymaker-sudo.service"),
     (
         dist!("systemd/keymaker-sync-roles.timer"),
         "system/keymaker-sync-roles.timer",
@@ -87,7 +92,7 @@ const JOIN_SCRIPT: &str = concat!(
     dist!("pam-configs/stacks.sh"),
     "\"$@\"\n"
 );
-const DIST: [(&str, &str, u32); 9] = [
+const DIST: [(&str, &str, u32); 7] = [
     (JOIN_SCRIPT, JOIN, 0o755),
     (
         dist!("tmpfiles.d/keymaker.conf"),
@@ -101,13 +106,11 @@ const DIST: [(&str, &str, u32); 9] = [
         0o644,
     ),
     (dist!("sshd/sshd-drop-in"), "/usr/libexec/keymaker/sshd-drop-in", 0o755),
-    (dist!("sudoers.d/keymaker"), "/usr/share/keymaker/sudoers", 0o440),
-    (dist!("sudoers.d/keymaker"), "/etc/sudoers.d/keymaker", 0o440),
     (dist!("etc/keymakerd.toml"), paths::KEYMAKERD_TOML, 0o644),
     (dist!("etc/credd.toml"), credd::SETTINGS, 0o644),
 ];
 
-/// The files, if the build has all of its own. Settings and a sudo that are not there are no files of ours.
+/// The files, if the build has all of its own. Settings that are there already are no files of ours.
 pub fn of(from: &Path) -> Result<Vec<File>, HostError> {
     let libraries = library_folder();
     let mut files = Vec::new();
@@ -132,7 +135,6 @@ pub fn of(from: &Path) -> Result<Vec<File>, HostError> {
     }
     let needed = |to: &Path| match to.to_str() {
         Some(paths::KEYMAKERD_TOML | credd::SETTINGS) => !to.exists(),
-        Some("/etc/sudoers.d/keymaker") => Path::new("/etc/sudoers.d").is_dir(),
         _ => true,
     };
     // An absolute path stands for itself.

@@ -55,6 +55,9 @@ pub fn part() -> Vec<String> {
             attempt(run("systemctl", &["disable", "--now", unit]).map(|_| ()));
         }
     }
+    if Path::new(files::SUDO_RULE).exists() {
+        attempt(run(files::SUDO_RULE, &["--remove"]).map(|_| ()));
+    }
     // Without credd, a closed metadata address would serve nobody.
     if Path::new(credd::CAPTURE).exists() {
         attempt(run(credd::CAPTURE, &["down"]).map(|_| ()));
