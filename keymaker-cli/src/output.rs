@@ -53,6 +53,19 @@ impl Output {
         }
     }
 
+    /// Says on standard error what is worth knowing about a result.
+    pub fn remark(&self, text: &str) {
+        let mut stderr = std::io::stderr().lock();
+        let _ = match self.format {
+            Format::Text => writeln!(
+                stderr,
+                "{} {text}",
+                self.paint_on(&std::io::stderr(), Paint::Doubtful, "note:")
+            ),
+            Format::Json => writeln!(stderr, "{:#}", json!({ "note": text })),
+        };
+    }
+
     /// Says on standard error what could not be done.
     pub fn complain(&self, error: &dyn std::fmt::Display) {
         let mut stderr = std::io::stderr().lock();

@@ -12,7 +12,7 @@ mod wanted;
 
 use clap::{Args, ValueEnum};
 use keymaker_aws::iam_names::{is_group_name, is_suffix};
-use keymaker_aws::{AccountId, CallerIdentity, RoleArn};
+use keymaker_aws::{AccountId, ArnError, CallerIdentity, RoleArn};
 
 use super::{CommandError, changes};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
@@ -35,11 +35,11 @@ pub struct ConfigureOptions {
     #[arg(long, value_enum, value_name = "METHOD")]
     method: Vec<WantedMethod>,
     /// The one role of the method shared-role.
-    #[arg(long, value_name = "ARN")]
-    shared_role: Option<String>,
-    /// The roles of the method user-role, with * for the user's name.
-    #[arg(long, value_name = "PATTERN", default_value = "user-*")]
-    user_role_pattern: String,
+    #[arg(long, value_name = "ARN", value_parser = shared_role)]
+    shared_role: Option<RoleArn>,
+    /// The roles of the method user-role, with * for the user's name; user-* where none is named.
+    #[arg(long, value_name = "PATTERN", value_parser = role_pattern)]
+    user_role_pattern: Option<String>,
     /// Only members of this IAM group may log in.
     #[arg(long, value_name = "GROUP", value_parser = group_name)]
     require_iam_group: Option<String>,
@@ -56,8 +56,8 @@ pub struct ConfigureOptions {
     /// The role of the users' account that hosts of another account assume.
     #[arg(long, value_name = "NAME", default_value = "KeymakerIdResolver")]
     id_resolver_iam_role: String,
-    /// The managed policy to make, in place of the one that is called after the role.
-    #[arg(long, value_name = "NAME", hide = true)]
+    /// The name of the managed policy, in place of one that ends in the role's name.
+    #[arg(long, value_name = "NAME", value_parser = policy_name)]
     instance_iam_policy: Option<String>,
     /// Print every change as a diff, and change nothing.
     #[arg(long)]
@@ -99,6 +99,12 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
     if options.guard_policy {
         let policy = wanted::guard_policy(&options.allow);
         output.print(&format!("{policy:#}"), &policy);
+        if options.allow.is_empty() {
+            output.remark(
+                "this lets nobody change another user's SSH keys, administrators and root of the account included: name who may \
+                 with --allow ARN",
+            );
+        }
         return Ok(());
     }
     if options.self_service_policy {
@@ -132,6 +138,25 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
         }
         if let (Some(group), false) = (&options.require_iam_group, options.undo) {
             account::check_group(&aws::iam(&users), group).await?;
+        }
+        if let (Some(role), false) = (&options.shared_role, options.undo) {
+            let sides = [(instances, &instances_identity), (&users, &users_identity)];
+            // In a third account it cannot be asked for.
+            if let Some((config, _)) = sides
+                .into_iter()
+                .find(|(_, identity)| identity.account == *role.account())
+            {
+                account::check_shared_role(&aws::iam(config), role).await?;
+            }
+        }
+        if let (Some(pattern), false) = (user_roles(options), options.undo)
+            && !account::has_role_like(&aws::iam(instances), pattern).await?
+        {
+            output.remark(&format!(
+                "no role of account {} is called {pattern}: until 'keymaker sync-roles' or somebody makes one for each user, nobody has \
+                 credentials by user-role",
+                instances_identity.account
+            ));
         }
         let mut changes = Vec::new();
         // The instances' role first: another one's trust may name it only once it is there. Undone the other way round.
@@ -173,6 +198,8 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
     })
 }
 
+/// The roles of users, where none are named; credd's default, too.
+const USER_ROLES: &str = "user-*";
 const UNDO: &str = "keymaker configure --undo";
 
 fn agree_to_lose(changes: &[changes::Change], consent: Consent) -> Result<(), NoConsent> {
@@ -216,6 +243,41 @@ pub fn role_named(text: &str, instances: &CallerIdentity) -> Result<RoleArn, Con
     } else {
         Err(ConfigureError::OtherAccount(role, instances.account.clone()))
     }
+}
+
+/// The roles that the method user-role gives out, where hosts use it.
+fn user_roles(options: &ConfigureOptions) -> Option<&str> {
+    let pattern = options.user_role_pattern.as_deref().unwrap_or(USER_ROLES);
+    options.method.contains(&WantedMethod::UserRole).then_some(pattern)
+}
+
+fn shared_role(text: &str) -> Result<RoleArn, String> {
+    text.parse().map_err(|why: ArnError| why.to_string())
+}
+
+fn policy_name(text: &str) -> Result<String, String> {
+    // IAM has the same for policies as for groups (CreatePolicy, PolicyName).
+    group_name(text)
+}
+
+/// Hosts may assume whatever role it matches, so it must say more than that there is a name. `*` stands for slashes, too.
+fn role_pattern(text: &str) -> Result<String, String> {
+    const LONGEST_NAME: usize = 64;
+    let (path, name) = text.rsplit_once('/').unwrap_or(("", text));
+    let is_legal = !text.starts_with('/')
+        && path
+            .split('/')
+            .all(|part| part.is_empty() == path.is_empty() && (part.is_empty() || is_group_name(part)))
+        && name.split_once('*').is_some_and(|(before, after)| {
+            let letters = format!("{before}{after}");
+            is_group_name(&letters) && letters.len() < LONGEST_NAME
+        });
+    let legal = is_legal.then(|| text.to_owned());
+    legal.ok_or_else(|| {
+        "write the name of the roles with one * for the user's, such as user-* or people/user-*: letters, digits and _+=,.@-, up to 64. \
+         Hosts may assume every role that it matches"
+            .to_owned()
+    })
 }
 
 fn group_name(text: &str) -> Result<String, String> {
@@ -269,6 +331,21 @@ fn request(
     if options.method.contains(&WantedMethod::SharedRole) && options.shared_role.is_none() {
         return Err(ConfigureError::NoSharedRole);
     }
+    let unused = [
+        ("shared-role", options.shared_role.is_some(), WantedMethod::SharedRole),
+        (
+            "user-role-pattern",
+            options.user_role_pattern.is_some(),
+            WantedMethod::UserRole,
+        ),
+    ];
+    if let Some((option, ..)) = unused
+        .iter()
+        .find(|(_, given, method)| *given && !options.method.contains(method))
+    {
+        let method = option.trim_end_matches("-pattern");
+        return Err(ConfigureError::WithoutItsMethod(option, method));
+    }
     let id_resolver = if users.account == instances.account {
         None
     } else {
@@ -285,8 +362,11 @@ fn request(
         id_resolver,
         grade: options.grade,
         methods: options.method.clone(),
-        shared_role: options.shared_role.clone(),
-        user_role_pattern: options.user_role_pattern.clone(),
+        shared_role: options.shared_role.as_ref().map(ToString::to_string),
+        user_role_pattern: options
+            .user_role_pattern
+            .clone()
+            .unwrap_or_else(|| USER_ROLES.to_owned()),
         require_iam_group: options.require_iam_group.clone(),
         username_suffix: options.username_suffix.clone(),
         group_prefix: options.group_prefix.clone(),
@@ -312,6 +392,33 @@ impl From<AwsError> for ConfigureError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_of_roles_says_more_than_that_there_is_a_name() {
+        for pattern in ["user-*", "*-dev", "people/user-*", "a/b/u*x"] {
+            assert_eq!(role_pattern(pattern), Ok(pattern.to_owned()));
+        }
+        let long = format!("{}*", "u".repeat(64));
+        for pattern in [
+            "",
+            "*",
+            "**",
+            "user",
+            "u*r*",
+            "a/*",
+            "/user-*",
+            "a//user-*",
+            "*/user-*",
+            "u ser-*",
+            "arn:aws:iam::1:role/u*",
+            &long,
+        ] {
+            assert!(
+                role_pattern(pattern).unwrap_err().contains("one * for the user's"),
+                "{pattern}"
+            );
+        }
+    }
 
     #[test]
     fn only_who_can_be_somebody_is_allowed_past_the_guard() {

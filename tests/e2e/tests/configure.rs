@@ -123,6 +123,26 @@ fn what_a_role_has_goes_only_on_demand_and_what_is_not_there_is_refused() {
         ),
         ("--username-suffix '@a b'", "a name ends in"),
         ("--username-suffix ''", "a name ends in"),
+        ("--method shared-role --shared-role all", "write it as arn:PARTITION"),
+        (
+            "--method shared-role --shared-role arn:aws:iam::123456789012:role/nosuch",
+            "IAM has no role arn:aws:iam::123456789012:role/nosuch: create it first",
+        ),
+        (
+            "--method shared-role --shared-role arn:aws:iam::123456789012:role/team/user-alice",
+            "the role of that name is arn:aws:iam::123456789012:role/user-alice",
+        ),
+        (
+            "--shared-role arn:aws:iam::123456789012:role/user-alice",
+            "--shared-role has no effect without --method shared-role",
+        ),
+        (
+            "--user-role-pattern 'user-*'",
+            "--user-role-pattern has no effect without --method user-role",
+        ),
+        ("--method user-role --user-role-pattern '*'", "one * for the user's"),
+        ("--method user-role --user-role-pattern user", "one * for the user's"),
+        ("--instance-iam-policy 'a b'", "IAM has names of 1 to 128"),
     ] {
         let refused = configure_refused(options);
         assert!(refused.contains(why), "{options}: {refused}");
@@ -135,6 +155,18 @@ fn what_a_role_has_goes_only_on_demand_and_what_is_not_there_is_refused() {
     assert_eq!(account("sandbox-admin"), before);
     let refused = run("keymaker configure --guard-policy --allow alice").refused().stderr;
     assert!(refused.contains("the ARN of a user or role"), "{refused}");
+    // Roles of users may come later; that there are none yet is said.
+    let planned = |pattern: &str| {
+        run(&format!(
+            "sandbox-admin keymaker configure --instance-iam-role sandbox-instance --dry-run --method user-role --user-role-pattern '{pattern}'"
+        ))
+    };
+    let (some, none) = (planned("user-*"), planned("people/user-*"));
+    assert!((some.status, none.status) == (0, 0), "{some}\n{none}");
+    assert!(
+        !some.stderr.contains("no role of account") && none.stderr.contains("is called people/user-*"),
+        "{some}\n{none}"
+    );
 }
 
 #[test]
@@ -245,4 +277,9 @@ fn the_same_is_printed_as_templates_and_the_guard_as_a_policy() {
     }
     let guard = "keymaker configure --guard-policy --allow 'arn:aws:iam::*:role/admin' | jq -r '.Statement[0] | .Effect, .Action[]'";
     assert_eq!(sh(guard), "Deny\niam:UploadSSHPublicKey\niam:UpdateSSHPublicKey");
+    let nobody = run("keymaker configure --guard-policy");
+    assert!(
+        nobody.status == 0 && nobody.stderr.contains("lets nobody change another user's SSH keys"),
+        "{nobody}"
+    );
 }

@@ -32,6 +32,12 @@ pub enum ConfigureError {
     NoSharedRole,
     #[error("IAM has no group {0} in the users' account, so nobody could log in: create it first, or correct the name")]
     NoSuchGroup(String),
+    #[error("--shared-role: IAM has no role {0}: create it first, or correct the ARN")]
+    NoSuchRole(RoleArn),
+    #[error("--shared-role: there is no {0}; the role of that name is {1}: write that, or correct the name")]
+    OtherPath(RoleArn, String),
+    #[error("--{0} has no effect without --method {1}: add it, or leave the option out")]
+    WithoutItsMethod(&'static str, &'static str),
     #[error("this would remove {0}. Name them again, or say --remove; --dry-run shows each change")]
     WouldRemove(String),
 }
@@ -62,6 +68,39 @@ pub async fn check_group(iam: &Client, group: &str) -> Result<(), ConfigureError
         Some(_) => Ok(()),
         None => Err(ConfigureError::NoSuchGroup(group.to_owned())),
     }
+}
+
+/// That the account has this role, path included: hosts ask STS for the ARN as it is written.
+pub async fn check_shared_role(iam: &Client, role: &RoleArn) -> Result<(), ConfigureError> {
+    let answer = call!("iam:GetRole", iam.get_role().role_name(role.name()));
+    // Whoever may not ask is not told.
+    if let Err(AwsCallError::AccessDenied { .. }) = answer {
+        return Ok(());
+    }
+    let found = unless_absent(answer)?.and_then(|answer| answer.role);
+    match found.map(|found| found.arn) {
+        None => Err(ConfigureError::NoSuchRole(role.clone())),
+        Some(arn) if arn != role.to_string() => Err(ConfigureError::OtherPath(role.clone(), arn)),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether the account has a role that the pattern, of one `*`, matches; also where that cannot be asked.
+pub async fn has_role_like(iam: &Client, pattern: &str) -> Result<bool, AwsError> {
+    let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+    let action = Action::named("iam:ListRoles");
+    let roles = all_pages(action, async |marker| {
+        let answer = iam.list_roles().set_marker(marker).send().await;
+        Page::of(action, answer, |page| (page.roles, page.is_truncated, page.marker))
+    });
+    let roles = match roles.await {
+        Err(AwsCallError::AccessDenied { .. }) => return Ok(true),
+        roles => roles?,
+    };
+    Ok(roles.iter().any(|role| {
+        let name = format!("{}{}", role.path.trim_start_matches('/'), role.role_name);
+        name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+    }))
 }
 
 /// The account at work.
