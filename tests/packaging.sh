@@ -315,6 +315,11 @@ sshd_refuses() {
     dpkg -P $packages >/dev/null 2>&1
 
     cp -a "$work/sshd_config" /etc/ssh/sshd_config
+    printf '%s\n' 'Match Address 192.0.2.0/24,127.0.0.0/8' '  Include /etc/ssh/sshd_config.d/*.conf' | cat <(sed '/^Include/d' "$work/sshd_config") - >/etc/ssh/sshd_config
+    check "an Include below a Match counts as none" install_says "until its first line is: Include"
+    dpkg -P $packages >/dev/null 2>&1
+
+    cp -a "$work/sshd_config" /etc/ssh/sshd_config
     printf '%s\n' 'PasswordAuthentication yes' 'AuthenticationMethods publickey,password' >/etc/ssh/sshd_config.d/00-methods.conf
     install_all
     check "where a second factor is required, it stays required" fails grep -q AuthenticationMethods "$drop_in"

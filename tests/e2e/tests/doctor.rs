@@ -69,7 +69,7 @@ const NAMES: [Fault; 10] = [
     ),
 ];
 
-const LOGINS: [Fault; 22] = [
+const LOGINS: [Fault; 24] = [
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-account", "the account stack"),
     fault("sed -i /pam_keymaker/d /etc/pam.d/common-session", "the session stack"),
     fault(
@@ -94,6 +94,17 @@ const LOGINS: [Fault; 22] = [
     ),
     fault(
         "sed -i '/^Include/d' /etc/ssh/sshd_config; systemctl reload ssh",
+        "authorizedkeyscommand",
+    ),
+    // For this host's own addresses, and for nobody who comes from elsewhere; and for one user alone.
+    fault(
+        "sed -i '/^Include/d' /etc/ssh/sshd_config; printf 'Match Address 127.0.0.0/8\\n  Include /etc/ssh/sshd_config.d/*.conf\\n' \
+         >> /etc/ssh/sshd_config; systemctl reload ssh",
+        "below a Match, and so for some logins only",
+    ),
+    fault(
+        "sed -i '/^Include/d' /etc/ssh/sshd_config; printf 'Match User nobody\\n  Include /etc/ssh/sshd_config.d/*.conf\\n' \
+         >> /etc/ssh/sshd_config; systemctl reload ssh",
         "authorizedkeyscommand",
     ),
     fault(
@@ -457,7 +468,7 @@ fn applied(remedy: &str) -> String {
 fn put_back() {
     sh("umount -l /home 2>/dev/null; sandbox-fault none; sandbox-imds set role sandbox-instance; rm -rf /run/nscd /etc/nologin /srv/homes /etc/ssh/sshd_config.d/00-x.conf /etc/cron.d/keymaker-group-sync
         sed -i -E '/^initgroups:/d; s/ sss//; s/^ +passwd files( keymaker)? #.*/passwd: files\\1/' /etc/nsswitch.conf
-        sed -i '1{/^UsePAM/d}' /etc/ssh/sshd_config; grep -q '^UsePAM' /etc/ssh/sshd_config || echo 'UsePAM yes' >> /etc/ssh/sshd_config
+        sed -i -e '1{/^UsePAM/d}' -e '/^Match/,$d' /etc/ssh/sshd_config; grep -q '^UsePAM' /etc/ssh/sshd_config || echo 'UsePAM yes' >> /etc/ssh/sshd_config
         [ ! -e /root/pam-auth-update ] || mv /root/pam-auth-update /usr/sbin/
         cp -a /run/e2e-pam.d/. /etc/pam.d/
         [ ! -e /root/visudo ] || mv /root/visudo /usr/sbin/; rm -f /etc/sudoers.d/keymaker

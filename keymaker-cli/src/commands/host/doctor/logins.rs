@@ -20,6 +20,9 @@ const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
 const NEW_DROP_IN: &str = "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf \
      && systemctl reload ssh";
 
+/// What stands first counts, and above every Match for everybody.
+const INCLUDE: &str = "sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh";
+
 /// Looks at how users get in.
 pub fn look(found: &mut Findings) {
     pam_stacks(found);
@@ -129,6 +132,13 @@ fn sshd_settings(found: &mut Findings) {
         .get("authorizedkeyscommand")
         .is_none_or(|command| command == "none");
     let missing = wrong.iter().any(|(keyword, ..)| *keyword == "authorizedkeyscommand");
+    if !missing && configuration::of(&options).reads_for_everybody(Path::new(DROP_IN)) == Some(false) {
+        found.fault(
+            "sshd_config includes /etc/ssh/sshd_config.d below a Match, and so for some logins only",
+            "for the others keys in IAM let nobody log in, but keys in a home do",
+            INCLUDE,
+        );
+    }
     for (keyword, is, right) in wrong {
         let ours = matches!(
             keyword,
@@ -244,9 +254,7 @@ fn remedy_for(keyword: &str, options: &[String]) -> String {
         }
         // Without a word, sshd does without PAM; what stands first counts.
         "usepam" => format!("sed -i '1i UsePAM yes' /etc/ssh/sshd_config && {NEW_DROP_IN}"),
-        "authorizedkeyscommand" if Path::new(DROP_IN).exists() && !included() => {
-            "sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh".to_owned()
-        }
+        "authorizedkeyscommand" if Path::new(DROP_IN).exists() && !drop_in_counts(options) => INCLUDE.to_owned(),
         _ => match rival(keyword) {
             Some(file) => {
                 format!("sed -i -E 's/^[[:space:]]*{keyword}(user)?[[:space:]=]/#&/I' {file} && systemctl reload ssh")
@@ -298,10 +306,9 @@ fn rival(keyword: &str) -> Option<String> {
     others.find(in_match).map(|file| file.display().to_string())
 }
 
-fn included() -> bool {
-    let text = std::fs::read_to_string("/etc/ssh/sshd_config").unwrap_or_default();
-    text.lines()
-        .any(|line| line.trim_start().to_ascii_lowercase().starts_with("include") && line.contains("sshd_config.d"))
+/// Whether sshd reads our drop-in for every login.
+fn drop_in_counts(options: &[String]) -> bool {
+    configuration::of(options).reads_for_everybody(Path::new(DROP_IN)) == Some(true)
 }
 
 /// The Python keymaker's, which answers in our place.

@@ -43,6 +43,8 @@ pub enum LooksAt {
 pub struct Configuration {
     /// In sshd's order.
     pub lines: Vec<ConfigLine>,
+    /// Its files in that order, each with whether it is read for every login: an Include below a Match is for some alone.
+    pub files: Vec<(PathBuf, bool)>,
     /// When one of its files was last changed, or one was added or taken away.
     pub changed: Option<SystemTime>,
 }
@@ -58,16 +60,40 @@ pub fn of(options: &[String]) -> Configuration {
 /// Reads this file and those that it includes.
 fn read(file: &Path) -> Configuration {
     let mut configuration = Configuration::default();
-    configuration.collect(file, LooksAt::Nothing, DEEPEST);
+    let everybody = WhoseLogins {
+        looks_at: LooksAt::Nothing,
+        everybodys: true,
+    };
+    configuration.collect(file, everybody, DEEPEST);
     configuration
 }
 
+/// Which logins a line is for.
+#[derive(Clone, Copy)]
+struct WhoseLogins {
+    looks_at: LooksAt,
+    /// Whether no Match line stands above it.
+    everybodys: bool,
+}
+
 impl Configuration {
-    fn collect(&mut self, file: &Path, above: LooksAt, depth: u8) {
+    /// Whether this file is read for every login; `None` where none reads it.
+    pub fn reads_for_everybody(&self, file: &Path) -> Option<bool> {
+        let mut reads = self
+            .files
+            .iter()
+            .filter(|(read, _)| read == file)
+            .map(|(_, everybodys)| *everybodys);
+        let first = reads.next()?;
+        Some(first || reads.any(|everybodys| everybodys))
+    }
+
+    fn collect(&mut self, file: &Path, above: WhoseLogins, depth: u8) {
         let Some(depth) = depth.checked_sub(1) else { return };
         self.note(file);
+        self.files.push((file.to_owned(), above.everybodys));
         let text = fs::read(file).unwrap_or_default();
-        let mut looks_at = above;
+        let mut here = above;
         for (index, line) in String::from_utf8_lossy(&text).lines().enumerate() {
             let line = line.trim();
             let end = line.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(line.len());
@@ -75,11 +101,16 @@ impl Configuration {
             let value = value.trim_start_matches(|c: char| c.is_whitespace() || c == '=');
             match keyword.to_ascii_lowercase().as_str() {
                 // A Match block ends with the file.
-                "match" => looks_at = above.max(looked_at(value)),
+                "match" => {
+                    here = WhoseLogins {
+                        looks_at: above.looks_at.max(looked_at(value)),
+                        everybodys: false,
+                    }
+                }
                 "include" => {
                     for (folder, file) in included(value) {
                         self.note(&folder);
-                        self.collect(&file, looks_at, depth);
+                        self.collect(&file, here, depth);
                     }
                 }
                 "" => {}
@@ -89,7 +120,7 @@ impl Configuration {
                     number: index + 1,
                     keyword: keyword.to_owned(),
                     value: value.to_owned(),
-                    looks_at,
+                    looks_at: here.looks_at,
                 }),
             }
         }
@@ -158,6 +189,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_included_below_a_match_is_not_for_everybody() {
+        let folder = std::env::temp_dir().join(format!("keymaker-sshd-include-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [main, first, second] = ["main", "first.conf", "second.conf"].map(|name| folder.join(name));
+        fs::write(&first, "Match User bob\n").unwrap();
+        fs::write(&second, "").unwrap();
+        let says = |text: &str| {
+            fs::write(&main, text.replace('@', &folder.display().to_string())).unwrap();
+            let read = read(&main);
+            [&first, &second].map(|file| read.reads_for_everybody(file))
+        };
+        assert_eq!(says("Include @/*.conf\nMatch all\n"), [Some(true), Some(true)]);
+        assert_eq!(
+            says("Match Address 10.0.0.0/8\ninclude \"@/first.conf\"\n"),
+            [Some(false), None]
+        );
+        assert_eq!(says("MATCH User=x\nInclude @/second.conf\n"), [None, Some(false)]);
+        assert_eq!(
+            says("Include @/second.conf\nMatch User x\nInclude @/*.conf\n"),
+            [Some(false), Some(true)]
+        );
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn lines_are_found_in_included_files_and_a_block_ends_with_its_file() {
         let folder = std::env::temp_dir().join(format!("keymaker-sshd-{}", std::process::id()));
         fs::create_dir_all(folder.join("d")).unwrap();
@@ -174,7 +230,9 @@ mod tests {
         )
         .unwrap();
         fs::write(folder.join("d/other"), "UsePAM no\n").unwrap();
-        let Configuration { lines: found, changed } = read(&main);
+        let Configuration {
+            lines: found, changed, ..
+        } = read(&main);
         assert!(changed.is_some_and(|changed| changed.elapsed().unwrap() < Duration::from_secs(60)));
         fs::remove_dir_all(&folder).unwrap();
         let line = |file: &PathBuf, number, keyword: &str, value: &str, looks_at| ConfigLine {
