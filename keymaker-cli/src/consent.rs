@@ -64,7 +64,8 @@ pub fn question(what: &str) -> Result<(), NoConsent> {
     }
 }
 
-fn is_yes(answer: &str) -> bool {
+/// Whether an answer is a yes.
+pub fn is_yes(answer: &str) -> bool {
     let answer = answer.trim();
     ["yes", "y"].iter().any(|yes| answer.eq_ignore_ascii_case(yes))
 }

@@ -112,7 +112,15 @@ pub enum HostCommand {
     ///
     /// What one cause explains is one finding. Exit status: 0 if there is no finding, 1 if there is one, 2 if something
     /// could not be looked at and nothing else was found. Notes do not count as findings. It takes at most 10 seconds.
-    Doctor,
+    ///
+    /// --fix asks, for each finding, whether to run what corrects it, and looks once more. It runs what starts, restarts and
+    /// enables services, gives files back to root and has keymakerd ask IAM; what deletes or edits something, or needs
+    /// rights in AWS, it leaves to you.
+    Doctor {
+        /// Ask for each finding whether to run its remedy; at a terminal only.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Enable Keymaker on this host: the step that the rpms leave to you, or a build without packages. (root)
     ///
     /// The packages for Debian leave no step. Where authselect writes nsswitch.conf and the PAM stacks, this selects a
@@ -221,7 +229,7 @@ fn is_well(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
         }
         HostCommand::Capture(what) => return capture::run(*what, output),
         HostCommand::Why { user, from } => return why::run(user, *from, output),
-        HostCommand::Doctor => return doctor::run(output),
+        HostCommand::Doctor { fix } => return doctor::run(*fix, output),
     }
     Ok(true)
 }

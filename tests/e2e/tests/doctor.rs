@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, Outcome, run, sh, ssh};
+use e2e::{Host, Outcome, at_a_terminal, run, sh, ssh};
 
 /// What breaks a healthy host, and what the finding says.
 struct Fault {
@@ -635,6 +635,31 @@ fn whatever_hangs_doctor_answers_within_ten_seconds_and_says_what_it_did_not_see
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     // Nor has it looked who may not.
     assert_eq!(run("runuser -u alice -- keymaker doctor").status, 2);
+}
+
+#[test]
+fn a_remedy_is_run_after_a_yes_and_one_that_deletes_is_left_to_the_reader() {
+    let _host = Host::fresh();
+    sh("systemctl disable keymakerd");
+    let is_enabled = || run("systemctl is-enabled keymakerd").stdout.trim() == "enabled";
+    // A script is asked nothing, and nothing is done.
+    assert_eq!(run("keymaker doctor --fix < /dev/null").status, 2);
+    let declined = at_a_terminal("keymaker doctor --fix", "no");
+    assert!(
+        declined.status == 1 && declined.stdout.contains("Run this?"),
+        "{declined}"
+    );
+    assert!(!is_enabled());
+    let agreed = at_a_terminal("keymaker doctor --fix", "yes");
+    assert!(agreed.status == 0 && agreed.stdout.contains("No finding"), "{agreed}");
+    assert!(is_enabled());
+    sh("echo closed > /etc/nologin");
+    let left = at_a_terminal("keymaker doctor --fix", "yes");
+    let stays = run("rm /etc/nologin").status == 0;
+    assert!(
+        left.status == 1 && left.stdout.contains("By hand: /etc/nologin is there") && stays,
+        "{left}"
+    );
 }
 
 #[test]

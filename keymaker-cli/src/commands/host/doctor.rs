@@ -14,6 +14,7 @@ mod daemon;
 mod daemon_status;
 mod files;
 mod finding;
+mod fix;
 mod iam;
 mod logins;
 mod names;
@@ -54,11 +55,25 @@ const PARTS: [Part; 11] = [
 /// After ten seconds, whoever asked has an answer, also on a host with much to do; what hangs is said to hang.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Looks at everything; returns whether nothing was found.
-pub fn run(output: &Output) -> Result<bool, HostError> {
+/// Looks at everything; returns whether nothing was found, with `fix` after remedies were applied.
+pub fn run(fix: bool, output: &Output) -> Result<bool, HostError> {
     if !probe::is_root() {
         return Err(HostError::NotLooked(HostError::NotRoot.to_string()));
     }
+    if fix && !fix::can_ask() {
+        return Err(HostError::NotLooked(
+            "--fix asks before it runs anything, and there is no terminal to ask at".to_owned(),
+        ));
+    }
+    let found = look(output)?;
+    if fix && fix::apply(&found.findings) {
+        return Ok(look(output)?.findings.is_empty());
+    }
+    Ok(found.findings.is_empty())
+}
+
+/// Looks and prints what is found.
+fn look(output: &Output) -> Result<Findings, HostError> {
     let progress = Progress::begin("looking");
     let (found, unseen) = look_at(&PARTS, PATIENCE);
     drop(progress);
@@ -66,7 +81,7 @@ pub fn run(output: &Output) -> Result<bool, HostError> {
     if found.findings.is_empty() && !unseen.is_empty() {
         return Err(HostError::NotLooked(unseen.join("; ")));
     }
-    Ok(found.findings.is_empty())
+    Ok(found)
 }
 
 /// What the parts find, and sentences about those that are not through by then. These go on until this program ends:
