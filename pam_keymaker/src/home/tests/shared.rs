@@ -257,6 +257,36 @@ fn whatever_is_swapped_at_any_step_nothing_outside_is_changed_and_no_home_of_ano
     }
 }
 
+// P2 P11
+#[test]
+fn nothing_is_made_in_a_folder_of_anothers_that_took_the_place_of_roots() {
+    if !is_root() {
+        return;
+    }
+    let host = shared(0o777);
+    let homes = host.join("home");
+    home_of("bob", BOB, &host, &|| ()).unwrap();
+    let before: Vec<_> = everything(&homes.join("bob")).into_values().collect();
+    let step = Cell::new(0);
+    let made = home_of("alice", ALICE, &host, &|| {
+        step.set(step.get() + 1);
+        let aside = names_in(&homes)
+            .into_iter()
+            .find(|name| name.as_bytes().starts_with(ASIDE));
+        let aside = aside.unwrap();
+        // First Mallory's folder for root's, then bob's home for what root made in it.
+        if step.get() == 1 {
+            SWAPS[2](&homes, &host, aside.to_str().unwrap());
+        } else if step.get() == 2 {
+            fs::rename(homes.join(&aside).join(&aside), homes.join("made")).unwrap();
+            fs::rename(homes.join("bob"), homes.join(&aside).join(&aside)).unwrap();
+        }
+    });
+    assert!(matches!(made, Err(HomeError::Swapped(_))), "{made:?}");
+    let after: Vec<_> = everything(&homes.join("bob")).into_values().collect();
+    assert!(before == after, "bob's home was taken");
+}
+
 /// The home of a user whom IAM has renamed, with a file in it.
 fn former(host: &Path, name: &str, uid: u32) {
     let home = host.join("home").join(name);
@@ -408,7 +438,12 @@ fn mallory(homes: &Path) -> Child {
     // A copy that Mallory may read: the build's folders may be root's alone.
     let own = homes.parent().unwrap().join("mallory");
     if !own.exists() {
-        fs::copy(std::env::current_exe().unwrap(), &own).unwrap();
+        // By another process: what a test beside this one starts would hold the file open for writing, and it could not be run.
+        let copied = Command::new("cp")
+            .arg(std::env::current_exe().unwrap())
+            .arg(&own)
+            .status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
     }
     Command::new(own)
