@@ -101,7 +101,8 @@ def told(capture, config):
     # One line a second tells of alice's refusals.
     eventually("and says why", lambda: "capture cannot be repaired" in (WORK / "credd.log").read_text(), 20)
     promise("and plain metadata all the same", lambda: "i-real" in ask(ALICE, V4, "/latest/meta-data/instance-id"))
-    run("umount", path)
+    # Lazily: the keeper may be running it at this moment.
+    run("umount", "--lazy", path)
     run("nft", "flush", "ruleset")
     eventually("until it is put right", lambda: STATE.read_text() == "planned\n" and is_up(capture, config), 20)
 
@@ -123,7 +124,7 @@ def without_filters(keeper, capture, config):
     eventually("a new keeper that cannot read the filters says so, too", lambda: STATE.exists() and STATE.read_text() == "degraded\n", 20)
     promise("and writes it down", lambda: "third part of capture is missing" in (WORK / "capture.log").read_text())
     eventually("and leaves root its way, which the filters still know", lambda: all(SECRET in ask(0, address, ROOTS) for address in (V4, V6)), 20)
-    run("umount", path)
+    run("umount", "--lazy", path)
     run("tc", "qdisc", "del", "dev", "veth0", "clsact")
     eventually("with tc the filter comes back", lambda: is_up(capture, config) and STATE.read_text() == "planned\n", 20)
     return keeper
@@ -219,7 +220,7 @@ def one_half_missing(capture, config, settings):
         path = os.path.realpath(f"/usr/sbin/{program}")
         run("mount", "--bind", "/bin/false", path)
         failed = run(capture, "--config", str(config), "up", check=False)
-        run("umount", path)
+        run("umount", "--lazy", path)
         RECORD.write_text("")
         promise(f"the {way} way without {program}: it says so", lambda: failed.returncode != 0 and f"{program} " in failed.stderr)
         reached = [ask(ALICE, address) for address in (V4, V6)]
@@ -233,7 +234,7 @@ def without_settings(credd, capture, config, settings):
         hidden.write_text("")
         hidden.chmod(0)
         run("mount", "--bind", str(hidden), path)
-        return lambda: run("umount", path)
+        return lambda: run("umount", "--lazy", path)
 
     def written(text):
         config.write_text(text)
