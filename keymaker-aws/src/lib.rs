@@ -50,3 +50,6 @@ pub use route::{AwsClients, Patience, Route};
 pub use settings::{AwsSettings, AwsSettingsError};
 pub use trust::{USER_ID_TAG, trusts_only, trusts_role_alone};
 pub use whole_answer::WholeAnswer;
+
+/// The tag of a user in IAM that says which number hosts are to give them: `keymaker assign-uids` writes it, keymakerd reads it.
+pub const UID_TAG: &str = "keymaker:uid";

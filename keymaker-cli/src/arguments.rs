@@ -10,6 +10,8 @@ use clap_complete::engine::ArgValueCompleter;
 use keymaker_aws::ssh_key_tags;
 
 use crate::aws::AwsOptions;
+#[cfg(all(target_os = "linux", feature = "host"))]
+use crate::commands::assign_uids::AssignUidsOptions;
 use crate::commands::configure::ConfigureOptions;
 #[cfg(all(target_os = "linux", feature = "host"))]
 use crate::commands::host::HostCommand;
@@ -73,7 +75,7 @@ const KEYS: (&str, &[&str]) = (
     "SSH keys in IAM, from any computer",
     &["upload-key", "list-keys", "enable-key", "disable-key", "delete-key"],
 );
-const ACCOUNT: (&str, &[&str]) = ("An AWS account", &["configure", "sync-roles"]);
+const ACCOUNT: (&str, &[&str]) = ("An AWS account", &["configure", "sync-roles", "assign-uids"]);
 
 /// The command line with its help by topic.
 pub fn command() -> Command {
@@ -157,6 +159,13 @@ pub enum KeymakerCommand {
     /// assume, is refused. Exit status: 0 if every role is in step, 1 if one is not. Run it by a timer on one host or
     /// in a pipeline, with rights of its own.
     SyncRoles(SyncRolesOptions),
+    /// Give each IAM user a number by the tag keymaker:uid: small, exact and without clashes. (an account's administrator)
+    ///
+    /// For hosts whose keymakerd.toml has tags = ["uid"] and the same tag_uid_range. A user who has the tag keeps it, so a second
+    /// run changes nothing; run it whenever users were created. It needs iam:GetAccountAuthorizationDetails and iam:TagUser. Exit
+    /// status: 0 if everybody has a number of the range that nobody else has, 1 if somebody has not.
+    #[cfg(all(target_os = "linux", feature = "host"))]
+    AssignUids(AssignUidsOptions),
     #[cfg(all(target_os = "linux", feature = "host"))]
     #[command(flatten)]
     Host(HostCommand),

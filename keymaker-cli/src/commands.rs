@@ -1,5 +1,7 @@
 //! One file a command, and what they all may fail with. Those about this host are in [`host`].
 
+#[cfg(all(target_os = "linux", feature = "host"))]
+pub mod assign_uids;
 pub mod change_key;
 mod changes;
 pub mod configure;

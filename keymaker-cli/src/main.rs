@@ -62,6 +62,10 @@ fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandErro
         KeymakerCommand::Configure(options) => configure::run(options, aws, output)?,
         KeymakerCommand::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),
         #[cfg(all(target_os = "linux", feature = "host"))]
+        KeymakerCommand::AssignUids(options) => {
+            return Ok(status_of(commands::assign_uids::run(options, aws, output)?));
+        }
+        #[cfg(all(target_os = "linux", feature = "host"))]
         KeymakerCommand::Host(command) => return Ok(ExitCode::from(commands::host::run(command, output)?)),
     }
     Ok(ExitCode::SUCCESS)

@@ -93,7 +93,7 @@ impl IdRange {
 
     /// Whether any id of the range is reserved.
     pub fn holds_reserved(self) -> bool {
-        RESERVED.iter().any(|range| range.overlaps(self))
+        reserved_in(self).is_some()
     }
 
     /// Whether the range holds nothing.
@@ -104,22 +104,55 @@ impl IdRange {
 
 /// Whether an id belongs to somebody else on every host.
 pub fn is_reserved(id: u32) -> bool {
-    RESERVED.iter().any(|range| range.contains(id))
+    RESERVED.iter().any(|reserved| reserved.range.contains(id))
 }
 
-/// System accounts, systemd's dynamic users and containers, `nobody`, the 16-bit and 32-bit -1, and whatever does not
-/// fit a signed 32-bit number (systemd, "Users, Groups, UIDs and GIDs").
-const RESERVED: [IdRange; 6] = [
-    reserved(0, 999),
-    reserved(61_184, 65_519),
-    reserved(65_534, 65_535),
-    reserved(524_288, 1_879_048_191),
-    reserved(2_147_352_576, 2_147_418_111),
-    reserved(2_147_483_647, u32::MAX),
+/// The first reserved ids that a range has.
+pub fn reserved_in(range: IdRange) -> Option<ReservedIds> {
+    RESERVED.into_iter().find(|reserved| reserved.range.overlaps(range))
+}
+
+/// Ids that belong to somebody else on every host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReservedIds {
+    range: IdRange,
+    whose: &'static str,
+}
+
+impl fmt::Display for ReservedIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { range, whose } = self;
+        write!(
+            f,
+            "it contains ids of {} to {}, which belong to {whose}",
+            range.first, range.last
+        )
+    }
+}
+
+/// systemd, "Users, Groups, UIDs and GIDs" (UIDS-GIDS).
+const RESERVED: [ReservedIds; 6] = [
+    reserved(0, 999, "system accounts"),
+    reserved(61_184, 65_519, "systemd's dynamic users (DynamicUser=)"),
+    reserved(65_534, 65_535, "nobody, and to what means no user in 16 bits"),
+    reserved(
+        524_288,
+        1_879_048_191,
+        "containers and subordinate ids (systemd-nspawn, subuid)",
+    ),
+    reserved(2_147_352_576, 2_147_418_111, "files of foreign images (systemd)"),
+    reserved(
+        2_147_483_647,
+        u32::MAX,
+        "nobody: they do not fit a signed 32-bit number",
+    ),
 ];
 
-const fn reserved(first: u32, last: u32) -> IdRange {
-    IdRange { first, last }
+const fn reserved(first: u32, last: u32, whose: &'static str) -> ReservedIds {
+    ReservedIds {
+        range: IdRange { first, last },
+        whose,
+    }
 }
 
 #[cfg(test)]

@@ -87,9 +87,10 @@ pub enum HostCommand {
         #[arg(add = ArgValueCompleter::new(completion::users))]
         name: String,
     },
-    /// Say whose a user id is or was on this host; only root is told of users who were never here.
+    /// Say whose a user or group id is or was on this host; only root is told of former groups, and of users who were never here.
     WhoWas {
-        /// A user id, such as `ls -n` shows it.
+        /// A user or group id, such as `ls -n` shows it.
+        #[arg(value_name = "ID")]
         uid: u32,
     },
     /// Show each gate between USER and a shell, with its evidence; the first closed one is the answer.

@@ -2,7 +2,7 @@
 //! only.
 
 use keymaker_aws::IdResolver;
-use keymaker_core::id::Gid;
+use keymaker_core::id::{Gid, reserved_in};
 use keymaker_core::name::GroupName;
 use keymaker_daemon::metrics_file::is_metrics_file;
 
@@ -60,8 +60,8 @@ fn ids(config: &KeymakerdConfig) -> Problem {
     if range.len() < LEAST_IDS {
         return wrong("it contains too few ids");
     }
-    if range.holds_reserved() {
-        return wrong(RESERVED);
+    if let Some(reserved) = reserved_in(range) {
+        return wrong(&reserved.to_string());
     }
     None
 }
@@ -75,8 +75,8 @@ fn tag_uids(config: &KeymakerdConfig) -> Problem {
     if range.is_empty() {
         return wrong("the last id is below the first");
     }
-    if range.holds_reserved() {
-        return wrong(RESERVED);
+    if let Some(reserved) = reserved_in(range) {
+        return wrong(&reserved.to_string());
     }
     if range.overlaps(config.id_scheme().range()) {
         return wrong("it overlaps the range from which other ids are drawn, so a tag could take somebody's id");
@@ -182,5 +182,3 @@ fn sources(config: &KeymakerdConfig) -> Problem {
         }
     }
 }
-
-const RESERVED: &str = "it contains ids that are reserved for the system";

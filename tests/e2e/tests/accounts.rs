@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, describe_role, order, run, sh, ssh, ssh_with_key, uid, until};
+use e2e::{Host, describe_role, iam, order, run, sh, ssh, ssh_with_key, uid, until};
 
 /// The formula of the Python keymaker, written down apart from our code: compat says 2000 + u16 / 2, the u16 being the
 /// last two bytes of SHA-256 of the IAM id in little-endian order.
@@ -262,4 +262,28 @@ fn every_token_of_the_python_keymaker_is_understood() {
             .contains("bob is not in the IAM group login")
     );
     assert_eq!(run("getent passwd carol; getent group others").stdout, "");
+}
+
+// P2
+#[test]
+fn assigned_numbers_are_exact_free_of_clashes_and_the_same_at_a_second_run() {
+    let host = Host::with_settings("tags = [\"uid\"]\ntag_uid_range = [200000, 200999]");
+    let assign = "sandbox-admin keymaker assign-uids --range 200000-200999";
+    let planned = sh(&format!("{assign} --dry-run --json | jq -c '[.changes[].change]'"));
+    assert!(planned.contains("IAM user alice: tag keymaker:uid = 200"), "{planned}");
+    assert!(!iam("list-user-tags --user-name alice").contains("keymaker:uid"));
+    assert_eq!(sh(&format!("{assign} --json | jq -c '[.changes[].change]'")), planned);
+    assert!(sh(assign).contains("Nothing to change."));
+    host.sync();
+    let (alice, bob) = (uid("alice"), uid("bob"));
+    assert!((200_000..=200_999).contains(&alice) && (200_000..=200_999).contains(&bob) && alice != bob);
+    assert_eq!(ssh("alice", "id -u").ok(), alice.to_string());
+    // Two with one number: the second says so, and nothing of what is there is changed.
+    iam(&format!(
+        "tag-user --user-name bob --tags Key=keymaker:uid,Value={alice}"
+    ));
+    let clash = run(assign).refused();
+    assert!(clash.stdout.contains("refused bob: the tag keymaker:uid is"), "{clash}");
+    let whose = run("sandbox-admin keymaker assign-uids --range 500000-600000").refused();
+    assert!(whose.stderr.contains("containers"), "{whose}");
 }

@@ -159,6 +159,7 @@ fn who_may_manage_their_own_keys_sets_no_other_tag_and_nobody_elses() {
         ("alice", "Keymaker:SSH-key-1"),
         ("alice", "expires"),
         ("carol", "uid"),
+        ("carol", "keymaker:uid"),
         ("carol", "Home"),
     ] {
         let refused = as_carol(&guarded, &tag(user, key)).refused();

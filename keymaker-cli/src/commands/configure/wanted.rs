@@ -6,6 +6,7 @@ use keymaker_aws::RoleArn;
 use keymaker_aws::role_description::{
     ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_GROUP_PREFIX, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP,
 };
+use keymaker_aws::UID_TAG;
 use keymaker_aws::ssh_key_tags::NAME_BEGINS;
 use serde_json::{Value, json};
 
@@ -277,7 +278,7 @@ pub fn guard_policy(allowed: &[String]) -> Value {
             "KeymakerGuardIdentity",
             &TAGGING,
             ("Resource", json!("arn:*:iam::*:user/*")),
-            json!({ "ForAnyValue:StringEqualsIgnoreCase": { "aws:TagKeys": ["uid", "home", "shell", "gecos", "expires"] } }),
+            json!({ "ForAnyValue:StringEqualsIgnoreCase": { "aws:TagKeys": [UID_TAG, "uid", "home", "shell", "gecos", "expires"] } }),
         ),
     ])
 }
@@ -402,8 +403,8 @@ mod tests {
         assert!(statements.iter().all(|one| one["Condition"]["ArnNotLike"].is_object()));
         let tags = |at: usize, how: &str| statements[at]["Condition"][how]["aws:TagKeys"].to_string();
         assert!(tags(1, "ForAnyValue:StringLike").contains("keymaker:ssh-key-*"));
-        for tag in ["uid", "home", "shell", "gecos", "expires"] {
-            assert!(tags(2, "ForAnyValue:StringEqualsIgnoreCase").contains(tag));
+        for tag in [UID_TAG, "uid", "home", "shell", "gecos", "expires"] {
+            assert!(tags(2, "ForAnyValue:StringEqualsIgnoreCase").contains(&format!("\"{tag}\"")));
         }
     }
 

@@ -24,7 +24,7 @@ pub enum HostError {
     Refused(String),
     #[error("{0}: {1}")]
     Unreadable(PathBuf, String),
-    #[error("nobody from IAM ever had uid {0} on this host; 'getent passwd {0}' asks every other service")]
+    #[error("nobody from IAM ever had the id {0} on this host; 'getent passwd {0}' asks every other service")]
     NobodyHad(u32),
     #[error("this host has no user {0} from IAM: 'keymaker why {0}' says which gate stops it")]
     NoSuchUser(UserName),

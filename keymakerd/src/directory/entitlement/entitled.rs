@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use keymaker_aws::UID_TAG;
 use keymaker_core::id::{Gid, Uid};
 use keymaker_core::name::UserName;
 use keymaker_core::paths::KEYMAKER_SUDO;
@@ -247,7 +248,8 @@ fn assign(known: &Known<'_>, ids: &mut IdMap, names: &AcceptedNames, neighbours:
     let users = names.users.iter().filter_map(|(name, id)| {
         let user = facts.users.get(id)?;
         let wish = user
-            .tag("uid")
+            .tag(UID_TAG)
+            .or_else(|| user.tag("uid"))
             .filter(|_| config.tags.contains(&Tag::Uid))
             .map_or(Wish::None, Wish::Tag);
         Some(IdClaim {

@@ -92,6 +92,9 @@ struct KeptId {
     /// The name that a user has here, and since when, by the time of answers.
     #[serde(default)]
     named_since: Option<(String, u64)>,
+    /// Numbers of a group's that the administrator, by `group_ids`, gave to one made after it under the same name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    handed_on: BTreeSet<u32>,
     /// What chose a user when they were last published; `None`: an earlier version did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chosen: Option<Choice>,
@@ -196,6 +199,10 @@ impl IdMap {
                 Ok(id) => wanted.entry(id).or_default().push(claim),
                 Err(refusal) => assigned.refused.push((claim.iam_id.to_owned(), refusal)),
             }
+        }
+        for (id, claimants) in &wanted {
+            let by_file = claimants.iter().filter(|claim| matches!(claim.wish, Wish::GroupIds(_)));
+            by_file.for_each(|claim| self.hand_on(claim, *id, claims));
         }
         let holders = self.holders_of_ids();
         for (id, claimants) in wanted {
@@ -409,12 +416,29 @@ impl IdMap {
     }
 
     fn holders_of_ids(&self) -> HashMap<u32, String> {
-        let numbers = |known: WhoWas<'_>| {
-            let iam_id = known.iam_id.to_owned();
-            let ids: Vec<u32> = known.former.iter().copied().chain([known.id]).collect();
+        let numbers = |(iam_id, kept): (&String, &KeptId)| {
+            let ids = kept.former.iter().copied().chain([kept.id]);
+            let ids: Vec<u32> = ids.filter(|id| !kept.handed_on.contains(id)).collect();
+            let iam_id = iam_id.clone();
             ids.into_iter().map(move |id| (id, iam_id.clone()))
         };
-        self.everybody().flat_map(numbers).collect()
+        self.kept.iter().flat_map(numbers).collect()
+    }
+
+    /// A group that is made again in IAM (by Terraform, say) is another one; whose the files of the former one are is the
+    /// administrator's to say. Only of a group that is gone, and that had this name.
+    fn hand_on(&mut self, claim: &IdClaim<'_>, id: u32, claims: &[IdClaim<'_>]) {
+        let is_former = |iam_id: &str, kept: &KeptId| {
+            kept.kind == Kind::Group
+                && (kept.id == id || kept.former.contains(&id))
+                && kept.names.iter().any(|name| name == claim.name)
+                && claims.iter().all(|present| present.iam_id != iam_id)
+        };
+        if claim.kind == Kind::Group
+            && let Some((_, former)) = self.kept.iter_mut().find(|(iam_id, kept)| is_former(iam_id, kept))
+        {
+            former.handed_on.insert(id);
+        }
     }
 
     fn keep(&mut self, claim: &IdClaim<'_>, id: u32) {
@@ -428,6 +452,7 @@ impl IdMap {
             without_trace: BTreeSet::new(),
             here_as: Some(BTreeSet::new()),
             named_since: None,
+            handed_on: BTreeSet::new(),
             chosen: None,
         });
         kept.without_trace.remove(&id);

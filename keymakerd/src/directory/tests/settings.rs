@@ -100,6 +100,15 @@ fn home_and_shell_are_the_files_unless_a_tag_may_decide_and_does() {
         assert_eq!((found.0, found.1, found.2), (200_007, gecos, home));
         // Her last day is over.
         assert_eq!(tagged.decision("alice"), Some(LoginDecision::Refused(Refusal::Expired)));
+        // What `keymaker assign-uids` wrote goes before a plain tag.
+        let numbered = async |assigned: &str| {
+            let tags = [("uid", "200007"), ("keymaker:uid", assigned)];
+            let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            let change = |iam: &IamFake| iam.change_user("alice", |alice| alice.tags = Some(tags));
+            after_a_pass("tags = [\"uid\"]\ntag_uid_range = [200000, 299999]", change).await
+        };
+        assert_eq!(entry(&numbered("200008").await, "alice").unwrap().0, 200_008);
+        assert_eq!(entry(&numbered("1").await, "alice"), None);
         // Outside of what a tag may ask for.
         assert_eq!(entry(&by(&format!("{all}[300000, 399999]")).await, "alice"), None);
     });

@@ -5,20 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use keymaker_core::directory_file::Verdict;
+use keymaker_core::directory_file::{Directory, Verdict};
 use keymaker_core::home::others_may_move;
 use keymaker_core::local_files::number_of;
+use keymaker_core::name::GroupName;
 use keymaker_core::paths;
 use keymaker_core::roots_folder::{self, FolderError};
 
+use super::super::get::MAX_GROUP_RECORD;
 use super::super::probe::text_setting;
 use super::super::published::of_each_published;
+use super::super::who_was;
 use super::files::room;
 use super::finding::FaultCause;
 use super::{Findings, configure};
 
 /// Looks at those who may log in.
 pub fn look(found: &mut Findings) {
+    groups_made_again(found);
+    large_numbers(found);
     let sudo = number_of(Path::new(paths::GROUP), paths::KEYMAKER_SUDO).ok().flatten();
     let users = of_each_published(|user| {
         let may_sudo = user.groups().any(|gid| Some(gid) == sudo);
@@ -98,6 +103,40 @@ fn homes_in(found: &mut Findings, base: &Path) {
         Ok(folder) if folder.shared => shared_homes(found, &folder.path),
         // One that is not there is told with its users; one that cannot be looked at now, nobody can tell anything about.
         Ok(_) | Err(FolderError::NotAPath | FolderError::Io(..)) => {}
+    }
+}
+
+/// What does not fit the seven octal digits of an old tar archive.
+const LARGEST_IN_USTAR: u32 = 0o777_7777;
+
+fn large_numbers(found: &mut Findings) {
+    let large = of_each_published(|user| user.uid.get() > LARGEST_IN_USTAR);
+    if large.is_ok_and(|large| large.contains(&true)) {
+        found.note(format!(
+            "IAM users have numbers above {LARGEST_IN_USTAR}, which tar archives of the old form cannot hold (automake, Maven, makeself); if \
+            that is in the way, keymaker assign-uids gives small ones: docs/ids.md"
+        ));
+    }
+}
+
+/// Terraform, for one, makes a group again in IAM where only its path changes: it is another group, with another number.
+fn groups_made_again(found: &mut Findings) {
+    let (Ok(directory), Ok(Some(map))) = (Directory::open(Path::new(paths::DIRECTORY)), who_was::map()) else {
+        return;
+    };
+    let number = |name: &str| {
+        let name = GroupName::parse(name.as_bytes()).ok()?;
+        let mut buffer = vec![0; MAX_GROUP_RECORD];
+        let group = directory.group_by_name(name, &mut buffer).ok()??;
+        (!group.private).then_some(group.gid.get())
+    };
+    for (name, now, former) in who_was::groups_made_again(&map, number) {
+        found.note(format!(
+            "the group {name} was made again in IAM, and its gid is {now}: files of gid {former} are those of the former group, and \
+            nobody is in it. If the two are the same people: find / -xdev -gid {former} -exec chgrp -h {name} {{}} +, or, in \
+            {}, group_ids = {{ {name} = {former} }}",
+            paths::KEYMAKERD_TOML
+        ));
     }
 }
 

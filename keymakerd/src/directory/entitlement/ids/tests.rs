@@ -366,6 +366,45 @@ fn the_file_gives_a_group_its_gid() {
 
 // P2
 #[test]
+fn a_group_made_again_gets_the_number_of_its_forerunner_by_the_file_alone() {
+    let group = |iam_id, name, wish| IdClaim {
+        kind: Kind::Group,
+        wish,
+        ..user(iam_id, 900, name)
+    };
+    let mut host = Host::new();
+    let former = host
+        .assign(&[group("AGPAOLD", "devs", Wish::None), user(X, 100, "x")])
+        .ids["AGPAOLD"];
+    let drawn = host.assign(&[group("AGPANEW", "devs", Wish::None)]).ids["AGPANEW"];
+    assert_ne!(drawn, former);
+    let by_file = |iam_id, name| group(iam_id, name, Wish::GroupIds(former));
+    // Not one of another name, not while the former is there, and never a user's.
+    let other = host.assign(&[by_file("AGPAOPS", "ops")]);
+    assert_eq!(refusal(&other, "AGPAOPS"), owned(former, "AGPAOLD"));
+    let both = host.assign(&[group("AGPAOLD", "former", Wish::None), by_file("AGPANEW", "devs")]);
+    assert_eq!(refusal(&both, "AGPANEW"), owned(former, "AGPAOLD"));
+    let users = host.assign(&[group("AGPANEW", "x", Wish::GroupIds(BOTH))]);
+    assert_eq!(refusal(&users, "AGPANEW"), owned(BOTH, X));
+    let handed_on = host.assign(&[by_file("AGPANEW", "devs")]);
+    assert_eq!(handed_on.ids["AGPANEW"], former);
+    // It stays so, across a restart and without the line.
+    let text = serde_json::to_string(&host.map).unwrap();
+    host.map = serde_json::from_str(&text).unwrap();
+    assert_eq!(host.assign(&[by_file("AGPANEW", "devs")]).ids["AGPANEW"], former);
+    assert_eq!(
+        host.assign(&[group("AGPANEW", "devs", Wish::None)]).ids["AGPANEW"],
+        former
+    );
+    let back = host.assign(&[
+        group("AGPAOLD", "former", Wish::None),
+        group("AGPANEW", "devs", Wish::None),
+    ]);
+    assert_eq!(refusal(&back, "AGPAOLD"), owned(former, "AGPANEW"));
+}
+
+// P2
+#[test]
 fn a_name_stays_with_the_user_id_that_had_it_until_it_is_released() {
     let mut host = Host::new();
     host.assign(&[user(X, 100, "alice")]);
@@ -399,4 +438,36 @@ fn the_map_survives_the_disk() {
     let text = serde_json::to_string(&host.map).unwrap();
     assert_eq!(serde_json::from_str::<IdMap>(&text).unwrap(), host.map);
     assert_eq!(serde_json::from_str::<IdMap>("{}").unwrap(), IdMap::default());
+}
+
+/// Users and groups draw from one space; of so many of both, how likely it is that any two have one number.
+fn any_clash(drawn: u32, ids: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let none: f64 = (0..drawn).map(|taken| 1.0 - f64::from(taken) / ids as f64).product();
+    100.0 * (1.0 - none)
+}
+
+#[test]
+fn the_table_of_probabilities_is_what_the_formula_gives() {
+    let document = include_str!("../../../../../docs/ids.md");
+    let counts = [10, 50, 100, 200, 500, 1000, 5000];
+    let small = IdRange {
+        first: 65_536,
+        last: 524_287,
+    };
+    for (label, range) in [
+        ("`id_scheme = \"keymaker\"`", IdRange::PYTHON),
+        ("`id_range = [65536, 524287]`", small),
+        ("`id_range = [1879048192, 2147352575]` (default)", IdRange::WIDE),
+    ] {
+        let cells: Vec<String> = counts
+            .iter()
+            .map(|drawn| format!("{:.2} %", any_clash(*drawn, range.len())))
+            .collect();
+        let row = format!("| {label} | {} | {} |", range.len(), cells.join(" | "));
+        assert!(document.contains(&row), "docs/ids.md lacks\n{row}");
+        assert!(!range.holds_reserved());
+    }
+    let next = IdRange { last: 524_288, ..small };
+    assert!(next.holds_reserved(), "no range below 2,097,152 is larger");
 }
