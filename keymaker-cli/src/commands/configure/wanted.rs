@@ -3,10 +3,10 @@
 
 use clap::ValueEnum;
 use keymaker_aws::RoleArn;
+use keymaker_aws::UID_TAG;
 use keymaker_aws::role_description::{
     ID_RESOLVER_ACCOUNT, ID_RESOLVER_IAM_ROLE, LINUX_GROUP_PREFIX, LINUX_USER_SUFFIX, REQUIRE_IAM_GROUP,
 };
-use keymaker_aws::UID_TAG;
 use keymaker_aws::ssh_key_tags::NAME_BEGINS;
 use serde_json::{Value, json};
 
