@@ -33,9 +33,10 @@ fn what_is_there_already_is_never_chowned_chmodded_or_filled() {
 #[test]
 fn a_home_is_made_in_a_folder_that_others_may_write_to_and_doctor_says_what_they_can_do() {
     for (mode, left) in [
-        ("2775", "others than root may move homes away in /home"),
-        ("1777", ""),
-        ("0777", "others than root may move"),
+        // Five digits, or chmod leaves the setgid bit that is there.
+        ("02775", "others than root may move homes away in /home"),
+        ("01777", ""),
+        ("00777", "others than root may move"),
     ] {
         let _host = Host::fresh();
         sh(&format!("chgrp staff /home; chmod {mode} /home"));
