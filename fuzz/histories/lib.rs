@@ -7,13 +7,14 @@
     reason = "the rest of keymakerd, which is not here, uses it"
 )]
 
-pub use src::{audit, clock, config, directory, local_accounts, other_services, service_names, settings};
+pub use src::{audit, clock, config, counts, directory, local_accounts, other_services, service_names, settings};
 
 #[path = "../../keymakerd/src"]
 mod src {
     pub mod audit;
     pub mod clock;
     pub mod config;
+    pub mod counts;
     pub mod local_accounts;
     pub mod other_services;
     pub mod service_names;

@@ -39,7 +39,7 @@ pub use call_error::{Action, AwsCallError, OutageCause};
 pub use iam_region::IamRegion;
 pub use id_resolver_digest::id_resolver_digest;
 pub use keymaker_syntax::{
-    AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, iam_names,
+    AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, UID_TAG, iam_names,
     is_service_url, role_description, ssh_key_tags,
 };
 pub use metadata::{InstanceIdentity, MetadataAnswer, MetadataError, MetadataService};
@@ -50,6 +50,3 @@ pub use route::{AwsClients, Patience, Route};
 pub use settings::{AwsSettings, AwsSettingsError};
 pub use trust::{USER_ID_TAG, trusts_only, trusts_role_alone};
 pub use whole_answer::WholeAnswer;
-
-/// The tag of a user in IAM that says which number hosts are to give them: `keymaker assign-uids` writes it, keymakerd reads it.
-pub const UID_TAG: &str = "keymaker:uid";

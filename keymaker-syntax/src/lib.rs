@@ -16,3 +16,7 @@ pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn
 pub use id_resolver::IdResolver;
 pub use proxy_url::ProxyUrl;
 pub use service_url::{is_service_url, service_uri};
+
+/// The tag of a user in IAM that says which number hosts are to give them: `keymaker assign-uids` writes it, keymakerd
+/// reads it.
+pub const UID_TAG: &str = "keymaker:uid";
