@@ -75,7 +75,11 @@ const KEYS: (&str, &[&str]) = (
     "SSH keys in IAM, from any computer",
     &["upload-key", "list-keys", "enable-key", "disable-key", "delete-key"],
 );
+#[cfg(all(target_os = "linux", feature = "host"))]
 const ACCOUNT: (&str, &[&str]) = ("An AWS account", &["configure", "sync-roles", "assign-uids"]);
+// What numbers hosts take is known to the parts for hosts.
+#[cfg(not(all(target_os = "linux", feature = "host")))]
+const ACCOUNT: (&str, &[&str]) = ("An AWS account", &["configure", "sync-roles"]);
 
 /// The command line with its help by topic.
 pub fn command() -> Command {
