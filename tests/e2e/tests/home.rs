@@ -89,12 +89,18 @@ fn a_home_that_is_roots_alone_lets_its_user_in_to_sftp_in_a_chroot() {
 #[test]
 fn a_link_in_the_place_of_a_home_is_not_followed() {
     let _host = Host::fresh();
-    let before =
-        sh("ln -s /srv/nowhere /home/alice; ln -s /root /home/bob; stat -c '%a %u %g' /root /srv; ls -A /root /srv");
+    let look = "stat -c '%n %a %u %g' /root /srv /srv/other; ls -A /root /srv /srv/other";
+    sh(
+        "mkdir -m 700 /srv/other; chown 4242:4242 /srv/other; ln -s /srv/nowhere /home/alice; ln -s /srv/other /home/bob",
+    );
+    let before = sh(look);
     assert_eq!(ssh("alice", "id -un").ok(), "alice");
     ssh("bob", "true").refused();
-    assert_eq!(sh("readlink /home/alice /home/bob"), "/srv/nowhere\n/root");
-    assert_eq!(sh("stat -c '%a %u %g' /root /srv; ls -A /root /srv"), before);
+    assert_eq!(sh("readlink /home/alice /home/bob"), "/srv/nowhere\n/srv/other");
+    // To what is root's alone: nobody's home, and nobody's rival.
+    sh("ln -sfn /root /home/bob");
+    assert_eq!(ssh("bob", "id -un").ok(), "bob");
+    assert_eq!(sh(look), before);
 }
 
 // P11
