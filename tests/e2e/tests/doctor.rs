@@ -605,7 +605,7 @@ fn whatever_hangs_doctor_answers_within_ten_seconds_and_says_what_it_did_not_see
             "credd gets no answer",
         ),
         (
-            "echo 'sudo_iam_group = \"admins\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd
+            "echo 'sudo_iam_group = \"keymaker_sudo\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync
              mv /usr/sbin/visudo /root/; printf '#!/bin/sh\\nsleep 60\\n' > /usr/sbin/visudo; chmod 755 /usr/sbin/visudo",
             "mv /root/visudo /usr/sbin/; sed -i /sudo_iam_group/d /etc/keymaker/keymakerd.toml; systemctl reload keymakerd",
             2,
