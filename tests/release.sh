@@ -221,7 +221,7 @@ static_build() {
   check "it runs where there is nothing else" same_text "keymaker $(dist/version)" "$(chroot "$work/empty" /keymaker --version)"
   check "and names its crates for a scanner" eval "objdump -h '$to/keymaker' | grep -q dep-v0"
   check "it asks AWS" env KEYMAKER_SANDBOX_BIND="$to:/sandbox/static" ./sandbox --no-install -- sh -c \
-    'AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b /sandbox/static/keymaker list-keys --user alice | grep -q APKA'
+    'sandbox-admin /sandbox/static/keymaker list-keys --user alice | grep -q APKA'
   check "no file of it names a folder of this machine" same_text "" "$(grep -aFc -f <(printf '%s\n' "$project" "$HOME" "${CARGO_TARGET_DIR:-$project/target}") "$to/keymaker" | grep -v '^0$')"
 }
 
