@@ -24,7 +24,7 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// How old the last heartbeat of a daemon may be before it counts as hung: a busy one is late, by far less than this.
 pub const HUNG_AFTER: Duration = Duration::from_secs(4);
 /// What a hung daemon is given all the same: it may be back, or the clock may have been set forward a moment ago.
-const GRACE: Duration = Duration::from_millis(250);
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Why there is no answer. The published files stand.
 #[derive(Debug)]
