@@ -41,11 +41,12 @@ impl Workshop<'_> {
         (self.step)();
         match base.look_at(name) {
             Ok(moved) if is_same(&moved, &home) => {
+                // The move stands; a crash that loses it leaves the home where it was, and the next login moves it again.
                 let _ = base.file().sync_all();
                 Ok(Some(from))
             }
             _ => {
-                // Somebody put another in its place just then: that one goes back.
+                // Somebody put another in its place just then: that one goes back, if it can. The login is refused either way.
                 let _ = base.rename(name, base, &former);
                 Err(HomeError::Swapped(base.path.clone()))
             }
