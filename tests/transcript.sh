@@ -91,6 +91,10 @@ sandbox-admin aws iam create-user --user-name erin > /dev/null; $admin sync-role
 sandbox-admin aws iam delete-user --user-name erin
 asked 1 "$admin sync-roles --instance-iam-role sandbox-instance --prune"
 shown 0 "$admin sync-roles --instance-iam-role sandbox-instance --print-policy | jq -c '.Statement[]'"
+both 0 "$admin assign-uids --range 200000-200999 --dry-run"
+shown 0 "$admin assign-uids --range 200000-200999"
+both 0 "$admin assign-uids --range 200000-200999"
+shown 2 "$admin assign-uids --range 500000-600000"
 
 echo; echo "# For a host"
 both 0 "keymaker status"
