@@ -177,6 +177,9 @@ pub fn older_than(then: SystemTime, limit: Duration, now: SystemTime) -> bool {
     }
 }
 
+/// For whoever has put a key where `ssh-copy-id` puts it, which says that it succeeded.
+pub const ONLY_IAM: &str = "~/.ssh/authorized_keys counts for nothing here: keymaker upload-key";
+
 /// Clocks that are kept right differ by less.
 const MOST_AHEAD: Duration = Duration::from_secs(300);
 
@@ -249,7 +252,7 @@ impl fmt::Display for Sentence<'_> {
             ),
             Refusal::ForeignKey => write!(
                 f,
-                "keymaker: the key that opened this connection is not one of {name}'s keys in IAM."
+                "keymaker: the key that opened this connection is not one of {name}'s keys in IAM; {ONLY_IAM}."
             ),
         }
     }

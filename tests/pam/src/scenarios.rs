@@ -198,7 +198,8 @@ fn keys() {
     ] {
         let refused = session(&log, "sshd", "alice", Some(&foreign));
         assert_eq!(codes(&refused), (SESSION_ERR, SESSION_ERR), "{foreign}");
-        let sentence = "keymaker: the key that opened this connection is not one of alice's keys in IAM.";
+        let sentence = "keymaker: the key that opened this connection is not one of alice's keys in IAM; \
+                        ~/.ssh/authorized_keys counts for nothing here: keymaker upload-key.";
         assert_eq!(refused.told, [format!("error: {sentence}")]);
         assert_eq!(
             refused.logged,

@@ -182,8 +182,9 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
     if let LoginDecision::CannotTell(doubt) = decision {
         return walk.closed("keys", doubt.to_string(), "keymaker doctor");
     }
+    let aside = keys_aside(user);
     if keys.keys.is_empty() {
-        let why = format!("IAM has no active SSH key for {iam_name}");
+        let why = format!("IAM has no active SSH key for {iam_name}{aside}");
         return walk.closed(
             "keys",
             why,
@@ -194,11 +195,25 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
         let key_type = key.line.split(' ').next().unwrap_or_default();
         format!("{} {key_type} {} (active)", key.id, key.fingerprint)
     });
-    // Published in steps of an hour.
+    // Published in steps, of an hour at most.
     let as_of = ago(login::unix_time(keys.answered_at), SystemTime::now());
     let shown = shown.collect::<Vec<_>>().join(", ");
-    walk.open("keys", format!("{shown}; IAM answered about them at most {as_of}"));
+    walk.open(
+        "keys",
+        format!("{shown}; IAM answered about them at most {as_of}{aside}"),
+    );
     Ok(keys.keys)
+}
+
+/// What `ssh-copy-id` left, where the caller can see it.
+fn keys_aside(user: &User<'_>) -> String {
+    let file = Path::new(user.home).join(".ssh/authorized_keys");
+    let is_there = std::fs::symlink_metadata(file).is_ok();
+    if is_there {
+        format!("; {}", login::ONLY_IAM)
+    } else {
+        String::new()
+    }
 }
 
 /// As the PAM module sees it.
