@@ -287,7 +287,7 @@ settings() {
     check "the daemon reads IAM" timeout 20 sh -c 'until [ -e /var/lib/keymaker/public/contact ]; do sleep 0.1; done'
 }
 presets_hold() {
-    systemctl -q is-enabled keymakerd.service keymaker-end-sessions.path && systemctl -q is-active keymakerd.service &&
+    systemctl -q is-enabled keymakerd.service keymaker-end-sessions.path keymaker-start-late.path && systemctl -q is-active keymakerd.service &&
         [ "$(systemctl is-enabled credd.socket)" = disabled ] && ! systemctl -q is-active credd.socket
 }
 profile_is() { same_text "$*" "$(authselect current --raw | sed 's/ *$//')"; }

@@ -284,6 +284,7 @@ first_boot() {
     step "its first boot"
     check "keymakerd runs" becomes_active keymakerd.service
     check "the watch for sessions runs" becomes_active keymaker-end-sessions.path
+    check "and the one for late starts" becomes_active keymaker-start-late.path
     check "alice logs in" alice_logs_in
     check "credd, which was enabled there, gives her credentials" credentials_of alice
     check "doctor finds nothing" keymaker doctor
@@ -296,7 +297,7 @@ units_are_right() {
     local units said
     units=$(dpkg -L $packages keymaker-credd | grep '/systemd/system/.*\.')
     said=$(systemd-analyze verify --man=no $units 2>&1)
-    same_text 10 "$(wc -w <<<"$units")" && same_text "" "$said"
+    same_text 12 "$(wc -w <<<"$units")" && same_text "" "$said"
 }
 
 # What an image with a read-only root has that can be written: /run, /var, /home.
@@ -340,7 +341,7 @@ chroots() {
     done
 }
 rules() { ip rule; ip route show table all | grep 169.254.169.254; nft -s list ruleset | grep -v 'counter packets'; }
-host_units_run() { systemctl -q is-active keymakerd.service credd.service credd.socket credd-capture.service keymaker-end-sessions.path ssh.service; }
+host_units_run() { systemctl -q is-active keymakerd.service credd.service credd.socket credd-capture.service keymaker-end-sessions.path keymaker-start-late.path ssh.service; }
 make_chroot() {
     local root=$work/root folder
     mkdir -p "$root"; mount -t tmpfs tmpfs "$root"; mkdir "$root/upper" "$root/work" "$root/merged"

@@ -1,7 +1,11 @@
 //! A host whose role's description IAM does not give: before it was ever read nobody of ours gets in, and once read it
 //! holds.
 
-use e2e::{Host, order, run, sh, ssh};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use e2e::{Host, order, run, sh, ssh, until};
 
 /// Every way in which `GetRole` can fail; the first three differ in kind.
 const FAULTS: [&str; 6] = ["hang", "deny", "throttle", "500", "down", "wrong"];
@@ -43,4 +47,67 @@ fn settings_once_read_hold_while_getrole_fails_also_after_a_restart() {
     order("sync");
     ssh("carol", "true").refused();
     ssh("bob", "true").ok();
+}
+
+/// How long until cron, which looks at its files once a minute, has run a line of this minute.
+const CRON: Duration = Duration::from_secs(130);
+
+#[test]
+fn what_an_image_starts_as_iam_users_starts_on_a_first_boot_whose_pass_comes_late() {
+    let host = Host::unstarted();
+    e2e::describe_role("keymaker_require_iam_group=prod_ssh_users");
+    let lines = "* * * * * alice touch /tmp/e2e-alice\n* * * * * root touch /tmp/e2e-root\n";
+    fs::write("/etc/cron.d/e2e-first-boot", lines).expect("root may write there");
+    for user in ["alice", "carol"] {
+        let unit = format!("[Service]\nUser={user}\nExecStart=/bin/sleep 600\n");
+        fs::write(format!("/run/systemd/system/e2e-{user}.service"), unit).expect("root may write there");
+    }
+    sh(
+        "rm -f /tmp/e2e-alice /tmp/e2e-root /run/keymaker-start-late/done; mkdir -p /var/lib/systemd/linger; touch /var/lib/systemd/linger/alice
+        systemctl daemon-reload; systemctl restart keymaker-start-late.path; sandbox-fault hang:GetRole",
+    );
+    let began = Instant::now();
+    sh("systemctl start keymakerd");
+    println!(
+        "figure: a host that knows nobody waited {:?} for keymakerd",
+        began.elapsed()
+    );
+    run("systemctl restart cron; systemctl start e2e-alice e2e-carol");
+    for unit in ["e2e-alice", "e2e-carol"] {
+        until("it has failed", Duration::from_secs(10), || {
+            status_of(unit) == "failed 217"
+        });
+    }
+    sh("sandbox-fault none");
+    host.await_contact();
+    let known = Instant::now();
+    until("the unit of alice runs", Duration::from_secs(20), || {
+        status_of("e2e-alice") == "active 0"
+    });
+    println!("figure: it ran {:?} after the first pass", known.elapsed());
+    let manager = format!("user@{}", e2e::uid("alice"));
+    until("the manager of alice runs", Duration::from_secs(20), || {
+        status_of(&manager) == "active 0"
+    });
+    let ran = |user: &str| Path::new("/tmp").join(format!("e2e-{user}")).exists();
+    until("cron runs the file that it had dropped", CRON, || {
+        ran("alice") && ran("root")
+    });
+    println!("figure: cron ran its lines {:?} after the first pass", known.elapsed());
+    assert_eq!(status_of("e2e-carol"), "failed 217", "carol may not log in here");
+    // What an administrator stops stays stopped, whatever is published next.
+    sh("systemctl stop e2e-alice");
+    e2e::make_user("dave", &["keymaker_devs", "prod_ssh_users"]);
+    host.sync();
+    sh("systemctl start keymaker-start-late");
+    assert_ne!(status_of("e2e-alice"), "active 0");
+    sh(
+        "rm -f /etc/cron.d/e2e-first-boot /run/systemd/system/e2e-*.service; loginctl disable-linger alice; systemctl daemon-reload",
+    );
+}
+
+/// The state of a unit, and how its main process ended.
+fn status_of(unit: &str) -> String {
+    let property = |name: &str| sh(&format!("systemctl show -P {name} {unit}"));
+    format!("{} {}", property("ActiveState"), property("ExecMainStatus"))
 }

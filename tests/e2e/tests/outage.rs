@@ -283,3 +283,45 @@ fn many_users_missing_from_a_listing_stay_and_those_really_gone_go() {
     host.sync();
     assert_eq!(names().len(), 160);
 }
+
+/// keymakerd stops, and starts as at a boot on Monday, before cron (`nss-user-lookup.target`): /run is empty, and IAM last
+/// answered 65 hours ago.
+fn monday(fault_meanwhile: &str) {
+    sh(&format!(
+        "systemctl stop keymakerd cron; rm -f /run/keymaker/alive /run/crond.reboot
+         touch -d '65 hours ago' /var/lib/keymaker/public/contact
+         sandbox-fault {fault_meanwhile}; systemctl start keymakerd; systemctl start cron"
+    ));
+}
+
+// P5
+#[test]
+fn after_a_weekend_no_line_at_reboot_is_lost_and_logins_wait_for_the_first_pass() {
+    let _host = Host::fresh();
+    ssh("alice", "true").ok();
+    std::fs::write("/etc/cron.d/e2e-monday", "@reboot alice touch rebooted\n").expect("root may write there");
+    monday("slow:1500");
+    let began = Instant::now();
+    let login = ssh("alice", "true");
+    println!(
+        "figure: a login during the first pass ended with {} after {:?}",
+        login.status, login.took
+    );
+    until("the line at reboot has run", Duration::from_secs(30), || {
+        run("test -e /home/alice/rebooted").status == 0
+    });
+    println!("figure: it ran {:?} after the boot", began.elapsed());
+    // The first call is throttled: a pass by itself is put off.
+    monday("throttle:GetRole");
+    until("a pass has failed", Duration::from_secs(20), || {
+        sh("jq -r .last_failure /run/keymaker/status.json").contains("GetRole")
+    });
+    ssh("alice", "true").refused();
+    fault("none");
+    let answers = Instant::now();
+    until("alice gets in", Duration::from_secs(30), || {
+        ssh("alice", "true").status == 0
+    });
+    println!("figure: {:?} from IAM's answer to the first login", answers.elapsed());
+    sh("rm -f /etc/cron.d/e2e-monday");
+}

@@ -29,7 +29,7 @@ enum Content {
 pub const SUDO_RULE: &str = "/usr/libexec/keymaker/sudo-rule";
 
 /// In the build's folder, and in the system's: L is the folder of the libraries.
-const BUILT: [(&str, &str, u32); 12] = [
+const BUILT: [(&str, &str, u32); 13] = [
     ("libnss_keymaker.so", "L/libnss_keymaker.so.2", 0o644),
     ("libpam_keymaker.so", "L/security/pam_keymaker.so", 0o644),
     ("keymakerd", "/usr/sbin/keymakerd", 0o755),
@@ -37,6 +37,7 @@ const BUILT: [(&str, &str, u32); 12] = [
     ("refusal", "/usr/libexec/keymaker/refusal", 0o755),
     ("end-sessions", "/usr/libexec/keymaker/end-sessions", 0o755),
     ("sudo-rule", SUDO_RULE, 0o755),
+    ("start-late", "/usr/libexec/keymaker/start-late", 0o755),
     ("other-service", "/usr/libexec/keymaker/other-service", 0o755),
     ("pam-account", "/usr/libexec/keymaker/pam-account", 0o755),
     ("credd", "/usr/sbin/credd", 0o755),
@@ -51,7 +52,7 @@ macro_rules! dist {
 }
 
 /// What the packages install: for systemd by its place below /etc/systemd, the rest where they install it.
-const SYSTEMD: [(&str, &str); 13] = [
+const SYSTEMD: [(&str, &str); 15] = [
     (dist!("systemd/keymakerd.service"), "system/keymakerd.service"),
     (
         dist!("systemd/keymaker-end-sessions.path"),
@@ -62,6 +63,14 @@ const SYSTEMD: [(&str, &str); 13] = [
         "system/keymaker-end-sessions.service",
     ),
     (dist!("systemd/keymaker-sudo.service"), "system/keymaker-sudo.service"),
+    (
+        dist!("systemd/keymaker-start-late.path"),
+        "system/keymaker-start-late.path",
+    ),
+    (
+        dist!("systemd/keymaker-start-late.service"),
+        "system/keymaker-start-late.service",
+    ),
     (
         dist!("systemd/keymaker-sync-roles.timer"),
         "system/keymaker-sync-roles.timer",

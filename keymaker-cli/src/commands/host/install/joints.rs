@@ -7,7 +7,11 @@ use super::{authselect, files};
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
 /// What runs from now on; credd waits for 'keymaker capture up'.
-const UNITS: [&str; 2] = ["keymakerd.service", "keymaker-end-sessions.path"];
+const UNITS: [&str; 3] = [
+    "keymakerd.service",
+    "keymaker-end-sessions.path",
+    "keymaker-start-late.path",
+];
 const USERS: [&str; 3] = ["keymakerd", "keymaker-keys", "credd"];
 const GROUPS: [&str; 5] = ["keymakerd", "keymaker-keys", "keymaker-users", "keymaker-sudo", "credd"];
 
