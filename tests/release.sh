@@ -10,7 +10,7 @@ cd "$(dirname "$(realpath "$0")")/.." || exit
 project=$PWD passed=0 failed=0
 work=$(mktemp -d -p "${TMPDIR:-/var/tmp}" keymaker-release.XXXXXX)
 trap 'rm -rf "$work"' EXIT
-PROGRAMS="libnss_keymaker.so libpam_keymaker.so keymakerd keymaker-keys refusal end-sessions sudo-rule start-late other-service pam-account credd credd-capture keymaker"
+PROGRAMS="libnss_keymaker.so libpam_keymaker.so keymakerd keymaker-keys refusal end-sessions sudo-rule keymaker-keys-of start-late other-service pam-account credd credd-capture keymaker"
 
 main() {
   case ${1:-} in
@@ -150,7 +150,7 @@ symbols_lie_apart() {
     id=$(build_id "$built/$program")
     check "$program has a build id" [ ${#id} = 40 ]
     check "its symbols lie where a debugger looks for that id" same_text "$id" "$(build_id "$built/symbols/${id:0:2}/${id:2}.debug")"
-    check "with the names of our functions" grep -aqE '(nss_keymaker|pam_keymaker|keymaker_keys|keymakerd|refusal|end_sessions|sudo_rule|other_service|pam_account|credd|credd_capture|keymaker)[0-9]' "$built/symbols/${id:0:2}/${id:2}.debug"
+    check "with the names of our functions" grep -aqE '(nss_keymaker|pam_keymaker|keymaker_keys|keymakerd|refusal|end_sessions|sudo_rule|start_late|keymaker_keys_of|other_service|pam_account|credd|credd_capture|keymaker)[0-9]' "$built/symbols/${id:0:2}/${id:2}.debug"
     check "and it has none itself" same_text "" "$(readelf -SW "$built/$program" | grep -E '\.(symtab|debug_)')"
   done
 }

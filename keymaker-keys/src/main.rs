@@ -5,8 +5,6 @@
 //! already. It reads no environment, and what it has to say to the administrator is one line for the system's log: sshd
 //! throws its standard error away.
 
-mod authorized_keys;
-
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -15,10 +13,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use authorized_keys::{KeysAfterNudge, KeysHost, NoKeys, ShownKeys};
 use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine, AuditReason};
 use keymaker_core::protocol::REPORT_BUDGET;
 use keymaker_core::{client, journal};
+use keymaker_keys::authorized_keys::{self, KeysAfterNudge, KeysHost, NoKeys, ShownKeys};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);

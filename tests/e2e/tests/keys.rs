@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, journal, run, sh, ssh, ssh_with_key, until};
+use e2e::{Host, describe_role, iam, journal, run, sh, ssh, ssh_with_key, until};
 
 /// Somebody's key, of which IAM knows nothing.
 const INTRUDER: &str = "/sandbox/keys/intruder";
@@ -100,6 +100,56 @@ fn of_what_iam_holds_as_a_key_only_the_key_itself_is_shown_to_sshd() {
     }
     ssh("carol", "true").refused();
     run("test -e /tmp/owned").refused();
+}
+
+// P7 P10
+#[test]
+fn sudo_opens_to_a_forwarded_key_that_iam_has_for_somebody_who_may_log_in_and_to_no_other() {
+    let host = Host::fresh();
+    sh("sandbox-key intruder");
+    let pam = "/etc/pam.d/sudo";
+    // As keymaker-keys(8) says it.
+    sh(&format!(
+        "cp {pam} /run/pam-sudo
+         sed -i '1i auth sufficient pam_ssh_agent_auth.so authorized_keys_command=/usr/libexec/keymaker/keymaker-keys-of authorized_keys_command_user=keymaker-keys' {pam}
+         printf 'Defaults env_keep += SSH_AUTH_SOCK\\n%%devs ALL=(ALL) ALL\\n' > /etc/sudoers.d/e2e-agent"
+    ));
+    let becomes = |user: &str, key: &str| {
+        let line = format!("ssh-add -q {key}; ssh -A {user}@localhost 'sudo -S id -un < /dev/null'");
+        run(&format!("ssh-agent bash -c \"{line}\""))
+    };
+    assert_eq!(becomes("bob", "/sandbox/keys/bob").ok(), "root");
+    becomes("bob", INTRUDER).refused();
+    becomes("bob", "/sandbox/keys/alice").refused();
+    iam(&format!(
+        "update-ssh-public-key --user-name bob --ssh-public-key-id {} --status Inactive",
+        e2e::key_id("bob")
+    ));
+    host.sync();
+    let printed = |name: &str| {
+        run(&format!(
+            "runuser -u keymaker-keys -- /usr/libexec/keymaker/keymaker-keys-of {name}"
+        ))
+    };
+    assert_eq!(printed("bob").stdout, "");
+    assert_eq!(printed("alice").ok(), sh("cut -d' ' -f1,2 /sandbox/keys/alice.pub"));
+    // Whoever is refused has a key that reads the refusal at sshd, and none here.
+    describe_role("keymaker_require_iam_group=prod_ssh_users");
+    host.sync();
+    for (name, why) in [
+        ("carol", "carol may not log in here (keymaker why carol)"),
+        ("root", "local account"),
+        (
+            "nobody-at-all",
+            "resolves to another account than the IAM user, or to none",
+        ),
+        ("alice bob", "usage: keymaker-keys-of NAME"),
+    ] {
+        let refused = printed(name).refused();
+        assert_eq!(refused.stdout, "", "{name}");
+        assert!(refused.stderr.contains(why), "{refused}");
+    }
+    sh(&format!("mv /run/pam-sudo {pam}; rm /etc/sudoers.d/e2e-agent"));
 }
 
 fn plant(user: &str) {

@@ -1,0 +1,3 @@
+//! What the programs that print keys share.
+
+pub mod authorized_keys;
