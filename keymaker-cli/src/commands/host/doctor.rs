@@ -18,6 +18,7 @@ mod fix;
 mod iam;
 mod logins;
 mod names;
+mod penalties;
 mod ports;
 mod session_manager;
 mod sudo;

@@ -13,7 +13,7 @@ use super::super::probe::sshd::{self, Started, configuration};
 use super::super::probe::{local_line, pam, run};
 use super::super::published::{of_each_published, published_names};
 use super::finding::FaultCause;
-use super::{Findings, JOIN};
+use super::{Findings, JOIN, penalties};
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
 /// One that fails leaves the drop-in that is there, without which keys in a home would open a login.
@@ -166,6 +166,7 @@ fn sshd_settings(found: &mut Findings) {
         )
         .of(&[FaultCause::Accounts, FaultCause::Published, FaultCause::Names]);
     }
+    penalties::look(&settings, found);
     admission(found, &options);
 }
 
