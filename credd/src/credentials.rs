@@ -16,7 +16,7 @@
 //! | `session.rs` | what is the session called, and which tags has it? |
 //! | `aws.rs`, `iam.rs`, `iam_user.rs`, `user_policies.rs` | what does AWS say? |
 //! | `refusal.rs` | what does an error mean? |
-//! | `metrics.rs`, `status_socket.rs` | how is it going? |
+//! | `metrics.rs`, `turned_away.rs`, `status_socket.rs` | how is it going? |
 //! | `trial.rs` | would every method work here? |
 
 mod aws;
@@ -41,6 +41,7 @@ mod session;
 mod shared_role;
 pub mod status_socket;
 pub mod trial;
+mod turned_away;
 mod user_policies;
 mod user_role;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use credd_core::accounts::{Account, AccountDoubt};
 use credd_core::config::Method;
 use keymaker_aws::RoleArn;
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::cache::{Cache, Issue};
@@ -104,6 +105,14 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
         Rc::clone(&self.parts().cache)
     }
 
+    /// Which local accounts asked and were given nothing.
+    pub fn turned_away(&self) -> Value {
+        let parts = self.parts();
+        parts
+            .people
+            .turned_away(|uid, account| parts.chains.names(uid, account))
+    }
+
     /// Whose credentials are in use.
     pub fn in_use(&self) -> Vec<u32> {
         self.parts().cache.uids()
@@ -130,6 +139,16 @@ impl<I: Issue + 'static, C: Chains + 'static> Issuer<I, C> {
                 let _ = issuer.issuance(uid).await;
             }
         });
+    }
+
+    /// What a caller gets, and whether to remember that it was nothing.
+    async fn answer(&self, uid: u32) -> Result<Rc<Issuance>, CredentialRefusal> {
+        let issuance = self.issuance(uid).await;
+        if let Err(CredentialRefusal::NotApplicable | CredentialRefusal::Denied(_)) = issuance {
+            let parts = self.parts();
+            parts.people.turn_away(uid, |account| parts.chains.names(uid, account));
+        }
+        issuance
     }
 
     fn parts(&self) -> Rc<IssuerParts<I, C>> {
@@ -159,7 +178,7 @@ impl<I: Issue + 'static, C: Chains> IssuerParts<I, C> {
 
 impl<I: Issue + 'static, C: Chains + 'static> CredentialSource for Issuer<I, C> {
     async fn role(&self, caller: &Caller) -> Outcome<Grant> {
-        match self.issuance(caller.owner.uid).await {
+        match self.answer(caller.owner.uid).await {
             Ok(issuance) => Outcome::Issued(Grant {
                 role: issuance.role.clone(),
                 method: issuance.method,
@@ -169,7 +188,7 @@ impl<I: Issue + 'static, C: Chains + 'static> CredentialSource for Issuer<I, C> 
     }
 
     async fn credentials(&self, caller: &Caller, role: &RoleArn) -> Outcome<Credentials> {
-        match self.issuance(caller.owner.uid).await {
+        match self.answer(caller.owner.uid).await {
             Ok(issuance) if issuance.role == *role => Outcome::Issued(issuance.credentials.clone()),
             Ok(_) => Outcome::Transient(Reason::new("the caller's role has just changed")),
             Err(refusal) => refusal.into_outcome(),

@@ -18,10 +18,12 @@ use keymaker_core::login::{Doubt, LoginDecision, last_contact};
 use keymaker_core::name::UserName;
 use keymaker_core::protocol::{Answer, FRESH_SHARE, MAX_ANSWER, Question as Nudge};
 use keymaker_core::published_file::reader::ReadError;
+use serde_json::Value;
 
 use super::directory_accounts::HostAccounts;
 use super::question::{IamIdentity, Names, Person};
 use super::refusal::CredentialRefusal;
+use super::turned_away::TurnedAway;
 use crate::clock::Clock;
 
 /// Where keymakerd is.
@@ -40,6 +42,7 @@ pub struct People {
     keymakerd: Keymakerd,
     clock: Rc<dyn Clock>,
     nudged: RefCell<HashMap<u32, Rc<Nudged>>>,
+    turned_away: TurnedAway,
 }
 
 /// When a uid is worth the next nudge; one at a time.
@@ -78,6 +81,7 @@ impl People {
             keymakerd,
             clock,
             nudged: RefCell::default(),
+            turned_away: TurnedAway::default(),
         }
     }
 
@@ -114,9 +118,24 @@ impl People {
         }
     }
 
-    /// Takes over what `former` knows of nudges.
+    /// Remembers that `uid` asked and was given nothing, where it is a local account of which no chain speaks.
+    pub fn turn_away(&self, uid: u32, is_named: impl Fn(&Account) -> bool) {
+        let account = self.accounts.local().account(uid);
+        if let (false, Some(user)) = (is_named(&account), account.user) {
+            self.turned_away.count(uid, user, self.clock.now());
+        }
+    }
+
+    /// Who was.
+    pub fn turned_away(&self, is_named: impl Fn(u32, &Account) -> bool) -> Value {
+        let local = self.accounts.local();
+        self.turned_away.told(|uid| is_named(uid, &local.account(uid)))
+    }
+
+    /// Takes over what `former` knows of nudges and of who was turned away.
     pub fn learn_from(&self, former: &Self) {
         self.nudged.replace(former.nudged.take());
+        self.turned_away.learn_from(&former.turned_away);
     }
 
     /// Forgets the nudges that are long past.

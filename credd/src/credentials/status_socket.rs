@@ -1,5 +1,5 @@
-//! What root asks this daemon at its status socket: `/metrics` for Prometheus, `/health`, and `/why/UID`: what would this
-//! uid get, by which method, or why not? It gives out no secret.
+//! What root asks this daemon at its status socket: `/metrics` for Prometheus, `/health`, `/turned-away` and `/why/UID`: what would
+//! this uid get, by which method, or why not? It gives out no secret.
 //!
 //! `curl --unix-socket /run/keymaker-credd/status.sock http://credd/why/1000`
 
@@ -56,6 +56,7 @@ where
                     Some(problem) => StatusAnswer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
                 }
             }
+            ("/turned-away", _) => StatusAnswer::json(format!("{}\n", self.issuer.turned_away())),
             (_, Some(Ok(uid))) => StatusAnswer::json(why(uid, &self.issuer).await),
             _ => StatusAnswer::plain(StatusCode::NOT_FOUND, PATHS),
         }
@@ -90,4 +91,4 @@ where
     format!("{answer}\n")
 }
 
-const PATHS: &str = "/metrics, /health, /why/UID\n";
+const PATHS: &str = "/metrics, /health, /turned-away, /why/UID\n";

@@ -73,6 +73,57 @@ fn a_reload_keeps_what_was_issued_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn software_that_capture_takes_the_instances_credentials_from_is_named_before_and_afterwards() {
+    let (_host, settings) = fresh("");
+    let follows = || {
+        until("capture follows the settings", Duration::from_secs(10), || {
+            run("/usr/libexec/keymaker/credd-capture check").status == 0
+        });
+    };
+    sh("useradd -r -s /usr/sbin/nologin cwagent
+        printf '[Service]\\nUser=cwagent\\nExecStart=/bin/sleep 600\\n' > /run/systemd/system/amazon-cloudwatch-agent.service
+        systemctl daemon-reload");
+    let plan = run("keymaker capture plan").ok();
+    assert!(
+        plan.contains("\n  cwagent (amazon-cloudwatch-agent.service)\n")
+            && plan.contains("  exempt_uids = [\"root\", \"cwagent\"]\n")
+            && plan.contains("mode = \"observe\" in /etc/keymaker/credd.toml"),
+        "{plan}"
+    );
+    settings.write("mode = \"observe\"");
+    sh("systemctl reload credd");
+    follows();
+    let of_the_instance = asked("cwagent", "").ok();
+    assert!(
+        of_the_instance.contains("assumed-role/sandbox-instance/"),
+        "{of_the_instance}"
+    );
+    let plan = run("keymaker capture plan").ok();
+    let used = plan.split("These used the metadata service since ").nth(1);
+    assert!(used.is_some_and(|used| used.contains("\n  cwagent (")), "{plan}");
+    settings.write("");
+    sh("systemctl reload credd");
+    follows();
+    asked("cwagent", "").refused();
+    let doctor = sh("keymaker doctor --json || true");
+    let finding = ".findings[] | select(.what | startswith(\"software asked for AWS credentials and was given none: cwagent (\"))";
+    let remedy = sh(&format!(
+        "jq -er '{finding} | .remedy' <<< '{}'",
+        doctor.replace('\'', "'\\''")
+    ));
+    let why = run("keymaker why cwagent --json");
+    assert!(
+        why.stdout.contains("an account of software") && why.stdout.contains("cwagent\\\"]"),
+        "{why}"
+    );
+    sh(&remedy);
+    follows();
+    assert_eq!(asked("cwagent", "").ok(), of_the_instance);
+    assert!(!run("keymaker doctor").reads().contains("cwagent"));
+    sh("rm /run/systemd/system/amazon-cloudwatch-agent.service; systemctl daemon-reload");
+}
+
+#[test]
 fn check_says_what_is_missing_and_what_to_do() {
     let (_host, settings) = fresh("");
     let good = run("credd --check").ok();

@@ -3,10 +3,14 @@
 //! credd-capture does the work and is the one that knows the rules; this starts and stops it with credd, in an order in
 //! which no user reaches the instance's own credentials in between.
 
-use std::collections::BTreeMap;
+mod agents;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use agents::Agent;
 use clap::Subcommand;
+use credd_core::config::{CaptureMode, Config};
 use serde_json::{Value, json};
 
 use super::probe::{self, credd, run as command};
@@ -17,7 +21,7 @@ use crate::output::{Output, Paint, Progress};
 /// What is to be done about metadata requests.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum CaptureCommand {
-    /// Show the rules that 'up' would put up, and who is using the metadata service. (root)
+    /// Show the rules that 'up' would put up, who uses the metadata service, and whom to exempt. (root)
     Plan,
     /// Bring metadata requests to credd, at once and at each boot. (root)
     Up,
@@ -55,26 +59,96 @@ fn plan(output: &Output) -> Result<(), HostError> {
     let (rules, last) = text.rsplit_once('\n').unwrap_or((&text, ""));
     let uids = last.rsplit(' ').map_while(|word| word.parse::<u32>().ok());
     let users: BTreeMap<u32, String> = uids.map(|uid| (uid, name_of(uid))).collect();
-    let said = if users.is_empty() {
-        "Nobody who would be captured is using the metadata service at the moment.".to_owned()
-    } else {
-        format!(
-            "These are using the metadata service at the moment and would get their own credentials from credd, or \
-            none:\n{}",
-            users
-                .iter()
-                .map(|(uid, name)| format!("  {name} ({uid})"))
-                .collect::<Vec<_>>()
-                .join("\n")
-        )
-    };
+    // credd-capture has read them a moment ago.
+    let config = Config::read(Path::new(credd::SETTINGS)).unwrap_or_default();
+    let since = observed_since(&config);
+    let agents = agents::not_exempt(&config);
+    let software = agents.iter().map(|agent| agent.user.as_str()).chain(
+        users
+            .iter()
+            .filter(|(uid, _)| **uid < credd::FIRST_PERSON)
+            .map(|(_, name)| name.as_str()),
+    );
+    let to_exempt: BTreeSet<&str> = software.collect();
+    let said = [
+        used(&users, since.as_deref()),
+        known(&agents),
+        advice(&config, &to_exempt, since.is_some()),
+    ];
     let users: Vec<Value> = users
         .iter()
         .map(|(uid, name)| json!({ "uid": uid, "name": name }))
         .collect();
-    let value = json!({ "rules": rules.lines().collect::<Vec<_>>(), "users_now": users });
-    output.print(&format!("{rules}\n\n{said}"), &value);
+    let value = json!({
+        "rules": rules.lines().collect::<Vec<_>>(),
+        "users_now": users,
+        "observed_since": since,
+        "agents": agents.iter().map(|agent| json!({"user": agent.user, "unit": agent.unit})).collect::<Vec<_>>(),
+        "to_exempt": to_exempt,
+    });
+    output.print(&format!("{rules}\n\n{}", said.concat().trim_end()), &value);
     Ok(())
+}
+
+/// Since when capture looks on, if it does.
+fn observed_since(config: &Config) -> Option<String> {
+    let shown = || {
+        command(
+            "systemctl",
+            &["show", "-P", "ActiveEnterTimestamp", credd::CAPTURE_UNIT],
+        )
+        .ok()
+    };
+    (config.mode == CaptureMode::Observe)
+        .then(shown)
+        .flatten()
+        .filter(|time| !time.is_empty())
+}
+
+fn used(users: &BTreeMap<u32, String>, since: Option<&str>) -> String {
+    let when = match since {
+        Some(time) => format!("since {time}"),
+        None => "at the moment".to_owned(),
+    };
+    if users.is_empty() {
+        return format!("Nobody who would be captured has used the metadata service {when}.\n");
+    }
+    let users: String = users.iter().map(|(uid, name)| format!("  {name} ({uid})\n")).collect();
+    format!("These used the metadata service {when}, and would get their own credentials from credd, or none:\n{users}")
+}
+
+fn known(agents: &[Agent]) -> String {
+    if agents.is_empty() {
+        return String::new();
+    }
+    let listed: String = agents
+        .iter()
+        .map(|agent| match &agent.unit {
+            Some(unit) => format!("  {} ({unit})\n", agent.user),
+            None => format!("  {}\n", agent.user),
+        })
+        .collect();
+    format!("This software is known to use it, and would get none:\n{listed}")
+}
+
+/// What to do before 'up'.
+fn advice(config: &Config, to_exempt: &BTreeSet<&str>, looks_on: bool) -> String {
+    let mut advice = String::new();
+    if !to_exempt.is_empty() {
+        advice += &format!(
+            "Exempt what needs the instance's own credentials, in {}:\n  {}\n",
+            credd::SETTINGS,
+            credd::exempt_line(config, to_exempt.iter().copied())
+        );
+    }
+    if !looks_on {
+        advice += &format!(
+            "To see who else uses it: mode = \"observe\" in {}, 'keymaker capture up', and 'keymaker capture plan' again \
+             after a day.\n",
+            credd::SETTINGS
+        );
+    }
+    advice
 }
 
 fn name_of(uid: u32) -> String {

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use credd_core::config::Config;
+
+use super::super::probe::credd::AccountTurnedAway;
 use super::super::probe::{credd, run};
 use super::finding::FaultCause;
 use super::{Findings, credentials, daemon};
@@ -51,7 +54,39 @@ pub fn look(found: &mut Findings) {
             .of(&[FaultCause::CreddToml]);
         return;
     }
+    software_without_credentials(found);
     credentials::of_users(found);
+}
+
+/// Agents that ran before capture was turned on, most of all: they asked the metadata service with success, and fail since.
+fn software_without_credentials(found: &mut Findings) {
+    // What is wrong with the settings is found above.
+    let Ok(config) = Config::read(Path::new(credd::SETTINGS)) else {
+        return;
+    };
+    let accounts: Vec<AccountTurnedAway> = credd::turned_away(&config)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|account| account.uid < credd::FIRST_PERSON)
+        .collect();
+    if accounts.is_empty() {
+        return;
+    }
+    let told: Vec<String> = accounts
+        .iter()
+        .map(|account| {
+            format!(
+                "{} ({} times, last at {})",
+                account.user, account.requests, account.last
+            )
+        })
+        .collect();
+    found.fault(
+        format!("software asked for AWS credentials and was given none: {}", told.join(", ")),
+        "an agent that needs the instance's own credentials does not work without them; one that needs none is left out here once \
+         credd.toml says so: user_chains = { NAME = [] }",
+        credd::exempting(&config, accounts.iter().map(|account| account.user.as_str())),
+    );
 }
 
 fn state(what: &str, unit: &str) -> String {

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use credd_core::config::{CaptureMode, Config, Exempt};
-use keymaker_core::{paths, sys};
+use credd_core::config::{CaptureMode, Config};
+use keymaker_core::sys;
 use serde_json::Value;
 
 use super::super::probe::{self, credd};
@@ -48,7 +48,7 @@ pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
         walk.untold("chain", format!("no service of this host resolves {user}"));
         return Ok(());
     };
-    if exempt(&config, user, uid) {
+    if credd::is_exempt(&config, user, uid) {
         walk.untold(
             "exempt",
             format!(
@@ -73,7 +73,7 @@ pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
         }
     }
     match credd::ask(&format!("/why/{uid}")) {
-        Ok(answer) => answered(walk, user, &serde_json::from_str(&answer).unwrap_or_default()),
+        Ok(answer) => answered(walk, user, &config, &serde_json::from_str(&answer).unwrap_or_default()),
         Err(why) => walk.closed(
             "chain",
             format!("credd does not answer: {why}"),
@@ -82,18 +82,11 @@ pub(super) fn walk(walk: &mut Walk, user: &str) -> Result<(), Shut> {
     }
 }
 
-/// Whether `exempt_uids` names the account. A name counts of a local account only.
-fn exempt(config: &Config, user: &str, uid: u32) -> bool {
-    config.exempt_uids.iter().any(|entry| match entry {
-        Exempt::Uid(exempt) => *exempt == uid,
-        Exempt::Name(name) => name == user && probe::local_line(paths::PASSWD, user).is_some(),
-    })
-}
-
 /// What credd says about the user.
-fn answered(walk: &mut Walk, user: &str, answer: &Value) -> Result<(), Shut> {
+fn answered(walk: &mut Walk, user: &str, config: &Config, answer: &Value) -> Result<(), Shut> {
     let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
     let chain = answer.get("chain").and_then(Value::as_array);
+    let software = answer.get("uid").and_then(Value::as_u64) < Some(credd::FIRST_PERSON.into());
     let chain: Vec<&str> = chain.into_iter().flatten().filter_map(Value::as_str).collect();
     let chain = chain.join(", then ");
     if !chain.is_empty() {
@@ -105,6 +98,14 @@ fn answered(walk: &mut Walk, user: &str, answer: &Value) -> Result<(), Shut> {
             walk.open("method", format!("{method}: a session of {role} until {until}"));
             Ok(())
         }
+        "not_applicable" if software => walk.closed(
+            "method",
+            format!(
+                "{user} is an account of software, to which no method of the chain applies; exempt it if it needs the \
+                 instance's own credentials"
+            ),
+            credd::exempting(config, [user].into_iter()),
+        ),
         "not_applicable" => walk.closed(
             "method",
             format!(
