@@ -115,7 +115,7 @@ impl MetadataService {
     }
 
     /// The name of the role that this instance has now.
-    pub(crate) async fn role_name(&self) -> Result<String, MetadataError> {
+    pub async fn role_name(&self) -> Result<String, MetadataError> {
         let metadata_token = self.metadata_token().await?;
         self.listed_role(&metadata_token).await
     }

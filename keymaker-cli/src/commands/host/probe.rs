@@ -1,6 +1,7 @@
 //! What `why` and `doctor` look at: PAM stacks, sshd, credd. Each returns what it found; who judges is the caller.
 
 pub mod credd;
+pub mod instance_role;
 pub mod pam;
 pub mod sshd;
 pub mod status_socket;

@@ -27,9 +27,11 @@ pub fn read() -> Result<Value, HostError> {
 /// Prints the status. Anybody may ask.
 pub fn run(output: &Output) -> Result<(), HostError> {
     let mut status = read()?;
+    let role_now = probe::instance_role::replaced(&status);
     let running = LocalStream::connect(Path::new(paths::LOOKUP_SOCKET)).map_err(AskError::NotListening);
     if let Some(fields) = status.as_object_mut() {
         fields.insert("running".into(), json!(running.is_ok()));
+        fields.insert("role_now".into(), json!(role_now));
         // One that keymakerd wrote before it was upgraded does not say.
         if let Some(group) = fields.get("sudo_iam_group") {
             let sudo = probe::sudo::for_members_of(group.as_str());
@@ -53,10 +55,11 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
     let word = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or("unknown").to_owned();
     let number = |key: &str| status.get(key).and_then(Value::as_u64).unwrap_or_default();
     line("account", word("account"));
-    line(
-        "instance",
-        format!("{} with role {}", word("instance_id"), word("role")),
-    );
+    let mut instance = format!("{} with role {}", word("instance_id"), word("role"));
+    if let Some(role) = status.get("role_now").and_then(Value::as_str) {
+        let _ = write!(instance, "; it has the role {role} by now: keymaker sync");
+    }
+    line("instance", instance);
     line(
         "published",
         format!(
