@@ -22,6 +22,10 @@ aborting_profile() { git ls-files '*Cargo.toml' | xargs grep -nE '^ *panic *= *"
 module_within_its_folder() { product | grep '/src/.*/mod\.rs$'; }
 without_opening_words() { product | while read -r file; do head -n 1 "$file" | grep -q '^//!' || echo "$file"; done; }
 merged_by_halves() { git ls-files -co --exclude-standard | xargs -d '\n' grep -nIE '^(<<<<<<< |>>>>>>> |=======$)' /dev/null; }
+peer_reports_that_differ() {
+  diff <(sed -n 's/^| \[.*| \(.*\) |$/\1/p' docs/peer-reports.md | sed 's/; /\n/g' | sort -u) \
+    <(grep -oE '^ *check "[^"]*' tests/peer-reports.sh | sed 's/^ *check "//' | sort -u)
+}
 unfinished() { product | xargs grep -nE 'todo!\(|unimplemented!\(|FIXME|XXX|#\[ignore' /dev/null; }
 # Each of these facts drifted while it had two readers, and one drift gave out credentials that an administrator had denied.
 asks_aws_by_itself() {
@@ -161,6 +165,7 @@ rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
 rule "credd-capture links no client of AWS, HTTP server or runtime, and session policies not even libc" forbidden_dependencies
 rule "every promise has a test that carries its number" promises_without_tests
+rule "docs/peer-reports.md names each check of tests/peer-reports.sh, and no other" peer_reports_that_differ
 rule "what docs/past-vulnerabilities.md and docs/attacks/broken-on-purpose.md name as a test is one" tests_that_are_not_there
 rule "every key of both settings files has a test of what it does" settings_without_tests
 rule "no two types have one name" types_of_one_name
