@@ -14,7 +14,7 @@ use crate::published_file::format::{HashKey, Key};
 use crate::published_file::reader::{FileState, PublishedFile, ReadError};
 use crate::published_file::writer::{BuildError, Built, FileBuilder, KeyTaken};
 pub use header::{FileStamp, Header, LocalStamps};
-pub use records::{Group, NewGroup, NewUser, User, Verdict};
+pub use records::{Group, MAX_FORMER_NAMES, NewGroup, NewUser, User, Verdict};
 
 const MAGIC: [u8; 8] = *b"KMDIR\0\0\x01";
 const USER_NAMES: usize = 0;
@@ -166,9 +166,10 @@ impl DirectoryBuilder {
 
     /// Adds a user, found by name and uid.
     pub fn user(&mut self, user: &NewUser<'_>) -> Result<(), RecordError> {
-        let record = user.encode()?;
-        self.file.add(
+        let (record, former_len) = user.encode()?;
+        self.file.add_grown(
             &record,
+            former_len,
             &[
                 (USER_NAMES, Key::Name(user.name.as_str())),
                 (UIDS, Key::Id(user.uid.get())),
@@ -179,8 +180,9 @@ impl DirectoryBuilder {
 
     /// Adds a tombstone whose name somebody else has now: found by uid only.
     pub fn nameless_tombstone(&mut self, user: &NewUser<'_>) -> Result<(), RecordError> {
-        let record = user.encode()?;
-        self.file.add(&record, &[(UIDS, Key::Id(user.uid.get()))])?;
+        let (record, former_len) = user.encode()?;
+        self.file
+            .add_grown(&record, former_len, &[(UIDS, Key::Id(user.uid.get()))])?;
         Ok(())
     }
 

@@ -22,7 +22,8 @@ use crate::published_file::writer::{BuildError, Built, FileBuilder};
 
 const MAGIC: [u8; 8] = *b"KMKEYS\0\x01";
 const USER_NAMES: usize = 0;
-const MAX_KEYS: usize = 32;
+/// How many keys a user's record holds. IAM's store has five a user, tags up to 50.
+pub const MAX_KEYS: usize = 32;
 const MAX_RECORD: usize = 512 + MAX_KEYS * (MAX_LINE + 256);
 
 /// The open keys file.

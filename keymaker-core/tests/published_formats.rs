@@ -109,6 +109,7 @@ fn directory() -> Vec<u8> {
             iam_user_id: "AIDAALICE",
             iam_user_name: "alice",
             groups: &[27, DEVS],
+            former_names: &[],
         })
         .unwrap();
     builder

@@ -144,6 +144,8 @@ fn directory_of(users: u32) -> Vec<u8> {
                 iam_user_id: "AIDA",
                 iam_user_name: "x",
                 groups: &[2_000_000_000],
+                // A record that version 1 did not know.
+                former_names: &[name_of(number)][..(number % 2) as usize],
             })
             .unwrap();
     }

@@ -116,6 +116,7 @@ fn add(builder: &mut DirectoryBuilder, name: &str, uid: u32) {
         iam_user_name: name,
         // DEVS and sudo's gid are the user's; 0, docker's 999 and 6000 no file may give.
         groups: &[DEVS, SUDO, 0, 999, 6000],
+        former_names: &[],
     };
     builder.user(&user).unwrap();
     builder.group(&new_group(name, uid, true, &[])).unwrap();

@@ -22,6 +22,7 @@ use std::time::Duration;
 use keymaker_core::home::{self, HomeState};
 use keymaker_core::roots_folder::{self, FolderError};
 
+use self::former::FormerHome;
 use crate::abi::folder::Folder;
 use crate::selinux::CreationLabel;
 
@@ -42,8 +43,8 @@ pub struct NewHome<'a> {
     pub skel: &'a Path,
     /// which permissions it lacks
     pub umask: u32,
-    /// whether a home of this name is that of somebody of today: then it is not a former one of this user's
-    pub is_somebodys: &'a dyn Fn(&OsStr) -> bool,
+    /// under which names the user was here before, the last one first: their home may bear one of them
+    pub former_names: &'a [String],
 }
 
 /// The home that a user has.
@@ -57,6 +58,8 @@ pub enum Home {
     Made {
         /// why it has not got its SELinux label, where it should have one
         unlabelled: Option<io::Error>,
+        /// where one under a former name stays, since others may write to it, or it is a file system of its own
+        former: Option<PathBuf>,
     },
 }
 
@@ -109,13 +112,14 @@ impl Workshop<'_> {
         let skel = self.skel(home.skel)?;
         let shared = base.shared;
         let base = Folder::open(base.path.clone()).map_err(|error| HomeError::Io("open", base.path, error))?;
-        match self.move_former(&base, name, home.uid, home.is_somebodys) {
-            Ok(Some(from)) => return Ok(Home::Moved(from)),
-            Ok(None) => {}
+        let former = match self.move_former(&base, name, home) {
+            Ok(FormerHome::Moved(from)) => return Ok(Home::Moved(from)),
+            Ok(FormerHome::Stays(former)) => Some(former),
+            Ok(FormerHome::None) => None,
             // Another login of the same user was faster.
             Err(HomeError::Io(..)) if is_there(home)? => return Ok(Home::Present),
             Err(error) => return Err(error),
-        }
+        };
         let label = CreationLabel::of_home_in(&base);
         let aside = Aside::make(&base, name, self)?;
         // Where others may write, nobody can tell whether such a folder is a dead process's or was given this name since.
@@ -131,6 +135,7 @@ impl Workshop<'_> {
         match made {
             Ok(()) => Ok(Home::Made {
                 unlabelled: label.err(),
+                former,
             }),
             // Another login of the same user was faster.
             Err(HomeError::Io(_, _, error)) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -4,9 +4,8 @@
 //! login go on, since otherwise a full disk would lock out exactly those who must repair it. But not where others may put
 //! something in its place: the shell would obey what they put there.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,7 +15,6 @@ use keymaker_core::home::others_may_write;
 use keymaker_core::journal::Priority;
 use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{Doubt, LoginDecision, Refusal};
-use keymaker_core::name::UserName;
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::source_identity::source_identity;
 use pam::constants::PamResultCode;
@@ -50,6 +48,8 @@ pub struct Welcome {
     pub home: PathBuf,
     /// uid and gid of the user
     pub uid: u32,
+    /// names under which the user was here before, the last one first
+    pub former_names: Vec<String>,
 }
 
 /// Whether a session may begin.
@@ -119,34 +119,46 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &Pa
     if !options.make_home {
         return Homecoming::Safe;
     }
+    let former_names: Vec<String> = welcome
+        .former_names
+        .into_iter()
+        .filter(|name| !ours::is_local(name.as_bytes(), host))
+        .collect();
     let wanted = NewHome {
         path: &welcome.home,
         uid: welcome.uid,
         skel: &options.skel,
         umask: options.umask,
-        is_somebodys: &|name| is_somebodys(name, host),
+        former_names: &former_names,
     };
     let path = welcome.home.display();
     match home::provide(&wanted) {
         Ok(Home::Present) => {}
         Ok(Home::Moved(from)) => {
-            let from = from.display();
             handle.tell(&format!(
-                "keymaker: you have another name here now, so your home directory {from} is {path} from now on; what still names \
+                "keymaker: you have another name here now, so your home directory {from:?} is {path} from now on; what still names \
                 the old place, scripts or links, needs the new one."
             ));
             handle.log(
                 Priority::Info,
-                &format!("moved the home {from} to {path}, since IAM renamed its user"),
+                &format!("moved the home {from:?} to {path}, since IAM renamed its user"),
             );
         }
-        Ok(Home::Made { unlabelled: None }) => handle.log(Priority::Info, &format!("made the home {path}")),
-        Ok(Home::Made {
-            unlabelled: Some(error),
-        }) => handle.log(
-            Priority::Warning,
-            &format!("made the home {path}, without its SELinux label ({error}): restorecon -R {path}"),
-        ),
+        Ok(Home::Made { unlabelled, former }) => {
+            match unlabelled {
+                None => handle.log(Priority::Info, &format!("made the home {path}")),
+                Some(error) => handle.log(
+                    Priority::Warning,
+                    &format!("made the home {path}, without its SELinux label ({error}): restorecon -R {path}"),
+                ),
+            }
+            if let Some(former) = former {
+                handle.tell(&format!(
+                    "keymaker: you have another name here now, and a new home directory; your former one, {former:?}, stays where it \
+                     is, since others may write to it or it is a file system of its own."
+                ));
+            }
+        }
         Err(error) => {
             handle.tell(&format!(
                 "keymaker: your home directory {path} could not be made; please tell the administrator of this host."
@@ -159,24 +171,6 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &Pa
         }
     }
     Homecoming::Safe
-}
-
-/// Whether a home of this name is that of a published user or of a local account: not a former one of anybody else's. Where that
-/// cannot be read, it may be.
-fn is_somebodys(name: &OsStr, host: &PamHost<'_>) -> bool {
-    if ours::is_local(name.as_bytes(), host) {
-        return true;
-    }
-    let Ok(name) = UserName::parse(name.as_bytes()) else {
-        return false;
-    };
-    let mut buffer = [0; MAX_USER_RECORD];
-    let found = Directory::open(host.directory).and_then(|directory| {
-        Ok(directory
-            .user_by_name(name, &mut buffer)?
-            .is_some_and(|user| !user.tombstone))
-    });
-    found.unwrap_or(true)
 }
 
 /// Decides about a session for an account that is not local.
@@ -278,6 +272,7 @@ impl Welcome {
             line,
             home: PathBuf::from(user.home),
             uid: user.uid.get(),
+            former_names: user.former_names().map(|name| name.to_string()).collect(),
         }
     }
 }

@@ -78,6 +78,7 @@ impl TestHost {
                 iam_user_id: "AIDAALICE",
                 iam_user_name: "alice",
                 groups: &[],
+                former_names: &[],
             },
             keys: UserKeys {
                 name,

@@ -3,7 +3,8 @@
 //! ```text
 //! user   0  uid u32 · 4 answered_at u64 · 12 verdict u8 · 13 flags u8 · 14 groups u8 · 15 zero u8
 //!        16 lengths of 6 texts, u16 each: name, gecos, home, shell, IAM user id, IAM user name
-//!        28 the texts in that order, each followed by a zero byte; then the groups, u32 each
+//!        28 the texts in that order, each followed by a zero byte; then the groups, u32 each; then, if there are any, how
+//!        many former names, u8, and these, each followed by a zero byte
 //! group  0  gid u32 · 4 members u32 · 8 flags u32
 //!        12 the name, then each member's name, each followed by a zero byte
 //! ```
@@ -23,6 +24,8 @@ const FLAG_ENDED: u8 = 4;
 const FLAG_PRIVATE: u32 = 1;
 /// How many groups a user's record holds. IAM's own limit is 10 groups a user.
 pub const MAX_GROUPS: usize = 64;
+/// How many former names a user's record holds.
+pub const MAX_FORMER_NAMES: usize = 4;
 const MAX_TEXT: usize = 255;
 
 /// What IAM and this host's settings say about a user's right to log in here.
@@ -115,6 +118,7 @@ pub struct User<'b> {
     /// The IAM user name.
     pub iam_user_name: &'b str,
     groups: &'b [u8],
+    former_names: &'b [u8],
 }
 
 impl<'b> User<'b> {
@@ -129,6 +133,10 @@ impl<'b> User<'b> {
             at += len + 1;
         }
         let groups = record.get(at..)?.get(..usize::from(*record.get(14)?) * 4)?;
+        let former_names = match record.get(at + groups.len()..)?.split_first() {
+            Some((count, texts)) => texts_of(texts, *count)?,
+            None => &[],
+        };
         let [name, gecos, home, shell, iam_user_id, iam_user_name] = texts;
         Some(Self {
             name: UserName::parse(name.as_bytes()).ok()?,
@@ -144,7 +152,14 @@ impl<'b> User<'b> {
             iam_user_id,
             iam_user_name,
             groups,
+            former_names,
         })
+    }
+
+    /// Names under which the user was on this host before, and that nobody else has had since, the last one first.
+    pub fn former_names(&self) -> impl Iterator<Item = UserName> {
+        let texts = self.former_names.split(|byte| *byte == 0);
+        texts.filter_map(|text| UserName::parse(text).ok())
     }
 
     /// The supplementary groups: gids of ours and, where the header allows them, local ones. keymaker-users is not
@@ -156,6 +171,15 @@ impl<'b> User<'b> {
             .iter()
             .map(|bytes| u32::from_le_bytes(*bytes))
     }
+}
+
+/// The first `count` texts, each with its zero byte.
+fn texts_of(bytes: &[u8], count: u8) -> Option<&[u8]> {
+    let Some(last) = usize::from(count).checked_sub(1) else {
+        return Some(&[]);
+    };
+    let (end, _) = bytes.iter().enumerate().filter(|(_, byte)| **byte == 0).nth(last)?;
+    bytes.get(..=end)
 }
 
 /// A user to be written.
@@ -187,13 +211,19 @@ pub struct NewUser<'a> {
     pub iam_user_name: &'a str,
     /// The supplementary groups, without keymaker-users.
     pub groups: &'a [u32],
+    /// See [`User::former_names`].
+    pub former_names: &'a [UserName],
 }
 
 impl NewUser<'_> {
-    pub(super) fn encode(&self) -> Result<Vec<u8>, RecordError> {
+    /// The record, and how much of it readers of version 1 know.
+    pub(super) fn encode(&self) -> Result<(Vec<u8>, usize), RecordError> {
         let groups = u8::try_from(self.groups.len())
             .ok()
             .filter(|count| usize::from(*count) <= MAX_GROUPS);
+        let former_names = u8::try_from(self.former_names.len())
+            .ok()
+            .filter(|count| usize::from(*count) <= MAX_FORMER_NAMES);
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         let flags =
             flag(self.tombstone, FLAG_TOMBSTONE) | flag(self.seen_here, FLAG_SEEN_HERE) | flag(self.ended, FLAG_ENDED);
@@ -220,8 +250,16 @@ impl NewUser<'_> {
             record.push(0);
         }
         record.extend(self.groups.iter().flat_map(|gid| gid.to_le_bytes()));
+        let former_len = record.len();
+        if !self.former_names.is_empty() {
+            record.push(former_names.ok_or(RecordError::TooMany)?);
+        }
+        for name in self.former_names {
+            record.extend(name.as_str().as_bytes());
+            record.push(0);
+        }
         debug_assert!(record.len() <= MAX_USER_RECORD);
-        Ok(record)
+        Ok((record, former_len))
     }
 }
 
@@ -333,7 +371,7 @@ pub(crate) mod tests_support {
     }
 
     fn with_new<T>(new: &NewUser<'_>, with: impl FnOnce(&User<'_>) -> T) -> T {
-        with(&User::parse(&new.encode().unwrap()).unwrap())
+        with(&User::parse(&new.encode().unwrap().0).unwrap())
     }
 
     fn alice() -> NewUser<'static> {
@@ -351,6 +389,7 @@ pub(crate) mod tests_support {
             iam_user_id: "AIDA",
             iam_user_name: "alice",
             groups: &[],
+            former_names: &[],
         }
     }
 }

@@ -55,6 +55,7 @@ fn user<'a>(login: &str, uid: u32, groups: &'a [u32]) -> NewUser<'a> {
         iam_user_id: "AIDAALICE",
         iam_user_name: "alice",
         groups,
+        former_names: &[],
     }
 }
 
@@ -105,7 +106,7 @@ fn a_directory_comes_back_as_it_was_written() {
 // P1
 #[test]
 fn a_record_with_a_system_uid_is_damage_not_a_user() {
-    let mut record = user("alice", 1_900_000_000, &[]).encode().unwrap();
+    let (mut record, _) = user("alice", 1_900_000_000, &[]).encode().unwrap();
     record[..4].copy_from_slice(&0u32.to_le_bytes());
     assert!(User::parse(&record).is_none());
     record[..4].copy_from_slice(&999u32.to_le_bytes());
@@ -116,7 +117,7 @@ fn a_record_with_a_system_uid_is_damage_not_a_user() {
 fn an_enumeration_that_would_begin_again_is_damage() {
     let last = u32::MAX;
     let mut builder = DirectoryBuilder::new(&header());
-    let record = user("alice", 1_900_000_000, &[]).encode().unwrap();
+    let (record, _) = user("alice", 1_900_000_000, &[]).encode().unwrap();
     builder.file.add(&record, &[(UIDS, Key::Id(last))]).unwrap();
     let group = NewGroup {
         name: GroupName::parse(b"devs").unwrap(),
@@ -150,6 +151,33 @@ fn texts_that_would_forge_a_passwd_line_are_refused() {
 }
 
 #[test]
+fn former_names_come_back_and_one_that_is_cut_off_is_damage() {
+    let names = [name("alice"), name("al")];
+    let new = NewUser {
+        former_names: &names,
+        ..user("alicia", 1_900_000_000, &[27, 1_900_000_001])
+    };
+    let (record, former_len) = new.encode().unwrap();
+    let read = User::parse(&record).unwrap();
+    assert_eq!(read.former_names().collect::<Vec<_>>(), names);
+    assert_eq!(read.groups().collect::<Vec<_>>(), [27, 1_900_000_001]);
+    let former = NewUser {
+        former_names: &[],
+        ..new.clone()
+    };
+    assert_eq!(former.encode(), Ok((record[..former_len].to_vec(), former_len)));
+    let (none, _) = user("alice", 1_900_000_000, &[]).encode().unwrap();
+    assert_eq!(User::parse(&none).unwrap().former_names().count(), 0);
+    assert!(User::parse(record.split_last().unwrap().1).is_none());
+    let five = [name("a"), name("b"), name("c"), name("d"), name("e")];
+    let too_many = NewUser {
+        former_names: &five,
+        ..new
+    };
+    assert_eq!(too_many.encode(), Err(RecordError::TooMany));
+}
+
+#[test]
 fn the_largest_user_fits_its_record() {
     let long = "x".repeat(255);
     let groups = [1_900_000_001; records::MAX_GROUPS];
@@ -160,9 +188,10 @@ fn the_largest_user_fits_its_record() {
         shell: &long,
         iam_user_id: &long,
         iam_user_name: &long,
+        former_names: &[name(&"b".repeat(32)); MAX_FORMER_NAMES],
         ..user("a", 1_900_000_000, &groups)
     };
-    assert!(largest.encode().unwrap().len() <= MAX_USER_RECORD);
+    assert!(largest.encode().unwrap().0.len() <= MAX_USER_RECORD);
     let too_many = [1; records::MAX_GROUPS + 1];
     assert_eq!(
         NewUser {
@@ -186,7 +215,11 @@ fn what_a_later_writer_puts_behind_a_record_is_skipped() {
     let folder = TestFolder::new();
     let mut builder = DirectoryBuilder::new(&header());
     let (alice, uid) = (name("alice"), 1_900_000_000);
-    let record = [user("alice", uid, &[27]).encode().unwrap(), vec![1; 8]].concat();
+    let record = [
+        user("alice", uid, &[27]).encode().unwrap().0,
+        vec![0, 1, 1, 1, 1, 1, 1, 1, 1],
+    ]
+    .concat();
     let keys = [(USER_NAMES, Key::Name("alice")), (UIDS, Key::Id(uid))];
     builder.file.add(&record, &keys).unwrap();
     let devs = NewGroup {
@@ -221,7 +254,7 @@ fn an_index_that_leads_to_somebody_elses_record_finds_nobody() {
     let mut builder = DirectoryBuilder::new(&header());
     // As where the hashes of two names are equal.
     let keys = [(USER_NAMES, Key::Name("bob")), (UIDS, Key::Id(1_900_000_002))];
-    builder.file.add(&alice.encode().unwrap(), &keys).unwrap();
+    builder.file.add(&alice.encode().unwrap().0, &keys).unwrap();
     let keys = [(GROUP_NAMES, Key::Name("ops")), (GIDS, Key::Id(1_900_000_003))];
     builder.file.add(&devs.encode().unwrap(), &keys).unwrap();
     let folder = TestFolder::new();

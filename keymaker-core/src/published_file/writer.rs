@@ -57,8 +57,25 @@ pub struct FileBuilder {
 struct Record {
     keys: Vec<(usize, OwnedKey)>,
     offset: usize,
+    whole: Extent,
+    /// what of it readers of version 1 know
+    former: Extent,
+}
+
+/// The first bytes of a record.
+#[derive(Clone, Copy)]
+struct Extent {
     len: usize,
     crc: u32,
+}
+
+impl Extent {
+    fn of(bytes: &[u8]) -> Self {
+        Self {
+            len: bytes.len(),
+            crc: crc32c(bytes),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -84,6 +101,11 @@ impl FileBuilder {
 
     /// Adds a record that is found by each of `keys`: (index, key).
     pub fn add(&mut self, record: &[u8], keys: &[(usize, Key<'_>)]) -> Result<(), KeyTaken> {
+        self.add_grown(record, record.len(), keys)
+    }
+
+    /// The same of a record that has grown since version 1, whose readers take its first `former_len` bytes.
+    pub fn add_grown(&mut self, record: &[u8], former_len: usize, keys: &[(usize, Key<'_>)]) -> Result<(), KeyTaken> {
         let keys: Vec<_> = keys.iter().map(|(index, key)| (*index, OwnedKey::of(*key))).collect();
         if keys.iter().any(|key| self.taken.contains(key)) {
             return Err(KeyTaken);
@@ -92,8 +114,8 @@ impl FileBuilder {
         self.records.push(Record {
             keys,
             offset: self.bytes.len(),
-            len: record.len(),
-            crc: crc32c(record),
+            whole: Extent::of(record),
+            former: Extent::of(record.get(..former_len).unwrap_or(record)),
         });
         self.bytes.extend_from_slice(record);
         Ok(())
@@ -156,7 +178,8 @@ impl FileBuilder {
             .flat_map(|field| (0..INDEXES).map(move |index| field + index * 8));
         for table in &tables {
             let at = places.next().unwrap_or(file_len);
-            let is_list = (field::LISTS..field::LISTS + INDEXES * 8).contains(&at);
+            let is_of = |field: usize| (field..field + INDEXES * 8).contains(&at);
+            let (is_list, is_old) = (is_of(field::LISTS), is_of(field::OLD_INDEXES));
             let count = if is_list {
                 table.len()
             } else {
@@ -167,7 +190,8 @@ impl FileBuilder {
             put(&mut bytes, at + 4, &(count as u32).to_le_bytes());
             for slot in table {
                 let (hash, offset, len, crc) = slot.map_or((0, 0, 0, 0), |(hash, record)| {
-                    (hash, (records_at + record.offset) as u32, record.len as u32, record.crc)
+                    let extent = if is_old { record.former } else { record.whole };
+                    (hash, (records_at + record.offset) as u32, extent.len as u32, extent.crc)
                 });
                 bytes.extend([hash, offset, len, crc].iter().flat_map(|number| number.to_le_bytes()));
             }

@@ -267,6 +267,7 @@ mod tests {
                     iam_user_id: "AIDA",
                     iam_user_name: name,
                     groups: &[],
+                    former_names: &[],
                 };
                 builder.user(&user).unwrap();
                 host.process(10 + number as i32, FIRST + number);

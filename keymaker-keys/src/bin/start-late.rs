@@ -254,6 +254,7 @@ mod tests {
                 iam_user_id: "AIDA",
                 iam_user_name: name,
                 groups: &[],
+                former_names: &[],
             };
             builder.user(&user).unwrap();
         }

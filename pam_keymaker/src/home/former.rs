@@ -1,77 +1,76 @@
 //! Moves the home of a user who was renamed: IAM gave them another name, the number is the same, and what they had would seem lost.
 //!
-//! Called before a new home is made. Others may write to the folder of homes, so a home is held by a descriptor while it is moved,
-//! and what lies there afterwards is compared with it.
+//! Called before a new home is made. Only a folder is taken that bears a name under which the user was on this host before: an
+//! administrator makes others that belong to them. Others may write to the folder of homes, so a home is held by a descriptor while
+//! it is moved, and what lies there afterwards is compared with it. One to which others may write stays: they may have put there
+//! what a shell of the user's would run.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use super::{ASIDE, HomeError, Workshop, is_same};
+use keymaker_core::home::others_may_write;
+
+use super::{HomeError, NewHome, Workshop, is_same};
 use crate::abi::folder::Folder;
 
-/// A server may hold thousands of homes; within the budget of a login (P5) this many seconds are for looking at them.
-const LONGEST: Duration = Duration::from_secs(2);
-
-impl Workshop<'_> {
-    /// Moves the one folder beside the home to be that the user owns, if it bears the name of nobody of today. Returns where it
-    /// was; `None` where there is none, or more than one, or they cannot be looked at in time.
-    pub(super) fn move_former(
-        &self,
-        base: &Folder,
-        name: &OsStr,
-        uid: u32,
-        is_somebodys: &dyn Fn(&OsStr) -> bool,
-    ) -> Result<Option<PathBuf>, HomeError> {
-        let Some(former) = only_folder_of(base, uid).filter(|former| !is_somebodys(former)) else {
-            return Ok(None);
-        };
-        let from = base.path.join(&former);
-        let failed = |error| HomeError::Io("move the former home", from.clone(), error);
-        let held = base.folder(&former).map_err(failed)?;
-        let home = held.file().metadata().map_err(failed)?;
-        let is_theirs = home.uid() == uid && home.dev() == base.file().metadata().map_err(failed)?.dev();
-        if !is_theirs {
-            return Err(HomeError::Swapped(base.path.clone()));
-        }
-        (self.step)();
-        base.rename(&former, base, name).map_err(failed)?;
-        (self.step)();
-        match base.look_at(name) {
-            Ok(moved) if is_same(&moved, &home) => {
-                // The move stands; a crash that loses it leaves the home where it was, and the next login moves it again.
-                let _ = base.file().sync_all();
-                Ok(Some(from))
-            }
-            _ => {
-                // Somebody put another in its place just then: that one goes back, if it can. The login is refused either way.
-                let _ = base.rename(name, base, &former);
-                Err(HomeError::Swapped(base.path.clone()))
-            }
-        }
-    }
+/// What became of the home under a former name.
+#[derive(Debug)]
+pub(super) enum FormerHome {
+    /// there is none
+    None,
+    /// it was here, and is in its new place
+    Moved(PathBuf),
+    /// it is here, and stays
+    Stays(PathBuf),
 }
 
-/// The name of the one folder in `base` that is the user's.
-fn only_folder_of(base: &Folder, uid: u32) -> Option<OsString> {
-    let until = Instant::now() + LONGEST;
-    let mut found = None;
-    for name in base.names().ok()? {
-        if Instant::now() > until {
-            return None;
+impl Workshop<'_> {
+    /// Moves the folder of the last former name that has one of the user's beside the home to be.
+    pub(super) fn move_former(&self, base: &Folder, name: &OsStr, home: &NewHome<'_>) -> Result<FormerHome, HomeError> {
+        for former in home.former_names {
+            let (former, from) = (OsStr::new(former), base.path.join(former));
+            let failed = |error| HomeError::Io("move the former home", from.clone(), error);
+            let entry = match base.look_at(former) {
+                Ok(entry) if entry.is_dir() && entry.uid() == home.uid => entry,
+                _ => continue,
+            };
+            if others_may_write(&entry) || entry.dev() != base.file().metadata().map_err(failed)?.dev() {
+                return Ok(FormerHome::Stays(from));
+            }
+            let held = base.folder(former).map_err(failed)?;
+            let held = held.file().metadata().map_err(failed)?;
+            if !is_same(&held, &entry) || others_may_write(&held) {
+                return Err(HomeError::Swapped(base.path.clone()));
+            }
+            (self.step)();
+            match base.rename(former, base, name) {
+                // A file system of its own is mounted there, if only one of the same disk.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices
+                    ) =>
+                {
+                    return Ok(FormerHome::Stays(from));
+                }
+                renamed => renamed.map_err(failed)?,
+            }
+            (self.step)();
+            return match base.look_at(name) {
+                Ok(moved) if is_same(&moved, &held) => {
+                    // The move stands; a crash that loses it leaves the home where it was, and the next login moves it again.
+                    let _ = base.file().sync_all();
+                    Ok(FormerHome::Moved(from))
+                }
+                _ => {
+                    // Somebody put another in its place just then: that one goes back, if it can. The login is refused either way.
+                    let _ = base.rename(name, base, former);
+                    Err(HomeError::Swapped(base.path.clone()))
+                }
+            };
         }
-        let theirs = base
-            .look_at(&name)
-            .is_ok_and(|entry| entry.is_dir() && entry.uid() == uid);
-        if !theirs || name.as_bytes().starts_with(ASIDE) {
-            continue;
-        }
-        if found.is_some() {
-            return None;
-        }
-        found = Some(name);
+        Ok(FormerHome::None)
     }
-    found
 }

@@ -66,7 +66,7 @@ fn make_home_at(path: &Path, skel: &Path, dead_after: Duration, step: &dyn Fn())
         uid: own_uid(),
         skel,
         umask: 0o077,
-        is_somebodys: &|_| false,
+        former_names: &[],
     })
 }
 
@@ -128,7 +128,13 @@ fn names_in(path: &Path) -> Vec<OsString> {
 #[test]
 fn a_new_home_is_a_copy_of_skel_for_the_user_alone() {
     let host = host();
-    assert!(matches!(made(&host), Ok(Home::Made { unlabelled: None })));
+    assert!(matches!(
+        made(&host),
+        Ok(Home::Made {
+            unlabelled: None,
+            former: None
+        })
+    ));
     let home = host.join("home/alice");
     assert_eq!(fs::metadata(&home).unwrap().mode() & 0o7777, 0o700);
     assert_eq!(contents(&home), whole());
@@ -285,7 +291,7 @@ fn the_folder_of_another_uid_is_not_taken() {
         uid: own_uid() + 1,
         skel: &host.join("skel"),
         umask: 0,
-        is_somebodys: &|_| false,
+        former_names: &[],
     };
     assert!(matches!(workshop.provide(&home), Err(HomeError::NotTheirs)));
     assert_eq!(fs::metadata(home.path).unwrap().uid(), own_uid());
@@ -319,7 +325,7 @@ fn nothing_is_made_in_a_folder_whose_place_others_can_take() {
         uid: own_uid(),
         skel: &host.join("skel"),
         umask: 0,
-        is_somebodys: &|_| false,
+        former_names: &[],
     };
     assert!(matches!(root_only.provide(&home), Err(HomeError::NotOnlyRoots(_))));
     assert!(names_in(&others).is_empty());

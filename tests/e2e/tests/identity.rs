@@ -334,6 +334,22 @@ fn a_renamed_user_keeps_the_uid_and_the_next_of_the_old_name_is_somebody_else() 
     assert_eq!(as_alicia("id -u").ok(), uid_of_alice.to_string());
 }
 
+// P2 P11
+#[test]
+fn a_folder_that_is_prepared_for_somebody_does_not_become_their_home() {
+    let _host = Host::fresh();
+    ssh("bob", "true").ok();
+    sh("install -d -o alice -g devs -m 2775 /home/project; rm -f /tmp/owned");
+    ssh(
+        "bob",
+        "echo 'touch /tmp/owned' | tee /home/project/.bashrc > /home/project/.profile",
+    )
+    .ok();
+    ssh("alice", "true").ok();
+    run("test -e /tmp/owned").refused();
+    assert_eq!(sh("ls -A /home"), "alice\nbob\nproject");
+}
+
 // P1
 #[test]
 fn a_local_group_added_later_keeps_its_name_and_has_no_member_from_iam() {

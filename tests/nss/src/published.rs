@@ -147,6 +147,7 @@ fn add(builder: &mut DirectoryBuilder, user: &KnownUser) {
         iam_user_id: "AIDAEXAMPLE",
         iam_user_name: name,
         groups: &[team(user.number % TEAMS), SUDO],
+        former_names: &[],
     };
     builder.user(&new).unwrap();
     add_group(builder, name, user.uid, &[]);

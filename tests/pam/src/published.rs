@@ -62,6 +62,7 @@ pub fn publish() {
                 iam_user_id: &iam_user_id,
                 iam_user_name: name.as_str(),
                 groups: &[],
+                former_names: &[],
             })
             .unwrap();
         keys.user(&UserKeys {

@@ -108,6 +108,7 @@ impl Host {
             iam_user_id: "AIDAALICE",
             iam_user_name: "Alice",
             groups: &[27],
+            former_names: &[],
         };
         builder.user(&alice).unwrap();
         replace_file(&self.path("directory"), &builder.build(1).unwrap(), 0o644).unwrap();

@@ -21,7 +21,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 const LONGEST_OUT_OF_CONTACT: Duration = Duration::from_secs(60);
 /// How long PAM's question is answered at the latest, while the first pass is under way and later: less than PAM waits.
 const AT_FIRST_PASS: Duration = Duration::from_millis(19_500);
-pub const AT_LATER_PASS: Duration = Duration::from_millis(4_500);
+/// The keys command of the same login may have had a second and a half of its six (P5).
+pub const AT_LATER_PASS: Duration = Duration::from_millis(3_500);
 /// How often a clock that counts a suspended host's time is looked at, since no timer goes by it.
 const TICK: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 1000 });
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use keymaker_aws::UID_TAG;
 use keymaker_core::id::{Gid, Uid};
 use keymaker_core::name::UserName;
 use keymaker_core::paths::KEYMAKER_SUDO;
@@ -12,8 +11,9 @@ use keymaker_core::paths::KEYMAKER_SUDO;
 use super::ids::{AssignedIds, IdClaim, IdMap, IdRules, Wish};
 use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
 use super::neighbours::{NameOrId, Neighbours};
+use super::passwd_fields::uid_tag;
 use super::refused::{Kind, RefusedEntry};
-use crate::config::{KeymakerdConfig, Tag};
+use crate::config::KeymakerdConfig;
 use crate::directory::facts::{Facts, UserFacts};
 use crate::local_accounts::LocalAccounts;
 use crate::settings::EffectiveSettings;
@@ -247,11 +247,7 @@ fn assign(known: &Known<'_>, ids: &mut IdMap, names: &AcceptedNames, neighbours:
     } = *known;
     let users = names.users.iter().filter_map(|(name, id)| {
         let user = facts.users.get(id)?;
-        let wish = user
-            .tag(UID_TAG)
-            .or_else(|| user.tag("uid"))
-            .filter(|_| config.tags.contains(&Tag::Uid))
-            .map_or(Wish::None, Wish::Tag);
+        let wish = uid_tag(config, user).map_or(Wish::None, Wish::Tag);
         Some(IdClaim {
             kind: Kind::User,
             iam_id: id,

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use keymaker_core::directory_file::MAX_FORMER_NAMES;
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::name::UserName;
 use serde::{Deserialize, Serialize};
@@ -232,6 +233,23 @@ impl IdMap {
         }
     }
 
+    /// The names under which a user was here before this one, and that nobody else holds since, the last one first.
+    pub fn former_names(&self, user_id: &str, name: UserName) -> Vec<UserName> {
+        let Some(kept) = self.kept.get(user_id) else {
+            return Vec::new();
+        };
+        let theirs = |former: &&String| {
+            former.as_str() != name.as_str()
+                && kept.was_here_as(former)
+                && self.holders.get(*former).is_some_and(|holder| holder == user_id)
+        };
+        let former = kept.names.iter().rev().filter(theirs);
+        former
+            .filter_map(|former| UserName::parse(former.as_bytes()).ok())
+            .take(MAX_FORMER_NAMES)
+            .collect()
+    }
+
     /// The `UserId` that last had this name here.
     pub fn holder_of_name(&self, name: UserName) -> Option<&str> {
         self.holders.get(name.as_str()).map(String::as_str)
@@ -403,6 +421,8 @@ impl IdMap {
         };
         let id = match (claim.wish, rules.tag_uid_range) {
             (Wish::GroupIds(gid), _) => gid,
+            // Files on this host carry the number of whoever has been here.
+            (Wish::Tag(_), Some(_)) if self.kept.get(claim.iam_id).is_some_and(|kept| kept.been_here) => drawn(),
             (Wish::Tag(value), Some(range)) => tag_uid(value, range)?,
             (Wish::Tag(_), None) | (Wish::None, _) => drawn(),
         };

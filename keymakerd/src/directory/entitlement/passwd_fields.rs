@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use keymaker_aws::UID_TAG;
+use keymaker_core::id::Uid;
 use keymaker_core::name::UserName;
 
 use crate::config::{KeymakerdConfig, Tag};
@@ -86,6 +88,22 @@ pub fn tags_not_taken(config: &KeymakerdConfig, user: &UserFacts, home: &str, sh
         ))
     });
     said.collect()
+}
+
+/// The number that the user's tags ask for, where tags are read.
+pub fn uid_tag<'u>(config: &KeymakerdConfig, user: &'u UserFacts) -> Option<&'u str> {
+    let wanted = user.tag(UID_TAG).or_else(|| user.tag("uid"));
+    wanted.filter(|_| config.tags.contains(&Tag::Uid))
+}
+
+/// That it is not the user's, since they have been here with another one.
+pub fn uid_tag_not_taken(config: &KeymakerdConfig, user: &UserFacts, uid: Uid) -> Option<String> {
+    let wanted = uid_tag(config, user).filter(|wanted| *wanted != uid.to_string())?;
+    config.tag_uid_range()?;
+    Some(format!(
+        "the tag uid of {} says {wanted:?}, and files on this host carry {uid}, which stays",
+        user.name
+    ))
 }
 
 /// What `pam_umask(8)` takes from this field: a session's file mode, priority and limit.

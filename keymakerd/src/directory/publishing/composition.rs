@@ -9,7 +9,7 @@ use keymaker_aws::{id_resolver_digest, ssh_key_tags};
 use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
 use keymaker_core::directory_file::{DirectoryBuilder, Header, NewGroup, NewUser, RecordError, Verdict};
 use keymaker_core::id::{IdRange, Uid};
-use keymaker_core::keys_file::{KeysBuilder, PublishedKey, UserKeys};
+use keymaker_core::keys_file::{KeysBuilder, MAX_KEYS, PublishedKey, UserKeys};
 use keymaker_core::name::UserName;
 use keymaker_core::paths::{KEYMAKER_SUDO, KEYMAKER_USERS, REFUSAL};
 use tracing::warn;
@@ -21,7 +21,7 @@ use crate::directory::entitlement::ending::Ending;
 use crate::directory::entitlement::entitled::{Entitlements, Known, refused_ids};
 use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
 use crate::directory::entitlement::names::UnixGroup;
-use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell, tags_not_taken};
+use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell, tags_not_taken, uid_tag_not_taken};
 use crate::directory::entitlement::refused::{EntryRefusal, Kind, RefusedEntry};
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
@@ -132,8 +132,10 @@ impl Composition {
                 _ => (Vec::new(), REFUSAL),
             };
             let home = home(config, *name, user, &mut homes);
+            let former_names = ids.former_names(user_id, *name);
             if verdict == Verdict::Allowed {
                 self.unusable_tags.extend(tags_not_taken(config, user, &home, shell));
+                self.unusable_tags.extend(uid_tag_not_taken(config, user, uid));
             }
             let new = NewUser {
                 name: *name,
@@ -149,6 +151,7 @@ impl Composition {
                 iam_user_id: user_id,
                 iam_user_name: &user.name,
                 groups: &groups,
+                former_names: &former_names,
             };
             if let Err(error) = self.directory.user(&new) {
                 self.leave_out(Kind::User, user_id, &user.name, error);
@@ -348,6 +351,9 @@ pub(super) fn keys_of(config: &KeymakerdConfig, user: &UserFacts) -> (Vec<Publis
             Err(why) => unusable.push(format!("{id} of {}: {why}", user.name)),
         }
     }
+    // IAM's own come first: it has five at most.
+    let too_many = keys.drain(keys.len().min(MAX_KEYS)..);
+    unusable.extend(too_many.map(|key| format!("{} of {}: more than {MAX_KEYS} keys", key.id, user.name)));
     (keys, unusable)
 }
 
@@ -366,6 +372,7 @@ fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> N
         iam_user_id,
         iam_user_name: "",
         groups: &[],
+        former_names: &[],
     }
 }
 

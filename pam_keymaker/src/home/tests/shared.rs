@@ -47,7 +47,7 @@ fn home_of(name: &str, uid: u32, host: &Path, step: &dyn Fn()) -> Result<Home, H
         uid,
         skel: &host.join("skel"),
         umask: 0o077,
-        is_somebodys: &|_| false,
+        former_names: &["old".to_owned()],
     })
 }
 
@@ -297,36 +297,38 @@ fn former(host: &Path, name: &str, uid: u32) {
     }
 }
 
+/// A login of alicia, who had these names before.
+fn login_of_alicia(former_names: &[&str], host: &Path) -> Result<Home, HomeError> {
+    let workshop = Workshop {
+        owner: ROOT,
+        dead_after: DEAD_AFTER,
+        step: &|| (),
+    };
+    let former_names: Vec<String> = former_names.iter().map(|name| (*name).to_owned()).collect();
+    workshop.provide(&NewHome {
+        path: &host.join("home/alicia"),
+        uid: ALICE,
+        skel: &host.join("skel"),
+        umask: 0o077,
+        former_names: &former_names,
+    })
+}
+
 // P2 P11
 #[test]
-fn a_renamed_user_keeps_their_home_where_it_is_the_only_one_and_bears_nobodys_name() {
+fn a_renamed_user_keeps_their_home_and_nothing_else_of_theirs_is_taken_for_it() {
     if !is_root() {
         return;
     }
-    let whose_name = |somebodys: &'static str, host: &Path| {
-        let workshop = Workshop {
-            owner: ROOT,
-            dead_after: DEAD_AFTER,
-            step: &|| (),
-        };
-        workshop.provide(&NewHome {
-            path: &host.join("home/alicia"),
-            uid: ALICE,
-            skel: &host.join("skel"),
-            umask: 0o077,
-            is_somebodys: &|name| name == somebodys,
-        })
-    };
     for mode in [0o755, 0o2775, 0o1777] {
         let host = shared(mode);
         let homes = host.join("home");
-        former(&host, "alice", ALICE);
-        former(&host, "bob", BOB);
+        for (name, uid) in [("alice", ALICE), ("al", ALICE), ("project", ALICE), ("bob", BOB)] {
+            former(&host, name, uid);
+        }
         let before = everything(&homes.join("alice")).into_values().collect::<Vec<_>>();
-        // Folders, not what else is the user's; and not an unfinished home.
-        fs::write(homes.join("file"), "").unwrap();
-        chown(homes.join("file"), Some(ALICE), None).unwrap();
-        let moved = whose_name("bob", &host);
+        // Of bob's name, too: the folder is his.
+        let moved = login_of_alicia(&["bob", "nobody", "alice", "al"], &host);
         assert!(
             matches!(&moved, Ok(Home::Moved(from)) if *from == homes.join("alice")),
             "{moved:?}"
@@ -337,19 +339,36 @@ fn a_renamed_user_keeps_their_home_where_it_is_the_only_one_and_bears_nobodys_na
             "nothing in it is changed"
         );
         assert!(!fs::exists(homes.join("alice")).unwrap(), "and no link is left");
-        assert!(fs::exists(homes.join("bob/diary")).unwrap());
-        assert!(matches!(whose_name("", &host), Ok(Home::Present)));
+        for stays in ["al", "project", "bob"] {
+            assert!(fs::exists(homes.join(stays).join("diary")).unwrap(), "{stays}");
+        }
+        assert!(matches!(login_of_alicia(&["al"], &host), Ok(Home::Present)));
     }
-    // Somebody of today has the name, or there are two: a new home, and both stay.
-    for (names, somebodys) in [(vec!["alice"], "alice"), (vec!["alice", "alice.old"], "")] {
+    // Whoever was never renamed has a new home, whatever an administrator made for them.
+    let host = shared(0o755);
+    former(&host, "project", ALICE);
+    let made = login_of_alicia(&[], &host);
+    assert!(matches!(made, Ok(Home::Made { former: None, .. })), "{made:?}");
+    assert!(fs::exists(host.join("home/project/diary")).unwrap());
+}
+
+// P2
+#[test]
+fn a_former_home_to_which_others_may_write_stays_and_nobody_runs_what_is_in_it() {
+    if !is_root() {
+        return;
+    }
+    for mode in [0o770, 0o2775, 0o757, 0o1777] {
         let host = shared(0o755);
-        names.iter().for_each(|name| former(&host, name, ALICE));
-        assert!(matches!(whose_name(somebodys, &host), Ok(Home::Made { .. })));
+        former(&host, "alice", ALICE);
+        fs::set_permissions(host.join("home/alice"), Permissions::from_mode(mode)).unwrap();
+        let made = login_of_alicia(&["alice"], &host);
+        let stays = host.join("home/alice");
         assert!(
-            names
-                .iter()
-                .all(|name| fs::exists(host.join("home").join(name).join("diary")).unwrap())
+            matches!(&made, Ok(Home::Made { former: Some(former), .. }) if *former == stays),
+            "{mode:o}: {made:?}"
         );
+        assert!(!fs::exists(host.join("home/alicia/diary")).unwrap());
     }
 }
 

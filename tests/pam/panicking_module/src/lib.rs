@@ -50,7 +50,6 @@ mod auth_info {
 }
 
 mod home {
-    use std::ffi::OsStr;
     use std::io;
     use std::path::{Path, PathBuf};
 
@@ -59,13 +58,16 @@ mod home {
         pub uid: u32,
         pub skel: &'a Path,
         pub umask: u32,
-        pub is_somebodys: &'a dyn Fn(&OsStr) -> bool,
+        pub former_names: &'a [String],
     }
 
     pub enum Home {
         Present,
         Moved(PathBuf),
-        Made { unlabelled: Option<io::Error> },
+        Made {
+            unlabelled: Option<io::Error>,
+            former: Option<PathBuf>,
+        },
     }
 
     pub fn provide(_: &NewHome<'_>) -> io::Result<Home> {

@@ -340,6 +340,40 @@ fn a_tag_gives_a_uid_in_its_range_that_nobody_else_had() {
     assert_eq!(host.who_was(200_002).unwrap().former, [BOTH, 200_002]);
 }
 
+// P2
+#[test]
+fn no_tag_changes_the_number_of_somebody_who_has_been_here_or_takes_their_entry() {
+    let mut host = Host::new();
+    let tagged = |value| IdClaim {
+        wish: Wish::Tag(value),
+        ..user(X, 100, "x")
+    };
+    assert_eq!(host.assign(&[user(X, 100, "x")]).ids[X], BOTH);
+    host.map.note_presence(X);
+    for value in ["200001", "", "junk", "0", "300000"] {
+        assert_eq!(host.assign(&[tagged(value)]).ids[X], BOTH, "{value}");
+    }
+}
+
+// P2
+#[test]
+fn former_names_are_those_under_which_somebody_was_here_and_that_nobody_else_holds() {
+    let mut host = Host::new();
+    for (login, was_here) in [("al", true), ("allie", false), ("alice", true), ("alicia", true)] {
+        host.assign(&[user(X, 100, login)]);
+        host.map.hold_name(name(login), X);
+        if was_here {
+            host.map.note_presence_as(X, login);
+        }
+    }
+    assert_eq!(host.map.former_names(X, name("alicia")), [name("alice"), name("al")]);
+    host.map.release(name("alice"));
+    assert_eq!(host.map.former_names(X, name("alicia")), [name("al")]);
+    host.map.hold_name(name("alice"), Y);
+    assert_eq!(host.map.former_names(X, name("alicia")), [name("al")]);
+    assert_eq!(host.map.former_names(Y, name("alice")), []);
+}
+
 #[test]
 fn the_file_gives_a_group_its_gid() {
     let mut host = Host::new();
