@@ -9,7 +9,7 @@ pub fn without_secrets(text: &str) -> String {
     let text = without_private_keys(text);
     let lines = text.lines().map(|line| {
         let line = without_passwords_of_urls(line);
-        without_long_words(&without_named_values(&line))
+        without_long_words(&without_named_values(&without_values_of_options(&line)))
     });
     lines.map(|line| line + "\n").collect()
 }
@@ -101,6 +101,34 @@ fn without_named_values(line: &str) -> String {
     kept + rest
 }
 
+/// `--password x` of a command line, and `SetCredential=ID:x` of a unit: the next word, and all that follows.
+fn without_values_of_options(line: &str) -> String {
+    if let Some((id, _)) = line
+        .split_once(':')
+        .filter(|_| line.trim_start().starts_with("SetCredential"))
+    {
+        return format!("{id}:{REMOVED}");
+    }
+    let mut is_value = false;
+    let words = line.split_inclusive(char::is_whitespace).map(|word| {
+        let bare = word.trim_end();
+        let option = bare
+            .strip_prefix("--")
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .replace('-', "_");
+        let was_value = std::mem::replace(&mut is_value, NAMES.iter().any(|name| option.ends_with(name)));
+        if was_value && !bare.is_empty() {
+            word.replacen(bare, REMOVED, 1)
+        } else {
+            // Several blanks may follow an option.
+            is_value |= was_value;
+            word.to_owned()
+        }
+    });
+    words.collect()
+}
+
 /// Words that look like what AWS gives out: an access key id, 40 characters of base64, or 64 and more.
 fn without_long_words(line: &str) -> String {
     let (mut kept, mut word) = (String::new(), String::new());
@@ -183,6 +211,21 @@ mod tests {
             ("password=hunter2 user=bob".into(), "hunter2", "user=bob"),
             ("password = 'hunter2 and more' # x".into(), "and more", "# x"),
             ("password = \"hunter2".into(), "hunter2", "password"),
+            (
+                "ExecStartPre=/bin/x --db-password  hunter2 --user bob".into(),
+                "hunter2",
+                "--user bob",
+            ),
+            (
+                "SetCredential=tok:hunter2 and more".into(),
+                "hunter2",
+                "SetCredential=tok:",
+            ),
+            (
+                "SetCredentialEncrypted=tok: k6iUCUh0RJCQyvL8k8q1UyAAAA".into(),
+                "k6iUCUh0",
+                "tok:",
+            ),
             (
                 "Authorization: AWS4-HMAC-SHA256 Credential=x, Signature=hunter2".into(),
                 "hunter2",
