@@ -88,7 +88,7 @@ refused() {
   keymaker sync > /dev/null
   login carol true 2> /dev/null
   check "whoever PAM refuses has no user manager" fails systemctl -q is-active "user@$(id -u carol).service"
-  iam update-role --role-name sandbox-instance --description ''; keymaker accept-settings > /dev/null; keymaker sync > /dev/null
+  iam update-role --role-name sandbox-instance --description ''; keymaker sync > /dev/null; keymaker accept-settings > /dev/null
 }
 hung() {
   mkdir /tmp/many; for i in $(seq 300); do touch /tmp/many/$i; chown $((1900000000 + i)) /tmp/many/$i; done
@@ -119,7 +119,7 @@ again_and_again() {
 }
 
 for part in first_login allowed_by_group two_at_once local_groups programs names refused hung credentials; do $part; done
-check "cron makes the home of somebody who never logged in" within 90 "[ -e /home/frank/ran ]"
+check "cron makes the home of somebody who never logged in" eval 'within 90 "[ -e /home/frank/ran ]" || { journalctl -u cron; keymaker why frank; false; }'
 again_and_again
 printf '\n%s passed, %s failed\n' $passed $failed
 exit $((failed > 0))

@@ -13,6 +13,33 @@ fn show(property: &str) -> String {
 }
 
 #[test]
+fn an_instance_that_was_given_another_role_is_shown_with_both_until_a_sync() {
+    let host = Host::fresh();
+    sh("i='sandbox-admin aws iam'
+        $i create-role --role-name other --assume-role-policy-document \"$($i get-role --role-name sandbox-instance --query Role.AssumeRolePolicyDocument)\"
+        p=$($i list-role-policies --role-name sandbox-instance --query 'PolicyNames[0]' --output text)
+        $i put-role-policy --role-name other --policy-name $p \\
+          --policy-document \"$($i get-role-policy --role-name sandbox-instance --policy-name $p --query PolicyDocument)\"");
+    host.sync();
+    sh("sandbox-imds set role other");
+    let status = sh("keymaker status");
+    assert!(
+        status.contains("with role sandbox-instance; it has the role other by now: keymaker sync"),
+        "{status}"
+    );
+    let doctor = run("keymaker doctor").refused().reads();
+    assert!(
+        doctor.contains("this instance has the role other by now, and keymakerd knows sandbox-instance"),
+        "{doctor}"
+    );
+    host.sync();
+    let status = sh("keymaker status");
+    assert!(status.contains("with role other\n"), "{status}");
+    assert!(!run("keymaker doctor").reads().contains("by now"));
+    sh("sandbox-imds set role sandbox-instance");
+}
+
+#[test]
 fn the_daemon_has_no_capability_and_is_confined_to_an_exposure_of_1_5_at_most() {
     let _host = Host::fresh();
     let analysis = sh("systemd-analyze security --no-pager keymakerd.service | tail -n1");

@@ -201,7 +201,7 @@ const SUDO: [Fault; 7] = [
     ),
 ];
 
-const DAEMON_AND_IAM: [Fault; 30] = [
+const DAEMON_AND_IAM: [Fault; 29] = [
     fault("systemctl stop keymakerd", "keymakerd does not run"),
     fault(
         "kill -STOP $(systemctl show -P MainPID keymakerd); touch -d '1 minute ago' /run/keymaker/alive",
@@ -240,17 +240,6 @@ const DAEMON_AND_IAM: [Fault; 30] = [
          d=$($i get-role-policy --role-name sandbox-instance --policy-name $p --query PolicyDocument --output json)
          $i put-role-policy --role-name sandbox-instance --policy-name $p --policy-document \"${d//iam:GetUser\\\"/iam:GetUserX\\\"}\"",
         "AWS denies this host iam:GetUser:",
-    ),
-    fault(
-        "i='sandbox-admin aws iam'; trust() { $i get-role --role-name $1 --query Role.AssumeRolePolicyDocument --output json; }
-         $i create-role --role-name other --assume-role-policy-document \"$(trust sandbox-instance)\"
-         p=$($i list-role-policies --role-name sandbox-instance --query 'PolicyNames[0]' --output text)
-         d=$($i get-role-policy --role-name sandbox-instance --policy-name $p --query PolicyDocument --output json)
-         $i put-role-policy --role-name other --policy-name $p --policy-document \"$d\"
-         for role in user-alice user-bob; do t=$(trust $role)
-         $i update-assume-role-policy --role-name $role --policy-document \"${t//sandbox-instance/other}\"; done
-         sandbox-imds set role other",
-        "this instance has the role other by now, and keymakerd knows sandbox-instance",
     ),
     by_hand(
         "sandbox-imds set role nosuch; systemctl restart keymakerd; keymaker sync",
