@@ -16,10 +16,10 @@ logs_in() { timeout 20 sh -c 'until ssh -o BatchMode=yes alice@localhost true; d
 
 install_python_keymaker() {
   /opt/aws/bin/python -m venv /opt/km && /opt/km/bin/pip install -q --no-index --find-links /sandbox/pypi keymaker &&
-    ln -s /opt/km/bin/keymaker* /usr/local/bin/ && keymaker install || return 1
+    ln -s /opt/km/bin/keymaker* /usr/local/bin/ && keymaker install --user km || return 1
   # Its hooks run without the environment; a real host needs no endpoint.
   local home
-  for home in /root /home/keymaker; do
+  for home in /root /home/km; do
     mkdir -p $home/.aws
     printf '[default]\nregion = us-east-1\nendpoint_url = %s\n' "$AWS_ENDPOINT_URL" > $home/.aws/config
     chmod -R a+rX $home $home/.aws
@@ -42,11 +42,20 @@ echo "hers" > /home/alice/file; chown alice: /home/alice/file
 uid=$(id -u alice) gid=$(getent group devs | cut -d: -f3) home=$(stat -c '%n %u %g %a' /home/alice /home/alice/file)
 printf '[general]\ncredential_methods = UserRole, InstanceRole\nper_user_credential_methods = joe:UserRole,InstanceRole,jane:UserRole\n' > /etc/ec2userkeyd.conf
 
+# Its administrators deleted the IAM user alone: the account stays, and so does what the user put into their home.
+sandbox-admin aws iam create-user --user-name leaver > /dev/null
+sandbox-admin aws iam upload-ssh-public-key --user-name leaver --ssh-public-key-body "$(sandbox-key leaver)" > /dev/null
+PAM_USER=leaver keymaker-create-account-for-iam-user > /dev/null
+mkdir -p ~leaver/.ssh; cp /sandbox/keys/leaver.pub ~leaver/.ssh/authorized_keys; chown -R leaver: ~leaver/.ssh
+key=$(sandbox-admin aws iam list-ssh-public-keys --user-name leaver --query 'SSHPublicKeys[0].SSHPublicKeyId' --output text)
+sandbox-admin aws iam delete-ssh-public-key --user-name leaver --ssh-public-key-id "$key"; sandbox-admin aws iam delete-user --user-name leaver
+
 check "our packages are installed beside it" install_packages
 check "the doctor names the predecessor" contains "Python keymaker" "$($ours doctor)"
 check "ec2userkeyd's settings are shown as credd's" contains '^user_chains = .*joe = \["user_role", "instance_role"\]' "$($ours migrate --ec2userkeyd /etc/ec2userkeyd.conf)"
 plan=$($ours migrate --dry-run)
 check "what would be done is said beforehand" contains "remove the local account alice, whose uid $uid" "$plan"
+check "and who has left IAM is named" contains "nobody of that name: leaver \([0-9]+\)" "$plan"
 check "and nothing is done" grep -q ^alice: /etc/passwd
 # What must be as before after a migration that failed; and keymakerd runs, and alice logs in with her local account.
 state() {
@@ -94,8 +103,18 @@ put_back() {
 check "it puts everything back" put_back
 rm -f /etc/ec2userkeyd.conf.migrated
 check "as it was before" is_as_before
+# As ec2userkeyd leaves them when it is killed: without the credentials that they bar, the Python keymaker has no keys.
+iptables -t nat -A OUTPUT -d 169.254.169.254 -p tcp --dport 80 -m owner --uid-owner 0 -j ACCEPT
+iptables -t nat -A OUTPUT -d 169.254.169.254 -p tcp --dport 80 -j DNAT --to 127.0.0.1:808
+check "the doctor names ec2userkeyd's rules" contains "ec2userkeyd's rules for 169.254.169.254" "$($ours doctor)"
 check "it migrates again" $ours migrate --yes
 check "none of the predecessor's lines is left" refuses traces
+check "nor the user that its administrator chose" refuses grep -q ^km: /etc/passwd
+check "nor ec2userkeyd's rules" refuses grep -q 169.254.169.254 <(iptables -t nat -S)
+leaver() { ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no -i /sandbox/keys/leaver leaver@localhost true; }
+check "who has left IAM still gets in" leaver
+check "they are locked only when that is asked for" $ours migrate --yes --lock-departed
+check "and do not get in then" refuses leaver
 check "the local account is gone" refuses grep -q ^alice: /etc/passwd
 check "alice has the same uid" [ "$(id -u alice)" = "$uid" ]
 check "and her group the same gid" [ "$(getent group devs | cut -d: -f3)" = "$gid" ]

@@ -15,8 +15,10 @@ mod consent;
 #[cfg(test)]
 mod manual_page;
 mod output;
+mod predecessor;
 mod public_key;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -29,8 +31,10 @@ use crate::output::{Format, Output};
 fn main() -> ExitCode {
     // Answers the shell and ends, where the shell asks for completions (COMPLETE is set).
     clap_complete::CompleteEnv::with_factory(CommandLine::command).complete();
-    let arguments = CommandLine::from_arg_matches(&arguments::command().get_matches());
-    let arguments = arguments.unwrap_or_else(|error| error.exit());
+    let arguments = arguments::command()
+        .try_get_matches()
+        .and_then(|matches| CommandLine::from_arg_matches(&matches))
+        .unwrap_or_else(|error| not_understood(&error));
     let output = Output::new(if arguments.json { Format::Json } else { Format::Text });
     match run(&arguments, &output) {
         Ok(status) => status,
@@ -69,6 +73,16 @@ fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandErro
         KeymakerCommand::Host(command) => return Ok(ExitCode::from(commands::host::run(command, output)?)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Help, which was asked for, or what is wrong with the command line.
+fn not_understood(error: &clap::Error) -> ! {
+    // If nobody reads, nobody is told.
+    let _ = error.print();
+    if let (true, Some(said)) = (error.use_stderr(), predecessor::said(std::env::args())) {
+        let _ = writeln!(std::io::stderr(), "\n{said}");
+    }
+    std::process::exit(error.exit_code())
 }
 
 /// 0 where all is well, 1 where there is a finding, a closed gate, or somebody whose role was not made.

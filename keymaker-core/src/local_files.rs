@@ -139,6 +139,8 @@ pub struct PasswdLine<'a> {
     pub uid: u32,
     /// The primary group.
     pub gid: u32,
+    /// The full name (gecos), in whatever bytes.
+    pub full_name: &'a [u8],
     /// The home, in whatever bytes.
     pub home: &'a [u8],
 }
@@ -151,9 +153,16 @@ impl<'a> PasswdLine<'a> {
         let (_password, rest) = field(rest);
         let (uid, rest) = number(rest)?;
         let (gid, rest) = number(rest)?;
-        let (_full_name, rest) = field(rest);
+        let (full_name, rest) = field(rest);
         let (home, _) = field(rest);
-        Some(Self { name, uid, gid, home }).filter(|line| !is_compat(line.name))
+        let line = Self {
+            name,
+            uid,
+            gid,
+            full_name,
+            home,
+        };
+        Some(line).filter(|line| !is_compat(line.name))
     }
 }
 

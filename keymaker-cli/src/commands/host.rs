@@ -150,6 +150,9 @@ pub enum HostCommand {
         dry_run: bool,
         #[command(flatten)]
         consent: Consent,
+        /// Lock the local accounts that the Python keymaker seems to have made for people whom IAM does not have.
+        #[arg(long)]
+        lock_departed: bool,
         /// Print the settings of ec2userkeyd in FILE as a credd.toml that says what could not be carried over, and do
         /// nothing. (no root needed)
         #[arg(long, value_name = "FILE", conflicts_with = "dry_run", value_hint = clap::ValueHint::FilePath)]
@@ -225,9 +228,12 @@ fn is_well(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
             ec2userkeyd: Some(file),
             ..
         } => migrate::show(file, output)?,
-        HostCommand::Migrate { dry_run, consent, .. } => {
-            migrate::run((!dry_run).then_some(*consent), output)?;
-        }
+        HostCommand::Migrate {
+            dry_run,
+            consent,
+            lock_departed,
+            ..
+        } => migrate::run((!dry_run).then_some(*consent), *lock_departed, output)?,
         HostCommand::Capture(what) => return capture::run(*what, output),
         HostCommand::Why { user, from } => return why::run(user, *from, output),
         HostCommand::Doctor { fix } => return doctor::run(*fix, output),

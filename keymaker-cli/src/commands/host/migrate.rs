@@ -7,7 +7,7 @@
 
 mod accounts;
 mod before;
-mod ec2userkeyd;
+pub mod ec2userkeyd;
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::consent::Consent;
 use crate::output::Output;
 
 /// One step, in words, and what does it.
-struct MigrationStep {
+pub struct MigrationStep {
     what: String,
     act: Box<dyn FnOnce() -> Result<(), String>>,
 }
@@ -59,7 +59,7 @@ pub fn show(file: &Path, output: &Output) -> Result<(), HostError> {
 }
 
 /// Finds what predecessors left, and takes it over; without anybody's consent it is only said.
-pub fn run(consent: Option<Consent>, output: &Output) -> Result<(), HostError> {
+pub fn run(consent: Option<Consent>, lock_departed: bool, output: &Output) -> Result<(), HostError> {
     const MIGRATE: &str = "keymaker migrate";
     if !probe::is_root() {
         return Err(HostError::NotRoot);
@@ -67,7 +67,11 @@ pub fn run(consent: Option<Consent>, output: &Output) -> Result<(), HostError> {
     if let Some(consent) = consent {
         consent.can_be_had(MIGRATE)?;
     }
-    let steps = plan().map_err(HostError::Refused)?;
+    let departed = accounts::departed().map_err(HostError::Refused)?;
+    let mut steps = plan().map_err(HostError::Refused)?;
+    if lock_departed {
+        steps.extend(departed.iter().map(|(name, _)| accounts::lock(name.clone())));
+    }
     let words: Vec<String> = steps.iter().map(|step| step.what.clone()).collect();
     let mut text = words.iter().map(|word| format!("{word}\n")).collect::<String>();
     let mut kept = None;
@@ -87,9 +91,18 @@ pub fn run(consent: Option<Consent>, output: &Output) -> Result<(), HostError> {
             said
         }
     };
+    if !departed.is_empty() && !lock_departed {
+        let listed: Vec<String> = departed.iter().map(|(name, uid)| format!("{name} ({uid})")).collect();
+        text += &format!(
+            "\nThese local accounts look as the Python keymaker made them, and IAM has nobody of that name: {}. Keys in their homes \
+             still open them; 'keymaker migrate --lock-departed' locks them.",
+            listed.join(", ")
+        );
+    }
+    let departed: Vec<&String> = departed.iter().map(|(name, _)| name).collect();
     output.print(
         &text,
-        &json!({ "steps": words, "done": consent.is_some(), "backup": kept }),
+        &json!({ "steps": words, "done": consent.is_some(), "backup": kept, "departed": departed }),
     );
     Ok(())
 }
@@ -137,17 +150,21 @@ fn plan() -> Result<Vec<MigrationStep>, String> {
         line.contains("pam_exec.so") && line.contains("keymaker-create-account-for-iam-user")
     }));
     steps.extend(removed(CRON));
-    if let Some(step) = sshd_config() {
-        steps.push(step);
-    }
+    // `keymaker install --user` names another one.
+    let keys_user = sshd_config_text().and_then(|text| keys_user(&text));
+    steps.extend(sshd_config());
     steps.extend(removed(KEYS_SCRIPT));
-    if probe::local_line(paths::PASSWD, "keymaker").is_some_and(|line| line.contains("Keymaker SSH key daemon")) {
-        steps.push(MigrationStep::new("remove the system user keymaker", || {
-            command("userdel", &["keymaker"]).map(|_| ())
-        }));
+    let daemon = keys_user.unwrap_or_else(|| "keymaker".to_owned());
+    if probe::local_line(paths::PASSWD, &daemon).is_some_and(|line| line.contains("Keymaker SSH key daemon")) {
+        steps.push(MigrationStep::new(
+            format!("remove the system user {daemon}"),
+            move || command("userdel", &[&daemon]).map(|_| ()),
+        ));
     }
     steps.extend(ec2userkeyd::steps()?);
     steps.extend(accounts.given_up());
+    // Back by nothing but its daemon, so after all that can fail.
+    steps.extend(ec2userkeyd::without_rules());
     Ok(steps)
 }
 
@@ -190,7 +207,7 @@ fn without_lines(path: &'static str, what: &str, ours: fn(&str) -> bool) -> Opti
 
 /// The four lines of its installer; the two that others may have written too go only together with the first.
 fn sshd_config() -> Option<MigrationStep> {
-    let text = fs::read_to_string(SSHD_CONFIG).ok()?;
+    let text = sshd_config_text()?;
     let kept = without_python_lines(&text)?;
     Some(MigrationStep::new(
         format!("take the Python keymaker's lines out of {SSHD_CONFIG}"),
@@ -205,18 +222,31 @@ fn sshd_config() -> Option<MigrationStep> {
     ))
 }
 
+fn sshd_config_text() -> Option<String> {
+    fs::read_to_string(SSHD_CONFIG).ok()
+}
+
 fn without_python_lines(text: &str) -> Option<String> {
+    let user = format!("AuthorizedKeysCommandUser {}", keys_user(text)?);
     let ours = [
-        "AuthorizedKeysCommand /usr/sbin/keymaker-get-public-keys",
-        "AuthorizedKeysCommandUser keymaker",
+        KEYS_COMMAND,
+        &user,
         "ChallengeResponseAuthentication yes",
         "AuthenticationMethods publickey keyboard-interactive:pam,publickey",
     ];
-    let first = ours.first()?;
-    text.lines().any(|line| line.trim() == *first).then_some(())?;
     let kept = text.lines().filter(|line| !ours.contains(&line.trim()));
     Some(kept.map(|line| format!("{line}\n")).collect())
 }
+
+/// As whom sshd runs its keys command, where that is the Python keymaker's.
+fn keys_user(text: &str) -> Option<String> {
+    let mut lines = text.lines().map(str::trim).skip_while(|line| *line != KEYS_COMMAND);
+    lines.next()?;
+    let user = lines.find_map(|line| line.strip_prefix("AuthorizedKeysCommandUser "));
+    Some(user.unwrap_or("keymaker").trim().to_owned())
+}
+
+const KEYS_COMMAND: &str = "AuthorizedKeysCommand /usr/sbin/keymaker-get-public-keys";
 
 #[cfg(test)]
 mod tests {
@@ -227,6 +257,12 @@ mod tests {
         let text = "Port 22\nAuthorizedKeysCommand /usr/sbin/keymaker-get-public-keys\nAuthorizedKeysCommandUser keymaker\n\
                     ChallengeResponseAuthentication yes\nAuthenticationMethods publickey keyboard-interactive:pam,publickey\nX11Forwarding no\n";
         assert_eq!(without_python_lines(text).unwrap(), "Port 22\nX11Forwarding no\n");
+        let of_another = text.replace("User keymaker", "User km");
+        assert_eq!(
+            without_python_lines(&of_another).unwrap(),
+            "Port 22\nX11Forwarding no\n"
+        );
+        assert_eq!(keys_user(&of_another).as_deref(), Some("km"));
         assert_eq!(without_python_lines("ChallengeResponseAuthentication yes\n"), None);
     }
 }

@@ -8,6 +8,7 @@ use keymaker_core::local_files::members_named_by;
 use keymaker_core::paths;
 
 use super::super::install::authselect;
+use super::super::migrate::ec2userkeyd;
 use super::super::probe::sshd::admission::{Admission, admits_user};
 use super::super::probe::sshd::{self, Started, configuration};
 use super::super::probe::{local_line, pam, run};
@@ -327,6 +328,13 @@ fn predecessor(found: &mut Findings) {
                 "keymaker migrate",
             );
         }
+    }
+    if !ec2userkeyd::rules().is_empty() {
+        found.fault(
+            "iptables still has ec2userkeyd's rules for 169.254.169.254",
+            "each user's request for credentials goes to its port, where credd does not answer",
+            "keymaker migrate",
+        );
     }
     if let Some(line) = local_line(paths::GROUP, paths::KEYMAKER_USERS) {
         for member in members_named_by(line.as_bytes()).1.map(String::from_utf8_lossy) {

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
-use keymaker_core::local_files::number_of;
+use keymaker_core::local_files::{PasswdLine, lines, number_of};
+use keymaker_core::login;
 use keymaker_core::name::{GroupName, UserName};
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::super::get::MAX_GROUP_RECORD;
 use super::super::install::files::{remove, write};
 use super::super::order;
-use super::super::probe::run;
+use super::super::probe::{local_line, run};
 use super::{MigrationStep, accepts};
 
 /// `id = 2000 + (u16 // 2)`, u16 being the last two bytes of the id's SHA-256, little-endian.
@@ -25,6 +26,28 @@ fn formula(iam_id: &str) -> u32 {
     let digest = Sha256::digest(iam_id.as_bytes());
     let last = digest.last_chunk::<2>().copied().unwrap_or_default();
     2000 + u32::from(u16::from_le_bytes(last)) / 2
+}
+
+fn status() -> Result<Value, String> {
+    let text = fs::read_to_string(paths::STATUS);
+    let text = text.map_err(|error| {
+        format!(
+            "{}: {error}; keymakerd must run first (systemctl start keymakerd)",
+            paths::STATUS
+        )
+    })?;
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// Of what keymakerd refuses: kind, Unix name and IAM id.
+fn refused(status: &Value) -> impl Iterator<Item = (&str, &str, &str)> {
+    let entries = status.get("refused_entries").and_then(Value::as_array);
+    entries.into_iter().flatten().map(|entry| {
+        let word = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        // "alice is a user in this host's /etc/passwd": the Unix name is the first word.
+        let name = word("why").split(' ').next().unwrap_or_default();
+        (word("kind"), name, word("iam_id"))
+    })
 }
 
 /// What the predecessor made here: names with their numbers.
@@ -36,26 +59,11 @@ pub struct FormerAccounts {
 
 /// Finds them.
 pub fn found() -> Result<FormerAccounts, String> {
-    let text = fs::read_to_string(paths::STATUS);
-    let text = text.map_err(|error| {
-        format!(
-            "{}: {error}; keymakerd must run first (systemctl start keymakerd)",
-            paths::STATUS
-        )
-    })?;
-    let status: Value = serde_json::from_str(&text).unwrap_or_default();
+    let status = status()?;
     let mut accounts = FormerAccounts::default();
-    for entry in status
-        .get("refused_entries")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let word = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
-        let number = formula(word("iam_id"));
-        // "alice is a user in this host's /etc/passwd": the Unix name is the first word.
-        let name = word("why").split(' ').next().unwrap_or_default();
-        let (file, made) = match word("kind") {
+    for (kind, name, iam_id) in refused(&status) {
+        let number = formula(iam_id);
+        let (file, made) = match kind {
             "user" => (paths::PASSWD, &mut accounts.users),
             _ => (paths::GROUP, &mut accounts.groups),
         };
@@ -64,6 +72,52 @@ pub fn found() -> Result<FormerAccounts, String> {
         }
     }
     Ok(accounts)
+}
+
+/// Local accounts that look as the predecessor made them, of people whom IAM does not have: nothing took the accounts
+/// away, and keys in their homes still open them.
+pub fn departed() -> Result<Vec<(String, u32)>, String> {
+    let status = status()?;
+    let grade = status.get("grade").and_then(Value::as_u64).unwrap_or(3);
+    let contact = login::last_contact(Path::new(paths::CONTACT));
+    let read = contact.is_some_and(|contact| contact.elapsed().is_ok_and(|age| age < READ_LATELY));
+    // Whom IAM has is known from a listing of everybody only.
+    if grade > 2 || !read {
+        return Ok(Vec::new());
+    }
+    let in_iam: Vec<&str> = refused(&status).map(|(_, name, _)| name).collect();
+    let passwd = fs::read(paths::PASSWD).map_err(|error| format!("{}: {error}", paths::PASSWD))?;
+    // The eighth field of shadow(5), as the step below sets it.
+    let is_locked = |name: &str| local_line(SHADOW, name).is_some_and(|line| line.ends_with(":1:"));
+    let mut departed = departed_in(&passwd, &in_iam);
+    departed.retain(|(name, _)| !is_locked(name));
+    Ok(departed)
+}
+
+/// It gave them a number of its formula, and their name as the full name.
+fn departed_in(passwd: &[u8], in_iam: &[&str]) -> Vec<(String, u32)> {
+    lines(passwd)
+        .filter_map(PasswdLine::parse)
+        // adduser(8) puts commas behind it.
+        .filter(|line| NUMBERS.contains(&line.uid) && line.full_name.split(|b| *b == b',').next() == Some(line.name))
+        .filter_map(|line| Some((str::from_utf8(line.name).ok()?.to_owned(), line.uid)))
+        .filter(|(name, _)| UserName::parse(name.as_bytes()).is_ok() && !in_iam.contains(&name.as_str()))
+        .collect()
+}
+
+const SHADOW: &str = "/etc/shadow";
+/// What [`formula`] can give.
+const NUMBERS: std::ops::RangeInclusive<u32> = 2000..=2000 + 32767;
+/// By what keymakerd read longer ago, nobody is called gone.
+const READ_LATELY: Duration = Duration::from_secs(3600);
+
+/// The step that locks one of them.
+pub fn lock(name: String) -> MigrationStep {
+    let what = format!("lock the local account {name}, whom IAM does not have");
+    MigrationStep::new(what, move || {
+        // Expired, since a locked password alone keeps no key out.
+        run("usermod", &["--lock", "--expiredate", "1", &name]).map(|_| ())
+    })
 }
 
 impl FormerAccounts {
@@ -224,6 +278,15 @@ mod tests {
             "a = 1\nid_scheme = \"keymaker\"\n[group_ids]\ndevs = 1\n"
         );
         assert_eq!(with_scheme("a = 1\n"), "a = 1\nid_scheme = \"keymaker\"\n");
+    }
+
+    #[test]
+    fn departed_is_whom_the_predecessor_made_and_iam_does_not_have() {
+        let passwd = b"root:x:0:0:root:/root:/bin/bash\nubuntu:x:1000:1000:ubuntu:/home/ubuntu:/bin/bash\n\
+            bob:x:26594:26594:bob:/home/bob:/bin/bash\neve:x:3001:3001:eve,,,:/home/eve:/bin/bash\n\
+            alice:x:4001:4001:alice:/home/alice:/bin/bash\nlola:x:5001:5001:Lola L.:/home/lola:/bin/bash\n";
+        let expected = [("bob".to_owned(), 26594), ("eve".to_owned(), 3001)];
+        assert_eq!(departed_in(passwd, &["alice"]), expected);
     }
 
     #[test]

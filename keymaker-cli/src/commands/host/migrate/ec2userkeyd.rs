@@ -51,6 +51,40 @@ pub fn steps() -> Result<Vec<MigrationStep>, String> {
     Ok(steps)
 }
 
+/// Takes the rules away by which it brought requests to itself: killed, it leaves them, and every user's request goes to
+/// where nobody answers.
+pub fn without_rules() -> Option<MigrationStep> {
+    let rules = rules();
+    (!rules.is_empty()).then(|| {
+        let what = "take ec2userkeyd's rules for 169.254.169.254 out of the table nat of iptables";
+        MigrationStep::new(what, move || {
+            for rule in rules {
+                let arguments: Vec<&str> = ["-t", "nat", "-D"].into_iter().chain(rule.split(' ').skip(1)).collect();
+                run("iptables", &arguments)?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Those that are there, as `iptables -S` prints them.
+pub fn rules() -> Vec<String> {
+    rules_in(&run("iptables", &["-t", "nat", "-S", "OUTPUT"]).unwrap_or_default())
+}
+
+fn rules_in(printed: &str) -> Vec<String> {
+    let brings = |line: &str| line.starts_with(CAPTURED) && line.contains(" -j DNAT --to-destination 127.0.0.1:");
+    let passes = |line: &str| line.starts_with(CAPTURED) && line.contains(" --uid-owner 0 -j ACCEPT");
+    // Without the second one the first is somebody else's.
+    if !printed.lines().any(brings) {
+        return Vec::new();
+    }
+    let ours = printed.lines().filter(|line| brings(line) || passes(line));
+    ours.map(str::to_owned).collect()
+}
+
+const CAPTURED: &str = "-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 ";
+
 /// The settings of ec2userkeyd in this file, as a credd.toml that says what could not be carried over.
 pub fn imported(file: &Path) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|why| format!("{} cannot be read: {why}", file.display()))?;
@@ -75,6 +109,17 @@ fn merged(present: &str, imported: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ec2userkeyds_own_rules_are_its_rules() {
+        let rules = "-A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 0 -j ACCEPT\n\
+                     -A OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 127.0.0.1:808\n";
+        let others = "-P OUTPUT ACCEPT\n-A OUTPUT -d 10.0.0.1/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 127.0.0.1:808\n";
+        assert_eq!(rules_in(&format!("{others}{rules}")), rules.lines().collect::<Vec<_>>());
+        assert_eq!(rules_in(others), Vec::<String>::new());
+        let first = rules.lines().next().unwrap();
+        assert_eq!(rules_in(first), Vec::<String>::new());
+    }
 
     #[test]
     fn what_is_imported_takes_the_place_of_what_was_there_and_the_rest_stays() {

@@ -123,7 +123,18 @@ impl Import {
                 old.join(" and ")
             ));
         }
-        match first.or(second) {
+        let mut pattern = first.or(second);
+        if let Some((path, name)) = pattern.and_then(|pattern| pattern.rsplit_once('/'))
+            && key == "role_name_pattern"
+            && !path.contains("{username}")
+        {
+            self.lines.push(format!(
+                "role_path = {}",
+                quoted(&format!("/{}/", path.trim_matches('/')))
+            ));
+            pattern = Some(name);
+        }
+        match pattern {
             Some(pattern) if !makes_names(pattern) => self.note(&format!(
                 "{key}: {pattern} does not make a name in IAM (letters, digits and +=,.@_- only; a path goes into \
                 role_path); the default applies"
@@ -222,7 +233,10 @@ const OTHERWISE: [(&str, &str); 5] = [
         "general.iptables",
         "capture is policy routing and nftables, both families",
     ),
-    ("general.log_level", "every issuance and refusal is in the journal"),
+    (
+        "general.log_level",
+        "every issuance and refusal is in the journal; more is by 'keymaker log-level debug'",
+    ),
     ("general.log_console", "the log goes to the journal"),
     ("general.log_syslog", "the log goes to the journal"),
 ];
@@ -294,6 +308,15 @@ mod tests {
         ] {
             assert!(printed.contains(said), "{said}: {printed}");
         }
+    }
+
+    #[test]
+    fn a_path_before_the_name_of_a_role_is_the_roles_path() {
+        let (config, _) = import("[method_UserRole]\nrole_name_pattern = people/here/u-{username}\n");
+        assert_eq!(
+            (config.role_path.as_str(), config.role_name_pattern.as_str()),
+            ("/people/here/", "u-{username}")
+        );
     }
 
     #[test]
