@@ -91,6 +91,19 @@ impl AwsCallError {
         matches!(self, Self::ThisHost { .. })
     }
 
+    /// Whether AWS gave no answer although this host asked: it did not answer in time, could not be reached, or failed on its side. Throttling
+    /// and refusals are answers, which whoever has credentials of the account can bring about; credentials come from this host's own
+    /// metadata service.
+    pub fn is_silence(&self) -> bool {
+        let Self::Outage { cause, .. } = self else {
+            return false;
+        };
+        matches!(
+            cause,
+            OutageCause::Timeout | OutageCause::Unreachable(_) | OutageCause::ServerError(_)
+        )
+    }
+
     /// An answer that cannot be what AWS meant: fields missing, the wrong entity, pages that do not end.
     pub fn unreadable(action: Action, what: impl Into<String>) -> Self {
         Self::Outage {

@@ -82,7 +82,7 @@ pub fn ask<'b>(
         budget,
         // After a resume the heartbeat is old until the next one.
         grace: match question {
-            Question::Contact => HEARTBEAT_EVERY + GRACE,
+            Question::Contact | Question::GoOn(_) => HEARTBEAT_EVERY + GRACE,
             _ => GRACE,
         },
     };

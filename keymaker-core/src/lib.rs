@@ -23,6 +23,7 @@ pub mod public_key;
 pub mod published_file;
 pub mod reserved_names;
 pub mod roots_folder;
+pub mod running;
 pub mod source_identity;
 pub mod sudo_rule;
 pub mod sys;

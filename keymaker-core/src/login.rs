@@ -94,6 +94,33 @@ impl LoginDecision {
         }
     }
 
+    /// The same for a service that continues what the user began here ([`crate::running`]), where AWS is silent: for `max_stale_running`
+    /// the last verdict stands, as it was when IAM last answered. Who was refused then, or too stale, is so still (P7); a time in the
+    /// future counts for nothing (P3).
+    pub fn of_running(
+        self,
+        user: &User<'_>,
+        header: &Header<'_>,
+        contact: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Self {
+        let (Self::CannotTell(Doubt::OutOfContact), Some(contact)) = (self, contact) else {
+            return self;
+        };
+        let longest = Duration::from_secs(header.max_stale_running.into());
+        let counts = |then| now.duration_since(then).is_ok_and(|age| age <= longest);
+        let answered_at = match user.answered_at {
+            0 => contact,
+            at => unix_time(at),
+        };
+        let then = Self::about(user, header, Some(contact), contact);
+        if then == Self::Allowed && counts(contact) && counts(answered_at) {
+            Self::Allowed
+        } else {
+            self
+        }
+    }
+
     /// Refuses a user whose home is somebody else's: what lies there would be obeyed as if it were theirs (P2).
     ///
     /// A home that is not there yet, or that only root or nobody can look at now, speaks against nobody; nor does one that
@@ -341,6 +368,73 @@ mod tests {
             decide(Verdict::Allowed, false, 0, fresh, true),
             CannotTell(Doubt::SettingsUnread)
         );
+    }
+
+    // P7 P9
+    #[test]
+    fn what_runs_goes_on_by_the_last_verdict_for_max_stale_running_and_never_for_who_was_refused() {
+        use LoginDecision::{Allowed, CannotTell, Refused};
+        const DAY: u64 = 86_400;
+        let settings = Header {
+            max_stale: 86_400,
+            max_stale_running: 7 * 86_400,
+            settings_unread: false,
+            ..Header::NOTHING
+        };
+        let decide = |header: &Header<'_>, verdict, answered_at: u64, contact: Option<u64>| {
+            let contact = contact.map(unix_time);
+            with_user(verdict, false, answered_at, |user| {
+                LoginDecision::about(user, header, contact, unix_time(NOW)).of_running(
+                    user,
+                    header,
+                    contact,
+                    unix_time(NOW),
+                )
+            })
+        };
+        let allowed = |answered_at, contact| decide(&settings, Verdict::Allowed, answered_at, Some(contact));
+        let too_old = CannotTell(Doubt::OutOfContact);
+        assert_eq!(allowed(0, NOW - 2 * DAY), Allowed);
+        assert_eq!(allowed(0, NOW - 7 * DAY), Allowed);
+        assert_eq!(allowed(0, NOW - 7 * DAY - 1), too_old);
+        // Whose facts were young enough when IAM last answered everything, and are not too old now.
+        assert_eq!(allowed(NOW - 3 * DAY, NOW - 2 * DAY), Allowed);
+        assert_eq!(allowed(NOW - 3 * DAY - 1, NOW - 2 * DAY), too_old);
+        assert_eq!(allowed(NOW - 7 * DAY - 1, NOW - 7 * DAY + 1), too_old);
+        // A clock that was set back: the contact is to come, by more than clocks differ, or the user's time is.
+        assert_eq!(allowed(0, NOW + 301), too_old);
+        assert_eq!(allowed(NOW + 10, NOW - 2 * DAY), too_old);
+        assert_eq!(
+            decide(&settings, Verdict::Allowed, NOW - 2 * DAY, Some(NOW - 60)),
+            CannotTell(Doubt::UserStale),
+            "AWS answers about others"
+        );
+        for (verdict, refusal) in [
+            (Verdict::NotInRequiredGroup, Refusal::NotInRequiredGroup),
+            (Verdict::Deleted, Refusal::Deleted),
+            (Verdict::NameHeldByAnother, Refusal::NameHeldByAnother),
+            (Verdict::Expired, Refusal::Expired),
+            (Verdict::NoEntry, Refusal::NoEntry),
+        ] {
+            assert_eq!(decide(&settings, verdict, 0, Some(NOW - 2 * DAY)), Refused(refusal));
+        }
+        assert_eq!(
+            decide(&settings, Verdict::Allowed, 0, None),
+            CannotTell(Doubt::NeverInContact)
+        );
+        let unread = Header {
+            settings_unread: true,
+            ..settings
+        };
+        assert_eq!(
+            decide(&unread, Verdict::Allowed, 0, Some(NOW - 2 * DAY)),
+            CannotTell(Doubt::SettingsUnread)
+        );
+        let as_before = Header {
+            max_stale_running: 0,
+            ..settings
+        };
+        assert_eq!(decide(&as_before, Verdict::Allowed, 0, Some(NOW - 2 * DAY)), too_old);
     }
 
     // P2

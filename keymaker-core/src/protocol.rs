@@ -45,6 +45,8 @@ pub enum Question {
     Keys(UserName),
     /// Wait for the pass that is under way, if any, to say whether IAM answers.
     Contact,
+    /// The same; and if it does not, is AWS silent, and not this host's own trouble, so that what this user began here may go on?
+    GoOn(UserName),
     /// Run a full pass now.
     Sync,
     /// Forget how fresh this user's facts are, or everybody's.
@@ -104,6 +106,7 @@ impl Question {
             (b"account", Some(name)) => Some(Self::Account(name)),
             (b"keys", Some(name)) => Some(Self::Keys(name)),
             (b"contact", None) => Some(Self::Contact),
+            (b"go-on", Some(name)) => Some(Self::GoOn(name)),
             (b"sync", None) => Some(Self::Sync),
             (b"invalidate", name) => Some(Self::Invalidate(name)),
             (b"release", Some(name)) => Some(Self::Release(name)),
@@ -120,6 +123,7 @@ impl Question {
             Self::Account(_) => "account",
             Self::Keys(_) => "keys",
             Self::Contact => "contact",
+            Self::GoOn(_) => "go-on",
             Self::Sync => "sync",
             Self::Invalidate(_) => "invalidate",
             Self::Release(_) => "release",
@@ -133,10 +137,12 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = self.verb();
         match self {
-            Self::Lookup(name) | Self::Account(name) | Self::Keys(name) | Self::Release(name) => {
-                write!(f, "{verb} {name}")
-            }
-            Self::Invalidate(Some(name)) => write!(f, "{verb} {name}"),
+            Self::Lookup(name)
+            | Self::Account(name)
+            | Self::Keys(name)
+            | Self::GoOn(name)
+            | Self::Release(name)
+            | Self::Invalidate(Some(name)) => write!(f, "{verb} {name}"),
             Self::Invalidate(None) | Self::Contact | Self::Sync | Self::AcceptSettings | Self::Reset => {
                 f.write_str(verb)
             }
@@ -156,6 +162,8 @@ pub enum Answer<'a> {
     /// IAM has taken something from this user, and that cannot be published; or this host lacks what it takes to ask
     /// IAM. What is published does not stand for them.
     NotPublished,
+    /// AWS has not answered the last pass, and this host could ask; what is published is what is known. Only to `go-on`.
+    AwsSilent,
     /// This asker may not ask that.
     NotPermitted,
     /// An administrator's order was carried out; the text says what happened.
@@ -172,6 +180,7 @@ impl<'a> Answer<'a> {
             ("no-such-user", "") => Some(Self::NoSuchUser),
             ("cannot-tell", "") => Some(Self::CannotTell),
             ("not-published", "") => Some(Self::NotPublished),
+            ("aws-silent", "") => Some(Self::AwsSilent),
             ("not-permitted", "") => Some(Self::NotPermitted),
             ("done", text) => Some(Self::Done(text)),
             ("failed", text) => Some(Self::Failed(text)),
@@ -186,6 +195,7 @@ impl<'a> Answer<'a> {
             Self::NoSuchUser => "no-such-user",
             Self::CannotTell => "cannot-tell",
             Self::NotPublished => "not-published",
+            Self::AwsSilent => "aws-silent",
             Self::NotPermitted => "not-permitted",
             Self::Done(_) => "done",
             Self::Failed(_) => "failed",
@@ -207,13 +217,14 @@ impl fmt::Display for Answer<'_> {
 mod tests {
     use super::*;
 
-    fn every_question() -> [Question; 10] {
+    fn every_question() -> [Question; 11] {
         let alice = UserName::parse(b"alice").unwrap();
         [
             Question::Lookup(alice),
             Question::Account(alice),
             Question::Keys(alice),
             Question::Contact,
+            Question::GoOn(alice),
             Question::Sync,
             Question::Invalidate(None),
             Question::Invalidate(Some(alice)),
@@ -235,6 +246,7 @@ mod tests {
             Answer::NoSuchUser,
             Answer::CannotTell,
             Answer::NotPublished,
+            Answer::AwsSilent,
             Answer::NotPermitted,
             Answer::Done("a b"),
             Answer::Failed("c"),
@@ -272,7 +284,7 @@ mod tests {
         assert_eq!(allowed(Asker::Anyone), ["lookup alice"]);
         assert_eq!(allowed(Asker::KeysCommand), ["keys alice"]);
         assert_eq!(allowed(Asker::Credd), ["account alice"]);
-        assert_eq!(allowed(Asker::Root).len(), 10);
+        assert_eq!(allowed(Asker::Root).len(), 11);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct KeymakerdConfig {
     pub authz_ttl: u32,
     /// How old a fact may be before logins stop, in seconds.
     pub max_stale: u32,
+    /// How old it may be, while AWS is silent, before what users began here stops, in seconds.
+    pub max_stale_running: u32,
     /// The time between two passes, in seconds.
     pub sync_interval: u32,
     /// Whose keys are fetched ahead.
@@ -117,6 +119,7 @@ impl Default for KeymakerdConfig {
             home_base: "/home".into(),
             authz_ttl: 60,
             max_stale: 86_400,
+            max_stale_running: 7 * 86_400,
             sync_interval: 300,
             prefetch_keys: Prefetch::Seen,
             enumerate: false,

@@ -199,6 +199,7 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
         settings_problems: Vec::new(),
         settings_file_problem,
         throttled: false,
+        aws_is_silent: false,
         halted: false,
     };
     Ok(Service::new(state, store, clock))
@@ -253,6 +254,7 @@ async fn connect_if_needed(service: &Rc<Service<AwsIam>>, ports: &OwnPorts) -> R
                 state.outages.note_lack_of_way(now);
             }
             state.last_failure = Some(why);
+            state.aws_is_silent = error.is_silence();
             drop(state);
             service.write_status();
             Err(())
@@ -278,6 +280,11 @@ impl ConnectError {
             Self::Aws(error) => error.is_of_this_host(),
             Self::Settings(_) => false,
         }
+    }
+
+    /// Whether AWS gave no answer. The metadata service is at this host, whose firewall or users may keep it from answering.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Aws(error) if error.is_silence())
     }
 }
 

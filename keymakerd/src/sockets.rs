@@ -179,6 +179,7 @@ async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, 
         Question::Account(name) => word(service.refresh_account(name, cause).await),
         Question::Keys(name) => word(service.refresh_keys(name, cause).await),
         Question::Contact => word(service.renew_contact().await),
+        Question::GoOn(name) => word(service.go_on(name).await),
         Question::Sync => line(service.order_pass().await),
         Question::Invalidate(name) => line(service.order_invalidation(name)),
         Question::Release(name) => line(service.order_release(name).await),
@@ -194,6 +195,7 @@ fn word(outcome: DirectoryOutcome) -> String {
         DirectoryOutcome::NoSuchUser => Answer::NoSuchUser,
         DirectoryOutcome::CannotTell => Answer::CannotTell,
         DirectoryOutcome::NotPublished => Answer::NotPublished,
+        DirectoryOutcome::AwsSilent => Answer::AwsSilent,
     };
     answer.to_string()
 }

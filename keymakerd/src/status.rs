@@ -30,6 +30,7 @@ struct StatusFile<'a> {
     settings_file_problem: Option<&'a str>,
     contact: Option<u64>,
     max_stale: u32,
+    aws_is_silent: bool,
     last_failure: Option<&'a str>,
     outages: Vec<Silence>,
     generation: u64,
@@ -100,6 +101,7 @@ impl<I: Iam + 'static> Service<I> {
             settings_file_problem: state.settings_file_problem.as_deref(),
             contact: state.contact.map(|at| self.clock.on_host(at)),
             max_stale: state.config.max_stale,
+            aws_is_silent: state.aws_is_silent,
             last_failure: state.last_failure.as_deref(),
             outages: silences(&state),
             generation: published.generation,
@@ -223,6 +225,7 @@ mod tests {
             settings_file_problem: None,
             contact: None,
             max_stale: 0,
+            aws_is_silent: false,
             last_failure: None,
             outages: vec![Silence {
                 action: "",

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use keymaker_core::audit::{AuditEvent, AuditField, AuditLine, AuditReason};
 use keymaker_core::client::{self, AskError};
 use keymaker_core::directory_file::{Directory, Header, MAX_USER_RECORD, User};
+use keymaker_core::journal::Priority;
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, FIRST_PASS_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::published_file::reader::ReadError;
+use keymaker_core::running::{has_begun_anything, is_continuing};
 use keymaker_core::{local_files, paths};
 use pam::constants::PamResultCode;
 
@@ -39,6 +41,8 @@ pub struct Decided {
     pub reason: String,
     /// uid and `UserId` of the user whom it is about, where the directory has one
     pub user: Option<(u32, String)>,
+    /// whether the user is let in by a verdict that is older than `max_stale`
+    pub by_last_verdict: bool,
 }
 
 /// The hook. A panic while it looks whether the account is local lets local accounts in; later, it lets nobody in.
@@ -51,11 +55,21 @@ pub fn account(handle: &Handle<'_>, host: &PamHost<'_>) -> PamResultCode {
     }
     guarded(PamResultCode::PAM_AUTHINFO_UNAVAIL, || {
         let judgement = judge(name, handle.service(), host, SystemTime::now());
-        if let Judgement::Ours(decided) = &judgement
-            && decided.decision != LoginDecision::Allowed
-        {
-            handle.refuse(&decided.sentence);
-            handle.audit("account", decided.audited(name), host);
+        match &judgement {
+            Judgement::Ours(decided) if decided.decision != LoginDecision::Allowed => {
+                handle.refuse(&decided.sentence);
+                handle.audit("account", decided.audited(name), host);
+            }
+            Judgement::Ours(decided) if decided.by_last_verdict => {
+                let name = String::from_utf8_lossy(name);
+                handle.log(
+                    Priority::Notice,
+                    &format!(
+                        "{name} goes on by what IAM last said, since AWS has been silent for longer than max_stale"
+                    ),
+                );
+            }
+            _ => {}
         }
         result_code(&judgement)
     })
@@ -80,7 +94,8 @@ pub fn judge(name: &[u8], service: &[u8], host: &PamHost<'_>, now: SystemTime) -
         return Judgement::NotOurs;
     };
     let at_login = ours::at_login(service);
-    let first = read(&account, host, now);
+    let mut knowledge = Knowledge::AsPublished;
+    let first = read(&account, host, (now, knowledge));
     match first {
         Ok(Judgement::Ours(_)) if at_login => {
             if nudge(&account, service, host, deadline) == AccountAfterNudge::DoesNotStand {
@@ -88,10 +103,16 @@ pub fn judge(name: &[u8], service: &[u8], host: &PamHost<'_>, now: SystemTime) -
                 return Judgement::Ours(Decided::about(&account, doubt, ""));
             }
         }
-        Ok(Judgement::Ours(decided)) if decided.may_end_with_a_pass() => await_contact(service, host),
+        Ok(Judgement::Ours(decided)) if decided.may_end_with_a_pass() => {
+            knowledge = await_contact(&account, service, host);
+        }
         first => return first.unwrap_or_else(|error| without_directory(&account, at_login, &error)),
     }
-    match read(&account, host, now) {
+    if knowledge == Knowledge::Withheld {
+        let doubt = LoginDecision::CannotTell(Doubt::NotPublished);
+        return Judgement::Ours(Decided::about(&account, doubt, ""));
+    }
+    match read(&account, host, (now, knowledge)) {
         // It was ours a moment ago.
         Ok(Judgement::NotOurs) => {
             Judgement::Ours(Decided::about(&account, LoginDecision::Refused(Refusal::Deleted), ""))
@@ -116,15 +137,35 @@ fn nudge(account: &LoginAccount<'_>, service: &[u8], host: &PamHost<'_>, deadlin
     worth(asked)
 }
 
-/// A pass may be under way: after a boot, a resume, an outage. What is published decides once it has ended.
-fn await_contact(service: &[u8], host: &PamHost<'_>) {
+/// A pass may be under way: after a boot, a resume, an outage. What is published decides once it has ended. keymakerd alone knows whether
+/// AWS or this host is silent; without its answer nothing goes on.
+fn await_contact(account: &LoginAccount<'_>, service: &[u8], host: &PamHost<'_>) -> Knowledge {
     let budget = if tries_once(service) {
         FIRST_PASS_BUDGET
     } else {
         ACCOUNT_BUDGET
     };
-    // Whatever the answer, or without one: the files are read again.
-    let _ = client::ask(host.login_socket, &Question::Contact, budget, &mut [0; MAX_ANSWER]);
+    let question = match account.user_name {
+        Some(name) if is_continuing(service) => Question::GoOn(name),
+        _ => Question::Contact,
+    };
+    match client::ask(host.login_socket, &question, budget, &mut [0; MAX_ANSWER]) {
+        Ok(Answer::AwsSilent) if is_continuing(service) => Knowledge::LastVerdict,
+        Ok(Answer::NotPublished) => Knowledge::Withheld,
+        // The files are read again.
+        _ => Knowledge::AsPublished,
+    }
+}
+
+/// What a decision goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// the published files, while they are young enough
+    AsPublished,
+    /// the published files, which are older, since AWS is silent
+    LastVerdict,
+    /// IAM has said otherwise than the files
+    Withheld,
 }
 
 /// Services for which nobody sits there to try again: a line `@reboot` or a job that was due is lost.
@@ -150,7 +191,7 @@ enum AccountAfterNudge {
 }
 
 /// The decision as the published files have it now.
-fn read(account: &LoginAccount<'_>, host: &PamHost<'_>, now: SystemTime) -> Result<Judgement, ReadError> {
+fn read(account: &LoginAccount<'_>, host: &PamHost<'_>, at: (SystemTime, Knowledge)) -> Result<Judgement, ReadError> {
     let directory = Directory::open(host.directory)?;
     let header = directory.header();
     let mut buffer = [0; MAX_USER_RECORD];
@@ -162,8 +203,9 @@ fn read(account: &LoginAccount<'_>, host: &PamHost<'_>, now: SystemTime) -> Resu
             header.required_group,
         ),
         Ownership::User(user) => {
-            let decision = decide(account, &user, &header, host, now);
+            let (decision, by_last_verdict) = decide(account, &user, &header, host, at);
             let mut decided = Decided::about(account, decision, header.required_group).of(&user);
+            decided.by_last_verdict = by_last_verdict;
             decided.reason += &format!(
                 " [uid {}, IAM UserId {}, directory generation {}]",
                 user.uid,
@@ -176,17 +218,23 @@ fn read(account: &LoginAccount<'_>, host: &PamHost<'_>, now: SystemTime) -> Resu
     Ok(Judgement::Ours(decided))
 }
 
-/// What keymaker-keys decides too, and behind it what only PAM can see.
+/// What keymaker-keys decides too, and behind it what only PAM can see; and whether it goes by a verdict that is older than `max_stale`.
 fn decide(
     account: &LoginAccount<'_>,
     user: &User<'_>,
     header: &Header<'_>,
     host: &PamHost<'_>,
-    now: SystemTime,
-) -> LoginDecision {
+    (now, knowledge): (SystemTime, Knowledge),
+) -> (LoginDecision, bool) {
     let contact = login::last_contact(host.contact);
-    let decision = LoginDecision::about(user, header, contact, now).and_home(user);
-    if decision != LoginDecision::Allowed {
+    let young = LoginDecision::about(user, header, contact, now);
+    let decision = match knowledge {
+        Knowledge::LastVerdict if has_begun_anything(user, host.root) => young.of_running(user, header, contact, now),
+        _ => young,
+    };
+    let by_last_verdict = decision != young;
+    let decision = decision.and_home(user);
+    let decision = if decision != LoginDecision::Allowed {
         decision
     } else if !account.is_of(user) && !resolves_now(account, user, host)
         || is_a_local_id(user, host)
@@ -197,7 +245,8 @@ fn decide(
         LoginDecision::Refused(Refusal::NotInKeymakerUsers)
     } else {
         LoginDecision::Allowed
-    }
+    };
+    (decision, by_last_verdict)
 }
 
 /// A user whom the nudge has only just brought in did not resolve before it.
@@ -249,6 +298,7 @@ impl Decided {
             reason: format!("{:?} refused: {sentence}", account.name),
             sentence,
             user: None,
+            by_last_verdict: false,
         }
     }
 

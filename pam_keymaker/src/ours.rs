@@ -24,6 +24,8 @@ pub struct PamHost<'a> {
     pub passwd: &'a Path,
     /// /etc/group
     pub group: &'a Path,
+    /// /, below which what runs without a login has left its files
+    pub root: &'a Path,
     /// the published directory
     pub directory: &'a Path,
     /// the published keys
@@ -50,6 +52,7 @@ impl PamHost<'static> {
         Self {
             passwd: Path::new(paths::PASSWD),
             group: Path::new(paths::GROUP),
+            root: Path::new("/"),
             directory: Path::new(paths::DIRECTORY),
             keys: Path::new(paths::KEYS),
             contact: Path::new(paths::CONTACT),

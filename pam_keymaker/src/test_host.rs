@@ -59,6 +59,7 @@ impl TestHost {
             header: Header {
                 ranges,
                 max_stale: 86_400,
+                max_stale_running: 7 * 86_400,
                 settings_unread: false,
                 whole_range_ours: true,
                 required_group: "prod_ssh_users",
@@ -135,6 +136,7 @@ impl TestHost {
         ask(&PamHost {
             passwd,
             group,
+            root: &self.folder,
             directory,
             keys,
             contact,

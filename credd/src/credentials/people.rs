@@ -280,7 +280,9 @@ impl Nudging {
                 Self::Against(CredentialRefusal::denied(format!("IAM no longer has the user {name}")))
             }
             Answer::NotPublished => Self::not_published(name),
-            Answer::CannotTell | Answer::NotPermitted | Answer::Done(_) | Answer::Failed(_) => Self::Silence,
+            Answer::CannotTell | Answer::AwsSilent | Answer::NotPermitted | Answer::Done(_) | Answer::Failed(_) => {
+                Self::Silence
+            }
         }
     }
 

@@ -12,6 +12,7 @@
 //! 220  passwd, group  2 × 24  { inode u64, size u64, mtime in ns u64 } of the local files as keymakerd read them
 //! 268  required_group     130  len u16, then the IAM group that a user must be in to log in; len 0: none
 //! 398  id_resolver         32  SHA-256 of "ACCOUNT:ROLE", the role by which keymakerd reads another account's users; zero: none, or not said
+//! 430  max_stale_running    4  seconds; 0: what runs goes on no longer than max_stale, or an earlier keymakerd says nothing
 //! ```
 
 use std::fs::Metadata;
@@ -31,6 +32,7 @@ const FLAG_SETTINGS_UNREAD: u32 = 4;
 const FLAG_END_SESSIONS: u32 = 8;
 const REQUIRED_GROUP_AT: usize = 268;
 const ID_RESOLVER_AT: usize = 398;
+const MAX_STALE_RUNNING_AT: usize = 430;
 const MAX_REQUIRED_GROUP: usize = 128;
 
 /// What the directory says about itself.
@@ -56,6 +58,8 @@ pub struct Header<'a> {
     pub end_sessions: bool,
     /// How old a fact may be before logins stop, in seconds.
     pub max_stale: u32,
+    /// How old it may be, while AWS is silent, before what users began here stops, in seconds.
+    pub max_stale_running: u32,
     /// How old a fact may be before a login asks again, in seconds.
     pub authz_ttl: u32,
     /// /etc/passwd as keymakerd read it.
@@ -141,6 +145,7 @@ impl<'a> Header<'a> {
         settings_unread: true,
         end_sessions: false,
         max_stale: 0,
+        max_stale_running: 0,
         authz_ttl: 0,
         passwd: FileStamp {
             inode: 0,
@@ -182,6 +187,7 @@ impl<'a> Header<'a> {
             settings_unread: flags & FLAG_SETTINGS_UNREAD != 0,
             end_sessions: flags & FLAG_END_SESSIONS != 0,
             max_stale: u32_at(meta, 212)?,
+            max_stale_running: u32_at(meta, MAX_STALE_RUNNING_AT)?,
             authz_ttl: u32_at(meta, 216)?,
             passwd: FileStamp::parse(meta, 220)?,
             group: FileStamp::parse(meta, 244)?,
@@ -226,6 +232,7 @@ impl<'a> Header<'a> {
         );
         put(&mut meta, REQUIRED_GROUP_AT + 2, required_group);
         put(&mut meta, ID_RESOLVER_AT, &self.id_resolver);
+        put(&mut meta, MAX_STALE_RUNNING_AT, &self.max_stale_running.to_le_bytes());
         meta
     }
 

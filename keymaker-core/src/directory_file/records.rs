@@ -365,6 +365,18 @@ pub(crate) mod tests_support {
         with_new(&NewUser { home, ..alice() }, with)
     }
 
+    /// The number of the user in these tests.
+    pub const UID: u32 = 1_900_000_000;
+
+    /// Calls `with` with alice, who has logged in here.
+    pub fn with_seen<T>(with: impl FnOnce(&User<'_>) -> T) -> T {
+        let seen = NewUser {
+            seen_here: true,
+            ..alice()
+        };
+        with_new(&seen, with)
+    }
+
     /// Calls `with` with alice.
     pub fn with_alice<T>(with: impl FnOnce(&User<'_>) -> T) -> T {
         with_new(&alice(), with)
@@ -377,7 +389,7 @@ pub(crate) mod tests_support {
     fn alice() -> NewUser<'static> {
         NewUser {
             name: UserName::parse(b"alice").unwrap(),
-            uid: Uid::new(1_900_000_000).unwrap(),
+            uid: Uid::new(UID).unwrap(),
             answered_at: 0,
             verdict: Verdict::Allowed,
             tombstone: false,

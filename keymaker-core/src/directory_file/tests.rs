@@ -24,6 +24,7 @@ fn header() -> Header<'static> {
         settings_unread: false,
         end_sessions: true,
         max_stale: 86_400,
+        max_stale_running: 604_800,
         authz_ttl: 60,
         passwd: FileStamp {
             inode: 1,

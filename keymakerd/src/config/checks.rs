@@ -16,6 +16,9 @@ const MOST_LOCAL_GROUPS: usize = 31;
 /// A record of the directory holds 255 bytes of home; a name has up to 32.
 const LONGEST_PATH: usize = 200;
 
+/// 30 days, in seconds.
+const LONGEST_STALE: u32 = 30 * 86_400;
+
 type Problem = Option<(&'static str, String)>;
 
 /// The first key whose value is wrong, and why.
@@ -42,8 +45,14 @@ fn times(config: &KeymakerdConfig) -> Problem {
     if !(10..=3600).contains(&sync_interval) {
         return Some(("sync_interval", format!("{sync_interval} is out of range")));
     }
+    if config.max_stale_running > LONGEST_STALE {
+        return Some((
+            "max_stale_running",
+            format!("{} is out of range", config.max_stale_running),
+        ));
+    }
     let least = authz_ttl.max(2 * sync_interval);
-    let range = least..=30 * 86_400;
+    let range = least..=LONGEST_STALE;
     (!range.contains(&max_stale)).then(|| {
         let problem =
             format!("{max_stale} is out of range with authz_ttl = {authz_ttl} and sync_interval = {sync_interval}");

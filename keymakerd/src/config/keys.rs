@@ -11,7 +11,7 @@ pub const SETTINGS: Keys = Keys {
 };
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [SettingKey; 34] = [
+pub const KEYS: [SettingKey; 35] = [
     key("role_settings", "true or false"),
     key("require_iam_group", "the full name of an IAM group, or \"\" for none"),
     key("user_path_prefix", "an IAM path that begins and ends with a slash"),
@@ -49,6 +49,10 @@ pub const KEYS: [SettingKey; 34] = [
     key(
         "max_stale",
         "seconds, at least authz_ttl and twice sync_interval, up to 2592000 (30 days)",
+    ),
+    key(
+        "max_stale_running",
+        "seconds, up to 2592000 (30 days), or 0 for no longer than max_stale",
     ),
     key("sync_interval", "seconds, 10 to 3600"),
     key("prefetch_keys", "\"seen\", \"required-group\", \"all\" or \"never\""),

@@ -7,6 +7,7 @@ mod missing;
 mod neighbours;
 pub mod nudge;
 pub mod passing;
+mod running;
 mod silence;
 pub mod sync;
 pub mod tries;

@@ -12,4 +12,6 @@ pub enum DirectoryOutcome {
     /// IAM has taken something from this user, and that cannot be published; or this host lacks what it takes to ask
     /// IAM. What is published does not stand for them.
     NotPublished,
+    /// AWS has not answered the last pass, and this host could ask.
+    AwsSilent,
 }

@@ -63,6 +63,8 @@ pub struct State {
     pub halted: bool,
     /// Whether the last pass was throttled, which stretches the interval.
     pub throttled: bool,
+    /// Whether the last try to reach AWS, or the last pass, ended since AWS gave no answer, and not for want of anything on this host.
+    pub aws_is_silent: bool,
 }
 
 /// What the instance's role allows us to list.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use keymaker_aws::{Action, AwsCallError};
+use keymaker_aws::{Action, AwsCallError, OutageCause};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
 use keymaker_core::keys_file::KeysFile;
 use keymaker_core::login::{Doubt, LoginDecision, Refusal, last_contact};
@@ -94,6 +94,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Answ
         settings_problems: Vec::new(),
         settings_file_problem: None,
         throttled: false,
+        aws_is_silent: false,
         halted: false,
     };
     let service = Service::new(state, store, clock);

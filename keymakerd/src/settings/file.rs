@@ -108,6 +108,7 @@ fn what_stands_on(key: &str, value: &Value) -> Option<Value> {
         ("only_group_members" | "end_sessions", value) => value.as_bool() != Some(false),
         ("authz_ttl", value) => is_below(value, default.authz_ttl),
         ("max_stale", value) => is_below(value, default.max_stale),
+        ("max_stale_running", value) => is_below(value, default.max_stale_running),
         // Not to narrow, but since max_stale goes with it.
         ("sync_interval", value) => is_below(value, default.sync_interval),
         // Of what was allowed, what the default allows too.

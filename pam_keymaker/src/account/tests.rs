@@ -353,6 +353,116 @@ fn who_has_lost_something_that_cannot_be_published_is_not_let_in() {
     }
 }
 
+/// What is decided about alice by `service`, two days after IAM last answered, where keymakerd answers this to what it is asked.
+fn in_an_outage(host: &TestHost, service: &str, answer: &str) -> (Option<LoginDecision>, String) {
+    use std::io::{Read, Write};
+    let socket = host.file("login.sock");
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let (mut asker, _) = listener.accept().unwrap();
+            let mut question = [0; 64];
+            let len = asker.read(&mut question).unwrap();
+            asker.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&question[..len]).into_owned()
+        });
+        (decided(host, "alice", service), asked.join().unwrap())
+    })
+}
+
+fn two_days_after_the_last_contact(change: impl FnOnce(&mut TestHost)) -> TestHost {
+    let mut host = TestHost::new();
+    host.alice.seen_here = true;
+    host.now += Duration::from_secs(2 * 86_400);
+    change(&mut host);
+    host.publish();
+    host
+}
+
+// P7 P9
+#[test]
+fn what_a_user_began_here_goes_on_while_aws_is_silent_and_nothing_else_does() {
+    let too_old = Some(CannotTell(Doubt::OutOfContact));
+    let host = two_days_after_the_last_contact(|_| ());
+    for service in keymaker_core::running::CONTINUING {
+        assert_eq!(
+            in_an_outage(&host, service, "aws-silent\n"),
+            (Some(Allowed), "go-on alice\n".into()),
+            "{service}"
+        );
+    }
+    for service in ["sshd", "login", "remote", "su", "su-l", "vsftpd", "cockpit", ""] {
+        let (decision, asked) = in_an_outage(&host, service, "aws-silent\n");
+        assert_eq!(decision, too_old, "{service}");
+        assert!(!asked.starts_with("go-on"), "{service}");
+    }
+}
+
+// P3 P9
+#[test]
+fn without_keymakerds_word_that_aws_is_silent_nothing_goes_on() {
+    let too_old = Some(CannotTell(Doubt::OutOfContact));
+    let host = two_days_after_the_last_contact(|_| ());
+    // This host lacks a port, IAM throttles or denies, a daemon of an earlier version hangs up.
+    for answer in [
+        "cannot-tell\n",
+        "fresh\n",
+        "no-such-user\n",
+        "not-permitted\n",
+        "aws-silent",
+        "",
+    ] {
+        assert_eq!(in_an_outage(&host, "sudo", answer).0, too_old, "{answer}");
+    }
+    let lost = Some(CannotTell(Doubt::NotPublished));
+    assert_eq!(in_an_outage(&host, "sudo", "not-published\n").0, lost);
+    std::fs::remove_file(host.file("login.sock")).unwrap();
+    assert_eq!(decided(&host, "alice", "sudo"), too_old, "a dead daemon");
+}
+
+// P7
+#[test]
+fn nothing_goes_on_for_who_was_refused_or_has_begun_nothing_here_or_once_max_stale_running_has_passed() {
+    let silent = |change: &dyn Fn(&mut TestHost)| {
+        let host = two_days_after_the_last_contact(change);
+        match decided(&host, "alice", "sudo") {
+            refused @ Some(Refused(_)) => refused,
+            _ => in_an_outage(&host, "sudo", "aws-silent\n").0,
+        }
+    };
+    let too_old = Some(CannotTell(Doubt::OutOfContact));
+    assert_eq!(silent(&|_| ()), Some(Allowed));
+    assert_eq!(silent(&|host| host.alice.seen_here = false), too_old);
+    assert_eq!(silent(&|host| host.header.max_stale_running = 0), too_old);
+    assert_eq!(
+        silent(&|host| host.now += Duration::from_secs(5 * 86_400 + 60)),
+        too_old
+    );
+    let lingering = |host: &mut TestHost| {
+        host.alice.seen_here = false;
+        std::fs::create_dir_all(host.file("var/lib/systemd/linger")).unwrap();
+        std::fs::write(host.file("var/lib/systemd/linger/alice"), "").unwrap();
+    };
+    assert_eq!(silent(&lingering), Some(Allowed));
+    for verdict in [
+        Verdict::NotInRequiredGroup,
+        Verdict::Expired,
+        Verdict::NameHeldByAnother,
+    ] {
+        let refused = silent(&|host| host.alice.verdict = verdict);
+        assert!(matches!(refused, Some(Refused(_))), "{refused:?}");
+    }
+    assert_eq!(
+        silent(&|host| host.alice.home = "/tmp"),
+        Some(Refused(Refusal::HomeOfAnother))
+    );
+    assert_eq!(
+        silent(&|host| host.groups = vec![UID]),
+        Some(Refused(Refusal::NotInKeymakerUsers))
+    );
+}
+
 // P6
 #[test]
 fn a_user_who_resolves_only_since_the_nudge_gets_in() {
@@ -415,6 +525,7 @@ fn only_four_codes_ever_leave_account() {
             sentence: String::new(),
             reason: String::new(),
             user: None,
+            by_last_verdict: false,
         }))
     })
     .into();
@@ -455,7 +566,11 @@ fn the_user_reads_a_sentence_about_themselves_and_the_administrator_more() {
 // P5
 #[test]
 fn where_there_is_no_contact_every_service_waits_for_the_pass_that_is_under_way() {
-    for service in ["cron", "atd", "systemd-user", "sudo", "polkit-1"] {
+    for (service, question) in [
+        ("cron", "go-on alice\n"),
+        ("sudo", "go-on alice\n"),
+        ("vsftpd", "contact\n"),
+    ] {
         let host = TestHost::new();
         host.publish();
         let contact = std::fs::File::options().write(true).open(host.file("contact")).unwrap();
@@ -465,9 +580,9 @@ fn where_there_is_no_contact_every_service_waits_for_the_pass_that_is_under_way(
             scope.spawn(|| {
                 use std::io::{Read, Write};
                 let (mut asker, _) = listener.accept().unwrap();
-                let mut question = [0; 64];
-                let len = asker.read(&mut question).unwrap();
-                assert_eq!(&question[..len], b"contact\n");
+                let mut asked = [0; 64];
+                let len = asker.read(&mut asked).unwrap();
+                assert_eq!(&asked[..len], question.as_bytes());
                 contact.set_modified(host.now).unwrap();
                 asker.write_all(b"fresh\n").unwrap();
             });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use e2e::{Host, Outcome, groups, iam, make_user, order, run, sh, ssh, uid, until};
+use e2e::{Host, Outcome, groups, iam, journal, make_user, order, run, sh, ssh, uid, until};
 
 /// Every way in which the fake AWS can fail to answer, for all its actions at once. The first four differ in kind: no
 /// answer, an answer that leaves out half, no connection, and a refusal.
@@ -232,6 +232,82 @@ fn with_getgroup_failing_for_a_day_and_an_hour_nobody_gets_in_and_everybody_read
     );
     fault("none");
     host.sync();
+    ssh("alice", "true").ok();
+}
+
+/// A host on which IAM answered so long ago, as keymakerd reads it at its start.
+fn last_answered(ago: &str) {
+    sh(&format!(
+        "systemctl stop keymakerd; touch -d '{ago} ago' /var/lib/keymaker/public/contact; systemctl start keymakerd"
+    ));
+}
+
+/// Whether PAM lets a user in by a service.
+fn pam(service: &str, user: &str) -> bool {
+    run(&format!("pamtester {service} {user} acct_mgmt")).status == 0
+}
+
+// P7 P9
+#[test]
+fn sudo_and_cron_go_on_while_aws_is_silent_and_ssh_does_not() {
+    const CONTINUING: [&str; 7] = ["cron", "crond", "atd", "systemd-user", "sudo", "sudo-i", "polkit-1"];
+    let _host = Host::with_settings(
+        "require_iam_group = \"prod_ssh_users\"\nsudo_iam_group = \"keymaker_sudo\"\nsync_interval = 10\nmax_stale_running = 604800",
+    );
+    make_user("dave", &["prod_ssh_users"]);
+    let alice = uid("alice");
+    ssh("alice", "loginctl enable-linger; crontab -r; true").ok();
+    ssh("dave", "true").ok();
+    // root gave bob a crontab, and bob never logged in; carol has one too, and is not in the required group; erin has nothing.
+    make_user("erin", &["prod_ssh_users"]);
+    sh(
+        "getent passwd erin; echo '* * * * * touch /tmp/bob-was-here' | crontab -u bob -; echo '* * * * * true' | crontab -u carol -",
+    );
+    iam("remove-user-from-group --user-name dave --group-name prod_ssh_users");
+    order("sync");
+    fault("down");
+    last_answered("26 hours");
+    let silent = || sh("jq .aws_is_silent /run/keymaker/status.json") == "true";
+    until("AWS is known to be silent", Duration::from_secs(30), silent);
+    for service in CONTINUING {
+        assert!(pam(service, "alice") && pam(service, "bob"), "{service}");
+        for refused in ["carol", "dave", "erin"] {
+            assert!(!pam(service, refused), "{refused} at {service}");
+        }
+    }
+    for service in ["sshd", "login", "su", "su-l"] {
+        assert!(!pam(service, "alice"), "{service}");
+    }
+    ssh("alice", "true").refused();
+    // As in a shell that alice has open.
+    assert_eq!(sh("runuser -u alice -- sudo -n id -u"), "0");
+    sh(&format!(
+        "systemctl stop user@{alice}; systemctl start user@{alice}; rm -f /tmp/bob-was-here"
+    ));
+    assert!(journal("-t sudo").contains("alice goes on by what IAM last said"));
+    let why = run("keymaker why alice").stdout;
+    assert!(why.contains("what the user began here goes on meanwhile"), "{why}");
+    let why = run("keymaker why erin").stdout;
+    assert!(why.contains("never had a session here"), "{why}");
+    until("cron ran for bob", Duration::from_secs(75), || {
+        run("test -e /tmp/bob-was-here").status == 0
+    });
+    // Nobody knows whether AWS is silent.
+    sh("systemctl stop keymakerd");
+    assert!(!pam("sudo", "alice"));
+    // It answers, and refuses.
+    for answered in ["throttle", "deny"] {
+        fault(answered);
+        last_answered("26 hours");
+        order("sync");
+        assert!(!pam("sudo", "alice"), "{answered}");
+    }
+    fault("down");
+    last_answered("8 days");
+    until("AWS is known to be silent", Duration::from_secs(30), silent);
+    assert!(!pam("sudo", "alice"), "eight days ago");
+    fault("none");
+    order("sync");
     ssh("alice", "true").ok();
 }
 

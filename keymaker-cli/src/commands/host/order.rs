@@ -43,7 +43,7 @@ pub fn give_within(order: Question, patience: Duration) -> Result<String, HostEr
         Ok(Answer::Done(text)) => Ok(text.to_owned()),
         Ok(Answer::Failed(text)) => Err(HostError::Refused(text.to_owned())),
         Ok(Answer::NotPermitted) => Err(HostError::NotRoot),
-        Ok(Answer::Fresh | Answer::NoSuchUser | Answer::CannotTell | Answer::NotPublished) => {
+        Ok(Answer::Fresh | Answer::NoSuchUser | Answer::CannotTell | Answer::NotPublished | Answer::AwsSilent) => {
             Err(HostError::NoAnswer(AskError::Unintelligible))
         }
         Err(AskError::NotListening(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {

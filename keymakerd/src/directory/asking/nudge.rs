@@ -105,13 +105,13 @@ impl<I: Iam + 'static> Service<I> {
             _ => deadline,
         };
         self.await_contact_of(name, cause, contact_by).await;
+        self.note_login(name, cause);
         self.as_published(name, answer, deadline).await
     }
 
-    async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
+    pub(super) async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
         let iam_name = self.state().iam_name(name.as_str());
         if let Some(answer) = self.account_from_memory(&iam_name) {
-            self.note_login(name, &iam_name, cause);
             return answer;
         }
         let origin = cause.origin();
@@ -127,9 +127,7 @@ impl<I: Iam + 'static> Service<I> {
             groups: true,
             keys: false,
         };
-        let answer = self.ask_joined(&iam_name, origin, account).await;
-        self.note_login(name, &iam_name, cause);
-        answer
+        self.ask_joined(&iam_name, origin, account).await
     }
 
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
@@ -138,6 +136,7 @@ impl<I: Iam + 'static> Service<I> {
         let answer = self.know_keys(name, cause).await;
         let answer = self.beside_neighbours(name, answer).await;
         self.await_contact_of(name, cause, deadline).await;
+        self.note_login(name, cause);
         self.as_published(name, answer, deadline).await
     }
 
@@ -178,9 +177,7 @@ impl<I: Iam + 'static> Service<I> {
             groups: needed.groups && !silent(&[Action::LIST_GROUPS_FOR_USER]),
             keys: !silent(&[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]),
         };
-        let answer = self.ask_joined(&iam_name, origin, wanted).await;
-        self.note_login(name, &iam_name, cause);
-        match answer {
+        match self.ask_joined(&iam_name, origin, wanted).await {
             DirectoryOutcome::Fresh if wanted.groups != needed.groups || !wanted.keys => DirectoryOutcome::CannotTell,
             answer => answer,
         }
@@ -441,15 +438,15 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    /// A user who logs in here is one whose keys are kept fresh, and who is shown by getent. To the day is close
-    /// enough.
-    fn note_login(&self, login: UserName, iam_name: &str, cause: Cause) {
-        if cause != Cause::Login {
+    /// A user who logs in here is one whose keys are kept fresh, who is shown by getent, and whose jobs go on for a while when AWS is
+    /// silent: not one who only tries to. To the day is close enough.
+    fn note_login(&self, login: UserName, cause: Cause) {
+        if cause != Cause::Login || !self.is_in_contact() {
             return;
         }
-        let now = self.clock.unix();
-        let id = self.state().facts.user_named(iam_name).map(|(id, _)| id.clone());
-        let mut state = self.state_mut();
+        let (now, mut state) = (self.clock.unix(), self.state_mut());
+        let known = state.facts.user_named(&state.iam_name(login.as_str()));
+        let id = known.and_then(|(id, user)| state.is_allowed(user, &self.clock).then(|| id.clone()));
         let Some(user) = id.and_then(|id| state.facts.users.get_mut(&id)) else {
             return;
         };

@@ -103,11 +103,19 @@ impl<I: Iam + 'static> Service<I> {
 
     /// PAM asks for services that nobody logs in by: is there contact, once the pass that is under way has ended?
     pub async fn renew_contact(&self) -> DirectoryOutcome {
-        let patience = if self.tries.is_first(&self.clock) {
+        self.contact_within(self.patience()).await
+    }
+
+    /// For how long PAM, which asks, waits.
+    pub(super) fn patience(&self) -> Duration {
+        if self.tries.is_first(&self.clock) {
             AT_FIRST_PASS
         } else {
             AT_LATER_PASS
-        };
+        }
+    }
+
+    pub(super) async fn contact_within(&self, patience: Duration) -> DirectoryOutcome {
         self.await_contact(patience).await;
         if self.is_in_contact() {
             DirectoryOutcome::Fresh

@@ -103,6 +103,7 @@ impl<I: Iam + 'static> Service<I> {
             return DirectoryOutcome::CannotTell;
         };
         let asked = self.ask_everything(&accounts).await;
+        self.state_mut().aws_is_silent = matches!(&asked, Err(PassError::Aws(error)) if error.is_silence());
         // Whatever IAM said: somebody may have come to be in another service.
         self.ask_neighbours().await;
         match asked {

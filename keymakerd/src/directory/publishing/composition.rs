@@ -400,6 +400,7 @@ fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of:
         settings_unread: !settings.known,
         end_sessions: config.end_sessions != EndSessions::Ends(false),
         max_stale: config.max_stale,
+        max_stale_running: config.max_stale_running,
         authz_ttl: config.authz_ttl,
         passwd: known.local.passwd,
         group: known.local.group,

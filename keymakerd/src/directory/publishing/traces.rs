@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use keymaker_core::running::LINGER;
 use tracing::{info, warn};
 
 use super::unsettled::{FormerName, Gone, Unsettled};
@@ -110,13 +111,13 @@ impl<O: Fn(&Path) -> io::Result<u32>> SearchedHost<'_, O> {
     fn has_left(&self, gone: &Gone) -> bool {
         // systemd-logind has a file for anybody who has a session, or processes of one.
         let has_session = self.exists("run/systemd/users", &gone.uid.to_string());
-        let has_files = |name: &String| self.exists(self.homes, name) || self.exists("var/lib/systemd/linger", name);
+        let has_files = |name: &String| self.exists(self.homes, name) || self.exists(LINGER, name);
         has_session || gone.names.iter().any(has_files)
     }
 
     fn was_here(&self, former: &FormerName) -> bool {
         let has_session = |number: &u32| self.has_session_as(*number, &former.name);
-        self.exists("var/lib/systemd/linger", &former.name)
+        self.exists(LINGER, &former.name)
             || [self.homes, "var/mail"]
                 .iter()
                 .any(|folder| self.has_file(folder, former))

@@ -190,7 +190,7 @@ fn who_finds_no_token_is_answered_by_a_listing_or_not_at_all() {
 #[test]
 fn that_somebody_logged_in_is_written_down_once_a_day() {
     on_one_thread(async {
-        let host = at_rest("").await;
+        let host = at_rest("max_stale = 2592000").await;
         let began = host.service.clock.unix();
         for (later, noted) in [(0, 0), (100, 0), (86_300, 0), (1, 86_401), (86_400, 86_401)] {
             host.pass_time(later);

@@ -169,6 +169,108 @@ fn with_contact_and_without_a_daemon_that_passes_nobody_waits() {
     });
 }
 
+// P3 P9
+#[test]
+fn what_runs_goes_on_only_where_the_last_pass_ended_in_aws_being_silent() {
+    on_one_thread(async {
+        let host = host("");
+        let said = async || host.service.go_on(name("alice")).await;
+        assert_eq!(said().await, DirectoryOutcome::CannotTell, "nobody has asked AWS yet");
+        host.service.pass().await;
+        assert_eq!(said().await, DirectoryOutcome::Fresh);
+        host.pass_time(WEEKEND.as_secs());
+        let action = Action::LIST_USERS;
+        let silences = [
+            OutageCause::Timeout,
+            OutageCause::Unreachable("no route".into()),
+            OutageCause::ServerError(503),
+        ];
+        for cause in silences {
+            host.iam.fail(AwsCallError::Outage { action, cause });
+            host.service.pass().await;
+            assert_eq!(said().await, DirectoryOutcome::AwsSilent);
+        }
+        let message = "not this role".to_owned();
+        for answered in [
+            AwsCallError::Throttled { action },
+            AwsCallError::AccessDenied {
+                action: Action::GET_ROLE,
+                message,
+            },
+            AwsCallError::ThisHost {
+                action,
+                why: "no port".into(),
+            },
+            AwsCallError::Outage {
+                action,
+                cause: OutageCause::Credentials("none".into()),
+            },
+        ] {
+            let failing = answered.action();
+            host.iam.fail(answered.clone());
+            host.service.pass().await;
+            assert_eq!(said().await, DirectoryOutcome::CannotTell, "{answered}");
+            host.iam.mend(failing);
+        }
+        host.service.pass().await;
+        assert_eq!(said().await, DirectoryOutcome::Fresh);
+    });
+}
+
+// P7 P9
+#[test]
+fn who_is_taken_out_while_only_listings_are_silent_goes_on_no_longer() {
+    on_one_thread(async {
+        let host = host("require_iam_group = \"prod_ssh_users\"");
+        host.iam.join("alice", "prod_ssh_users");
+        host.service.pass().await;
+        host.pass_time(WEEKEND.as_secs());
+        host.iam.time_out(Action::LIST_USERS);
+        host.service.pass().await;
+        assert_eq!(host.service.go_on(name("alice")).await, DirectoryOutcome::AwsSilent);
+        assert_eq!(host.decision("alice"), OUT_OF_CONTACT);
+        host.iam.leave("alice", "prod_ssh_users");
+        host.pass_time(61);
+        host.service.go_on(name("alice")).await;
+        assert_eq!(
+            host.decision("alice"),
+            Some(LoginDecision::Refused(Refusal::NotInRequiredGroup))
+        );
+        // And nobody goes on where this host cannot ask about them.
+        let why = "no port".to_owned();
+        let action = Action::GET_USER;
+        host.iam.fail(AwsCallError::ThisHost { action, why });
+        host.pass_time(61);
+        assert_eq!(host.service.go_on(name("alice")).await, DirectoryOutcome::NotPublished);
+    });
+}
+
+// P9
+#[test]
+fn who_only_tries_to_log_in_has_had_no_session_here() {
+    on_one_thread(async {
+        let host = host("");
+        host.service.pass().await;
+        let seen = || {
+            let mut buffer = [0; MAX_USER_RECORD];
+            let directory = host.directory();
+            directory
+                .user_by_name(name("alice"), &mut buffer)
+                .unwrap()
+                .unwrap()
+                .seen_here
+        };
+        host.pass_time(WEEKEND.as_secs());
+        host.iam.time_out(Action::LIST_USERS);
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        assert!(!seen(), "there is no contact, so PAM refused");
+        host.iam.mend(Action::LIST_USERS);
+        host.service.pass().await;
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        assert!(seen());
+    });
+}
+
 #[test]
 fn whoever_asks_before_the_first_pass_has_begun_waits_for_it() {
     on_one_thread(async {

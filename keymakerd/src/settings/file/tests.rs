@@ -7,6 +7,7 @@ use crate::config::KEYS;
 const NARROW: &str = "role_settings = false\nrequire_iam_group = \"ops\"\nuser_path_prefix = \"/staff/\"\nonly_group_members = true\n\
     linux_user_suffix = \"@x\"\ndotted_names = false\nreserved_names = [\"boss\"]\nlinux_group_prefix = \"unix-\"\n\
     local_groups = [\"adm\"]\ntags = [\"expires\"]\ndefault_shell = \"/usr/sbin/nologin\"\nauthz_ttl = 10\nmax_stale = 300\n\
+    max_stale_running = 0\n\
     sync_interval = 60\nend_sessions = true\nid_resolver_account = \"210987654321\"\nid_resolver_iam_role = \"R\"\n\
     ca_bundle = \"/etc/ca.pem\"\n";
 

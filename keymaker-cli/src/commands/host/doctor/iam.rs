@@ -11,6 +11,7 @@ use keymaker_core::login::{last_contact, older_than};
 use keymaker_core::name::UserName;
 use keymaker_core::paths;
 use keymaker_core::protocol::Question;
+use keymaker_core::running::CONTINUING;
 use keymaker_core::sys::LocalStream;
 use serde_json::Value;
 
@@ -81,18 +82,40 @@ fn asks(found: &mut Findings) -> bool {
 }
 
 fn contact(found: &mut Findings) {
-    let max_stale = Directory::open(Path::new(paths::DIRECTORY)).map(|directory| directory.header().max_stale);
-    let max_stale = Duration::from_secs(max_stale.unwrap_or(86_400).into());
+    let limits = Directory::open(Path::new(paths::DIRECTORY))
+        .map(|directory| (directory.header().max_stale, directory.header().max_stale_running));
+    let (max_stale, running) = limits.unwrap_or((86_400, 0));
+    let (max_stale, running) = (
+        Duration::from_secs(max_stale.into()),
+        Duration::from_secs(running.into()),
+    );
     let why = "nobody from IAM may log in: a revocation might have been missed";
     let remedy = "systemctl restart keymakerd; keymaker sync";
     let what = match last_contact(Path::new(paths::CONTACT)) {
         None => "this host has not reached IAM yet",
         Some(contact) if older_than(contact, max_stale, SystemTime::now()) => {
+            what_goes_on(found, contact + running);
             "IAM was last reached longer than max_stale ago"
         }
         Some(_) => return,
     };
     found.fault(what, why, remedy).of(NO_CONTACT);
+}
+
+/// Whether sudo works although ssh does not, and for how long.
+fn what_goes_on(found: &mut Findings, until: SystemTime) {
+    let is_silent = daemon_status::read().is_some_and(|status| status.get("aws_is_silent") == Some(&Value::Bool(true)));
+    let services = CONTINUING.join(", ");
+    found.note(match until.duration_since(SystemTime::now()) {
+        Ok(left) if is_silent => format!(
+            "AWS is silent: {services} go on for another {} h (max_stale_running) for who was here and was not refused; 'keymaker why NAME' says for whom",
+            left.as_secs() / 3600
+        ),
+        Ok(_) => format!(
+            "{services} do not go on either: AWS answers and refuses, or this host cannot ask (max_stale_running counts only where AWS is silent)"
+        ),
+        Err(_) => format!("{services} do not go on either: max_stale_running has passed"),
+    });
 }
 
 /// A required group that lets nobody in: it is misspelt, empty, or not there.

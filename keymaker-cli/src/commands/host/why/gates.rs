@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use keymaker_core::directory_file::{Directory, User};
+use keymaker_core::directory_file::{Directory, Header, User};
 use keymaker_core::home::{self, HomeState};
 use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::name::UserName;
+use keymaker_core::running::{CONTINUING, has_begun_anything};
 use keymaker_core::{nsswitch, paths, roots_folder, sys};
 use serde_json::Value;
 
@@ -27,8 +28,9 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
             return sentence.trim_start_matches("keymaker: ").to_owned();
         };
         format!(
-            "this host cannot verify whether {} may still log in: {doubt}",
-            user.name
+            "this host cannot verify whether {} may still log in: {doubt}{}",
+            user.name,
+            going_on(user, &header, contact, decision)
         )
     };
     let remedy = match decision {
@@ -75,6 +77,29 @@ pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) 
         _ => "permission",
     };
     walk.closed(gate, sentence(), remedy)
+}
+
+/// Why sudo works although ssh does not, or does not work either.
+fn going_on(user: &User<'_>, header: &Header<'_>, contact: Option<SystemTime>, decision: LoginDecision) -> String {
+    let (LoginDecision::CannotTell(Doubt::OutOfContact), Some(contact)) = (decision, contact) else {
+        return String::new();
+    };
+    let services = CONTINUING.join(", ");
+    let is_silent = super::status().get("aws_is_silent").and_then(Value::as_bool);
+    let why_not = if decision.of_running(user, header, Some(contact), SystemTime::now()) != LoginDecision::Allowed {
+        "IAM last answered longer than max_stale_running ago, or too long before that about this user"
+    } else if !has_begun_anything(user, Path::new("/")) {
+        "the user never had a session here, and has no lingering manager or crontab"
+    } else if is_silent != Some(true) {
+        "keymakerd does not say that AWS is silent: AWS answers and refuses, or this host cannot ask"
+    } else {
+        let ends = contact + Duration::from_secs(header.max_stale_running.into());
+        let hours = ends.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / 3600;
+        return format!(
+            "; what the user began here goes on meanwhile, for another {hours} h (max_stale_running): {services}"
+        );
+    };
+    format!("; what the user began here does not go on ({services}): {why_not}")
 }
 
 /// How old what is published about the user is: existence, name, tags and groups at most, and everybody's.
