@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use keymaker_aws::{IdResolver, ProxyUrl};
+use keymaker_aws::{IdResolver, ProxyUrl, ssh_key_tags};
 use keymaker_core::id::IdRange;
 use keymaker_daemon::config_error;
 pub use keymaker_daemon::config_error::ConfigError;
@@ -29,6 +29,8 @@ pub struct KeymakerdConfig {
     pub role_settings: bool,
     /// The IAM group that a user must be in to log in. Empty: none, whatever the role's description says.
     pub require_iam_group: Option<String>,
+    /// Who of them is published.
+    pub publish: Publish,
     /// Only users below this path are published.
     pub user_path_prefix: String,
     /// Only users in one of our groups or the required one are published.
@@ -100,6 +102,7 @@ impl Default for KeymakerdConfig {
         Self {
             role_settings: true,
             require_iam_group: None,
+            publish: Publish::People,
             user_path_prefix: "/".into(),
             only_group_members: false,
             linux_user_suffix: None,
@@ -292,6 +295,30 @@ pub enum Tag {
     Expires,
     /// More public keys.
     Keys,
+}
+
+impl Tag {
+    /// Whether a tag of this name is what is enabled.
+    pub fn is_called(self, name: &str) -> bool {
+        match self {
+            Self::Uid => name == "uid",
+            Self::Home => name == "home",
+            Self::Shell => name == "shell",
+            Self::Gecos => name == "gecos",
+            Self::Expires => name == "expires",
+            Self::Keys => name.starts_with(ssh_key_tags::NAME_BEGINS),
+        }
+    }
+}
+
+/// Who is published of IAM's users, whose most are no people but programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Publish {
+    /// Who has an SSH key, a tag of ours or a group of ours, or had one here.
+    People,
+    /// Everybody.
+    All,
 }
 
 /// Whether what runs as a user ends with the user's access.

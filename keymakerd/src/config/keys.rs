@@ -11,9 +11,10 @@ pub const SETTINGS: Keys = Keys {
 };
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [SettingKey; 35] = [
+pub const KEYS: [SettingKey; 36] = [
     key("role_settings", "true or false"),
     key("require_iam_group", "the full name of an IAM group, or \"\" for none"),
+    key("publish", "\"people\" or \"all\""),
     key("user_path_prefix", "an IAM path that begins and ends with a slash"),
     key("only_group_members", "true or false"),
     key("linux_user_suffix", "the end of an IAM user name, up to 63 characters"),

@@ -32,6 +32,7 @@ mod names_move;
 mod neighbours;
 mod nudges;
 mod outages;
+mod people;
 mod publication;
 mod settings;
 
@@ -72,7 +73,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Answ
     let contact = store.contact(clock.unix());
     let facts: super::facts::Facts = store.load("facts.json").unwrap().unwrap_or_default();
     let state = State {
-        config: KeymakerdConfig::parse(settings, "keymakerd.toml".as_ref()).unwrap(),
+        config: KeymakerdConfig::parse(&everybody(settings), "keymakerd.toml".as_ref()).unwrap(),
         settings: store.load_settings().unwrap(),
         facts: facts.since_contact(contact),
         ids: store.load_ids().unwrap(),
@@ -106,6 +107,16 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Answ
         people_nudged: iam.clone(),
     }));
     service
+}
+
+/// Most tests are about users without keys, as if they were people.
+fn everybody(settings: &str) -> String {
+    let publish = if settings.contains("publish =") {
+        ""
+    } else {
+        "publish = \"all\"\n"
+    };
+    format!("{publish}{settings}")
 }
 
 fn on_one_thread(test: impl Future<Output = ()>) {

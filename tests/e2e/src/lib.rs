@@ -309,9 +309,25 @@ impl Host {
         sh("sandbox-reset /run/e2e/seed.json");
     }
 
+    /// As [`Host::with_settings`], where nobody is published but people, as is the default: most tests are about users without keys.
+    #[track_caller]
+    pub fn of_people(settings: &str) -> Self {
+        let host = Self::as_installed();
+        host.add_settings(settings);
+        host.start();
+        host
+    }
+
     /// The same with keymakerd stopped and nothing kept.
     #[track_caller]
     pub fn unstarted() -> Self {
+        let host = Self::as_installed();
+        host.add_settings("publish = \"all\"");
+        host
+    }
+
+    #[track_caller]
+    fn as_installed() -> Self {
         let host = Self {
             _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         };

@@ -279,7 +279,7 @@ fn a_reload_takes_good_settings_and_leaves_everything_as_it_was_for_bad_ones() {
     host.add_settings("max_stale = \"a while\"");
     run("systemctl reload keymakerd").refused();
     until("the error is in the journal", Duration::from_secs(5), || {
-        journal("-u keymakerd").contains("keymakerd.toml:4: max_stale:")
+        journal("-u keymakerd").contains("keymakerd.toml:5: max_stale:")
     });
     host.sync();
     assert!(sh("getent passwd alice").ends_with(":/bin/sh"));

@@ -4,7 +4,10 @@
 use std::fs;
 use std::time::Duration;
 
-use e2e::{Host, Outcome, describe_role, groups, iam, is_left_to_the_long_form, make_user, run, sh, ssh, uid, until};
+use e2e::{
+    Host, Outcome, calls, describe_role, give_key, groups, iam, is_left_to_the_long_form, make_user, run, sh, ssh, uid,
+    until,
+};
 
 const UNITS: &str = "/etc/systemd/system";
 const SETTINGS: &str = "/etc/keymaker/keymakerd.toml";
@@ -243,6 +246,49 @@ fn a_group_of_a_users_name_stops_nobody_who_was_here_and_ends_no_session() {
 }
 
 // P2
+// P1 P6
+#[test]
+fn packages_find_the_names_of_machine_users_free_and_a_person_with_only_a_key_logs_in_first_time() {
+    let host = Host::of_people("publish = \"people\"");
+    // No list knows these names.
+    for name in ["frobd", "grobd", "hrobd", "irobd"] {
+        iam(&format!("create-user --user-name {name}"));
+    }
+    make_user("pat", &[]);
+    host.sync();
+    let lists = calls("ListSSHPublicKeys");
+    assert_eq!(run("getent passwd frobd").refused().status, 2);
+    assert!(calls("ListSSHPublicKeys") > lists, "judged when asked for by name");
+    // As the postinst of a package, systemd-sysusers and a unit do.
+    sh("useradd --system --shell /usr/sbin/nologin frobd");
+    sh("echo 'u hrobd - \"HROB daemon\" /' | systemd-sysusers -");
+    assert!(uid("frobd") < 1000 && uid("hrobd") < 1000);
+    let dynamic = sh("systemd-run -q --wait --pipe -p DynamicUser=yes -p User=grobd -- id -u");
+    let number: u32 = dynamic.parse().expect("a number");
+    assert!((61184..=65519).contains(&number), "the unit runs as {number}");
+    let why = run("keymaker why irobd").stdout;
+    assert!(why.contains("nothing says that this is a person"), "{why}");
+    let status = sh("keymaker status");
+    assert!(status.contains("IAM users have no entry here"), "{status}");
+    assert_eq!(ssh("pat", "id -un").ok(), "pat");
+    assert_eq!(run("chown irobd /tmp").refused().status, 1);
+    // A key makes a person of a program; a local account that has come meanwhile wins.
+    give_key("irobd");
+    give_key("frobd");
+    until("a key counts", Duration::from_secs(10), || {
+        run("getent passwd irobd").status == 0
+    });
+    host.sync();
+    assert!(uid("frobd") < 1000);
+    // Who was published once stays.
+    iam(&format!(
+        "delete-ssh-public-key --user-name pat --ssh-public-key-id {}",
+        e2e::key_id("pat")
+    ));
+    host.sync();
+    assert!(uid("pat") > 1000);
+}
+
 #[test]
 fn a_sudoers_line_for_an_iam_group_is_for_no_user() {
     let host = Host::fresh();

@@ -69,6 +69,9 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
             number("generation")
         ),
     );
+    if let Some(left_out) = left_out(status) {
+        line("left out", left_out);
+    }
     line("grade", format!("{}: {}", number("grade"), word("grade_means")));
     if let Some(needs) = status.get("better_grade_needs").and_then(Value::as_str) {
         line("", format!("a better one needs {needs}"));
@@ -130,6 +133,22 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
         );
     }
     text
+}
+
+/// How many IAM users have no entry since nothing says that they are people, and why; nothing where there are none.
+pub fn left_out(status: &Value) -> Option<String> {
+    let unasked = status
+        .get("not_people_unasked")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
+    let asked = status.get("not_people").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+    (asked + unasked > 0).then(|| {
+        format!(
+            "{} IAM users have no entry here, since they have no SSH key, no tag of ours and no group of ours (publish = \"people\"); {unasked} of \
+             them were not asked for their keys yet: keymakerd does that when somebody asks for the name",
+            asked + unasked
+        )
+    })
 }
 
 fn item_sentence(item: &Value, name: &str) -> String {

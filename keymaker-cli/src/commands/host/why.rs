@@ -270,6 +270,14 @@ fn refused_user(is_meant: impl Fn(&str) -> bool) -> Option<(String, String)> {
     Some((word(entry, "why"), word(entry, "remedy")))
 }
 
+/// The IAM user of such a name whom this host takes for a program.
+fn program(is_meant: impl Fn(&str) -> bool) -> Option<String> {
+    let status = status();
+    let names = status.get("not_people")?.as_array()?;
+    let mut names = names.iter().filter_map(Value::as_str);
+    names.find(|iam_name| is_meant(iam_name)).map(str::to_owned)
+}
+
 /// Asks as a login would, as far as the caller may: what is to be said of a name that is not published, and whether a
 /// login goes by what is.
 fn nudge(name: UserName) -> (Result<String, String>, bool) {
@@ -309,6 +317,16 @@ fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, St
     if let Some((why, remedy)) = refused_user(meant) {
         let why = format!("IAM has the user, and this host refuses it an entry: {why}");
         return walk.closed("directory", why, remedy.replace("NAME", name.as_str()));
+    }
+    if let Some(iam_name) = program(meant) {
+        let why = format!(
+            "IAM has {iam_name}, who has no entry here, since nothing says that this is a person: no SSH key, no tag of ours, no group of ours"
+        );
+        let remedy = format!(
+            "keymaker upload-key --user {iam_name}, or put the IAM user into a group of ours; publish = \"all\" in {} publishes everybody",
+            paths::KEYMAKERD_TOML
+        );
+        return walk.closed("directory", why, remedy);
     }
     match asked {
         Ok(said) => walk.closed(

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::by_name::{About, Deadlines, FetchedKeys, within};
 use super::limits::NudgeOrigin;
 use super::passing::AT_LATER_PASS;
+use crate::config::Publish;
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
 use crate::directory::facts::order::Asked;
@@ -111,7 +112,11 @@ impl<I: Iam + 'static> Service<I> {
 
     pub(super) async fn know_account(self: &Rc<Self>, name: UserName, cause: Cause) -> DirectoryOutcome {
         let iam_name = self.state().iam_name(name.as_str());
-        if let Some(answer) = self.account_from_memory(&iam_name) {
+        let known = self.account_from_memory(&iam_name);
+        // Whether somebody is a person may hang on their keys, which no pass lists: then they are judged when asked for (P6).
+        let is_lookup = matches!(cause, Cause::Lookup { .. });
+        let needs_keys = is_lookup && known != Some(DirectoryOutcome::NoSuchUser) && self.hangs_on_keys(&iam_name);
+        if let Some(answer) = known.filter(|_| !needs_keys) {
             return answer;
         }
         let origin = cause.origin();
@@ -124,10 +129,13 @@ impl<I: Iam + 'static> Service<I> {
             return self.ask_by_listing(&iam_name).await;
         }
         let account = NudgeWanted {
-            groups: true,
-            keys: false,
+            groups: known.is_none(),
+            keys: needs_keys && !self.is_silent(origin, &[Action::LIST_SSH_PUBLIC_KEYS], &iam_name),
         };
-        self.ask_joined(&iam_name, origin, account).await
+        match self.ask_joined(&iam_name, origin, account).await {
+            DirectoryOutcome::Fresh if needs_keys && self.hangs_on_keys(&iam_name) => DirectoryOutcome::CannotTell,
+            answer => answer,
+        }
     }
 
     /// Makes sure of the same, and of the user's keys; both are asked for at once.
@@ -431,10 +439,22 @@ impl<I: Iam + 'static> Service<I> {
         if self.pass_over_people().await != DirectoryOutcome::Fresh {
             return DirectoryOutcome::CannotTell;
         }
-        if self.state().facts.user_named(iam_name).is_some() {
-            DirectoryOutcome::Fresh
-        } else {
+        if self.state().facts.user_named(iam_name).is_none() {
             DirectoryOutcome::NoSuchUser
+        } else if self.hangs_on_keys(iam_name) {
+            DirectoryOutcome::CannotTell
+        } else {
+            DirectoryOutcome::Fresh
+        }
+    }
+
+    /// Whether IAM's answer about the keys decides whether the user of this name is a person, and is not known or not young. Of
+    /// nobody's who is not known at all.
+    fn hangs_on_keys(&self, iam_name: &str) -> bool {
+        let state = self.state();
+        match state.facts.user_named(iam_name) {
+            None => state.config.publish == Publish::People,
+            Some((id, user)) => !state.known().is_person(&state.ids, id, user) && !self.keys_are_young(user),
         }
     }
 

@@ -13,7 +13,7 @@ use super::names::{AcceptedNames, InIam, NameRules, UnixGroup};
 use super::neighbours::{NameOrId, Neighbours};
 use super::passwd_fields::uid_tag;
 use super::refused::{Kind, RefusedEntry};
-use crate::config::KeymakerdConfig;
+use crate::config::{KeymakerdConfig, Publish};
 use crate::directory::facts::{Facts, UserFacts};
 use crate::local_accounts::LocalAccounts;
 use crate::settings::EffectiveSettings;
@@ -45,6 +45,19 @@ impl Known<'_> {
         are_tags_known(self, user) && (is_unwanted || name_rules(self, ids).is_nobody(&in_iam(user_id, user)))
     }
 
+    /// Whether anything says that a user is a person, whom this host publishes then (`publish`). Once published they stay, whatever
+    /// keys, tags or groups they lose. The tag keymaker:uid says nothing: `keymaker assign-uids` gives one to everybody.
+    pub fn is_person(&self, ids: &IdMap, user_id: &str, user: &UserFacts) -> bool {
+        let has_key = || user.keys.as_ref().is_some_and(|keys| !keys.by_id.is_empty());
+        let is_ours = |tag: &String| self.config.tags.iter().any(|enabled| enabled.is_called(tag));
+        let has_tag = || user.tags.iter().flatten().any(|(tag, _)| is_ours(tag));
+        self.config.publish == Publish::All
+            || ids.was_published(user_id)
+            || is_in_group_of_ours(self, user)
+            || has_tag()
+            || has_key()
+    }
+
     /// How IAM knows the user who logs in as `login`. Under `lowercase_names` that is the user whose name folds to it;
     /// of several the one who has the name here, else the one made earlier, as `names` decides.
     pub fn iam_name(&self, ids: &IdMap, login: &str) -> String {
@@ -73,14 +86,31 @@ pub struct Entitlements {
     pub names: AcceptedNames,
     /// Numbers likewise.
     pub ids: AssignedIds,
+    /// Who has both, and no entry, since nothing says that they are people.
+    pub not_people: NotPeople,
+}
+
+/// IAM users whom nothing says to be people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotPeople {
+    /// Those whose keys IAM was asked for, by their names in IAM.
+    pub without_key: Vec<String>,
+    /// How many there are of whom IAM was not: somebody has to ask for their name.
+    pub unasked: usize,
 }
 
 impl Entitlements {
     /// As the next publication would have them.
     pub fn of(known: &Known<'_>, ids: &mut IdMap) -> Self {
-        let names = accept_names(known, ids);
-        let ids = assign(known, ids, &names, known.neighbours);
-        Self { names, ids }
+        let mut names = accept_names(known, ids);
+        // Names and numbers are given to everybody, so that hosts agree about them whomever they publish.
+        let assigned = assign(known, ids, &names, known.neighbours);
+        let not_people = strike_programs(known, ids, &mut names);
+        Self {
+            names,
+            ids: assigned,
+            not_people,
+        }
     }
 
     /// The `UserId` and number of the user who is entitled to this name.
@@ -158,6 +188,24 @@ fn strike_names(known: &Known<'_>, names: &mut AcceptedNames) {
     names.refused.extend(refused);
 }
 
+/// Takes out whom nothing says to be people: most of IAM's users are programs, under names that packages want for theirs.
+fn strike_programs(known: &Known<'_>, ids: &IdMap, names: &mut AcceptedNames) -> NotPeople {
+    let mut struck = NotPeople::default();
+    names.users.retain(|_, user_id| {
+        let Some(user) = known.facts.users.get(user_id) else {
+            return true;
+        };
+        let is_person = known.is_person(ids, user_id, user);
+        match &user.keys {
+            _ if is_person => {}
+            Some(_) => struck.without_key.push(user.name.clone()),
+            None => struck.unasked += 1,
+        }
+        is_person
+    });
+    struck
+}
+
 /// Everybody whom other services are to be asked about.
 pub fn candidates(known: &Known<'_>, ids: &IdMap) -> Vec<Candidate> {
     let names = names_beside_nobody(known, ids);
@@ -230,14 +278,18 @@ fn are_tags_known(known: &Known<'_>, user: &UserFacts) -> bool {
     known.config.tags.is_empty() || user.tags.is_some()
 }
 
-/// `only_group_members`: members of our groups, of the required one, or of the one that may use sudo. A group counts by
-/// its name in IAM, also where it gets no entry here: the administrator who filled it put these people there, and a
-/// user's entry must not hang on a group's name.
+/// `only_group_members`: a group counts by its name in IAM, also where it gets no entry here: the administrator who filled it put
+/// these people there, and a user's entry must not hang on a group's name.
 fn is_wanted(known: &Known<'_>, user: &UserFacts) -> bool {
+    !known.config.only_group_members || is_in_group_of_ours(known, user)
+}
+
+/// Whether a user is in one of our groups, in the required one, or in the one that may use sudo.
+fn is_in_group_of_ours(known: &Known<'_>, user: &UserFacts) -> bool {
     let Known { config, settings, .. } = known;
     let named = [settings.require_iam_group.as_ref(), config.sudo_iam_group.as_ref()];
     let ours = |name: &String| name.starts_with(&settings.group_prefix) || named.contains(&Some(name));
-    !config.only_group_members || known.facts.groups_of(user).any(|group| ours(&group.name))
+    known.facts.groups_of(user).any(|group| ours(&group.name))
 }
 
 /// Who gets a number.

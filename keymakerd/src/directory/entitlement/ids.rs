@@ -96,6 +96,9 @@ struct KeptId {
     /// Numbers of a group's that the administrator, by `group_ids`, gave to one made after it under the same name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     handed_on: BTreeSet<u32>,
+    /// Whether a user ever had an entry here. Whom an earlier version kept had.
+    #[serde(default = "yes")]
+    published: bool,
     /// What chose a user when they were last published; `None`: an earlier version did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chosen: Option<Choice>,
@@ -335,6 +338,7 @@ impl IdMap {
             names: &kept.names,
             been_here: kept.been_here,
             without_trace: &kept.without_trace,
+            published: kept.published,
         })
     }
 
@@ -344,6 +348,18 @@ impl IdMap {
             kept.been_here = true;
             kept.without_trace.clear();
         }
+    }
+
+    /// A user has an entry here.
+    pub fn note_published(&mut self, iam_id: &str) {
+        if let Some(kept) = self.kept.get_mut(iam_id) {
+            kept.published = true;
+        }
+    }
+
+    /// Whether a user ever had one.
+    pub fn was_published(&self, iam_id: &str) -> bool {
+        self.kept.get(iam_id).is_some_and(|kept| kept.published)
     }
 
     /// A user has been on this host under this name: it is theirs until [`Self::release`].
@@ -473,6 +489,7 @@ impl IdMap {
             here_as: Some(BTreeSet::new()),
             named_since: None,
             handed_on: BTreeSet::new(),
+            published: false,
             chosen: None,
         });
         kept.without_trace.remove(&id);
@@ -524,6 +541,8 @@ pub struct WhoWas<'a> {
     pub been_here: bool,
     /// Numbers with which a user who was never here left nothing.
     pub without_trace: &'a BTreeSet<u32>,
+    /// Whether a user ever had an entry here.
+    pub published: bool,
 }
 
 /// Whether `claim` gets the id that all `claimants` want and `holder` has, or had, on this host.

@@ -18,7 +18,7 @@ use super::unsettled::{FormerName, Gone, Unsettled};
 use crate::clock::AnswerClock;
 use crate::config::{EndSessions, KeymakerdConfig, Tag};
 use crate::directory::entitlement::ending::Ending;
-use crate::directory::entitlement::entitled::{Entitlements, Known, refused_ids};
+use crate::directory::entitlement::entitled::{Entitlements, Known, NotPeople, refused_ids};
 use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
 use crate::directory::entitlement::names::UnixGroup;
 use crate::directory::entitlement::passwd_fields::{gecos, home, lag, shell, tags_not_taken, uid_tag_not_taken};
@@ -58,6 +58,8 @@ pub struct Composition {
     pub unusable_keys: Vec<String>,
     /// Tags that say a home or a shell which this host does not give.
     pub unusable_tags: Vec<String>,
+    /// IAM users whom nothing says to be people.
+    pub not_people: NotPeople,
     /// Tombstones and former names that stand until it is known whether anything is left of their users.
     pub unsettled: Unsettled,
     /// The time that the file gives each user's keys, by `UserId`.
@@ -80,6 +82,7 @@ impl Composition {
             may_not_log_in: Vec::new(),
             unusable_keys: Vec::new(),
             unusable_tags: Vec::new(),
+            not_people: NotPeople::default(),
             unsettled: Unsettled::default(),
             keys_told_at: BTreeMap::new(),
         };
@@ -90,6 +93,7 @@ impl Composition {
         composition.refused.extend(entitled.names.refused);
         composition.refused.extend(refused_ids(known.facts, &entitled.ids));
         composition.kept = entitled.names.kept;
+        composition.not_people = entitled.not_people;
         composition
     }
 
@@ -111,6 +115,7 @@ impl Composition {
             let (Some(uid), Some(user)) = (entitled.ids.uid(user_id), facts.users.get(user_id)) else {
                 continue;
             };
+            ids.note_published(user_id);
             if user.last_login.is_some() {
                 ids.note_presence(user_id);
             }
@@ -269,7 +274,11 @@ impl Composition {
         let mut uids: BTreeSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
         // Of other numbers only the tombstone says that they are ours.
         let claimed = |number: u32| matches!(config.id_scheme(), IdScheme::Wide(range) if range.contains(number));
-        for known in ids.everybody().filter(|known| known.kind == Kind::User) {
+        // Whoever has a number and never had an entry has nothing here that could be somebody else's.
+        let had_entry = ids
+            .everybody()
+            .filter(|known| known.kind == Kind::User && known.published);
+        for known in had_entry {
             let Some(name) = known
                 .names
                 .last()

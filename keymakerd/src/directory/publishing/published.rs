@@ -11,6 +11,7 @@ use super::composition::Composition;
 use super::rights::Rights;
 use super::store::Store;
 use super::unsettled::Unsettled;
+use crate::directory::entitlement::entitled::NotPeople;
 use crate::directory::entitlement::refused::RefusedEntry;
 use crate::settings::SettingsInForce;
 
@@ -35,6 +36,8 @@ pub struct PublishedState {
     pub unusable_keys: Vec<String>,
     /// Tags that say a home or a shell which this host does not give.
     pub unusable_tags: Vec<String>,
+    /// IAM users whom nothing says to be people.
+    pub not_people: NotPeople,
     /// Tombstones and former names that stand until it is known whether anything is left of their users.
     pub unsettled: Unsettled,
     /// Who may do what by the directory as it is; `None` where there was none that could be read.
@@ -85,5 +88,6 @@ impl PublishedState {
         }
         self.unusable_tags = composition.unusable_tags;
         self.unsettled = composition.unsettled;
+        self.not_people = composition.not_people;
     }
 }

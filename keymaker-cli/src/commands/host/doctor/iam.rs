@@ -16,6 +16,7 @@ use keymaker_core::sys::LocalStream;
 use serde_json::Value;
 
 use super::super::published::of_each_published;
+use super::super::status::left_out;
 use super::super::{HostError, order};
 use super::daemon_status::{self, list, word};
 use super::finding::FaultCause;
@@ -264,6 +265,9 @@ fn refused(found: &mut Findings, status: &Value) {
                 paths::KEYMAKERD_TOML
             ),
         );
+    }
+    if let Some(left_out) = left_out(status) {
+        found.note(left_out);
     }
     for entry in list(status, "refused_entries") {
         if is_one_finding && is_nameless(&entry) {

@@ -195,7 +195,10 @@ pub fn new_scheme() -> Result<Vec<MigrationStep>, String> {
     let settings = with_scheme(&fs::read_to_string(path).unwrap_or_default());
     accepts("/usr/sbin/keymakerd", "--check", paths::KEYMAKERD_TOML, &settings)?;
     let mut steps = vec![MigrationStep::new(
-        format!("set id_scheme = \"keymaker\" in {}", paths::KEYMAKERD_TOML),
+        format!(
+            "set id_scheme = \"keymaker\" and publish = \"all\" in {}",
+            paths::KEYMAKERD_TOML
+        ),
         move || write(path, settings.as_bytes(), 0o644),
     )];
     if !anybody_seen_here() {
@@ -211,16 +214,21 @@ pub fn new_scheme() -> Result<Vec<MigrationStep>, String> {
     Ok(steps)
 }
 
+/// As the predecessor did: the same numbers, for everybody whom it made an account.
+fn with_scheme(text: &str) -> String {
+    let scheme = with_line(text, "id_scheme", "id_scheme = \"keymaker\"");
+    with_line(&scheme, "publish", "publish = \"all\"")
+}
+
 /// In the place of the present one, or above the first table, of which it would else be a key: no other line moves, so
 /// that a complaint names the line that the administrator sees.
-fn with_scheme(text: &str) -> String {
+fn with_line(text: &str, key: &str, line: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
-    let starts = |word: &'static str| move |line: &&str| line.trim_start().starts_with(word);
-    let line = "id_scheme = \"keymaker\"";
-    match lines.iter().position(|line| starts("id_scheme")(line)) {
+    let starts = |word: &str, line: &&str| line.trim_start().starts_with(word);
+    match lines.iter().position(|line| starts(key, line)) {
         Some(at) => lines.splice(at..=at, [line]).for_each(drop),
         None => {
-            let table = lines.iter().position(|line| starts("[")(line));
+            let table = lines.iter().position(|line| starts("[", line));
             lines.insert(table.unwrap_or(lines.len()), line);
         }
     }
@@ -270,14 +278,17 @@ mod tests {
     #[test]
     fn the_scheme_is_set_once_and_above_every_table() {
         let text = "# Ours.\n  id_scheme = \"wide\"\nauthz_ttl = 60\n[group_ids]\ndevs = 5001\n";
-        let set = "# Ours.\nid_scheme = \"keymaker\"\nauthz_ttl = 60\n[group_ids]\ndevs = 5001\n";
+        let set = "# Ours.\nid_scheme = \"keymaker\"\nauthz_ttl = 60\npublish = \"all\"\n[group_ids]\ndevs = 5001\n";
         assert_eq!(with_scheme(text), set);
         assert_eq!(with_scheme(set), set);
         assert_eq!(
             with_scheme("a = 1\n[group_ids]\ndevs = 1\n"),
-            "a = 1\nid_scheme = \"keymaker\"\n[group_ids]\ndevs = 1\n"
+            "a = 1\nid_scheme = \"keymaker\"\npublish = \"all\"\n[group_ids]\ndevs = 1\n"
         );
-        assert_eq!(with_scheme("a = 1\n"), "a = 1\nid_scheme = \"keymaker\"\n");
+        assert_eq!(
+            with_scheme("a = 1\n"),
+            "a = 1\nid_scheme = \"keymaker\"\npublish = \"all\"\n"
+        );
     }
 
     #[test]
