@@ -35,19 +35,32 @@ pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
         Err(error) => return Err(error),
     };
     let text = match &moved {
-        Some((from, to)) => format!(
-            "{released}\n{} is now {}, owner and modes untouched",
-            from.display(),
-            to.display()
-        ),
+        Some(MovedHome { from, to, owner }) => {
+            let whose = owner.map_or(String::new(), |owner| {
+                format!(", the home of {owner}, who had the name before")
+            });
+            format!(
+                "{released}\n{} is now {}{whose}, owner and modes untouched",
+                from.display(),
+                to.display()
+            )
+        }
         None => released.clone(),
     };
-    let moved = moved.map(|(from, to)| json!({ "from": from, "to": to }));
+    let moved = moved.map(|moved| json!({ "from": moved.from, "to": moved.to }));
     output.print(&text, &json!({ "done": released, "moved": moved }));
     Ok(())
 }
 
-fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, HostError> {
+/// A home that made room.
+struct MovedHome {
+    from: PathBuf,
+    to: PathBuf,
+    /// Whose home it is there: the former holder's, who has another name by now.
+    owner: Option<UserName>,
+}
+
+fn move_home_of_another(name: UserName) -> Result<Option<MovedHome>, HostError> {
     let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
     let directory = Directory::open(Path::new(paths::DIRECTORY)).map_err(unreadable)?;
     let mut buffer = [0; MAX_USER_RECORD];
@@ -70,7 +83,33 @@ fn move_home_of_another(name: UserName) -> Result<Option<(PathBuf, PathBuf)>, Ho
     if let Some(whose) = present_holder(&home, metadata.uid(), name, &directory)? {
         return Err(HostError::HomeInUse(home, whose));
     }
-    move_aside(&home, metadata.uid()).map(|aside| Some((home, aside)))
+    let owner = directory
+        .user_by_uid(metadata.uid(), &mut buffer)
+        .map_err(unreadable)?
+        .filter(|owner| !owner.tombstone && metadata.is_dir());
+    if let Some(owner) = owner
+        && let Some(to) = move_to_owner(&home, Path::new(owner.home))
+    {
+        return Ok(Some(MovedHome {
+            from: home,
+            to,
+            owner: Some(owner.name),
+        }));
+    }
+    let to = move_aside(&home, metadata.uid())?;
+    Ok(Some(MovedHome {
+        from: home,
+        to,
+        owner: None,
+    }))
+}
+
+/// HOME becomes the home of its owner, who was renamed and has none yet: at their next login they would get an empty one. Never over
+/// anything, and only within one folder of homes.
+fn move_to_owner(home: &Path, of_owner: &Path) -> Option<PathBuf> {
+    let beside = home.parent().is_some() && home.parent() == of_owner.parent();
+    let moved = beside && renameat_with(CWD, home, CWD, of_owner, RenameFlags::NOREPLACE).is_ok();
+    moved.then(|| of_owner.to_path_buf())
 }
 
 /// Whose the home of another is, where it is not to be moved; `None` where `run` moves it, or where it is the user's own.
@@ -169,6 +208,20 @@ mod tests {
             assert_eq!(move_aside(&home, 7).unwrap(), folder.join(aside));
         }
         assert!(move_aside(&home, 7).is_err(), "no such home");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    // P2
+    #[test]
+    fn the_home_of_a_renamed_user_becomes_theirs_where_they_have_none_and_replaces_nothing() {
+        let folder = std::env::temp_dir().join(format!("keymaker-release-owner-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("old")).unwrap();
+        let (old, new) = (folder.join("old"), folder.join("new"));
+        assert_eq!(move_to_owner(&old, &folder.join("elsewhere/new")), None);
+        assert_eq!(move_to_owner(&old, &new), Some(new.clone()));
+        std::fs::create_dir(&old).unwrap();
+        assert_eq!(move_to_owner(&old, &new), None, "they have one");
+        assert!(old.exists() && new.exists());
         std::fs::remove_dir_all(folder).unwrap();
     }
 
