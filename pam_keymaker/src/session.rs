@@ -135,13 +135,14 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &Pa
     match home::provide(&wanted) {
         Ok(Home::Present) => {}
         Ok(Home::Moved(from)) => {
+            let from = from.display();
             handle.tell(&format!(
-                "keymaker: you have another name here now, so your home directory {from:?} is {path} from now on; what still names \
+                "keymaker: you have another name here now, so your home directory {from} is {path} from now on; what still names \
                 the old place, scripts or links, needs the new one."
             ));
             handle.log(
                 Priority::Info,
-                &format!("moved the home {from:?} to {path}, since IAM renamed its user"),
+                &format!("moved the home {from} to {path}, since IAM renamed its user"),
             );
         }
         Ok(Home::Made { unlabelled, former }) => {
@@ -154,8 +155,9 @@ fn receive(handle: &Handle<'_>, arguments: &[&CStr], welcome: Welcome, host: &Pa
             }
             if let Some(former) = former {
                 handle.tell(&format!(
-                    "keymaker: you have another name here now, and a new home directory; your former one, {former:?}, stays where it \
-                     is, since others may write to it or it is a file system of its own."
+                    "keymaker: you have another name here now, and a new home directory; your former one, {}, stays where it \
+                     is, since others may write to it or it is a file system of its own.",
+                    former.display()
                 ));
             }
         }

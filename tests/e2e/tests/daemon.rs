@@ -27,15 +27,10 @@ fn an_instance_that_was_given_another_role_is_shown_with_both_until_a_sync() {
         status.contains("with role sandbox-instance; it has the role other by now: keymaker sync"),
         "{status}"
     );
-    let doctor = run("keymaker doctor").refused().reads();
-    assert!(
-        doctor.contains("this instance has the role other by now, and keymakerd knows sandbox-instance"),
-        "{doctor}"
-    );
+    // keymakerd looks every few seconds; whoever does not wait for that has it look now.
     host.sync();
     let status = sh("keymaker status");
     assert!(status.contains("with role other\n"), "{status}");
-    assert!(!run("keymaker doctor").reads().contains("by now"));
     sh("sandbox-imds set role sandbox-instance");
 }
 

@@ -5,25 +5,13 @@ use std::time::{Duration, SystemTime};
 use keymaker_core::paths;
 use serde_json::Value;
 
-use super::super::probe::{instance_role, text_setting};
+use super::super::probe::text_setting;
 use super::daemon_status::{list, word};
 use super::finding::FaultCause;
 use super::{Findings, configure};
 
 /// What AWS does not answer, or answers with no: one finding for each reason, however many calls meet it.
 pub fn look(found: &mut Findings, status: &Value) {
-    if let Some(role) = instance_role::replaced(status) {
-        found
-            .fault(
-                format!(
-                    "this instance has the role {role} by now, and keymakerd knows {}",
-                    word(status, "role")
-                ),
-                "until the next pass, what the new role may do and what its description says does not count here",
-                "keymaker sync",
-            )
-            .is(FaultCause::Role);
-    }
     let outages = list(status, "outages").map(|outage| (word(outage, "action"), word(outage, "why")));
     // The last pass has met the same; it is told alone where no login has.
     let last = word(status, "last_failure");
@@ -45,12 +33,9 @@ pub fn look(found: &mut Findings, status: &Value) {
             "this host cannot learn what it would say; after max_stale, logins stop",
             reason.remedy(&actions, status),
         );
-        finding.is(FaultCause::Aws).of(&[
-            FaultCause::Ports,
-            FaultCause::Clock,
-            FaultCause::Role,
-            FaultCause::Keymakerd,
-        ]);
+        finding
+            .is(FaultCause::Aws)
+            .of(&[FaultCause::Ports, FaultCause::Clock, FaultCause::Keymakerd]);
     }
     if let Some(needs) = status.get("better_grade_needs").and_then(Value::as_str) {
         found.note(format!(

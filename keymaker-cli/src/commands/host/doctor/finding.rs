@@ -19,8 +19,6 @@ pub enum FaultCause {
     CreddToml,
     /// keymakerd does not run, hangs, or was told to rest
     Keymakerd,
-    /// the instance has another role than keymakerd knows
-    Role,
     /// AWS denies, or does not answer
     Aws,
     /// a change of settings waits for an administrator
