@@ -133,8 +133,9 @@ sandbox-admin aws iam update-role --role-name sandbox-instance --description '';
 shown 0 "keymaker accept-settings"
 both 1 "keymaker accept-settings"
 both 1 "keymaker release alice"
-sandbox-admin aws iam create-user --user-name dave > /dev/null; keymaker sync > /dev/null
-sandbox-admin aws iam delete-user --user-name dave; sandbox-admin aws iam create-user --user-name dave > /dev/null; keymaker sync > /dev/null
+dave() { sandbox-admin aws iam "$1" --user-name dave "${@:2}" > /dev/null; }
+dave create-user; dave add-user-to-group --group-name keymaker_devs; keymaker sync > /dev/null
+dave remove-user-from-group --group-name keymaker_devs; dave delete-user; dave create-user; dave add-user-to-group --group-name keymaker_devs; keymaker sync > /dev/null
 both 1 "keymaker why dave"
 shown 0 "keymaker release dave"
 both 0 "keymaker install"
