@@ -34,10 +34,10 @@ first_login() {
   check "the first sudo -i of a new user works" has 0 login dave sudo -n -i id -u
 }
 allowed_by_group() {
-  printf 'AllowGroups root keymaker-users\n' > /etc/ssh/sshd_config.d/40-peers.conf; systemctl reload ssh
+  printf 'AllowGroups root keymaker-users\n' > /etc/ssh/sshd_config.d/40-peers.conf; systemctl restart ssh
   make_user erin keymaker_devs
   check "AllowGroups lets a user in at the first login" login erin true
-  rm /etc/ssh/sshd_config.d/40-peers.conf; systemctl reload ssh
+  rm /etc/ssh/sshd_config.d/40-peers.conf; systemctl restart ssh
 }
 two_at_once() {
   make_user grace keymaker_devs

@@ -69,7 +69,7 @@ fn a_home_that_is_roots_alone_lets_its_user_in_to_sftp_in_a_chroot() {
     let _host = Host::fresh();
     sh("install -d -m 755 /home/alice; install -d -m 777 /home/alice/incoming
         printf 'Match User alice\\n  ChrootDirectory /home/%%u\\n  ForceCommand internal-sftp\\n' > /etc/ssh/sshd_config.d/99-sftp.conf
-        systemctl reload ssh; echo mine > /tmp/diary");
+        systemctl restart ssh; echo mine > /tmp/diary");
     let sftp = "sftp -q -b - -o StrictHostKeyChecking=no -i /sandbox/keys/alice alice@localhost";
     sh(&format!("printf 'put /tmp/diary incoming/diary\\nls -1\\n' | {sftp}"));
     assert_eq!(
@@ -81,7 +81,7 @@ fn a_home_that_is_roots_alone_lets_its_user_in_to_sftp_in_a_chroot() {
     sh("chmod g+w /home/alice");
     let why = run("keymaker why alice --json").stdout;
     assert!(why.contains("chmod go-w /home/alice"), "{why}");
-    sh("rm /etc/ssh/sshd_config.d/99-sftp.conf; systemctl reload ssh");
+    sh("rm /etc/ssh/sshd_config.d/99-sftp.conf; systemctl restart ssh");
     ssh("alice", "true").refused();
 }
 
