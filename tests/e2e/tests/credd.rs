@@ -93,6 +93,8 @@ fn software_that_capture_takes_the_instances_credentials_from_is_named_before_an
     settings.write("mode = \"observe\"");
     sh("systemctl reload credd");
     follows();
+    let status = run("keymaker capture status").reads();
+    assert!(status.contains("Nothing is captured (mode = \"observe\")"), "{status}");
     let of_the_instance = asked("cwagent", "").ok();
     assert!(
         of_the_instance.contains("assumed-role/sandbox-instance/"),

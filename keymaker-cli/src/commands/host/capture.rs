@@ -90,6 +90,11 @@ fn plan(output: &Output) -> Result<(), HostError> {
     Ok(())
 }
 
+/// Whether the settings say so. Where they cannot be read, the other commands say why.
+fn looks_on() -> bool {
+    Config::read(Path::new(credd::SETTINGS)).is_ok_and(|config| config.mode == CaptureMode::Observe)
+}
+
 /// Since when capture looks on, if it does.
 fn observed_since(config: &Config) -> Option<String> {
     let shown = || {
@@ -165,10 +170,13 @@ fn up(output: &Output) -> Result<(), HostError> {
     arguments.extend(credd::UNITS);
     command("systemctl", &arguments).map_err(|why| HostError::NotRun("systemctl", why))?;
     command(credd::CAPTURE, &["check"]).map_err(HostError::Refused)?;
-    order::done(
-        "Metadata requests reach credd from now on, also after a reboot; 'keymaker why USER' says what somebody gets.",
-        output,
-    );
+    let done = if looks_on() {
+        "Nothing is captured (mode = \"observe\"): who uses the metadata service is written down from now on, and 'keymaker capture plan' \
+         lists it."
+    } else {
+        "Metadata requests reach credd from now on, also after a reboot; 'keymaker why USER' says what somebody gets."
+    };
+    order::done(done, output);
     Ok(())
 }
 
@@ -228,7 +236,9 @@ fn status(output: &Output) -> bool {
         line("credd answers", &health);
     }
     good &= rules.is_ok() && (awaits_the_first || health.is_ok());
-    text += if good {
+    text += if good && looks_on() {
+        "Nothing is captured (mode = \"observe\"): everybody gets what the metadata service gives."
+    } else if good {
         "Each captured user gets what credd gives them."
     } else {
         "Not everything is up: 'keymaker capture up' starts it; 'keymaker doctor' says what is wrong."

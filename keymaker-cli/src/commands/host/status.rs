@@ -144,8 +144,8 @@ pub fn left_out(status: &Value) -> Option<String> {
     let asked = status.get("not_people").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     (asked + unasked > 0).then(|| {
         format!(
-            "IAM users without an entry here: {}, since they have no SSH key, no tag of ours and no group of ours (publish = \"people\"); \
-             whose keys were not asked for yet: {unasked}, which keymakerd does when somebody asks for the name",
+            "IAM users without an entry here: {}. They have no SSH key, no tag of ours and no group of ours (publish = \"people\"); not checked \
+             for a key yet: {unasked} ('id NAME' does that)",
             asked + unasked
         )
     })
