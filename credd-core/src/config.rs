@@ -292,7 +292,6 @@ impl Config {
     }
 
     fn pattern_problem(&self) -> Option<(&'static str, String)> {
-        let path = self.role_path.starts_with('/') && self.role_path.ends_with('/');
         for (key, pattern) in [
             ("role_name_pattern", &self.role_name_pattern),
             ("iam_name_pattern", &self.iam_name_pattern),
@@ -305,7 +304,7 @@ impl Config {
                 return Some((key, "this does not make names that IAM allows".into()));
             }
         }
-        (!path || !is_role(&self.role_path, "x")).then(|| ("role_path", "IAM allows no such path".into()))
+        (!is_role_path(&self.role_path)).then(|| ("role_path", "IAM allows no such path".into()))
     }
 
     /// What would make `instance_role`, where a chain has it, refuse everybody.
@@ -321,6 +320,11 @@ impl Config {
 /// Whether what a pattern makes of a username can be a name in IAM.
 pub fn makes_names(pattern: &str) -> bool {
     is_role("/", &pattern.replace("{username}", "x"))
+}
+
+/// Whether roles can have this path.
+pub fn is_role_path(path: &str) -> bool {
+    path.starts_with('/') && path.ends_with('/') && is_role(path, "x")
 }
 
 /// Whether there can be a role of this path and name.

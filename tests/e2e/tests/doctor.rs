@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Host, Outcome, at_a_terminal, run, sh, ssh};
+use e2e::{Host, Outcome, at_a_terminal, run, sh, ssh, until};
 
 /// What breaks a healthy host, and what the finding says.
 struct Fault {
@@ -561,6 +561,9 @@ fn a_session_that_run_as_gives_a_refused_user_is_found_and_the_agent_is_worth_a_
         "systemd-run -q --collect --unit=e2e-worker /run/e2e-ssm/ssm-session-worker -c \
         'setpriv --reuid=carol --regid=carol --init-groups sleep 618 & wait'",
     );
+    until("the session runs", Duration::from_secs(10), || {
+        run("pgrep -u carol sleep").status == 0
+    });
     let allowed = doctor();
     assert!(
         allowed.status == 0 && allowed.stdout.contains("runs a session as carol"),

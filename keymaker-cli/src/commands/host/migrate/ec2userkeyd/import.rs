@@ -7,7 +7,7 @@ mod old_file;
 
 use std::collections::BTreeMap;
 
-use credd_core::config::{UidRange, makes_names};
+use credd_core::config::{UidRange, is_role_path, makes_names};
 
 use self::old_file::{Ini, entries, is_truth, words};
 
@@ -126,12 +126,11 @@ impl Import {
         let mut pattern = first.or(second);
         if let Some((path, name)) = pattern.and_then(|pattern| pattern.rsplit_once('/'))
             && key == "role_name_pattern"
+            && let path = format!("/{}/", path.trim_matches('/'))
             && !path.contains("{username}")
+            && is_role_path(&path)
         {
-            self.lines.push(format!(
-                "role_path = {}",
-                quoted(&format!("/{}/", path.trim_matches('/')))
-            ));
+            self.lines.push(format!("role_path = {}", quoted(&path)));
             pattern = Some(name);
         }
         match pattern {
@@ -317,6 +316,12 @@ mod tests {
             (config.role_path.as_str(), config.role_name_pattern.as_str()),
             ("/people/here/", "u-{username}")
         );
+        for path in ["a b", "{username}", "\u{e9}", "/"] {
+            let (config, printed) = import(&format!(
+                "[method_UserRole]\nrole_name_pattern = {path}/u-{{username}}\n"
+            ));
+            assert_eq!(config.role_path, "/", "{printed}");
+        }
     }
 
     #[test]
