@@ -126,7 +126,12 @@ impl Import {
         let mut pattern = first.or(second);
         if let Some((path, name)) = pattern.and_then(|pattern| pattern.rsplit_once('/'))
             && key == "role_name_pattern"
-            && let path = format!("/{}/", path.trim_matches('/'))
+            && let path = path.trim_matches('/')
+            && let path = if path.is_empty() {
+                "/".to_owned()
+            } else {
+                format!("/{path}/")
+            }
             && !path.contains("{username}")
             && is_role_path(&path)
         {
