@@ -45,7 +45,7 @@ pub enum HostCommand {
         ///
         /// CRITICAL: keymakerd does not answer, nobody from IAM may log in, or half of max_stale has passed since IAM
         /// answered everything. WARNING: IAM has not answered everything for 20 minutes, an action is denied or does not answer,
-        /// a settings file has a mistake, or a setting waits for accept-settings. Behind `|` stand figures.
+        /// a settings file has a mistake, a setting waits for accept-settings, or no user from IAM is known. Behind `|` stand figures.
         #[arg(long)]
         check: bool,
     },

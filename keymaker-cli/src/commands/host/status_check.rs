@@ -108,6 +108,18 @@ fn judge(status: &Value, seen: &Seen) -> (Health, String) {
             find(Health::Warning, old, &format!("{ago}: keymaker doctor"));
         }
     }
+    let (users, kept_out) = (number("users"), count("may_not_log_in") as u64);
+    find(
+        Health::Critical,
+        users > 0 && kept_out >= users,
+        &format!("none of the users here may log in, of {users}: keymaker doctor"),
+    );
+    let nobody = status.get("users") == Some(&json!(0));
+    find(
+        Health::Warning,
+        nobody,
+        "no user from IAM is known here: keymaker status",
+    );
     let mistake = text("settings_file_problem");
     let problem = format!("keymakerd.toml has a mistake: {}", mistake.clone().unwrap_or_default());
     find(Health::Warning, mistake.is_some(), &problem);
@@ -176,6 +188,21 @@ mod tests {
             (json!({}), true, Some(90_000), Critical, "nobody from IAM may log in"),
             (json!({}), true, None, Critical, "contact_age=Us"),
             (json!({}), false, Some(10), Critical, "does not answer"),
+            (
+                json!({"users": 1, "may_not_log_in": [{}]}),
+                true,
+                Some(10),
+                Critical,
+                "none of the users here may log in",
+            ),
+            (json!({"may_not_log_in": [{}]}), true, Some(10), Ok, "users: 5"),
+            (
+                json!({"users": 0}),
+                true,
+                Some(10),
+                Warning,
+                "no user from IAM is known",
+            ),
             (json!({"halted": true}), true, Some(10), Critical, "reset"),
             (json!({"settings_known": false}), true, Some(10), Critical, "never read"),
             (
