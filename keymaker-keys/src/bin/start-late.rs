@@ -50,6 +50,8 @@ fn start() -> Result<(), String> {
     if new.is_empty() {
         return Ok(());
     }
+    // Where that cannot be written down, cron would be started again at each publication.
+    done.keep()?;
     if is_named_to_cron(Path::new("/"), &new) {
         restart_cron()?;
     }
@@ -73,7 +75,7 @@ fn start() -> Result<(), String> {
     }
     done.units.extend(units);
     done.names.extend(known);
-    done.write(Path::new(DONE)).map_err(|why| format!("{DONE}: {why}"))
+    done.keep()
 }
 
 /// Whoever from IAM may log in here, and is no local account by now (P1).
@@ -106,6 +108,7 @@ struct DoneThisBoot {
 }
 
 impl DoneThisBoot {
+    /// Without a file nothing was done: it goes with the boot.
     fn read(path: &Path) -> Self {
         let mut done = Self::default();
         for line in fs::read_to_string(path).unwrap_or_default().lines() {
@@ -116,6 +119,10 @@ impl DoneThisBoot {
             }
         }
         done
+    }
+
+    fn keep(&self) -> Result<(), String> {
+        self.write(Path::new(DONE)).map_err(|why| format!("{DONE}: {why}"))
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
@@ -129,6 +136,7 @@ impl DoneThisBoot {
 fn is_named_to_cron(root: &Path, names: &[&String]) -> bool {
     let below = |path: &str| root.join(path.trim_start_matches('/'));
     let of_a_user = |folder: &&str| names.iter().any(|name| below(folder).join(name).is_file());
+    // What root cannot read, cron has not read either.
     let names_one = |file: &Path| {
         let text = fs::read(file).unwrap_or_default();
         let is_name = |word: &[u8]| names.iter().any(|name| name.as_bytes() == word);
