@@ -11,6 +11,7 @@ mod proxy_url;
 pub mod role_description;
 mod service_url;
 pub mod ssh_key_tags;
+pub mod strict_json;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn, check_role_name};
 pub use id_resolver::IdResolver;

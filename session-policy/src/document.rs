@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use keymaker_syntax::strict_json;
 use serde_json::{Map, Value};
 
 use super::clause::Clause;
@@ -13,7 +14,6 @@ use super::conditions::{Conditions, UnreadableConditions};
 use super::pattern::{ActionPattern, Pattern, ResourcePattern};
 use super::refusal::PolicyRefusal;
 use super::statement::{Effect, Statement};
-use super::strict_json;
 use super::variable::Variables;
 
 /// A policy document, understood completely.

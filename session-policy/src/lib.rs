@@ -12,7 +12,7 @@
 //! | `compaction.rs` | how is the same said in fewer characters? |
 //! | `compression.rs` | which statements change nothing under this role? (opt-in) |
 //! | `binding.rs`, `condition_key.rs` | what would mean something else in a role session? |
-//! | `document.rs`, `strict_json.rs` | what does a policy document say? |
+//! | `document.rs` | what does a policy document say? |
 //! | `statement.rs`, `clause.rs`, `conditions.rs` | which requests does a statement reach? |
 //! | `pattern.rs`, `glob.rs`, `variable.rs` | what does a pattern match? |
 //! | `policy_arn.rs` | how are managed policies named? |
@@ -36,7 +36,6 @@ mod refusal;
 mod restricted_instance_role;
 mod session_policies;
 mod statement;
-mod strict_json;
 mod variable;
 
 pub use condition_key::Binding;

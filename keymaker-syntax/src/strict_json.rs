@@ -1,6 +1,6 @@
-//! JSON in which no object has a key twice. `document.rs` reads through it: "Individual elements must not contain
+//! JSON in which no object has a key twice. Policies are read through it: "Individual elements must not contain
 //! multiple instances of the same key" (IAM User Guide, "Grammar"), and a reader that keeps the last one would silently
-//! lose the first.
+//! lose the first. So are the claims of a token: one that two readers read differently must be none.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value};
 
 /// Reads `text`; nesting is limited by `serde_json` (128).
-pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
+pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str::<Strict>(text).map(|Strict(value)| value)
 }
 
