@@ -13,7 +13,7 @@ import zlib
 PROGRAMS = {
     "libnss-keymaker": ["libnss_keymaker.so"],
     "libpam-keymaker": ["libpam_keymaker.so"],
-    "keymaker": ["keymakerd", "keymaker-keys", "refusal", "end-sessions", "sudo-rule", "keymaker-keys-of", "start-late", "other-service", "pam-account"],
+    "keymaker": ["keymakerd", "keymaker-keys", "refusal", "end-sessions", "sudo-rule", "proof", "keymaker-keys-of", "start-late", "other-service", "pam-account"],
     "keymaker-cli": ["keymaker"],
     "keymaker-credd": ["credd", "credd-capture"],
 }

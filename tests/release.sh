@@ -10,7 +10,7 @@ cd "$(dirname "$(realpath "$0")")/.." || exit
 project=$PWD passed=0 failed=0
 work=$(mktemp -d -p "${TMPDIR:-/var/tmp}" keymaker-release.XXXXXX)
 trap 'rm -rf "$work"' EXIT
-PROGRAMS="libnss_keymaker.so libpam_keymaker.so keymakerd keymaker-keys refusal end-sessions sudo-rule keymaker-keys-of start-late other-service pam-account credd credd-capture keymaker"
+PROGRAMS="libnss_keymaker.so libpam_keymaker.so keymakerd keymaker-keys refusal end-sessions sudo-rule proof keymaker-keys-of start-late other-service pam-account credd credd-capture keymaker"
 
 main() {
   case ${1:-} in

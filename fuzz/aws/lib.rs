@@ -8,6 +8,8 @@ mod aws_time;
 mod call_error;
 #[path = "../../keymaker-aws/src/id_resolver_digest.rs"]
 mod id_resolver_digest;
+#[path = "../../keymaker-aws/src/issuer_documents.rs"]
+mod issuer_documents;
 #[path = "../../keymaker-aws/src/replaced.rs"]
 mod replaced;
 #[path = "../../keymaker-aws/src/trust.rs"]
@@ -16,9 +18,10 @@ mod trust;
 pub use aws_time::{AwsTime, since_boot};
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use id_resolver_digest::id_resolver_digest;
+pub use issuer_documents::{Point, read_keys};
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, UID_TAG, iam_names,
-    is_service_url, role_description, ssh_key_tags,
+    is_issuer, is_service_url, role_description, ssh_key_tags,
 };
 pub use replaced::{Ask, Replaced};
 pub use trust::trusts_only;

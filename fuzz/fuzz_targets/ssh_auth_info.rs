@@ -30,7 +30,7 @@ fuzz_target!(|auth_info: &[u8]| {
     let names_a_key = auth_info
         .split(|byte| *byte == b'\n')
         .any(|text| text == b"publickey" || text.starts_with(b"publickey "));
-    match proved_keys(auth_info, Some(&user)) {
+    match proved_keys(auth_info, Some(&user), &|_| None) {
         ProvedKeys::Known(keys) => assert!(!keys.is_empty() && stands_there),
         ProvedKeys::None => assert!(!names_a_key),
         ProvedKeys::Foreign => {}

@@ -185,6 +185,8 @@ impl Action {
     pub const GET_ACCOUNT_AUTHORIZATION_DETAILS: Self = Self("iam:GetAccountAuthorizationDetails");
     /// iam:GetGroup.
     pub const GET_GROUP: Self = Self("iam:GetGroup");
+    /// iam:GetOutboundWebIdentityFederationInfo.
+    pub const GET_OUTBOUND_WEB_IDENTITY_FEDERATION_INFO: Self = Self("iam:GetOutboundWebIdentityFederationInfo");
     /// iam:GetRole.
     pub const GET_ROLE: Self = Self("iam:GetRole");
     /// iam:GetSSHPublicKey.

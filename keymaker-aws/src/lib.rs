@@ -17,6 +17,8 @@ mod hears_date;
 mod iam_region;
 mod id_resolver_digest;
 mod instance_role;
+mod issuer_documents;
+mod issuer_keys;
 mod metadata;
 mod own_ports;
 mod own_way;
@@ -38,9 +40,10 @@ pub use aws_time::since_boot;
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use iam_region::IamRegion;
 pub use id_resolver_digest::id_resolver_digest;
+pub use issuer_documents::{Point, read_keys};
 pub use keymaker_syntax::{
     AccountId, ArnError, CallerIdentity, IdResolver, Partition, Principal, ProxyUrl, RoleArn, UID_TAG, iam_names,
-    is_service_url, role_description, ssh_key_tags,
+    is_issuer, is_service_url, role_description, ssh_key_tags,
 };
 pub use metadata::{InstanceIdentity, MetadataAnswer, MetadataError, MetadataService};
 pub use own_ports::OwnPorts;

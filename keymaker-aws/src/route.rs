@@ -39,6 +39,8 @@ use crate::whole_answer::WholeAnswer;
 /// How to get to AWS from this host. Clones share the connection pool.
 #[derive(Clone, Debug)]
 pub struct Route {
+    /// For what is fetched without the SDK's clients.
+    pub(crate) connector: SharedHttpConnector,
     http: SharedHttpClient,
     metadata: Arc<MetadataService>,
     region: Option<String>,
@@ -56,8 +58,10 @@ impl Route {
 
     /// The same, on which calls go out from these ports where this host has no other left.
     pub fn from_ports(settings: &AwsSettings, ports: &OwnPorts) -> Result<Self, AwsSettingsError> {
+        let connector = pooled_connector(settings, ports)?;
         Ok(Self {
-            http: pooled_http(settings, ports)?,
+            connector: connector.clone(),
+            http: http_client_fn(move |_, _| connector.clone()),
             metadata: Arc::new(MetadataService::new(settings, ports)?),
             region: settings.checked_region()?,
             iam_endpoint: settings.iam_url()?,
@@ -248,7 +252,7 @@ impl Patience {
 }
 
 /// One connector for every client, so that nudges find the connection that a sync pass left warm.
-fn pooled_http(settings: &AwsSettings, ports: &OwnPorts) -> Result<SharedHttpClient, AwsSettingsError> {
+fn pooled_connector(settings: &AwsSettings, ports: &OwnPorts) -> Result<SharedHttpConnector, AwsSettingsError> {
     let ca_pem = settings.ca_pem()?;
     let trust = match &ca_pem {
         Some(pem) => TrustStore::empty().with_pem_certificate(pem.clone()),
@@ -275,11 +279,10 @@ fn pooled_http(settings: &AwsSettings, ports: &OwnPorts) -> Result<SharedHttpCli
         idle: IDLE_CONNECTION,
         client: OnceLock::new(),
     };
-    let connector = SharedHttpConnector::new(OwnWay {
+    Ok(SharedHttpConnector::new(OwnWay {
         first: SharedHttpConnector::new(first),
         second: Arc::new(second),
-    });
-    Ok(http_client_fn(move |_, _| connector.clone()))
+    }))
 }
 
 /// Attempts have deadlines of their own; this one ends what an attempt left behind.

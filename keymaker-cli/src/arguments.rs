@@ -3,6 +3,7 @@
 
 #![expect(clippy::doc_markdown, reason = "clap prints these comments, in help and manual")]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
@@ -15,6 +16,7 @@ use crate::commands::assign_uids::AssignUidsOptions;
 use crate::commands::configure::ConfigureOptions;
 #[cfg(all(target_os = "linux", feature = "host"))]
 use crate::commands::host::HostCommand;
+use crate::commands::login::{HowToProve, LoginOptions};
 use crate::commands::sync_roles::SyncRolesOptions;
 use crate::completion;
 use crate::consent::Consent;
@@ -36,8 +38,9 @@ pub struct CommandLine {
 
 /// The commands by what somebody is after: the order of the help and of the manual page.
 #[cfg(all(target_os = "linux", feature = "host"))]
-pub const TOPICS: [(&str, &[&str]); 4] = [
+pub const TOPICS: [(&str, &[&str]); 5] = [
     KEYS,
+    LOGINS,
     (
         "This host: what it knows, and why",
         &[
@@ -58,6 +61,7 @@ pub const TOPICS: [(&str, &[&str]); 4] = [
             "invalidate",
             "accept-settings",
             "release",
+            "revoke-proofs",
             "capture",
             "log-level",
             "install",
@@ -69,8 +73,9 @@ pub const TOPICS: [(&str, &[&str]); 4] = [
     ACCOUNT,
 ];
 #[cfg(not(all(target_os = "linux", feature = "host")))]
-pub const TOPICS: [(&str, &[&str]); 2] = [KEYS, ACCOUNT];
+pub const TOPICS: [(&str, &[&str]); 3] = [KEYS, LOGINS, ACCOUNT];
 
+const LOGINS: (&str, &[&str]) = ("Logins without keys, from any computer", &["ssh", "login"]);
 const KEYS: (&str, &[&str]) = (
     "SSH keys in IAM, from any computer",
     &["upload-key", "list-keys", "enable-key", "disable-key", "delete-key"],
@@ -149,6 +154,24 @@ pub enum KeymakerCommand {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Log in to HOST as whom you are signed in to AWS, with no key registered anywhere: for hosts whose login_by has "proof".
+    ///
+    /// Asks AWS for a token of five minutes (sts:GetWebIdentityToken) for a key of your own, and runs ssh with both; while the token has a
+    /// minute left, it is used again. All of ssh's arguments may follow. A host i-... is reached by Session Manager, by the AWS CLI.
+    Ssh {
+        #[command(flatten)]
+        how: HowToProve,
+        /// ssh's arguments: options, the host, a command.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            required = true,
+            value_name = "HOST"
+        )]
+        arguments: Vec<OsString>,
+    },
+    /// Get such a proof without logging in: for ssh itself, scp, rsync, git, Ansible.
+    Login(LoginOptions),
     /// Let the instances of a role read IAM, and set how their users log in. (an account's administrator)
     ///
     /// Makes or changes the role, one managed policy and the settings in the role's description; a second run changes

@@ -182,9 +182,13 @@ pub async fn user_meant(config: &SdkConfig, named: Option<&str>) -> Result<Strin
 
 /// Whose credentials these are.
 pub async fn identity(config: &SdkConfig) -> Result<CallerIdentity, AwsError> {
+    Ok(caller_identity(&sts(config)).await?)
+}
+
+/// STS, likewise.
+pub fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
     let config = aws_sdk_sts::config::Builder::from(config).interceptor(WholeAnswer);
-    let sts = aws_sdk_sts::Client::from_conf(config.build());
-    Ok(caller_identity(&sts).await?)
+    aws_sdk_sts::Client::from_conf(config.build())
 }
 
 /// Sends a request; its error names the action.

@@ -9,6 +9,7 @@ pub mod configure;
 pub mod host;
 mod key_tags;
 pub mod list_keys;
+pub mod login;
 pub mod sync_roles;
 pub mod upload_key;
 
@@ -25,6 +26,8 @@ pub enum CommandError {
     PublicKey(PublicKeyError),
     #[error("{0}")]
     Configure(String),
+    #[error("{0}")]
+    Login(login::LoginError),
     #[error("{0}")]
     NoConsent(NoConsent),
     #[cfg(all(target_os = "linux", feature = "host"))]
@@ -47,6 +50,12 @@ impl CommandError {
 impl From<NoConsent> for CommandError {
     fn from(error: NoConsent) -> Self {
         Self::NoConsent(error)
+    }
+}
+
+impl From<login::LoginError> for CommandError {
+    fn from(error: login::LoginError) -> Self {
+        Self::Login(error)
     }
 }
 

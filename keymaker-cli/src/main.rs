@@ -25,7 +25,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::{CommandLine, KeymakerCommand};
 use crate::commands::change_key::{self, KeyChange};
-use crate::commands::{CommandError, configure, list_keys, sync_roles, upload_key};
+use crate::commands::{CommandError, configure, list_keys, login, sync_roles, upload_key};
 use crate::output::{Format, Output};
 
 fn main() -> ExitCode {
@@ -63,6 +63,8 @@ fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandErro
         KeymakerCommand::EnableKey { key } => change(KeyChange::Enable, key)?,
         KeymakerCommand::DisableKey { key } => change(KeyChange::Disable, key)?,
         KeymakerCommand::DeleteKey { key, consent } => change(KeyChange::Delete(*consent), key)?,
+        KeymakerCommand::Ssh { how, arguments } => login::ssh(how, arguments, aws)?,
+        KeymakerCommand::Login(options) => login::run(options, aws, output)?,
         KeymakerCommand::Configure(options) => configure::run(options, aws, output)?,
         KeymakerCommand::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),
         #[cfg(all(target_os = "linux", feature = "host"))]

@@ -111,6 +111,7 @@ words! {
         NeverFetched "never_fetched" "this host has never fetched the user's keys from IAM",
         KeysOfAnother "keys_of_another" "the published keys are those of another IAM user: keymaker sync",
         NotPrinted "not_printed" "sshd did not read the keys",
+        NoProof "no_proof" "the certificate proves nothing here, or another user; the message says why",
     }
 }
 
@@ -138,6 +139,7 @@ words! {
         Setting "KEYMAKER_SETTING" "the key of the setting",
         From "KEYMAKER_FROM" "the value before; absent where there was none",
         To "KEYMAKER_TO" "the value now; absent where there is none",
+        Proof "KEYMAKER_PROOF" "of a login by proof, the token's jti, which CloudTrail and sshd's own line have too",
         Process "KEYMAKER_PROCESS" "the process id of the sshd that serves the client: one connection's lines have the same",
         Unwritten "KEYMAKER_UNWRITTEN" "how many lines like this one, of the same user, were left out before it",
     }
@@ -169,10 +171,11 @@ impl AuditEvent {
                 F::Service,
                 F::Address,
                 F::Key,
+                F::Proof,
                 F::SourceIdentity,
                 F::Process,
             ],
-            Self::Keys => &[F::Reason, F::User, F::Uid, F::IamUserId, F::Key, F::Process],
+            Self::Keys => &[F::Reason, F::User, F::Uid, F::IamUserId, F::Key, F::Proof, F::Process],
             Self::Credentials => &[
                 F::Reason,
                 F::User,

@@ -1,4 +1,4 @@
-//! What two programs of Keymaker must agree on, and nothing else: names, ids, the two published files, the request
+//! What two programs of Keymaker must agree on, and nothing else: names, ids, the published files, the request
 //! protocol.
 //!
 //! The NSS and PAM modules live inside other people's processes and use this crate, so it depends on libc only, starts
@@ -10,6 +10,7 @@ pub mod crc32c;
 pub mod directory_file;
 pub mod home;
 pub mod id;
+pub mod issuers_file;
 pub mod journal;
 pub mod keys_file;
 pub mod local_files;
@@ -18,6 +19,7 @@ pub mod name;
 pub mod nsswitch;
 pub mod paths;
 pub mod processes;
+pub mod proof;
 pub mod protocol;
 pub mod public_key;
 pub mod published_file;
@@ -27,3 +29,4 @@ pub mod running;
 pub mod source_identity;
 pub mod sudo_rule;
 pub mod sys;
+pub mod ticket;

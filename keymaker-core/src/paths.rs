@@ -7,6 +7,12 @@ pub const PUBLIC: &str = "/var/lib/keymaker/public";
 pub const DIRECTORY: &str = "/var/lib/keymaker/public/directory";
 /// The public keys of users: what sshd's keys command and the session check read.
 pub const KEYS: &str = "/var/lib/keymaker/public/keys";
+/// By whose signatures a proof opens a login, and what its token must say; there only where proofs are or were on.
+pub const ISSUERS: &str = "/var/lib/keymaker/public/issuers";
+/// What the keys command has accepted, for PAM's session check; keymaker-keys' alone.
+pub const TICKETS: &str = "/run/keymaker-keys";
+/// Verifies one proof.
+pub const PROOF: &str = "/usr/libexec/keymaker/proof";
 /// Its modification time is the last pass in which every listing of the grade and `GetRole` answered.
 pub const CONTACT: &str = "/var/lib/keymaker/public/contact";
 /// What only keymakerd reads: the id map, kept settings, what IAM last said.

@@ -53,6 +53,8 @@ pub enum Question {
     Invalidate(Option<UserName>),
     /// The name, held until now by a deleted IAM user, may be its present holder's.
     Release(UserName),
+    /// Proofs of this user, or of everybody, that were made until now open nothing.
+    RevokeProofs(Option<UserName>),
     /// The pending change of settings is meant.
     AcceptSettings,
     /// Forget everything: this host becomes an image.
@@ -110,6 +112,7 @@ impl Question {
             (b"sync", None) => Some(Self::Sync),
             (b"invalidate", name) => Some(Self::Invalidate(name)),
             (b"release", Some(name)) => Some(Self::Release(name)),
+            (b"revoke-proofs", name) => Some(Self::RevokeProofs(name)),
             (b"accept-settings", None) => Some(Self::AcceptSettings),
             (b"reset", None) => Some(Self::Reset),
             _ => None,
@@ -127,6 +130,7 @@ impl Question {
             Self::Sync => "sync",
             Self::Invalidate(_) => "invalidate",
             Self::Release(_) => "release",
+            Self::RevokeProofs(_) => "revoke-proofs",
             Self::AcceptSettings => "accept-settings",
             Self::Reset => "reset",
         }
@@ -137,15 +141,16 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = self.verb();
         match self {
-            Self::Lookup(name)
-            | Self::Account(name)
-            | Self::Keys(name)
-            | Self::GoOn(name)
-            | Self::Release(name)
-            | Self::Invalidate(Some(name)) => write!(f, "{verb} {name}"),
-            Self::Invalidate(None) | Self::Contact | Self::Sync | Self::AcceptSettings | Self::Reset => {
-                f.write_str(verb)
+            Self::Lookup(name) | Self::Account(name) | Self::Keys(name) | Self::GoOn(name) | Self::Release(name) => {
+                write!(f, "{verb} {name}")
             }
+            Self::Invalidate(Some(name)) | Self::RevokeProofs(Some(name)) => write!(f, "{verb} {name}"),
+            Self::Invalidate(None)
+            | Self::RevokeProofs(None)
+            | Self::Contact
+            | Self::Sync
+            | Self::AcceptSettings
+            | Self::Reset => f.write_str(verb),
         }
     }
 }
@@ -217,7 +222,7 @@ impl fmt::Display for Answer<'_> {
 mod tests {
     use super::*;
 
-    fn every_question() -> [Question; 11] {
+    fn every_question() -> [Question; 13] {
         let alice = UserName::parse(b"alice").unwrap();
         [
             Question::Lookup(alice),
@@ -229,6 +234,8 @@ mod tests {
             Question::Invalidate(None),
             Question::Invalidate(Some(alice)),
             Question::Release(alice),
+            Question::RevokeProofs(None),
+            Question::RevokeProofs(Some(alice)),
             Question::AcceptSettings,
             Question::Reset,
         ]
@@ -284,7 +291,7 @@ mod tests {
         assert_eq!(allowed(Asker::Anyone), ["lookup alice"]);
         assert_eq!(allowed(Asker::KeysCommand), ["keys alice"]);
         assert_eq!(allowed(Asker::Credd), ["account alice"]);
-        assert_eq!(allowed(Asker::Root).len(), 11);
+        assert_eq!(allowed(Asker::Root).len(), 13);
     }
 
     #[test]

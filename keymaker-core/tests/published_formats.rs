@@ -108,6 +108,7 @@ fn directory() -> Vec<u8> {
             shell: "/bin/bash",
             iam_user_id: "AIDAALICE",
             iam_user_name: "alice",
+            proofs_from: None,
             groups: &[27, DEVS],
             former_names: &[],
         })

@@ -143,6 +143,7 @@ fn directory_of(users: u32) -> Vec<u8> {
                 shell: "/bin/sh",
                 iam_user_id: "AIDA",
                 iam_user_name: "x",
+                proofs_from: None,
                 groups: &[2_000_000_000],
                 // A record that version 1 did not know.
                 former_names: &[name_of(number)][..(number % 2) as usize],

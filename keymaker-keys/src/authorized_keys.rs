@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use keymaker_core::audit::AuditReason;
 use keymaker_core::client::{self, AskError};
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
 use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{self, LoginDecision};
 use keymaker_core::name::UserName;
@@ -62,6 +62,8 @@ pub enum NoKeys {
     NotPublished,
     /// sshd did not read the lines
     NotPrinted(io::Error),
+    /// the certificate that was offered proves nothing here, or another user
+    NoProof(String),
 }
 
 /// What the published files are worth after a nudge.
@@ -137,28 +139,12 @@ pub struct ShownKeys {
 
 /// The lines for this user. A name that has changed hands since sshd resolved it opens nothing (P2).
 pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTime) -> Result<ShownKeys, NoKeys> {
-    let unreadable = |file| move |error| NoKeys::Unreadable(file, error);
-    let directory = Directory::open(host.directory).map_err(unreadable("the directory"))?;
+    let directory = directory(host)?;
     let mut buffer = [0; MAX_USER_RECORD];
-    let user = directory
-        .user_by_name(name, &mut buffer)
-        .map_err(unreadable("the directory"))?
-        .filter(|user| !user.tombstone)
-        .ok_or(NoKeys::Unknown)?;
-    let entry = (host.resolve)(name.as_str()).map_err(NoKeys::NotResolved)?;
-    if sshds_uid != user.uid.get() || entry.is_none_or(|entry| entry.uid != sshds_uid) {
-        return Err(NoKeys::EntryOfAnother);
-    }
-    for (file, path) in [(paths::PASSWD, host.passwd), (paths::GROUP, host.group)] {
-        match local_files::has_id(path, sshds_uid) {
-            Ok(false) => {}
-            Ok(true) => return Err(NoKeys::EntryOfAnother),
-            Err(error) => return Err(NoKeys::Unreadable(file, error.into())),
-        }
-    }
+    let user = user(name, sshds_uid, host, &directory, &mut buffer)?;
     let keys = KeysFile::open(host.keys)
         .and_then(|file| file.user(name))
-        .map_err(unreadable("the keys file"))?
+        .map_err(|error| NoKeys::Unreadable("the keys file", error))?
         .ok_or(NoKeys::NeverFetched)?;
     if !keys.are_of(&user) {
         return Err(NoKeys::KeysOfAnother);
@@ -172,6 +158,38 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTim
         decision,
         iam_user_id: user.iam_user_id.to_owned(),
     })
+}
+
+/// The directory as it is now.
+pub fn directory(host: &KeysHost<'_>) -> Result<Directory, NoKeys> {
+    Directory::open(host.directory).map_err(|error| NoKeys::Unreadable("the directory", error))
+}
+
+/// The user of this name, where sshd and this host mean the same account by it (P1, P2).
+pub fn user<'b>(
+    name: UserName,
+    sshds_uid: u32,
+    host: &KeysHost<'_>,
+    directory: &Directory,
+    buffer: &'b mut [u8; MAX_USER_RECORD],
+) -> Result<User<'b>, NoKeys> {
+    let user = directory
+        .user_by_name(name, buffer)
+        .map_err(|error| NoKeys::Unreadable("the directory", error))?
+        .filter(|user| !user.tombstone)
+        .ok_or(NoKeys::Unknown)?;
+    let entry = (host.resolve)(name.as_str()).map_err(NoKeys::NotResolved)?;
+    if sshds_uid != user.uid.get() || entry.is_none_or(|entry| entry.uid != sshds_uid) {
+        return Err(NoKeys::EntryOfAnother);
+    }
+    for (file, path) in [(paths::PASSWD, host.passwd), (paths::GROUP, host.group)] {
+        match local_files::has_id(path, sshds_uid) {
+            Ok(false) => {}
+            Ok(true) => return Err(NoKeys::EntryOfAnother),
+            Err(error) => return Err(NoKeys::Unreadable(file, error.into())),
+        }
+    }
+    Ok(user)
 }
 
 /// A user who may not log in reads why, once the key is proved. `restrict` takes away the terminal, forwarding and
@@ -205,6 +223,7 @@ impl NoKeys {
             Self::KeysOfAnother => AuditReason::KeysOfAnother,
             Self::NotPublished => AuditReason::NotPublished,
             Self::NotPrinted(_) => AuditReason::NotPrinted,
+            Self::NoProof(_) => AuditReason::NoProof,
         }
     }
 }
@@ -231,9 +250,10 @@ impl fmt::Display for NoKeys {
                 "this host lacks the ports, memory or disk space to ask IAM about the user, or to write down the answer; keymaker doctor says which",
             ),
             Self::NotPrinted(error) => write!(f, "sshd did not read the keys: {error}"),
+            Self::NoProof(why) => write!(f, "no proof: {why}"),
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

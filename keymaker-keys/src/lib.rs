@@ -1,3 +1,4 @@
 //! What the programs that print keys share.
 
 pub mod authorized_keys;
+pub mod proofs;

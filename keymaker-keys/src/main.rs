@@ -14,9 +14,11 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine, AuditReason};
+use keymaker_core::proof::is_certificate;
 use keymaker_core::protocol::REPORT_BUDGET;
 use keymaker_core::{client, journal};
 use keymaker_keys::authorized_keys::{self, KeysAfterNudge, KeysHost, NoKeys, ShownKeys};
+use keymaker_keys::proofs::{self, Offered, ProofPlaces};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
         name: arguments.next().unwrap_or_default(),
         uid: arguments.next().unwrap_or_default(),
         key: arguments.next().unwrap_or_default(),
+        key_type: arguments.next().unwrap_or_default(),
+        key_base64: arguments.next().unwrap_or_default(),
     };
     let host = KeysHost::this();
     match print_keys(&asked, &host) {
@@ -34,22 +38,36 @@ fn main() -> ExitCode {
 }
 
 /// What sshd says: whose keys it wants, as whom it would start the session, and which key was offered, if any
-/// (`sshd_config(5)`: `%u`, `%U`, `%f`).
+/// (`sshd_config(5)`: `%u`, `%U`, `%f`, and where proofs are on `%t` and `%k`).
 struct KeysWanted {
     name: OsString,
     uid: OsString,
     key: OsString,
+    /// where proofs are on: the key's type and its base64 (`%t`, `%k`)
+    key_type: OsString,
+    key_base64: OsString,
 }
 
 fn print_keys(asked: &KeysWanted, host: &KeysHost<'_>) -> Result<ShownKeys, NoKeys> {
     let sshds_uid = authorized_keys::uid(asked.uid.as_bytes())?;
     let name = authorized_keys::candidate(asked.name.as_bytes(), host)?;
+    if let Some(key_type) = asked.key_type.to_str().filter(|key_type| is_certificate(key_type)) {
+        let offered = Offered {
+            key_type,
+            base64: &asked.key_base64,
+            login: (name, sshds_uid),
+        };
+        return print(proofs::lines(&offered, host, &ProofPlaces::this(), SystemTime::now())?);
+    }
     match authorized_keys::nudge(name, host) {
         Ok(KeysAfterNudge::Stands) => {}
         Ok(KeysAfterNudge::DoesNotStand) => return Err(NoKeys::NotPublished),
         Err(error) => say(&format!("{:?}: {error}", asked.name)),
     }
-    let shown = authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?;
+    print(authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?)
+}
+
+fn print(shown: ShownKeys) -> Result<ShownKeys, NoKeys> {
     // In one piece: sshd must not take the beginning of a line for a line.
     let mut stdout = io::stdout().lock();
     stdout

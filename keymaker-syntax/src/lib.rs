@@ -7,6 +7,7 @@
 mod arn;
 pub mod iam_names;
 mod id_resolver;
+mod issuer_url;
 mod proxy_url;
 pub mod role_description;
 mod service_url;
@@ -15,6 +16,7 @@ pub mod strict_json;
 
 pub use arn::{AccountId, ArnError, CallerIdentity, Partition, Principal, RoleArn, check_role_name};
 pub use id_resolver::IdResolver;
+pub use issuer_url::{is_issuer, origin};
 pub use proxy_url::ProxyUrl;
 pub use service_url::{is_service_url, service_uri};
 

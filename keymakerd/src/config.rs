@@ -35,6 +35,22 @@ pub struct KeymakerdConfig {
     pub user_path_prefix: String,
     /// Only users in one of our groups or the required one are published.
     pub only_group_members: bool,
+    /// What opens a login.
+    pub login_by: BTreeSet<LoginBy>,
+    /// For whom the token of a proof must be; None: `keymaker:ACCOUNT`.
+    pub login_audience: Option<String>,
+    /// How long the token of a proof may live, in seconds.
+    pub login_token_max: u32,
+    /// Whether the token of a proof must name this instance.
+    pub login_bound: bool,
+    /// The IAM group whose members may log in by proof; None: everybody.
+    pub login_proof_group: Option<String>,
+    /// No token that was made before opens anything: unix time.
+    pub login_not_before: u64,
+    /// Whose tokens count; empty: the account's own issuer, as IAM names it.
+    pub login_issuers: BTreeSet<String>,
+    /// A file of the issuer's keys, where they cannot be fetched.
+    pub login_keys_file: Option<PathBuf>,
     /// What an IAM user name ends in and the Unix name does not.
     pub linux_user_suffix: Option<String>,
     /// Whether ASCII capitals become small.
@@ -105,6 +121,14 @@ impl Default for KeymakerdConfig {
             publish: Publish::People,
             user_path_prefix: "/".into(),
             only_group_members: false,
+            login_by: [LoginBy::IamKeys].into(),
+            login_audience: None,
+            login_token_max: 300,
+            login_bound: false,
+            login_proof_group: None,
+            login_not_before: 0,
+            login_issuers: BTreeSet::new(),
+            login_keys_file: None,
             linux_user_suffix: None,
             lowercase_names: false,
             dotted_names: true,
@@ -239,6 +263,11 @@ impl KeymakerdConfig {
         u64::from(self.max_stale / 24).clamp(1, 3600)
     }
 
+    /// Whether a token of AWS's may open a login.
+    pub fn proofs_are_on(&self) -> bool {
+        self.login_by.contains(&LoginBy::Proof)
+    }
+
     /// Whether something narrows who of the account gets a name here.
     pub fn is_fenced(&self) -> bool {
         self.only_group_members || self.user_path_prefix != "/"
@@ -277,6 +306,16 @@ pub enum ResolverSetting {
 enum Scheme {
     Wide,
     Keymaker,
+}
+
+/// What opens a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginBy {
+    /// SSH keys that IAM, or an enabled tag, has for the user.
+    IamKeys,
+    /// A token of AWS's for the key.
+    Proof,
 }
 
 /// A tag that may decide something about its user.

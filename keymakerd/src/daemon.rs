@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::AnswerClock;
 use crate::config::{ConfigError, KeymakerdConfig};
+use crate::directory::asking::issuers::IssuerTries;
 use crate::directory::asking::limits::{OfferedKeys, Outages, UnknownNames};
 use crate::directory::entitlement::neighbours::Neighbours;
 use crate::directory::facts::Facts;
@@ -132,6 +133,7 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
         Err(error) => warn!(%error, "cannot listen on the status socket: {error}"),
     }
     tokio::task::spawn_local(keep_metrics(Rc::clone(&service)));
+    tokio::task::spawn_local(keep_issuers(Rc::clone(&service)));
     tokio::task::spawn_local(systemd::feed_watchdog(tokio::time::sleep));
     tokio::task::spawn_local(keep_beating(heartbeat));
     if service.store.directory().is_none() {
@@ -180,6 +182,7 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
         published,
         unpublished: true,
         facts: facts.since_contact(contact),
+        issuers: store.load("issuers.json").unwrap_or_else(forgotten).unwrap_or_default(),
         settings,
         ids,
         local,
@@ -391,6 +394,15 @@ async fn keep_metrics(service: Rc<Service<AwsIam>>) {
             file.write(path, service.metrics());
         }
         tokio::time::sleep(METRICS_EVERY).await;
+    }
+}
+
+/// The keys by which proofs are verified.
+async fn keep_issuers(service: Rc<Service<AwsIam>>) {
+    let mut tries = IssuerTries::default();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        service.keep_issuers(&mut tries).await;
     }
 }
 

@@ -183,6 +183,7 @@ async fn answer<I: Iam + 'static>(service: &Rc<Service<I>>, question: Question, 
         Question::Sync => line(service.order_pass().await),
         Question::Invalidate(name) => line(service.order_invalidation(name)),
         Question::Release(name) => line(service.order_release(name).await),
+        Question::RevokeProofs(name) => line(service.order_revocation(name).await),
         Question::AcceptSettings => line(service.order_acceptance().await),
         Question::Reset => line(service.order_reset().await),
     }

@@ -114,6 +114,7 @@ fn add(builder: &mut DirectoryBuilder, name: &str, uid: u32) {
         shell: "/bin/bash",
         iam_user_id: "AIDA",
         iam_user_name: name,
+        proofs_from: None,
         // DEVS and sudo's gid are the user's; 0, docker's 999 and 6000 no file may give.
         groups: &[DEVS, SUDO, 0, 999, 6000],
         former_names: &[],

@@ -5,6 +5,8 @@
 //! it.
 
 use keymaker_core::keys_file::{PublishedKey, UserKeys};
+use keymaker_core::proof::is_certificate;
+use keymaker_core::ticket::Ticket;
 
 /// The methods that prove a key: the user's, or, for `hostbased`, that of a host which vouches for the user.
 const KEY_METHODS: [&str; 2] = ["publickey", "hostbased"];
@@ -14,14 +16,38 @@ const KEY_METHODS: [&str; 2] = ["publickey", "hostbased"];
 pub enum ProvedKeys<'k> {
     /// no key was proved: not sshd, or another method
     None,
-    /// each of them is one of these of the user's
-    Known(Vec<&'k PublishedKey>),
+    /// each of them is the user's
+    Known(Vec<ProvedKey<'k>>),
     /// at least one is not
     Foreign,
 }
 
-/// Compares the keys that `auth_info` names with the user's keys; `None` where the user has no published keys.
-pub fn proved_keys<'k>(auth_info: &[u8], keys: Option<&'k UserKeys>) -> ProvedKeys<'k> {
+/// A key of the user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProvedKey<'k> {
+    /// one that is published
+    Published(&'k PublishedKey),
+    /// that of a certificate which the keys command has accepted as a proof
+    ByProof(Ticket),
+}
+
+impl ProvedKey<'_> {
+    /// As `ssh-keygen -l` prints it.
+    pub fn fingerprint(&self) -> &str {
+        match self {
+            Self::Published(key) => &key.fingerprint,
+            Self::ByProof(ticket) => &ticket.fingerprint,
+        }
+    }
+}
+
+/// Compares the keys that `auth_info` names with the user's keys, `None` where the user has no published keys, and certificates with
+/// the user's tickets.
+pub fn proved_keys<'k>(
+    auth_info: &[u8],
+    keys: Option<&'k UserKeys>,
+    ticket: &dyn Fn(&str) -> Option<Ticket>,
+) -> ProvedKeys<'k> {
     let mut known = Vec::new();
     for line in auth_info.split(|byte| *byte == b'\n') {
         let mut words = line.split(|byte| *byte == b' ');
@@ -35,7 +61,15 @@ pub fn proved_keys<'k>(auth_info: &[u8], keys: Option<&'k UserKeys>) -> ProvedKe
                 .split_once(' ')
                 .is_some_and(|(own_type, own)| own_type.as_bytes() == key_type && own.as_bytes() == base64)
         });
-        match key {
+        let by_proof = || {
+            let certificate = str::from_utf8(key_type).ok().filter(|name| is_certificate(name))?;
+            (method == KEY_METHODS[0].as_bytes()).then_some(())?;
+            ticket(&format!("{certificate} {}", str::from_utf8(base64).ok()?))
+        };
+        match key
+            .map(ProvedKey::Published)
+            .or_else(|| by_proof().map(ProvedKey::ByProof))
+        {
             Some(key) => known.push(key),
             None => return ProvedKeys::Foreign,
         }
@@ -58,6 +92,8 @@ mod tests {
     const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKVIdsHq0Z9wh8xz9aLmBwWbJY8mNUvXwzNlZQK9iJ0w";
     const FIDO: &str = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIJVIdsHq0Z9wh8xz9aLmBwWbJY8mNUvXwzNlZQK9iJ0wAAAABHNzaDo=";
 
+    const NO_TICKET: &dyn Fn(&str) -> Option<Ticket> = &|_| None;
+
     fn alice() -> UserKeys {
         let key = |line: &str| PublishedKey {
             id: "APKA1".to_owned(),
@@ -77,24 +113,27 @@ mod tests {
     #[test]
     fn only_the_users_own_keys_are_known() {
         let keys = alice();
-        let read = |text: &str| proved_keys(text.as_bytes(), Some(&keys));
+        let read = |text: &str| proved_keys(text.as_bytes(), Some(&keys), NO_TICKET);
         assert_eq!(
             read(&format!("publickey {ED25519}\n")),
-            ProvedKeys::Known(vec![&keys.keys[0]])
+            ProvedKeys::Known(vec![ProvedKey::Published(&keys.keys[0])])
         );
         assert_eq!(
             read(&format!("publickey {FIDO}")),
-            ProvedKeys::Known(vec![&keys.keys[1]])
+            ProvedKeys::Known(vec![ProvedKey::Published(&keys.keys[1])])
         );
         assert_eq!(
             read(&format!("publickey {ED25519} and more\n")),
-            ProvedKeys::Known(vec![&keys.keys[0]])
+            ProvedKeys::Known(vec![ProvedKey::Published(&keys.keys[0])])
         );
         assert_eq!(
             read(&format!(
                 "publickey {ED25519}\nkeyboard-interactive/pam\npublickey {FIDO}\n"
             )),
-            ProvedKeys::Known(vec![&keys.keys[0], &keys.keys[1]])
+            ProvedKeys::Known(vec![
+                ProvedKey::Published(&keys.keys[0]),
+                ProvedKey::Published(&keys.keys[1])
+            ])
         );
         for text in [
             format!("publickey {OTHER}\n"),
@@ -122,8 +161,12 @@ mod tests {
             "keyboard-interactive/pam\n",
             "gssapi-with-mic alice@EXAMPLE.ORG\n",
         ] {
-            assert_eq!(proved_keys(text.as_bytes(), Some(&keys)), ProvedKeys::None, "{text:?}");
-            assert_eq!(proved_keys(text.as_bytes(), None), ProvedKeys::None);
+            assert_eq!(
+                proved_keys(text.as_bytes(), Some(&keys), NO_TICKET),
+                ProvedKeys::None,
+                "{text:?}"
+            );
+            assert_eq!(proved_keys(text.as_bytes(), None, NO_TICKET), ProvedKeys::None);
         }
     }
 
@@ -131,8 +174,46 @@ mod tests {
     #[test]
     fn every_key_is_foreign_to_a_user_without_published_keys() {
         assert_eq!(
-            proved_keys(format!("publickey {ED25519}").as_bytes(), None),
+            proved_keys(format!("publickey {ED25519}").as_bytes(), None, NO_TICKET),
             ProvedKeys::Foreign
         );
+    }
+
+    // P21, P8
+    #[test]
+    fn only_a_certificate_that_was_proved_by_its_key_and_has_a_ticket_is_a_proof() {
+        const CERTIFICATE: &str = "ssh-ed25519-cert-v01@openssh.com AAAA";
+        let ticket = |certificate: &str| Ticket {
+            certificate: certificate.to_owned(),
+            name: UserName::parse(b"alice").unwrap(),
+            uid: Uid::new(1_900_000_000).unwrap(),
+            iam_user_id: "AIDAALICE".to_owned(),
+            issued_at: 0,
+            ends_at: 1,
+            token_id: "1".to_owned(),
+            fingerprint: "SHA256:x".to_owned(),
+        };
+        let has = |certificate: &str| (certificate == CERTIFICATE).then(|| ticket(certificate));
+        let by_proof = ProvedKey::ByProof(ticket(CERTIFICATE));
+        let keys = alice();
+        let read = |text: &str| proved_keys(text.as_bytes(), Some(&keys), &has);
+        let proved = read(&format!("publickey {CERTIFICATE}\n"));
+        assert_eq!(proved, ProvedKeys::Known(vec![by_proof.clone()]));
+        let both = read(&format!("publickey {CERTIFICATE}\npublickey {ED25519}\n"));
+        assert_eq!(
+            both,
+            ProvedKeys::Known(vec![by_proof, ProvedKey::Published(&keys.keys[0])])
+        );
+        for foreign in [
+            "publickey ssh-ed25519-cert-v01@openssh.com AAAB",
+            "publickey ecdsa-sha2-nistp256-cert-v01@openssh.com AAAA",
+            "publickey ssh-ed25519 AAAA",
+            "hostbased ssh-ed25519-cert-v01@openssh.com AAAA",
+            "publickey ssh-ed25519-cert-v01@openssh.com",
+        ] {
+            assert_eq!(read(foreign), ProvedKeys::Foreign, "{foreign}");
+        }
+        let with_foreign = read(&format!("publickey {CERTIFICATE}\npublickey {OTHER}"));
+        assert_eq!(with_foreign, ProvedKeys::Foreign);
     }
 }

@@ -30,6 +30,8 @@ pub struct PamHost<'a> {
     pub directory: &'a Path,
     /// the published keys
     pub keys: &'a Path,
+    /// the folder of what the keys command has accepted as proofs
+    pub tickets: &'a Path,
     /// its modification time is the last contact with IAM
     pub contact: &'a Path,
     /// where keymakerd listens for root
@@ -55,6 +57,7 @@ impl PamHost<'static> {
             root: Path::new("/"),
             directory: Path::new(paths::DIRECTORY),
             keys: Path::new(paths::KEYS),
+            tickets: Path::new(paths::TICKETS),
             contact: Path::new(paths::CONTACT),
             login_socket: Path::new(paths::LOGIN_SOCKET),
             journal: Path::new(journal::SOCKET),

@@ -17,11 +17,12 @@ use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{Doubt, LoginDecision, Refusal};
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::source_identity::source_identity;
+use keymaker_core::ticket::Ticket;
 use pam::constants::PamResultCode;
 
 use crate::abi::calls::guarded;
 use crate::account::Decided;
-use crate::auth_info::{ProvedKeys, proved_keys};
+use crate::auth_info::{ProvedKey, ProvedKeys, proved_keys};
 use crate::handle::Handle;
 use crate::home::{self, Home, NewHome};
 use crate::ours::{self, LoginAccount, Ownership, PamHost};
@@ -220,44 +221,55 @@ fn read(
         .ok()
         .flatten();
     let keys = keys.filter(|keys| keys.are_of(&user));
-    Ok(match about_keys(&user, &header, auth_info, keys.as_ref(), now) {
-        Ok(fingerprints) => Opening::Welcome(Welcome::new(&user, &fingerprints)),
+    let ticket = |certificate: &str| Ticket::of(host.tickets, &user, certificate, now);
+    let proved = proved_keys(auth_info, keys.as_ref(), &ticket);
+    Ok(match about_keys(&user, &header, proved, keys.as_ref(), now) {
+        Ok(proved) => Opening::Welcome(Welcome::new(&user, &proved)),
         Err(decision) => refused_user(&user, decision),
     })
 }
 
-/// The fingerprints of the keys that opened the connection; an error where one of them should not have.
-fn about_keys(
+/// The keys that opened the connection; an error where one of them should not have.
+fn about_keys<'k>(
     user: &User<'_>,
     header: &Header<'_>,
-    auth_info: &[u8],
+    proved: ProvedKeys<'k>,
     keys: Option<&UserKeys>,
     now: SystemTime,
-) -> Result<String, LoginDecision> {
-    let proved = match proved_keys(auth_info, keys) {
+) -> Result<Vec<ProvedKey<'k>>, LoginDecision> {
+    let proved = match proved {
         ProvedKeys::None => Vec::new(),
         ProvedKeys::Foreign => return Err(LoginDecision::Refused(Refusal::ForeignKey)),
         ProvedKeys::Known(proved) => proved,
     };
     let mut decision = LoginDecision::Allowed.and_home(user);
     if let Some(keys) = keys
-        && !proved.is_empty()
+        && proved.iter().any(|key| matches!(key, ProvedKey::Published(_)))
     {
         decision = decision.and_keys(keys, header, now);
     }
     match decision {
-        LoginDecision::Allowed => Ok(proved
-            .iter()
-            .map(|key| key.fingerprint.as_str())
-            .collect::<Vec<_>>()
-            .join(",")),
+        LoginDecision::Allowed => Ok(proved),
         refused => Err(refused),
     }
 }
 
 impl Welcome {
-    fn new(user: &User<'_>, fingerprints: &str) -> Self {
-        let key = if fingerprints.is_empty() { "none" } else { fingerprints };
+    fn new(user: &User<'_>, proved: &[ProvedKey<'_>]) -> Self {
+        let fingerprints = proved.iter().map(ProvedKey::fingerprint).collect::<Vec<_>>().join(",");
+        let tokens = proved.iter().filter_map(|key| match key {
+            ProvedKey::ByProof(ticket) => Some(ticket.token_id.as_str()),
+            ProvedKey::Published(_) => None,
+        });
+        let tokens = tokens.collect::<Vec<_>>().join(",");
+        let mut key = if fingerprints.is_empty() {
+            "none".to_owned()
+        } else {
+            fingerprints.clone()
+        };
+        if !tokens.is_empty() {
+            key += &format!(" by proof {tokens}");
+        }
         let identity = source_identity(user.iam_user_name, user.iam_user_id);
         let sentence = format!(
             "login of {}: uid {}, IAM UserId {}, key {key}, SourceIdentity {identity},",
@@ -268,6 +280,7 @@ impl Welcome {
             .with(AuditField::Uid, user.uid)
             .with(AuditField::IamUserId, user.iam_user_id)
             .with(AuditField::Key, fingerprints)
+            .with(AuditField::Proof, tokens)
             .with(AuditField::SourceIdentity, identity)
             .saying("", sentence);
         Self {

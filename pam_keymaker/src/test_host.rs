@@ -78,6 +78,7 @@ impl TestHost {
                 shell: "/bin/bash",
                 iam_user_id: "AIDAALICE",
                 iam_user_name: "alice",
+                proofs_from: None,
                 groups: &[],
                 former_names: &[],
             },
@@ -126,19 +127,31 @@ impl TestHost {
             "group",
             "directory",
             "keys",
+            "tickets",
             "contact",
             "login.sock",
             "journal",
             "log",
         ];
         let files = names.map(|name| self.file(name));
-        let [passwd, group, directory, keys, contact, login_socket, journal, dev_log] = files.each_ref().map(Path::new);
+        let [
+            passwd,
+            group,
+            directory,
+            keys,
+            tickets,
+            contact,
+            login_socket,
+            journal,
+            dev_log,
+        ] = files.each_ref().map(Path::new);
         ask(&PamHost {
             passwd,
             group,
             root: &self.folder,
             directory,
             keys,
+            tickets,
             contact,
             login_socket,
             journal,

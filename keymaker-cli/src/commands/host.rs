@@ -78,6 +78,13 @@ pub enum HostCommand {
         #[arg(add = ArgValueCompleter::new(completion::users))]
         user: Option<String>,
     },
+    /// Let no proof that was made until now open a login, whatever time it has left: of USER, or of everybody. Sessions go on.
+    /// (root)
+    RevokeProofs {
+        /// A login name; without one, everybody.
+        #[arg(add = ArgValueCompleter::new(completion::users))]
+        user: Option<String>,
+    },
     /// Accept changes of settings that are held back: in the role's description, and lines removed from
     /// keymakerd.toml. (root)
     AcceptSettings,
@@ -214,6 +221,10 @@ fn is_well(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
         HostCommand::Invalidate { user } => {
             let user = user.as_deref().map(login_name).transpose()?;
             order::run(Question::Invalidate(user), output)?;
+        }
+        HostCommand::RevokeProofs { user } => {
+            let user = user.as_deref().map(login_name).transpose()?;
+            order::run(Question::RevokeProofs(user), output)?;
         }
         HostCommand::AcceptSettings => order::run(Question::AcceptSettings, output)?,
         HostCommand::Release { name } => release::run(login_name(name)?, output)?,

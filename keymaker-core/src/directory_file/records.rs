@@ -3,8 +3,9 @@
 //! ```text
 //! user   0  uid u32 · 4 answered_at u64 · 12 verdict u8 · 13 flags u8 · 14 groups u8 · 15 zero u8
 //!        16 lengths of 6 texts, u16 each: name, gecos, home, shell, IAM user id, IAM user name
-//!        28 the texts in that order, each followed by a zero byte; then the groups, u32 each; then, if there are any, how
-//!        many former names, u8, and these, each followed by a zero byte
+//!        28 the texts in that order, each followed by a zero byte; then the groups, u32 each; then, if there is any of what
+//!        follows: how many former names, u8, and these, each followed by a zero byte; then, only for users who may log in by
+//!        proof, proofs_from u64
 //! group  0  gid u32 · 4 members u32 · 8 flags u32
 //!        12 the name, then each member's name, each followed by a zero byte
 //! ```
@@ -117,6 +118,8 @@ pub struct User<'b> {
     pub iam_user_id: &'b str,
     /// The IAM user name.
     pub iam_user_name: &'b str,
+    /// No token that AWS made before this unix time opens a login of this user; `None`: none does at all.
+    pub proofs_from: Option<u64>,
     groups: &'b [u8],
     former_names: &'b [u8],
 }
@@ -133,9 +136,12 @@ impl<'b> User<'b> {
             at += len + 1;
         }
         let groups = record.get(at..)?.get(..usize::from(*record.get(14)?) * 4)?;
-        let former_names = match record.get(at + groups.len()..)?.split_first() {
-            Some((count, texts)) => texts_of(texts, *count)?,
-            None => &[],
+        let (former_names, proofs_from) = match record.get(at + groups.len()..)?.split_first() {
+            Some((count, texts)) => {
+                let names = texts_of(texts, *count)?;
+                (names, u64_at(texts, names.len()))
+            }
+            None => (&[][..], None),
         };
         let [name, gecos, home, shell, iam_user_id, iam_user_name] = texts;
         Some(Self {
@@ -151,6 +157,7 @@ impl<'b> User<'b> {
             shell,
             iam_user_id,
             iam_user_name,
+            proofs_from,
             groups,
             former_names,
         })
@@ -209,6 +216,8 @@ pub struct NewUser<'a> {
     pub iam_user_id: &'a str,
     /// The IAM user name.
     pub iam_user_name: &'a str,
+    /// See [`User::proofs_from`].
+    pub proofs_from: Option<u64>,
     /// The supplementary groups, without keymaker-users.
     pub groups: &'a [u32],
     /// See [`User::former_names`].
@@ -251,13 +260,15 @@ impl NewUser<'_> {
         }
         record.extend(self.groups.iter().flat_map(|gid| gid.to_le_bytes()));
         let former_len = record.len();
-        if !self.former_names.is_empty() {
+        // Where proofs are off, the record is what it was before there were any (P24).
+        if !self.former_names.is_empty() || self.proofs_from.is_some() {
             record.push(former_names.ok_or(RecordError::TooMany)?);
         }
         for name in self.former_names {
             record.extend(name.as_str().as_bytes());
             record.push(0);
         }
+        record.extend(self.proofs_from.iter().flat_map(|from| from.to_le_bytes()));
         debug_assert!(record.len() <= MAX_USER_RECORD);
         Ok((record, former_len))
     }
@@ -377,6 +388,11 @@ pub(crate) mod tests_support {
         with_new(&seen, with)
     }
 
+    /// Calls `with` with a user for whom proofs count from then on.
+    pub fn with_proofs_from<T>(proofs_from: Option<u64>, with: impl FnOnce(&User<'_>) -> T) -> T {
+        with_new(&NewUser { proofs_from, ..alice() }, with)
+    }
+
     /// Calls `with` with alice.
     pub fn with_alice<T>(with: impl FnOnce(&User<'_>) -> T) -> T {
         with_new(&alice(), with)
@@ -400,6 +416,7 @@ pub(crate) mod tests_support {
             shell: "/bin/bash",
             iam_user_id: "AIDA",
             iam_user_name: "alice",
+            proofs_from: None,
             groups: &[],
             former_names: &[],
         }

@@ -55,6 +55,7 @@ fn user<'a>(login: &str, uid: u32, groups: &'a [u32]) -> NewUser<'a> {
         shell: "/bin/bash",
         iam_user_id: "AIDAALICE",
         iam_user_name: "alice",
+        proofs_from: None,
         groups,
         former_names: &[],
     }

@@ -13,23 +13,23 @@ use super::*;
 
 const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJVIdsHq0Z9wh8xz9aLmBwWbJY8mNUvXwzNlZQK9iJ0w";
 const FINGERPRINT: &str = "SHA256:edV/F4HdipXmCHb1s/PWblk7mQtkHYFqQ1SGxELZntQ";
-const UID: u32 = 1_900_000_000;
-const DAY: u64 = 86_400;
+pub const UID: u32 = 1_900_000_000;
+pub const DAY: u64 = 86_400;
 
 /// A host with the IAM user alice, all of it in a folder that is gone when the test ends.
-struct TestHost {
+pub struct TestHost {
     folder: TestFolder,
     header: Header<'static>,
-    alice: NewUser<'static>,
-    keys: UserKeys,
-    resolved: Option<u32>,
+    pub alice: NewUser<'static>,
+    pub keys: UserKeys,
+    pub resolved: Option<u32>,
     /// what sshd resolved when the client connected
-    at_connect: u32,
-    now: SystemTime,
+    pub at_connect: u32,
+    pub now: SystemTime,
 }
 
 impl TestHost {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = TestFolder::new();
         fs::write(
             folder.join("passwd"),
@@ -64,6 +64,7 @@ impl TestHost {
                 shell: "/bin/bash",
                 iam_user_id: "AIDAALICE",
                 iam_user_name: "alice",
+                proofs_from: None,
                 groups: &[],
                 former_names: &[],
             },
@@ -80,7 +81,11 @@ impl TestHost {
         }
     }
 
-    fn publish(&self) {
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn publish(&self) {
         let mut directory = DirectoryBuilder::new(&self.header);
         directory.user(&self.alice).unwrap();
         replace_file(&self.folder.join("directory"), &directory.build(1).unwrap(), 0o644).unwrap();
@@ -89,10 +94,10 @@ impl TestHost {
         replace_file(&self.folder.join("keys"), &keys.build(1).unwrap(), 0o644).unwrap();
     }
 
-    /// What keymaker-keys prints for `argument`.
-    fn output(&self, argument: &str) -> Result<String, NoKeys> {
+    /// Asks something of it.
+    pub fn asked<T>(&self, ask: impl FnOnce(&KeysHost<'_>) -> T) -> T {
         let file = |name| self.folder.join(name);
-        let host = KeysHost {
+        ask(&KeysHost {
             passwd: &file("passwd"),
             group: &file("group"),
             directory: &file("directory"),
@@ -100,10 +105,16 @@ impl TestHost {
             contact: &file("contact"),
             login_socket: &file("login.sock"),
             resolve: &|_| Ok(self.resolved.map(|uid| ResolvedUser { uid, gid: uid })),
-        };
-        let name = candidate(argument.as_bytes(), &host)?;
-        assert!(matches!(nudge(name, &host), Err(AskError::NotListening(_))));
-        lines(name, self.at_connect, &host, self.now).map(|shown| shown.lines)
+        })
+    }
+
+    /// What keymaker-keys prints for `argument`.
+    fn output(&self, argument: &str) -> Result<String, NoKeys> {
+        self.asked(|host| {
+            let name = candidate(argument.as_bytes(), host)?;
+            assert!(matches!(nudge(name, host), Err(AskError::NotListening(_))));
+            lines(name, self.at_connect, host, self.now).map(|shown| shown.lines)
+        })
     }
 
     /// The same for alice, freshly published after `change`.

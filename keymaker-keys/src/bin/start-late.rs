@@ -261,6 +261,7 @@ mod tests {
                 shell: "/bin/sh",
                 iam_user_id: "AIDA",
                 iam_user_name: name,
+                proofs_from: None,
                 groups: &[],
                 former_names: &[],
             };

@@ -1,8 +1,9 @@
 //! What must hold between the values of keymakerd.toml and within each. Called by [`super::KeymakerdConfig::parse`]
 //! only.
 
-use keymaker_aws::IdResolver;
+use keymaker_aws::{IdResolver, is_issuer};
 use keymaker_core::id::{Gid, reserved_in};
+use keymaker_core::issuers_file::MAX_TEXT;
 use keymaker_core::name::GroupName;
 use keymaker_daemon::metrics_file::is_metrics_file;
 
@@ -18,6 +19,8 @@ const LONGEST_PATH: usize = 200;
 
 /// 30 days, in seconds.
 const LONGEST_STALE: u32 = 30 * 86_400;
+/// The published file has room for 20 keys of each.
+const MOST_ISSUERS: usize = 8;
 
 type Problem = Option<(&'static str, String)>;
 
@@ -28,6 +31,7 @@ pub fn first_problem(config: &KeymakerdConfig) -> Problem {
         .or_else(|| tag_uids(config))
         .or_else(|| group_ids(config))
         .or_else(|| names(config))
+        .or_else(|| proofs(config))
         .or_else(|| paths(config))
         .or_else(|| sources(config))
 }
@@ -149,6 +153,42 @@ fn names(config: &KeymakerdConfig) -> Problem {
         } if !is_suffix(suffix) => wrong("linux_user_suffix", suffix),
         _ => None,
     }
+}
+
+fn proofs(config: &KeymakerdConfig) -> Problem {
+    let KeymakerdConfig {
+        login_audience,
+        login_token_max,
+        login_proof_group,
+        login_issuers,
+        login_keys_file,
+        ..
+    } = config;
+    if config.login_by.is_empty() {
+        return Some(("login_by", "it is empty, so nobody could log in".to_owned()));
+    }
+    if let Some(audience) = login_audience
+        && !((1..=MAX_TEXT).contains(&audience.len()) && audience.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        return Some(("login_audience", format!("{audience:?} cannot be one")));
+    }
+    if !(60..=3600).contains(login_token_max) {
+        return Some(("login_token_max", format!("{login_token_max} is out of range")));
+    }
+    if let Some(group) = login_proof_group.as_deref().filter(|group| !is_group_name(group)) {
+        return Some((
+            "login_proof_group",
+            format!("{group:?} is too long for a name in IAM, or contains a character that none may have"),
+        ));
+    }
+    if login_issuers.len() > MOST_ISSUERS {
+        return Some(("login_issuers", "too many issuers".to_owned()));
+    }
+    if let Some(issuer) = login_issuers.iter().find(|issuer| !is_issuer(issuer)) {
+        return Some(("login_issuers", format!("{issuer:?} is no issuer")));
+    }
+    let path = login_keys_file.as_deref().filter(|path| !path.is_absolute())?;
+    Some(("login_keys_file", format!("{} is not absolute", path.display())))
 }
 
 fn paths(config: &KeymakerdConfig) -> Problem {

@@ -11,12 +11,23 @@ pub const SETTINGS: Keys = Keys {
 };
 
 /// All of them, in the order of the sample file.
-pub const KEYS: [SettingKey; 36] = [
+pub const KEYS: [SettingKey; 44] = [
     key("role_settings", "true or false"),
     key("require_iam_group", "the full name of an IAM group, or \"\" for none"),
     key("publish", "\"people\" or \"all\""),
     key("user_path_prefix", "an IAM path that begins and ends with a slash"),
     key("only_group_members", "true or false"),
+    key("login_by", "a list of any of \"iam-keys\", \"proof\""),
+    key("login_audience", "printable ASCII without blanks, up to 255 characters"),
+    key("login_token_max", "seconds, 60 to 3600"),
+    key("login_bound", "true or false"),
+    key("login_proof_group", "the full name of an IAM group"),
+    key("login_not_before", "seconds since 1970, as date +%s prints them"),
+    key(
+        "login_issuers",
+        "a list of up to 8 https URLs without a slash at their end",
+    ),
+    key("login_keys_file", "the absolute path of a JSON file"),
     key("linux_user_suffix", "the end of an IAM user name, up to 63 characters"),
     key("lowercase_names", "true or false"),
     key("dotted_names", "true or false"),

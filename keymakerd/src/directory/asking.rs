@@ -2,6 +2,7 @@
 
 mod by_name;
 pub mod flights;
+pub mod issuers;
 pub mod limits;
 mod missing;
 mod neighbours;

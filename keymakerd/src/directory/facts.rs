@@ -14,6 +14,7 @@ use super::iam::{IamGroup, IamUser};
 
 pub mod dates;
 mod groups;
+pub mod issuers;
 mod keys;
 pub mod order;
 mod users;

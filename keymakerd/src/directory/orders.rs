@@ -129,6 +129,34 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
+    /// Proofs made until now, of one user or of everybody, open nothing from now on, whatever time they have left.
+    pub async fn order_revocation(self: &Rc<Self>, name: Option<UserName>) -> Result<String, String> {
+        let now = self.clock.answer_time();
+        {
+            let mut state = self.state_mut();
+            let iam_id = match name {
+                None => None,
+                Some(name) => {
+                    let iam_name = state.iam_name(name.as_str());
+                    let known = state.facts.user_named(&iam_name).map(|(id, _)| id.clone());
+                    Some(
+                        known
+                            .ok_or_else(|| format!("no user {name} is known here; 'keymaker why {name}' says more"))?,
+                    )
+                }
+            };
+            state.ids.revoke_proofs(iam_id.as_deref(), now);
+        }
+        let whose = name.map_or_else(|| "everybody".to_owned(), |name| name.to_string());
+        info!(%whose, "an administrator has revoked the proofs of {whose}");
+        match self.publish().await {
+            Ok(()) => Ok(format!(
+                "proofs of {whose} that were made until now open nothing; sessions go on"
+            )),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Whether the name was that of a group which has it no longer.
     fn release_from_group(&self, name: UserName) -> bool {
         let mut state = self.state_mut();
@@ -187,6 +215,7 @@ impl State {
             self.config = config?;
         }
         self.settings = settings;
+        self.issuers.accept();
         Ok(())
     }
 }

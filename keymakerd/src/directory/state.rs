@@ -9,6 +9,7 @@ use super::entitlement::entitled::Known;
 use super::entitlement::ids::IdMap;
 use super::entitlement::neighbours::Neighbours;
 use super::facts::Facts;
+use super::facts::issuers::KnownIssuers;
 use super::publishing::published::PublishedState;
 use crate::config::KeymakerdConfig;
 use crate::local_accounts::LocalAccounts;
@@ -22,6 +23,8 @@ pub struct State {
     pub settings: KeptSettings,
     /// What IAM last said.
     pub facts: Facts,
+    /// Whose tokens open logins by proof.
+    pub issuers: KnownIssuers,
     /// The accounts of this host, which always win.
     pub local: LocalAccounts,
     /// What other services of this host have, which always wins, too.
@@ -106,6 +109,7 @@ impl State {
             .map(|pending| pending.to_string())
             .chain(of_the_file)
             .chain(of_another_role.map(ToString::to_string))
+            .chain(self.issuers.pending().filter(|_| self.config.login_issuers.is_empty()))
             .collect()
     }
 

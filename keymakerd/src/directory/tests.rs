@@ -33,6 +33,7 @@ mod neighbours;
 mod nudges;
 mod outages;
 mod people;
+mod proofs;
 mod publication;
 mod settings;
 
@@ -76,6 +77,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Answ
         config: KeymakerdConfig::parse(&everybody(settings), "keymakerd.toml".as_ref()).unwrap(),
         settings: store.load_settings().unwrap(),
         facts: facts.since_contact(contact),
+        issuers: store.load("issuers.json").unwrap().unwrap_or_default(),
         ids: store.load_ids().unwrap(),
         published: PublishedState::left_in(&store),
         unpublished: true,

@@ -116,6 +116,10 @@ fn what_stands_on(key: &str, value: &Value) -> Option<Value> {
             let allowed = |group: &&Value| group.as_str().is_some_and(|group| default.local_groups.contains(group));
             return Some(Value::Array(groups.iter().filter(allowed).cloned().collect()));
         }
+        // Where IAM's keys were to open nothing, they open nothing.
+        ("login_by", Value::Array(ways)) => !ways.contains(&Value::from("iam-keys")),
+        ("login_bound", value) => value.as_bool() != Some(false),
+        ("login_token_max", value) => is_below(value, default.login_token_max),
         // A last day still ends.
         ("tags", Value::Array(tags)) => {
             let expires = Value::from("expires");
@@ -127,6 +131,11 @@ fn what_stands_on(key: &str, value: &Value) -> Option<Value> {
             | "linux_user_suffix"
             | "linux_group_prefix"
             | "reserved_names"
+            | "login_audience"
+            | "login_proof_group"
+            | "login_not_before"
+            | "login_issuers"
+            | "login_keys_file"
             | "default_shell"
             | "id_resolver_account"
             | "id_resolver_iam_role"

@@ -78,6 +78,63 @@ fn a_key_that_iam_does_not_have_for_the_user_starts_nothing() {
     assert!(matches!(opening(&host, "alice", ""), Opening::Welcome(_)));
 }
 
+// P21, P8
+#[test]
+fn a_certificate_opens_a_session_only_by_a_ticket_of_the_user_as_they_are_now() {
+    const CERTIFICATE: &str = "ssh-ed25519-cert-v01@openssh.com AAAA";
+    let opens = |change: &dyn Fn(&mut TestHost, &mut Ticket)| {
+        let mut host = TestHost::new();
+        host.alice.proofs_from = Some(1_000);
+        host.keys.keys.clear();
+        // What IAM says about keys has no age here: none of them is used.
+        host.keys.answered_at = 1;
+        let now = host.now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let mut ticket = Ticket {
+            certificate: CERTIFICATE.to_owned(),
+            name: host.alice.name,
+            uid: host.alice.uid,
+            iam_user_id: host.alice.iam_user_id.to_owned(),
+            issued_at: now,
+            ends_at: now + 300,
+            token_id: "4dcf-1".to_owned(),
+            fingerprint: FINGERPRINT.to_owned(),
+        };
+        change(&mut host, &mut ticket);
+        fs::create_dir(host.file("tickets")).unwrap();
+        ticket.write(&host.file("tickets"), SystemTime::UNIX_EPOCH).unwrap();
+        host.publish();
+        match opening(&host, "alice", &format!("publickey {CERTIFICATE}\n")) {
+            Opening::Welcome(welcome) => Some(welcome),
+            Opening::Refused(_) => None,
+            Opening::NotOurs => panic!("alice is ours"),
+        }
+    };
+    let welcome = opens(&|_, _| {}).expect("a ticket");
+    assert_eq!(welcome.line.told(AuditField::Key), Some(FINGERPRINT));
+    assert_eq!(welcome.line.told(AuditField::Proof), Some("4dcf-1"));
+    assert!(
+        welcome
+            .line
+            .message
+            .contains(&format!("key {FINGERPRINT} by proof 4dcf-1,"))
+    );
+    // One of these changes is enough.
+    let refused = [
+        (&|_: &mut TestHost, ticket: &mut Ticket| ticket.certificate += "B") as &dyn Fn(&mut TestHost, &mut Ticket),
+        &|_, ticket| ticket.name = UserName::parse(b"bob").unwrap(),
+        &|_, ticket| ticket.iam_user_id += "X",
+        &|_, ticket| ticket.ends_at -= 301,
+        &|_, ticket| ticket.issued_at = 999,
+        // Released, renamed or revoked between the keys command and the session; or switched off.
+        &|host, ticket| host.alice.proofs_from = Some(ticket.issued_at + 1),
+        &|host, _| host.alice.proofs_from = None,
+        &|host, _| host.alice.home = "/tmp",
+    ];
+    for (number, change) in refused.into_iter().enumerate() {
+        assert!(opens(change).is_none(), "{number}");
+    }
+}
+
 // P9
 #[test]
 fn a_key_that_iam_has_not_confirmed_within_max_stale_starts_nothing() {

@@ -146,6 +146,7 @@ fn add(builder: &mut DirectoryBuilder, user: &KnownUser) {
         shell: "/bin/bash",
         iam_user_id: "AIDAEXAMPLE",
         iam_user_name: name,
+        proofs_from: None,
         groups: &[team(user.number % TEAMS), SUDO],
         former_names: &[],
     };

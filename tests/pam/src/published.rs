@@ -61,6 +61,7 @@ pub fn publish() {
                 shell: "/bin/sh",
                 iam_user_id: &iam_user_id,
                 iam_user_name: name.as_str(),
+                proofs_from: None,
                 groups: &[],
                 former_names: &[],
             })

@@ -10,6 +10,7 @@ import re
 from urllib.parse import quote
 
 import iam
+import tokens
 from cryptography.hazmat.primitives import serialization
 from wire import AwsError, members
 
@@ -279,4 +280,7 @@ ANSWERS = {
     "UpdateSSHPublicKey": update_ssh_public_key,
     "DeleteSSHPublicKey": delete_ssh_public_key,
     "GetAccountAuthorizationDetails": get_account_authorization_details,
+    "EnableOutboundWebIdentityFederation": tokens.enable,
+    "DisableOutboundWebIdentityFederation": tokens.disable,
+    "GetOutboundWebIdentityFederationInfo": tokens.info,
 }

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 
 import iam
 import seed
+import tokens
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -44,6 +45,7 @@ def main():
     fake.reseed_if_changed()  # A seed that cannot be used ends the process here, with the reason.
     metadata = MetadataService(METADATA_ADDRESS, folder, fake.instance_credentials)
     threading.Thread(target=metadata.serve_forever, daemon=True).start()
+    tokens.serve(folder)
     server = AwsServer(AWS_ADDRESS, AwsRequest)
     server.fake = fake
     print("ready", flush=True)

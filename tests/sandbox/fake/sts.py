@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import iam
 import policies
+import tokens
 from wire import AwsError, members
 
 UPPER = string.ascii_uppercase + string.digits
@@ -93,7 +94,7 @@ def utcnow():
 
 
 class Sts:
-    """The sessions, and the three actions."""
+    """The sessions, and the actions."""
 
     def __init__(self):
         self.sessions = {}
@@ -112,6 +113,8 @@ class Sts:
             return {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.account}
         if action == "AssumeRole":
             return self.assume_role(caller, params)
+        if action == "GetWebIdentityToken":
+            return tokens.token(caller, params)
         raise AwsError("InvalidAction", f"Could not find operation {action} for version 2011-06-15")
 
     def assume_role(self, caller, params):

@@ -107,6 +107,7 @@ impl Host {
             shell: "/bin/sh",
             iam_user_id: "AIDAALICE",
             iam_user_name: "Alice",
+            proofs_from: None,
             groups: &[27],
             former_names: &[],
         };

@@ -74,6 +74,13 @@ pub fn text_setting(path: &str, key: &str) -> Option<String> {
     settings.get(key)?.as_str().map(str::to_owned)
 }
 
+/// Whether a list in a settings file has this text, likewise.
+pub fn list_setting_has(path: &str, key: &str, text: &str) -> bool {
+    let settings = text_of(path).ok().and_then(|file| file.parse::<toml::Table>().ok());
+    let list = settings.as_ref().and_then(|settings| settings.get(key)?.as_array());
+    list.is_some_and(|list| list.iter().any(|value| value.as_str() == Some(text)))
+}
+
 /// The name of the first line with this number in a passwd(5) or group(5).
 pub fn local_name_of(path: &str, id: u32) -> Option<String> {
     let text = std::fs::read(path).ok()?;

@@ -335,13 +335,14 @@ impl<I: Iam + 'static> Service<I> {
         }
     }
 
-    /// The groups to which the settings give a meaning: by prefix, the required one, the one that may use sudo.
+    /// The groups to which the settings give a meaning: by prefix, the required one, those that may use sudo and proofs.
     pub(super) fn groups_that_matter(&self, groups: &[IamGroup]) -> Vec<IamGroup> {
         let state = self.state();
         let settings = state.effective();
         let named = [
             settings.require_iam_group.as_ref(),
             state.config.sudo_iam_group.as_ref(),
+            state.config.login_proof_group.as_ref(),
         ];
         let matters =
             |group: &&IamGroup| group.name.starts_with(&settings.group_prefix) || named.contains(&Some(&group.name));

@@ -66,6 +66,17 @@ pub struct IdMap {
     holders: BTreeMap<String, String>,
     /// Unix group names and the `GroupId` that last had each here, memberships of local groups included.
     group_holders: BTreeMap<String, String>,
+    /// IAM user names, and who has each as far as this host has seen.
+    iam_names: BTreeMap<String, IamNameHolder>,
+    /// Proofs made before are worth nothing here: unix time.
+    proofs_revoked: u64,
+}
+
+/// Who has an IAM name, and since when this host has seen them have it, where it knew another holder before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct IamNameHolder {
+    iam_id: String,
+    since: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +110,12 @@ struct KeptId {
     /// Whether a user ever had an entry here. Whom an earlier version kept had.
     #[serde(default = "yes")]
     published: bool,
+    /// The IAM name of a user as last published, and since when, where this host knew them under another before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iam_name: Option<(String, u64)>,
+    /// Proofs of this user made before are worth nothing: unix time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    proofs_revoked: u64,
     /// What chose a user when they were last published; `None`: an earlier version did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chosen: Option<Choice>,
@@ -130,6 +147,10 @@ const A_DAY: u64 = 86_400;
 
 fn yes() -> bool {
     true
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Somebody who is to have an id.
@@ -382,6 +403,57 @@ impl IdMap {
         }
     }
 
+    /// A user has this name in IAM, as known at this time of answers. What says who somebody is by that name alone, a
+    /// token of AWS's, may be the former holder's if it is older.
+    pub fn note_iam_name(&mut self, iam_id: &str, iam_name: &str, now: u64) {
+        match self.iam_names.get_mut(iam_name) {
+            Some(holder) if holder.iam_id == iam_id => {}
+            known => {
+                let since = if known.is_some() { now } else { 0 };
+                let holder = IamNameHolder {
+                    iam_id: iam_id.to_owned(),
+                    since,
+                };
+                self.iam_names.insert(iam_name.to_owned(), holder);
+            }
+        }
+        let Some(kept) = self.kept.get_mut(iam_id) else { return };
+        match &kept.iam_name {
+            Some((name, _)) if name == iam_name => {}
+            known => kept.iam_name = Some((iam_name.to_owned(), if known.is_some() { now } else { 0 })),
+        }
+    }
+
+    /// From when on a token for this IAM name is this user's, and not revoked; 0: as far as is known here, from their making.
+    pub fn proofs_from(&self, iam_id: &str, iam_name: &str) -> u64 {
+        let of_name = self.iam_names.get(iam_name).filter(|holder| holder.iam_id == iam_id);
+        let kept = self.kept.get(iam_id);
+        let of_user = kept
+            .and_then(|kept| kept.iam_name.as_ref())
+            .filter(|(name, _)| name == iam_name);
+        // Whoever was not noted has no proofs.
+        let (Some(of_name), Some((_, of_user))) = (of_name, of_user) else {
+            return u64::MAX;
+        };
+        let revoked = kept.map_or(0, |kept| kept.proofs_revoked);
+        [of_name.since, *of_user, revoked, self.proofs_revoked]
+            .into_iter()
+            .max()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// Proofs that were made until now, of this user or of everybody, open nothing from now on.
+    pub fn revoke_proofs(&mut self, iam_id: Option<&str>, now: u64) {
+        match iam_id {
+            None => self.proofs_revoked = now.saturating_add(1),
+            Some(iam_id) => {
+                if let Some(kept) = self.kept.get_mut(iam_id) {
+                    kept.proofs_revoked = now.saturating_add(1);
+                }
+            }
+        }
+    }
+
     /// A user is published, chosen so.
     pub fn note_choice(&mut self, iam_id: &str, choice: &Choice) {
         if let Some(kept) = self
@@ -488,6 +560,8 @@ impl IdMap {
             without_trace: BTreeSet::new(),
             here_as: Some(BTreeSet::new()),
             named_since: None,
+            iam_name: None,
+            proofs_revoked: 0,
             handed_on: BTreeSet::new(),
             published: false,
             chosen: None,

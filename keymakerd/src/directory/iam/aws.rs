@@ -6,7 +6,10 @@ use aws_sdk_iam::Client;
 use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
 use aws_sdk_iam::primitives::DateTime;
 use aws_sdk_iam::types::{EncodingType, EntityType, Group, GroupDetail, StatusType, Tag, User, UserDetail};
-use keymaker_aws::{Action, Ask, AwsCallError, AwsClients, CallerIdentity, Page, Patience, Replaced, all_pages};
+use keymaker_aws::{
+    Action, Ask, AwsCallError, AwsClients, CallerIdentity, Page, Patience, Replaced, all_pages, is_issuer,
+};
+use keymaker_core::issuers_file::POINT;
 
 use super::questions::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
 
@@ -178,6 +181,31 @@ impl Iam for AwsIam {
             groups.map(|group| read_detailed_group(DETAILS, group)).collect()
         });
         pages.await
+    }
+
+    async fn token_issuer(&self) -> Result<Option<String>, AwsCallError> {
+        let action = Action::GET_OUTBOUND_WEB_IDENTITY_FEDERATION_INFO;
+        let answer = self.client.get_outbound_web_identity_federation_info().send().await;
+        match answer {
+            Ok(answer) if !answer.jwt_vending_enabled => Ok(None),
+            Ok(answer) => answer
+                .issuer_identifier
+                .filter(|issuer| is_issuer(issuer))
+                .map(Some)
+                .ok_or_else(|| AwsCallError::unreadable(action, "it names no issuer")),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_feature_disabled_exception()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(AwsCallError::from_sdk(action, error)),
+        }
+    }
+
+    async fn issuer_keys(&self, issuer: &str) -> Result<Vec<(String, [u8; POINT])>, AwsCallError> {
+        self.clients.issuer_keys(issuer).await
     }
 
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError> {

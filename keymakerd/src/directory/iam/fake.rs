@@ -9,7 +9,12 @@ use std::rc::Rc;
 
 use keymaker_aws::{Action, Ask, AwsCallError, CallerIdentity, OutageCause, Replaced};
 
+use keymaker_core::issuers_file::POINT;
+
 use super::questions::{GroupWithMembers, Iam, IamGroup, IamKey, IamRole, IamUser};
+
+/// See [`IamFake::set_issuer_keys`].
+pub const FETCH: Action = Action::named("fetching the issuer's keys");
 
 /// The fake. A clone is a second handle on the same account.
 #[derive(Clone)]
@@ -36,6 +41,8 @@ struct Account {
     calls: BTreeMap<Action, usize>,
     page: usize,
     replaced: Option<Replaced>,
+    issuer: Option<String>,
+    issuer_keys: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone)]
@@ -59,6 +66,8 @@ impl IamFake {
             calls: BTreeMap::new(),
             page: 1000,
             replaced: None,
+            issuer: None,
+            issuer_keys: BTreeMap::new(),
         };
         let fake = Self {
             account: Rc::new(RefCell::new(account)),
@@ -71,6 +80,17 @@ impl IamFake {
     /// From now on the metadata service says this of the role as which this handle asks.
     pub fn set_replaced(&self, replaced: Option<Replaced>) {
         self.account.borrow_mut().replaced = replaced;
+    }
+
+    /// From now on this is the issuer of the account's tokens.
+    pub fn set_issuer(&self, issuer: Option<&str>) {
+        self.account.borrow_mut().issuer = issuer.map(str::to_owned);
+    }
+
+    /// From now on this issuer shows keys of these names.
+    pub fn set_issuer_keys(&self, issuer: &str, kids: &[&str]) {
+        let kids = kids.iter().map(|kid| (*kid).to_owned()).collect();
+        self.account.borrow_mut().issuer_keys.insert(issuer.to_owned(), kids);
     }
 
     /// Makes the answers those of another account or caller.
@@ -464,6 +484,27 @@ impl Iam for IamFake {
         let groups = |account: &Account| Ok(account.groups_by_name());
         self.pages(Action::GET_ACCOUNT_AUTHORIZATION_DETAILS, None, groups)
             .await
+    }
+
+    async fn token_issuer(&self) -> Result<Option<String>, AwsCallError> {
+        self.enter(Action::GET_OUTBOUND_WEB_IDENTITY_FEDERATION_INFO, None)
+            .await?;
+        Ok(self.account.borrow().issuer.clone())
+    }
+
+    async fn issuer_keys(&self, issuer: &str) -> Result<Vec<(String, [u8; POINT])>, AwsCallError> {
+        self.enter(FETCH, Some(issuer)).await?;
+        let keys = self
+            .account
+            .borrow()
+            .issuer_keys
+            .get(issuer)
+            .cloned()
+            .unwrap_or_default();
+        if keys.is_empty() {
+            return Err(AwsCallError::unreadable(FETCH, "there are none"));
+        }
+        Ok(keys.iter().map(|kid| (kid.clone(), [4; POINT])).collect())
     }
 
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError> {

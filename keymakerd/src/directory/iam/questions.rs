@@ -3,6 +3,7 @@
 //! error: no method ever returns a part of a listing, or another entity than the one asked for.
 
 use keymaker_aws::{Ask, AwsCallError, CallerIdentity, Replaced};
+use keymaker_core::issuers_file::POINT;
 
 /// IAM of one account, asked with one set of deadlines. Every value is as IAM wrote it; nothing here is checked to be a
 /// legal Unix name.
@@ -39,6 +40,12 @@ pub trait Iam {
 
     /// sts:GetCallerIdentity: which account these answers are about, and as whom we ask.
     async fn caller_identity(&self) -> Result<CallerIdentity, AwsCallError>;
+
+    /// iam:GetOutboundWebIdentityFederationInfo: the issuer of this account's tokens; `None` where it makes none.
+    async fn token_issuer(&self) -> Result<Option<String>, AwsCallError>;
+
+    /// The keys that an issuer shows now, name and point: at least one.
+    async fn issuer_keys(&self, issuer: &str) -> Result<Vec<(String, [u8; POINT])>, AwsCallError>;
 
     /// Why nothing more is to be asked this way: the metadata service says that this host has another role. `None` also
     /// where it says nothing.

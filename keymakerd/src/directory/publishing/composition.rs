@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::unsettled::{FormerName, Gone, Unsettled};
 use crate::clock::AnswerClock;
-use crate::config::{EndSessions, KeymakerdConfig, Tag};
+use crate::config::{EndSessions, KeymakerdConfig, LoginBy, Tag};
 use crate::directory::entitlement::ending::Ending;
 use crate::directory::entitlement::entitled::{Entitlements, Known, NotPeople, refused_ids};
 use crate::directory::entitlement::ids::{AssignedIds, IdMap, IdScheme, NameHeld};
@@ -111,6 +111,10 @@ impl Composition {
         let mut published = BTreeMap::new();
         let mut homes = BTreeSet::new();
         let wanted_by_groups = entitled.names.wanted_by_groups();
+        // Everybody whom IAM has, also who has no entry: their tokens bear the name.
+        for (user_id, user) in facts.users.iter().filter(|(_, user)| user.doubted_since.is_none()) {
+            ids.note_iam_name(user_id, &user.name, clock.answer_time());
+        }
         for (name, user_id) in &entitled.names.users {
             let (Some(uid), Some(user)) = (entitled.ids.uid(user_id), facts.users.get(user_id)) else {
                 continue;
@@ -155,6 +159,7 @@ impl Composition {
                 shell,
                 iam_user_id: user_id,
                 iam_user_name: &user.name,
+                proofs_from: proofs_from(known, ids, user_id, user),
                 groups: &groups,
                 former_names: &former_names,
             };
@@ -319,6 +324,15 @@ impl Composition {
     }
 }
 
+/// From when on a token of AWS's opens a login of this user; `None`: none does.
+pub(super) fn proofs_from(known: &Known<'_>, ids: &IdMap, user_id: &str, user: &UserFacts) -> Option<u64> {
+    let config = known.config;
+    let is_member = |group: &String| known.facts.is_member(user, group);
+    let may = config.proofs_are_on() && config.login_proof_group.as_ref().is_none_or(is_member);
+    let from = user.created.max(config.login_not_before);
+    may.then(|| from.max(ids.proofs_from(user_id, &user.name)))
+}
+
 /// Names that somebody held who has another by now, or is gone, and who is not known to have been here under them.
 fn former_names(known: &Known<'_>, ids: &IdMap, published: &BTreeMap<String, (UserName, Uid)>) -> BTreeSet<FormerName> {
     let has_it = |name: &str, iam_id: &str| match (published.get(iam_id), known.facts.users.get(iam_id)) {
@@ -338,6 +352,10 @@ fn former_names(known: &Known<'_>, ids: &IdMap, published: &BTreeMap<String, (Us
 
 /// The keys that open something for a user, and a sentence for each that cannot.
 pub(super) fn keys_of(config: &KeymakerdConfig, user: &UserFacts) -> (Vec<PublishedKey>, Vec<String>) {
+    // Without IAM's keys among what opens a login, there are none.
+    if !config.login_by.contains(&LoginBy::IamKeys) {
+        return (Vec::new(), Vec::new());
+    }
     let from_iam = user.keys.iter().flat_map(|facts| &facts.by_id);
     let from_iam = from_iam.map(|(id, key)| (id, key.active, key.body.clone()));
     let from_tags = config.tags.contains(&Tag::Keys).then_some(&user.tags);
@@ -380,6 +398,7 @@ fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> N
         shell: "/usr/sbin/nologin",
         iam_user_id,
         iam_user_name: "",
+        proofs_from: None,
         groups: &[],
         former_names: &[],
     }

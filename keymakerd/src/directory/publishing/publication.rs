@@ -18,6 +18,7 @@ use super::store::{Store, StoreError};
 use super::turns::ToldContact;
 use crate::clock::{AnswerClock, DRIFT};
 use crate::directory::facts::Facts;
+use crate::directory::facts::issuers::KnownIssuers;
 use crate::directory::iam::Iam;
 use crate::directory::service::Service;
 use crate::directory::state::State;
@@ -130,6 +131,7 @@ impl<I: Iam + 'static> Service<I> {
         self.told_contact.set(None);
         let mut state = self.state_mut();
         state.facts = Facts::default();
+        state.issuers = KnownIssuers::default();
         state.halted = true;
         Ok(())
     }
@@ -254,11 +256,27 @@ impl State {
             clock,
         };
         let composition = Composition::of(&known, ids, as_of);
+        let issuers = {
+            let account = self.facts.account.as_deref();
+            self.issuers
+                .composed(&self.config, account, instance_id.as_deref(), clock)
+        };
         self.facts.note_keys_told(&composition.keys_told_at);
         // First what only keymakerd reads: no id is published whose owner is not on record (P2).
         draft.keep("ids.json", &self.ids)?;
         draft.keep("neighbours.json", &self.neighbours.held)?;
         draft.keep("facts.json", &self.facts.as_of_contact(self.contact))?;
+        // On a host that never had proofs there is neither file (P24).
+        if self.config.proofs_are_on() || !self.published.issuers.is_empty() {
+            draft.keep("issuers.json", &self.issuers)?;
+            let issuers = issuers.map_err(StoreError::Issuers)?;
+            let built = issuers
+                .build_after(&self.published.issuers)
+                .map_err(StoreError::Unbuildable)?;
+            draft
+                .files
+                .extend(built.map(|built| DraftFile::Public("issuers", built)));
+        }
         for (name, built) in [
             (
                 "directory",

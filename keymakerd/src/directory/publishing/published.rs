@@ -22,6 +22,7 @@ pub struct PublishedState {
     pub generation: u64,
     pub(super) directory: Vec<u8>,
     pub(super) keys: Vec<u8>,
+    pub(super) issuers: Vec<u8>,
     /// How many users resolve.
     pub users: usize,
     /// How many groups of ours there are, private ones not counted.
@@ -56,6 +57,7 @@ impl PublishedState {
             generation: whole.as_ref().map_or(0, Directory::generation),
             directory: whole.map(|_| store.published("directory")).unwrap_or_default(),
             keys: store.published("keys"),
+            issuers: store.published("issuers"),
             rights: Rights::published_in(store),
             ..Self::default()
         }
@@ -69,6 +71,7 @@ impl PublishedState {
         }
         match name {
             "directory" => (self.generation, self.directory) = (built.generation, built.bytes),
+            "issuers" => self.issuers = built.bytes,
             _ => self.keys = built.bytes,
         }
         self.left_out.insert(name, built.left_out);

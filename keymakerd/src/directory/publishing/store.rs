@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
+use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, RecordError, Verdict};
 use keymaker_core::published_file::writer::{BuildError, replace_file, replace_published};
 use keymaker_core::sys;
 use serde::Serialize;
@@ -69,6 +69,8 @@ pub enum StoreError {
     Unwritable(PathBuf, io::Error),
     #[error("the directory cannot be laid out: {0}; the published files stay as they are")]
     Unbuildable(BuildError),
+    #[error("the issuer's keys for logins by proof cannot be published: {0}")]
+    Issuers(RecordError),
 }
 
 impl Store {
@@ -241,10 +243,16 @@ impl Store {
 
     /// Forgets everything: this host becomes an image.
     pub fn reset(&self) -> Result<(), StoreError> {
-        for name in ["contact", "keys", "directory"] {
+        for name in ["contact", "issuers", "keys", "directory"] {
             remove(&self.public.join(name))?;
         }
-        for name in ["facts.json", "settings.json", "ids.json", "neighbours.json"] {
+        for name in [
+            "facts.json",
+            "issuers.json",
+            "settings.json",
+            "ids.json",
+            "neighbours.json",
+        ] {
             remove(&self.private.join(name))?;
         }
         Ok(())

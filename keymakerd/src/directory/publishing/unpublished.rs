@@ -16,7 +16,7 @@ use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::name::UserName;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::composition::keys_of;
+use super::composition::{keys_of, proofs_from};
 use super::store::Store;
 use crate::clock::AnswerClock;
 use crate::directory::entitlement::entitled::Entitlements;
@@ -180,7 +180,11 @@ impl State {
         }
         let (groups, usable) = (now.groups(&self.known(), user), keys_of(&self.config, user).0);
         let lost_a_group = shown.groups().any(|gid| !groups.contains(&gid));
-        lost_a_group || shown_keys(shown, keys).iter().any(|key| !usable.contains(key))
+        let proofs = proofs_from(&self.known(), &self.ids, shown.iam_user_id, user);
+        let lost_proofs = shown
+            .proofs_from
+            .is_some_and(|from| proofs.is_none_or(|now| now > from));
+        lost_a_group || lost_proofs || shown_keys(shown, keys).iter().any(|key| !usable.contains(key))
     }
 
     /// Whether what is shown of a user who is allowed no less says all that decides about a login.
@@ -191,6 +195,7 @@ impl State {
         let (groups, usable) = (now.groups(&self.known(), user), keys_of(&self.config, user).0);
         groups.len() == shown.groups().count()
             && usable.len() == shown_keys(shown, keys).len()
+            && shown.proofs_from == proofs_from(&self.known(), &self.ids, shown.iam_user_id, user)
             && shown.answered_at == clock.on_host(lag(user, self.contact))
     }
 }

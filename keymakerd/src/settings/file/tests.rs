@@ -9,7 +9,9 @@ const NARROW: &str = "role_settings = false\nrequire_iam_group = \"ops\"\nuser_p
     local_groups = [\"adm\"]\ntags = [\"expires\"]\ndefault_shell = \"/usr/sbin/nologin\"\nauthz_ttl = 10\nmax_stale = 300\n\
     max_stale_running = 0\n\
     sync_interval = 60\nend_sessions = true\nid_resolver_account = \"210987654321\"\nid_resolver_iam_role = \"R\"\n\
-    ca_bundle = \"/etc/ca.pem\"\n";
+    ca_bundle = \"/etc/ca.pem\"\nlogin_by = [\"proof\"]\nlogin_audience = \"fleet\"\nlogin_token_max = 120\n\
+    login_bound = true\nlogin_proof_group = \"people\"\nlogin_not_before = 1800000000\n\
+    login_issuers = [\"https://1.example\"]\nlogin_keys_file = \"/etc/keys.json\"\n";
 
 fn table(text: &str) -> Table {
     let path = "keymakerd.toml".as_ref();
@@ -70,7 +72,7 @@ fn an_administrator_says_otherwise_by_accepting_or_by_another_value() {
 fn what_only_gave_something_is_gone_with_its_line() {
     let (mut file, _) = after(
         "sudo_iam_group = \"admins\"\ntags = [\"keys\", \"expires\"]\nlocal_groups = [\"docker\", \"adm\"]\nmax_stale = 200000\n\
-         enumerate = true\nhttps_proxy = \"http://proxy:1\"\nonly_group_members = false",
+         enumerate = true\nlogin_by = [\"iam-keys\", \"proof\"]\nlogin_token_max = 3600\nhttps_proxy = \"http://proxy:1\"\nonly_group_members = false",
     );
     let config = file.take(Table::new()).unwrap();
     let expected = "tags = [\"expires\"]\nlocal_groups = [\"adm\"]";

@@ -41,10 +41,11 @@ mod ours {
 
 mod auth_info {
     use keymaker_core::keys_file::UserKeys;
+    use keymaker_core::ticket::Ticket;
 
-    pub use crate::real_auth_info::ProvedKeys;
+    pub use crate::real_auth_info::{ProvedKey, ProvedKeys};
 
-    pub fn proved_keys<'k>(_: &[u8], _: Option<&'k UserKeys>) -> ProvedKeys<'k> {
+    pub fn proved_keys<'k>(_: &[u8], _: Option<&'k UserKeys>, _: &dyn Fn(&str) -> Option<Ticket>) -> ProvedKeys<'k> {
         panic!("in the decision about a session")
     }
 }

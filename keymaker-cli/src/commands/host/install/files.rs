@@ -29,7 +29,7 @@ enum Content {
 pub const SUDO_RULE: &str = "/usr/libexec/keymaker/sudo-rule";
 
 /// In the build's folder, and in the system's: L is the folder of the libraries.
-const BUILT: [(&str, &str, u32); 14] = [
+const BUILT: [(&str, &str, u32); 15] = [
     ("libnss_keymaker.so", "L/libnss_keymaker.so.2", 0o644),
     ("libpam_keymaker.so", "L/security/pam_keymaker.so", 0o644),
     ("keymakerd", "/usr/sbin/keymakerd", 0o755),
@@ -37,6 +37,7 @@ const BUILT: [(&str, &str, u32); 14] = [
     ("refusal", "/usr/libexec/keymaker/refusal", 0o755),
     ("end-sessions", "/usr/libexec/keymaker/end-sessions", 0o755),
     ("sudo-rule", SUDO_RULE, 0o755),
+    ("proof", "/usr/libexec/keymaker/proof", 0o755),
     ("keymaker-keys-of", "/usr/libexec/keymaker/keymaker-keys-of", 0o755),
     ("start-late", "/usr/libexec/keymaker/start-late", 0o755),
     ("other-service", "/usr/libexec/keymaker/other-service", 0o755),

@@ -1,0 +1,180 @@
+//! The line for a certificate, by verifiers that say what a test wants.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use keymaker_core::directory_file::Verdict;
+use keymaker_core::id::Uid;
+
+use super::*;
+use crate::authorized_keys::tests::{DAY, TestHost, UID};
+
+const TYPE: &str = "ssh-ed25519-cert-v01@openssh.com";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJVIdsHq0Z9wh8xz9aLmBwWbJY8mNUvXwzNlZQK9iJ0w";
+const FINGERPRINT: &str = "SHA256:edV/F4HdipXmCHb1s/PWblk7mQtkHYFqQ1SGxELZntQ";
+
+/// A host on which proofs are on for alice since the beginning of 1970.
+fn host() -> TestHost {
+    let mut host = TestHost::new();
+    host.alice.proofs_from = Some(0);
+    // Nothing in IAM's keys: not needed, and not asked for.
+    host.keys.keys.clear();
+    host
+}
+
+fn unix(host: &TestHost) -> u64 {
+    host.now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn line_of(host: &TestHost) -> String {
+    let now = unix(host);
+    format!("alice {now} {} 4dcf-1 {FINGERPRINT} {KEY}", now + 300)
+}
+
+/// What sshd is shown where the verifier is this script.
+fn shown(host: &TestHost, verifier: &str, base64: &str) -> Result<String, NoKeys> {
+    let folder = host.folder();
+    let program = folder.join("proof");
+    fs::write(&program, format!("#!/bin/sh\n{verifier}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let tickets = folder.join("tickets");
+    let places = ProofPlaces {
+        verifier: &program,
+        tickets: &tickets,
+    };
+    let offered = Offered {
+        key_type: TYPE,
+        base64: OsStr::new(base64),
+        login: (host.alice.name, host.at_connect),
+    };
+    host.asked(|asked| lines(&offered, asked, &places, host.now))
+        .map(|shown| shown.lines)
+}
+
+fn proved(host: &TestHost) -> Result<String, NoKeys> {
+    fs::create_dir_all(host.folder().join("tickets")).unwrap();
+    host.publish();
+    let verifier = format!("[ \"$1 $2 $#\" = '{TYPE} AAAA 2' ] && echo '{}'", line_of(host));
+    shown(host, &verifier, "AAAA")
+}
+
+fn after(change: impl FnOnce(&mut TestHost)) -> Result<String, NoKeys> {
+    let mut host = host();
+    change(&mut host);
+    proved(&host)
+}
+
+fn tickets(host: &TestHost) -> usize {
+    fs::read_dir(host.folder().join("tickets")).unwrap().count()
+}
+
+// P10, P21
+#[test]
+fn a_proof_is_shown_as_the_authority_of_its_own_key_and_leaves_a_ticket() {
+    let host = host();
+    let line = format!("cert-authority,principals=\"keymaker-proof\" {KEY}\n");
+    assert_eq!(proved(&host).unwrap(), line);
+    // sshd asks twice a login.
+    assert_eq!(proved(&host).unwrap(), line);
+    assert_eq!(tickets(&host), 1);
+}
+
+// P21
+#[test]
+fn a_proof_of_another_user_or_older_than_the_name_opens_nothing_and_leaves_no_ticket() {
+    for change in [
+        (&|host: &mut TestHost| host.alice.iam_user_name = "bob") as &dyn Fn(&mut TestHost),
+        &|host| host.alice.iam_user_name = "Alice",
+        &|host| host.alice.proofs_from = None,
+        &|host| host.alice.proofs_from = Some(unix(host) + 1),
+    ] {
+        let mut host = host();
+        change(&mut host);
+        assert!(matches!(proved(&host), Err(NoKeys::NoProof(_))));
+        assert_eq!(tickets(&host), 0);
+    }
+}
+
+// P2, P7
+#[test]
+fn who_is_another_account_here_or_gone_gets_no_line_for_a_proof() {
+    assert!(matches!(
+        after(|host| host.alice.tombstone = true),
+        Err(NoKeys::Unknown)
+    ));
+    for change in [
+        (&|host: &mut TestHost| host.at_connect = UID + 1) as &dyn Fn(&mut TestHost),
+        &|host| host.alice.uid = Uid::new(UID + 1).unwrap(),
+        &|host| host.resolved = None,
+    ] {
+        assert!(matches!(after(change), Err(NoKeys::EntryOfAnother)));
+    }
+}
+
+// P7
+#[test]
+fn who_may_not_log_in_reads_the_refusal_by_a_proof_too() {
+    let refused = format!(
+        "restrict,command=\"/usr/libexec/keymaker/refusal\",cert-authority,principals=\"keymaker-proof\" {KEY}\n"
+    );
+    for change in [
+        (&|host: &mut TestHost| host.alice.verdict = Verdict::NotInRequiredGroup) as &dyn Fn(&mut TestHost),
+        &|host| host.alice.answered_at = unix(host) - DAY - 10,
+        &|host| host.alice.home = "/tmp",
+    ] {
+        let mut host = host();
+        change(&mut host);
+        assert_eq!(proved(&host).unwrap(), refused);
+        assert_eq!(tickets(&host), 0);
+    }
+    // The age of IAM's keys says nothing about a proof.
+    assert!(
+        after(|host| host.keys.answered_at = 1)
+            .unwrap()
+            .starts_with("cert-authority")
+    );
+}
+
+// P24
+#[test]
+fn whatever_ends_the_verifier_is_no_proof() {
+    let host = host();
+    fs::create_dir_all(host.folder().join("tickets")).unwrap();
+    host.publish();
+    let line = line_of(&host);
+    for verifier in [
+        "exit 1",
+        "echo the sentence >&2; exit 1",
+        "kill -SEGV $$",
+        "kill -KILL $$",
+        ":",
+        &format!("echo '{line}'; exit 101"),
+        &format!("echo '{line}'; kill -ABRT $$"),
+        &format!("printf '%s' '{line}'"),
+        &format!("echo '{line}'; echo '{line}'"),
+        &format!("echo ' {line}'"),
+        &format!("echo '{}'", line.replace(KEY, "command=\"id\" ssh-ed25519 AAAA")),
+        "head -c 1000000 /dev/zero",
+        "printf '\\377\\n'",
+    ] {
+        let shown = shown(&host, verifier, "AAAA");
+        assert!(matches!(shown, Err(NoKeys::NoProof(_))), "{verifier}: {shown:?}");
+    }
+    let Err(NoKeys::NoProof(why)) = shown(&host, "printf 'a\\001 reason\\n' >&2; exit 1", "AAAA") else {
+        panic!("no proof")
+    };
+    assert_eq!(why, "a reason");
+    let long = "A".repeat(MAX_CERTIFICATE + 1);
+    let shown = shown(&host, &format!("echo '{line}'"), &long);
+    assert!(matches!(shown, Err(NoKeys::NoProof(_))), "{shown:?}");
+    assert_eq!(tickets(&host), 0);
+}
+
+// P24
+#[test]
+fn where_no_ticket_can_be_written_no_line_is_shown() {
+    let host = host();
+    host.publish();
+    let shown = shown(&host, &format!("echo '{}'", line_of(&host)), "AAAA");
+    assert!(matches!(shown, Err(NoKeys::NoProof(why)) if why.contains("ticket")));
+}

@@ -1,0 +1,46 @@
+//! `/usr/libexec/keymaker/proof TYPE BASE64`: prints what a certificate proves, in one line, or says why it proves nothing.
+//!
+//! The keys command runs it, as user keymaker-keys, with sshd's `%t` and `%k`, and reads the line; whatever ends this program
+//! (a panic, a signal, a limit) is no proof to it. It reads the published keys of the issuer and the clock, asks nobody, and writes
+//! nothing.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use keymaker_core::proof::Proof;
+use keymaker_core::{issuers_file, paths};
+use keymaker_proof::verify;
+
+fn main() -> ExitCode {
+    // The default hook would print where in our sources, to the log of whoever runs this.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut arguments = std::env::args_os().skip(1).map(|argument| argument.into_string().ok());
+    let (Some(Some(key_type)), Some(Some(base64)), None) = (arguments.next(), arguments.next(), arguments.next())
+    else {
+        let _ = writeln!(
+            io::stderr(),
+            "usage: proof TYPE BASE64, a certificate as sshd's %t and %k"
+        );
+        return ExitCode::FAILURE;
+    };
+    match look(&key_type, &base64) {
+        Ok(proof) => match writeln!(io::stdout(), "{proof}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(why) => {
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn look(key_type: &str, base64: &str) -> Result<Proof, String> {
+    let (rules, keys) = issuers_file::read(Path::new(paths::ISSUERS))
+        .map_err(|error| format!("the issuer's keys cannot be read: {error}"))?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_err(|_| "this host's clock is before 1970".to_owned())?;
+    verify(key_type, base64, &rules, &keys, now.as_secs()).map_err(|why| why.to_string())
+}

@@ -1,0 +1,301 @@
+//! Logins by proof: with the AWS sign-in and a key that is registered nowhere, and by nothing that only looks like it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use e2e::{Host, Outcome, calls, iam, journal, run, sh, ssh, until};
+
+const LAPTOP: &str = "/root/laptop";
+const KEYS: &str = "/var/lib/keymaker/public/issuers";
+
+/// A host on which proofs are on, and dave in IAM, who has no key there.
+fn with_proofs(settings: &str) -> Host {
+    let host = Host::fresh();
+    run("sandbox-admin aws iam enable-outbound-web-identity-federation");
+    iam(
+        "put-role-policy --role-name sandbox-instance --policy-name issuer --policy-document \
+         '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"iam:GetOutboundWebIdentityFederationInfo\",\"Resource\":\"*\"}]}'",
+    );
+    sh("install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem; rm -f /sandbox/issuer-keys");
+    sh(&format!("rm -rf {LAPTOP} /root/dave.env; mkdir -m 700 {LAPTOP}"));
+    host.add_settings(&format!("ca_bundle = \"/etc/keymaker/issuer-ca.pem\"\n{settings}"));
+    tell_sshd();
+    host.reload();
+    if settings.contains("proof") {
+        until("the issuer's keys", Duration::from_secs(30), || {
+            run(&format!("grep -q EC384_0 {KEYS}")).status == 0
+        });
+    }
+    person("dave");
+    host.sync();
+    host
+}
+
+/// As doctor's remedy does.
+fn tell_sshd() {
+    sh(
+        "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf && systemctl reload ssh",
+    );
+}
+
+const ON: &str = "login_by = [\"iam-keys\", \"proof\"]";
+
+/// Makes an IAM user who may ask for tokens, and whose access key lies in /root/NAME.env.
+fn person(name: &str) {
+    if !sh("sandbox-admin aws iam list-users --output text").contains(&format!("user/{name}")) {
+        iam(&format!("create-user --user-name {name}"));
+    }
+    iam(&format!(
+        "put-user-policy --user-name {name} --policy-name proofs --policy-document '{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\
+         \"Action\":[\"sts:GetWebIdentityToken\",\"sts:TagGetWebIdentityToken\"],\"Resource\":\"*\"}}]}}'"
+    ));
+    sh(&format!(
+        "set -- $(sandbox-admin aws iam create-access-key --user-name {name} --query 'AccessKey.[AccessKeyId,SecretAccessKey]' --output text)
+         printf 'AWS_ACCESS_KEY_ID=%s\\nAWS_SECRET_ACCESS_KEY=%s\\n' $1 $2 > /root/{name}.env"
+    ));
+}
+
+/// On a laptop of this person's: only their AWS credentials, and what the command put into their home.
+fn as_person(name: &str, line: &str) -> Outcome {
+    run(&format!(
+        "set -a; . /etc/environment; . /root/{name}.env; set +a; export HOME={LAPTOP}; {line}"
+    ))
+}
+
+fn keymaker_ssh(name: &str, user: &str, command: &str) -> Outcome {
+    as_person(
+        name,
+        &format!("keymaker ssh -o BatchMode=yes -o ConnectTimeout=10 {user}@localhost {command}"),
+    )
+}
+
+/// ssh with this key, and the certificate beside it.
+fn ssh_by(key: &str, user: &str) -> Outcome {
+    run(&format!(
+        "ssh -F none -i {key} -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=10 {user}@localhost id -un"
+    ))
+}
+
+/// The key of the only proof on the laptop.
+fn key() -> String {
+    sh(&format!("ls {LAPTOP}/.ssh/keymaker/id-*-cert.pub")).replace("-cert.pub", "")
+}
+
+// P21, P6
+#[test]
+fn a_user_without_any_key_in_iam_logs_in_by_proof() {
+    let _host = with_proofs(ON);
+    let before = calls("GetWebIdentityToken");
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    assert_eq!(keymaker_ssh("dave", "dave", "pwd").ok(), "/home/dave");
+    assert_eq!(
+        calls("GetWebIdentityToken") - before,
+        1,
+        "the second login asks STS nothing"
+    );
+    let id = sh(&format!(
+        "ssh-keygen -L -f {}-cert.pub | sed -n 's/.*Key ID: \"\\(.*\\)\"/\\1/p'",
+        key()
+    ));
+    until("the audit", Duration::from_secs(5), || {
+        journal("KEYMAKER_EVENT=login").contains(&format!("by proof {id},"))
+    });
+    assert!(
+        journal("-u ssh").contains(&id),
+        "sshd's own line has the token's name, too"
+    );
+    // scp, by the lines that the command prints.
+    let host = as_person(
+        "dave",
+        "keymaker login --ssh-config localhost > $HOME/config && echo secret > $HOME/file && \
+        scp -q -F $HOME/config -o BatchMode=yes $HOME/file dave@localhost:copied && ssh -F $HOME/config -o BatchMode=yes dave@localhost cat copied",
+    );
+    assert_eq!(host.ok(), "secret");
+}
+
+// P21
+#[test]
+fn what_only_looks_like_a_proof_opens_nothing() {
+    let _host = with_proofs(ON);
+    person("alice");
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    let own = key();
+    // dave's proof is not alice's, and hers not his.
+    ssh_by(&own, "alice").refused();
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave");
+    let made_otherwise = |what: &str, options: &str| {
+        sh(&format!(
+            "rm -rf /root/forged; mkdir /root/forged; cp {own} /root/forged/key; cp {own}.pub /root/forged/key.pub"
+        ));
+        // The token, the times and the name that the good one has.
+        sh(&format!(
+            "cd /root/forged; python3 - {own}-cert.pub <<'END'
+import base64, struct, sys
+blob = base64.b64decode(open(sys.argv[1]).read().split()[1])
+def string(at):
+    length = struct.unpack('>I', blob[at:at + 4])[0]
+    return blob[at + 4:at + 4 + length], at + 4 + length
+at = blob.index(b'proof-v1@keymaker.github.io') + len(b'proof-v1@keymaker.github.io')
+value, _ = string(at)
+open('token', 'w').write(value[4:].decode())
+END"
+        ));
+        sh(&format!("cd /root/forged; {options}"));
+        let outcome = ssh_by("/root/forged/key", "dave");
+        assert_ne!(outcome.status, 0, "{what}: {outcome}");
+        assert!(
+            !outcome.reads().contains("token") && !outcome.reads().contains("proof"),
+            "{what}: {outcome}"
+        );
+    };
+    let times = sh(&format!(
+        "TZ=UTC ssh-keygen -L -f {own}-cert.pub | sed -n 's/.*Valid: from \\(.*\\) to \\(.*\\)/\\1:\\2/p' | tr -d T:- | sed 's/\\(..............\\)/\\1:/'"
+    ));
+    let times = times.trim_end_matches(':').to_owned();
+    let id = sh(&format!(
+        "ssh-keygen -L -f {own}-cert.pub | sed -n 's/.*Key ID: \"\\(.*\\)\"/\\1/p'"
+    ));
+    let sign = |key: &str, more: &str| {
+        format!(
+            "TZ=UTC ssh-keygen -q -s {key} -I {id} -n keymaker-proof -V {times} -O extension:proof-v1@keymaker.github.io=$(cat token) {more} key.pub"
+        )
+    };
+    // The same made again opens: what is changed below is what closes.
+    sh(&format!(
+        "rm -rf /root/forged; mkdir /root/forged; cp {own} /root/forged/key; cp {own}.pub /root/forged/key.pub; cp {own}-cert.pub /root/forged/key-cert.pub"
+    ));
+    assert_eq!(ssh_by("/root/forged/key", "dave").ok(), "dave");
+    made_otherwise(
+        "an altered token",
+        &format!("sed -i 's/\\.\\(.\\)/.A/2' token; {}", sign("key", "")),
+    );
+    made_otherwise("a force-command", &sign("key", "-O force-command=id"));
+    made_otherwise("without a terminal", &sign("key", "-O no-pty"));
+    made_otherwise(
+        "another key with this token",
+        &format!(
+            "rm key key.pub; ssh-keygen -q -t ed25519 -N '' -f key; {}",
+            sign("key", "")
+        ),
+    );
+    made_otherwise(
+        "a foreign CA",
+        &format!("ssh-keygen -q -t ed25519 -N '' -f ca; {}", sign("ca", "")),
+    );
+    made_otherwise(
+        "two principals",
+        &sign("key", "").replace("-n keymaker-proof", "-n keymaker-proof,root"),
+    );
+    made_otherwise(
+        "another time",
+        &sign("key", "").replace(&format!("-V {times}"), "-V -1m:+52w"),
+    );
+    made_otherwise("no token", &sign("key", "").replace("=$(cat token)", "=x"));
+    // A session that acts for somebody, for a role: its subject is no IAM user.
+    let role = run(&format!(
+        "rm -rf {LAPTOP}/.ssh; export HOME={LAPTOP}; sandbox-admin keymaker ssh -o BatchMode=yes dave@localhost true"
+    ));
+    assert_ne!(role.status, 0, "{role}");
+    // Of another audience.
+    sh(&format!("rm -rf {LAPTOP}/.ssh"));
+    as_person(
+        "dave",
+        "keymaker ssh --audience other -o BatchMode=yes dave@localhost true",
+    )
+    .refused();
+    // For another host.
+    sh(&format!("rm -rf {LAPTOP}/.ssh"));
+    as_person("dave", "keymaker login --host i-00000000000000000").ok();
+    ssh_by(&key(), "dave").refused();
+}
+
+// P21, P9
+#[test]
+fn a_revoked_proof_and_one_of_a_former_holder_open_nothing() {
+    let host = with_proofs(ON);
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    let own = key();
+    sh("keymaker revoke-proofs dave");
+    ssh_by(&own, "dave").refused();
+    // One of a later second opens.
+    until("a later proof", Duration::from_secs(20), || {
+        sh(&format!("rm -rf {LAPTOP}/.ssh"));
+        keymaker_ssh("dave", "dave", "true").status == 0
+    });
+    let own = key();
+    // dave is made again: another person, whom the former one's token must not open.
+    iam("delete-user-policy --user-name dave --policy-name proofs");
+    sh(
+        "sandbox-admin aws iam delete-access-key --user-name dave --access-key-id $(sed -n 's/AWS_ACCESS_KEY_ID=//p' /root/dave.env)",
+    );
+    e2e::delete_user("dave");
+    iam("create-user --user-name dave");
+    host.sync();
+    ssh_by(&own, "dave").refused();
+    run("keymaker release dave --yes || keymaker release dave");
+    ssh_by(&own, "dave").refused();
+}
+
+// P22
+#[test]
+fn a_valid_proof_opens_with_network_aws_and_keymakerd_down() {
+    let _host = with_proofs(ON);
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    sh("sandbox-fault down; systemctl stop keymakerd");
+    let by = ssh_by(&key(), "dave");
+    sh("sandbox-fault none");
+    assert_eq!(by.ok(), "dave");
+    // Keys or facts that are too old let nobody in.
+    sh("touch -d '2 days ago' /var/lib/keymaker/public/contact");
+    ssh_by(&key(), "dave").refused();
+}
+
+// P24
+#[test]
+fn where_proofs_are_off_sshd_asks_as_before_and_where_they_are_on_nothing_of_them_keeps_keys_out() {
+    let host = Host::fresh();
+    let asks = || sh("sshd -T -C user=alice,host=localhost,addr=127.0.0.1 | grep '^authorizedkeyscommand '");
+    let off = asks();
+    assert!(off.ends_with("keymaker-keys %u %U %f"), "{off}");
+    assert!(!Path::new(KEYS).exists());
+    drop(host);
+    let host = with_proofs(ON);
+    assert!(asks().ends_with("keymaker-keys %u %U %f %t %k"), "{}", asks());
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    let own = key();
+    let proofs = "/usr/libexec/keymaker/proof";
+    for (broken, mended) in [
+        (format!("mount --bind /bin/false {proofs}"), format!("umount {proofs}")),
+        (format!("chmod 0 {proofs}"), format!("chmod 755 {proofs}")),
+        (
+            "mv /run/keymaker-keys /run/away".to_owned(),
+            "mv /run/away /run/keymaker-keys".to_owned(),
+        ),
+        (format!("mv {KEYS} /root/issuers"), format!("mv /root/issuers {KEYS}")),
+    ] {
+        sh(&format!("rm -f /run/keymaker-keys/*; {broken}"));
+        let (by_proof, by_key) = (ssh_by(&own, "dave"), ssh("alice", "id -un"));
+        sh(&mended);
+        assert_ne!(by_proof.status, 0, "{broken}: {by_proof}");
+        assert_eq!(by_key.ok(), "alice", "{broken}");
+    }
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave");
+    // Without a ticket PAM lets nobody in whom the keys command let pass.
+    sh("sed -i 's/login_by = .*/login_by = [\"iam-keys\"]/' /etc/keymaker/keymakerd.toml");
+    host.reload();
+    until("the keys are gone", Duration::from_secs(10), || {
+        run(&format!("grep -q EC384_0 {KEYS}")).status != 0
+    });
+    ssh_by(&own, "dave").refused();
+    assert_eq!(ssh("alice", "id -un").ok(), "alice");
+    tell_sshd();
+    assert_eq!(asks(), off);
+}
+
+// P8
+#[test]
+fn with_proof_alone_iams_keys_open_nothing() {
+    let _host = with_proofs("login_by = [\"proof\"]");
+    ssh("alice", "true").refused();
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+}
