@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use keymaker_core::name::UserName;
+
 use super::*;
 use crate::test_host::{FINGERPRINT, KEY, TestHost, UID};
 
