@@ -7,10 +7,11 @@
     reason = "the rest of keymakerd, which is not here, uses it"
 )]
 
-pub use src::{config, directory, local_accounts, service_names, settings};
+pub use src::{clock, config, directory, local_accounts, service_names, settings};
 
 #[path = "../../keymakerd/src"]
 mod src {
+    pub mod clock;
     pub mod config;
     pub mod local_accounts;
     pub mod service_names;
