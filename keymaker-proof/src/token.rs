@@ -55,14 +55,20 @@ impl<'t> Token<'t> {
                 why = NoProof::StaleKeys;
                 continue;
             }
-            let public = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &key.point);
-            if public.verify(self.signed.as_bytes(), &self.signature).is_ok() {
+            if has_signed(&key.point, self.signed.as_bytes(), &self.signature) {
                 return Ok(key);
             }
             why = NoProof::Signature;
         }
         Err(why)
     }
+}
+
+/// Whether the key of this point has made this signature, R and S of 48 bytes each, of these bytes: ES384 (RFC 7518, 3.4).
+pub fn has_signed(point: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
+        .verify(signed, signature)
+        .is_ok()
 }
 
 /// The key's name, where the header is exactly `alg` ES384, `kid`, and maybe `typ` JWT.

@@ -1,5 +1,6 @@
-//! Ten thousand mutated tokens (a million in `./check --long`), judged by the verifier of proofs and by RustCrypto's p384 with serde's own
-//! values: none opens here that those refuse, and none that anybody may make is refused otherwise.
+//! Ten thousand mutated tokens (a million in `./check --long`), judged by the verifier of proofs, by RustCrypto's p384 with serde's own
+//! values, and, in pyjwt.py, by PyJWT: none opens here that those refuse, and none that anybody may make is refused otherwise. And
+//! Wycheproof's vectors for signatures of this form.
 
 #![cfg(test)]
 
@@ -11,9 +12,14 @@ use forge::{
     ACCOUNT, FINGERPRINT, ISSUED, ISSUER, NOW, TOKEN_ID, claims, fields, header, issuer_key, rules, signed,
     signing_key, token_of,
 };
+use keymaker_proof::token::has_signed;
 use keymaker_proof::verify;
 use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use wycheproof::TestResult;
+use wycheproof::ecdsa::{TestName, TestSet};
 
 fn opens(token: &str) -> bool {
     let fields = fields(token);
@@ -106,6 +112,15 @@ fn of_ten_thousand_mutated_tokens_none_opens_that_others_refuse() {
             10_000
         },
     );
+    // For pyjwt.py: the rules first, then each token with what became of it here.
+    let mut judged = std::env::var_os("KEYMAKER_JUDGED").map(|path| BufWriter::new(File::create(path).unwrap()));
+    let mut tell = |line: Value| {
+        if let Some(file) = &mut judged {
+            writeln!(file, "{line}").unwrap();
+        }
+    };
+    tell(json!({"point": issuer_key(1).point.to_vec(), "issuer": ISSUER, "audience": rules().audience, "account": ACCOUNT,
+        "fingerprint": FINGERPRINT, "token_id": TOKEN_ID, "issued_at": ISSUED}));
     for round in 0..tries {
         // Most of them by anybody; the others signed by AWS, over claims that were changed in a byte.
         let by_anybody = round % 20 != 0;
@@ -138,9 +153,35 @@ fn of_ten_thousand_mutated_tokens_none_opens_that_others_refuse() {
         opened += usize::from(ours);
         // Refused alike, too, but for what only we refuse: claims that are read otherwise by another reader.
         let theirs = judged_by_others(&token);
+        tell(json!({"token": token, "by_anybody": by_anybody, "opens": ours}));
         assert!(theirs || !ours, "{token}");
         assert!(ours || !theirs || !by_anybody, "{token}");
     }
     assert!(opened > 0, "some mutations change nothing that counts");
     assert!(judged_by_others(&good));
+}
+
+// P21
+#[test]
+fn a_signature_counts_where_wycheproof_says_that_it_is_one() {
+    let set = TestSet::load(TestName::EcdsaSecp384r1Sha384P1363).unwrap();
+    let (mut valid, mut invalid) = (0, 0);
+    for group in &set.test_groups {
+        for test in &group.tests {
+            let counts = has_signed(&group.key.key, &test.msg, &test.sig);
+            match test.result {
+                TestResult::Valid => {
+                    assert!(counts, "{} {}", test.tc_id, test.comment);
+                    valid += 1;
+                }
+                TestResult::Invalid => {
+                    assert!(!counts, "{} {}", test.tc_id, test.comment);
+                    invalid += 1;
+                }
+                TestResult::Acceptable => {}
+            }
+        }
+    }
+    println!("Wycheproof: {valid} signatures that count, {invalid} that do not");
+    assert!(valid > 100 && invalid > 50);
 }
