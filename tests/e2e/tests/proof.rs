@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use e2e::{Host, Outcome, calls, iam, journal, run, sh, ssh, until};
 
+const CERTIFICATES: &str = include_str!("../clients/certificates.py");
 const LAPTOP: &str = "/root/laptop";
 const KEYS: &str = "/var/lib/keymaker/public/issuers";
 
@@ -267,6 +268,15 @@ fn where_proofs_are_off_sshd_asks_as_before_and_where_they_are_on_nothing_of_the
     for (broken, mended) in [
         (format!("mount --bind /bin/false {proofs}"), format!("umount {proofs}")),
         (format!("chmod 0 {proofs}"), format!("chmod 755 {proofs}")),
+        // As a panic ends it, and a fault in it, after a line that would open.
+        (ends(proofs, &own, "exit 101"), format!("umount {proofs}")),
+        (ends(proofs, &own, "kill -SEGV $$"), format!("umount {proofs}")),
+        (
+            "mount -t tmpfs -o size=4k,mode=0700,uid=keymaker-keys,gid=keymaker-keys full /run/keymaker-keys; \
+             dd if=/dev/zero of=/run/keymaker-keys/zeros bs=4k count=2 2>/dev/null || true"
+                .to_owned(),
+            "umount /run/keymaker-keys".to_owned(),
+        ),
         (
             "mv /run/keymaker-keys /run/away".to_owned(),
             "mv /run/away /run/keymaker-keys".to_owned(),
@@ -290,6 +300,96 @@ fn where_proofs_are_off_sshd_asks_as_before_and_where_they_are_on_nothing_of_the
     assert_eq!(ssh("alice", "id -un").ok(), "alice");
     tell_sshd();
     assert_eq!(asks(), off);
+}
+
+/// Puts a program in the verifier's place that says what the verifier does, and then ends otherwise.
+fn ends(verifier: &str, key: &str, how: &str) -> String {
+    format!(
+        "set -- $(cat {key}-cert.pub); said=$({verifier} $1 $2) && [ -n \"$said\" ] && \
+         printf '#!/bin/sh\\necho \"%s\"\\necho thread main panicked >&2\\n{how}\\n' \"$said\" > /root/ends && chmod 755 /root/ends && \
+         mount --bind /root/ends {verifier}"
+    )
+}
+
+// P24
+#[test]
+fn however_many_or_broken_certificates_keep_no_key_from_working() {
+    let _host = with_proofs(ON);
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    let own = key();
+    let count = if e2e::is_long() { 10_000 } else { 1_000 };
+    std::fs::write("/root/certificates.py", CERTIFICATES).unwrap();
+    sh(
+        "rm -f /root/roots*; ssh-keygen -q -t ed25519 -N '' -f /root/roots; mkdir -p -m 700 /root/.ssh; cat /root/roots.pub >> /root/.ssh/authorized_keys",
+    );
+    let made = format!("/opt/aws/bin/python3 /root/certificates.py {own}-cert.pub dave $(id -u dave) {count}");
+    let flood = std::thread::spawn(move || sh(&made));
+    let mut logins = 0;
+    while !flood.is_finished() {
+        assert_eq!(ssh("alice", "id -un").ok(), "alice");
+        assert_eq!(ssh_by("/root/roots", "root").ok(), "root");
+        logins += 1;
+    }
+    let became = flood.join().unwrap();
+    sh("rm /root/.ssh/authorized_keys");
+    println!("{logins} logins of alice and of root beside them; {became}");
+    assert!(logins > 0);
+    let line = |begins: &str| -> u32 {
+        let found = became.lines().find_map(|line| line.strip_prefix(begins));
+        found.map_or(0, |count| count.trim().parse().unwrap())
+    };
+    assert_eq!(line("broken: exit 0, 0 lines: "), count / 2, "{became}");
+    // As many as have a ticket, of which dave's own login had one.
+    assert_eq!(line("another: exit 0, 1 lines: "), 15, "{became}");
+    assert_eq!(line("another: exit 0, 0 lines: "), count / 2 - 15, "{became}");
+    assert_eq!(sh("ls /run/keymaker-keys | wc -l"), "16");
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave");
+    // Of any size, offered before a plain key, on one connection.
+    for (bytes, options) in [(4_097, 1), (90_000, 3), (130_000, 3)] {
+        let pad = "x".repeat(bytes / options);
+        let pads = (0..options)
+            .map(|number| format!("-O extension:pad{number}@x={pad}"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        std::fs::write(
+            "/root/large.sh",
+            format!(
+                "rm -rf /root/large; mkdir /root/large; cd /root/large; ssh-keygen -q -t ed25519 -N '' -f key
+                 ssh-keygen -q -s key -I 1 -n keymaker-proof -V +5m {pads} key.pub; stat -c %s key-cert.pub"
+            ),
+        )
+        .unwrap();
+        assert!(sh("sh /root/large.sh").parse::<usize>().unwrap() > bytes);
+        let by_both = run(
+            "ssh -v -F none -i /root/large/key -i /sandbox/keys/alice -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=10 alice@localhost id -un",
+        );
+        assert!(
+            by_both
+                .reads()
+                .contains("Offering public key: /root/large/key ED25519-CERT"),
+            "{by_both}"
+        );
+        assert_eq!(by_both.ok(), "alice", "{bytes}");
+    }
+}
+
+// P24
+#[test]
+fn a_plain_key_costs_the_same_system_calls_whether_proofs_are_on_or_off() {
+    let calls_for = |arguments: &str| {
+        sh(&format!(
+            "strace -o /root/strace setpriv --reuid=keymaker-keys --regid=keymaker-keys --clear-groups env -i \
+             /usr/libexec/keymaker/keymaker-keys alice $(id -u alice) SHA256:x {arguments} > /root/lines && [ -s /root/lines ] && \
+             sed -n '/execve.*keymaker-keys/,$s/^\\([a-z0-9_]*\\)(.*/\\1/p' /root/strace"
+        ))
+    };
+    let host = Host::fresh();
+    let off = calls_for("");
+    drop(host);
+    let _host = with_proofs(ON);
+    let on = calls_for("$(cut -d' ' -f1,2 /sandbox/keys/alice.pub)");
+    assert!(off.lines().count() > 20, "{off}");
+    assert_eq!(on, off);
 }
 
 // P8

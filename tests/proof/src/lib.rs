@@ -119,8 +119,10 @@ fn of_ten_thousand_mutated_tokens_none_opens_that_others_refuse() {
             writeln!(file, "{line}").unwrap();
         }
     };
-    tell(json!({"point": issuer_key(1).point.to_vec(), "issuer": ISSUER, "audience": rules().audience, "account": ACCOUNT,
-        "fingerprint": FINGERPRINT, "token_id": TOKEN_ID, "issued_at": ISSUED}));
+    tell(
+        json!({"point": issuer_key(1).point.to_vec(), "issuer": ISSUER, "audience": rules().audience, "account": ACCOUNT,
+        "fingerprint": FINGERPRINT, "token_id": TOKEN_ID, "issued_at": ISSUED}),
+    );
     for round in 0..tries {
         // Most of them by anybody; the others signed by AWS, over claims that were changed in a byte.
         let by_anybody = round % 20 != 0;
