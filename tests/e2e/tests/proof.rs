@@ -375,6 +375,29 @@ fn however_many_or_broken_certificates_keep_no_key_from_working() {
 
 // P24
 #[test]
+fn an_sshd_before_8_1_asks_as_before_and_says_that_proofs_open_nothing() {
+    let _host = with_proofs(ON);
+    // What sshd 8.0 answers there; a key of more than 4,096 bytes would end its whole connection.
+    sh("cp /usr/sbin/sshd /root/sshd-of-this-host
+        printf '#!/bin/sh\\n[ \"$1\" != -V ] || { echo unknown option -- V; echo OpenSSH_8.0p1, OpenSSL 1.1.1k; exit 1; } >&2\\nexec /root/sshd-of-this-host \"$@\"\\n' > /root/sshd-8.0
+        chmod 755 /root/sshd-8.0; mount --bind /root/sshd-8.0 /usr/sbin/sshd");
+    let told = run("/usr/libexec/keymaker/sshd-drop-in");
+    sh("umount /usr/sbin/sshd; rm /root/sshd-8.0 /root/sshd-of-this-host");
+    assert_eq!(told.status, 0, "{told}");
+    assert!(
+        told.reads()
+            .contains("AuthorizedKeysCommand /usr/libexec/keymaker/keymaker-keys %u %U %f\n"),
+        "{told}"
+    );
+    assert!(
+        told.reads()
+            .contains("sshd is older than OpenSSH 8.1 (it says: 8.0): nobody can log in by proof"),
+        "{told}"
+    );
+}
+
+// P24
+#[test]
 fn a_plain_key_costs_the_same_system_calls_whether_proofs_are_on_or_off() {
     let calls_for = |arguments: &str| {
         sh(&format!(
