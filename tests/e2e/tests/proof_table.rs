@@ -1,0 +1,110 @@
+//! A right token and certificate open a login, and nothing that differs from them in one thing does: each by a real ssh, on one host.
+
+use std::time::Duration;
+
+use e2e::{Host, Outcome, iam, run, sh, ssh, until};
+
+const CLIENT: &str = include_str!("../clients/proofs.py");
+const KEYS: &str = "/etc/keymaker/issuer-keys.json";
+const FOLDER: &str = "/root/proofs";
+
+/// A host that takes the tokens of an issuer of our own, by `login_keys_file`, and dave in IAM, who has no key there.
+fn host() -> Host {
+    std::fs::write("/root/proofs.py", CLIENT).unwrap();
+    sh(&format!("rm -rf {FOLDER} {KEYS}*; mkdir -p /etc/keymaker {FOLDER}"));
+    client("issuer", "");
+    let host = Host::fresh();
+    host.add_settings(&format!(
+        "login_by = [\"iam-keys\", \"proof\"]\nlogin_keys_file = \"{KEYS}\""
+    ));
+    sh(
+        "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf && systemctl restart ssh",
+    );
+    host.reload();
+    until("the issuer's key", Duration::from_secs(30), || {
+        run("grep -q EC384_0 /var/lib/keymaker/public/issuers").status == 0
+    });
+    if !sh("sandbox-admin aws iam list-users --output text").contains("user/dave") {
+        iam("create-user --user-name dave");
+    }
+    host.sync();
+    host
+}
+
+fn client(what: &str, arguments: &str) -> String {
+    sh(&format!(
+        "/opt/aws/bin/python3 /root/proofs.py {what} {KEYS} {arguments}"
+    ))
+}
+
+fn ssh_by(folder: &str, user: &str) -> Outcome {
+    run(&format!(
+        "ssh -F none -i {folder}/key -o CertificateFile={folder}/key-cert.pub -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=10 \
+         {user}@localhost id -un"
+    ))
+}
+
+// P21
+#[test]
+fn a_right_proof_opens_and_none_that_differs_in_one_thing_does() {
+    let _host = host();
+    let made = client("make", &format!("{FOLDER}/table dave"));
+    let (mut wrong, mut opened, mut closed) = (Vec::new(), 0, 0);
+    println!("| what | should | did |\n|---|---|---|");
+    for row in made.lines() {
+        let [number, should, what] = row.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let outcome = ssh_by(&format!("{FOLDER}/table/{number}"), "dave");
+        let did = match outcome.status {
+            0 if outcome.reads() == "dave" => "opens",
+            255 => "nothing",
+            _ => "something else",
+        };
+        println!("| {what} | {should} | {did} |");
+        opened += usize::from(did == "opens");
+        closed += usize::from(did == "nothing");
+        if did != should {
+            wrong.push(format!("{what} should open {should}: {outcome}"));
+        }
+        // What a refusal shows the client is what sshd says to everybody.
+        let said = outcome.reads().to_lowercase();
+        if did == "nothing"
+            && ["token", "proof", "audience", "issuer", "keymaker"]
+                .iter()
+                .any(|word| said.contains(word))
+        {
+            wrong.push(format!("{what} says why: {outcome}"));
+        }
+    }
+    println!("{opened} open, {closed} do not");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(opened > 5 && closed > 80);
+    // Nobody else by the right one, and a key login beside it as ever.
+    assert_eq!(ssh_by(&format!("{FOLDER}/table/0"), "dave").ok(), "dave");
+    for other in ["alice", "root", "nobody", "nobody-of-that-name"] {
+        ssh_by(&format!("{FOLDER}/table/0"), other).refused();
+    }
+    assert_eq!(ssh("alice", "id -un").ok(), "alice");
+}
+
+// P21, P6, P2
+#[test]
+fn a_token_opens_for_who_was_made_just_now_and_never_for_who_was_made_after_it() {
+    let _host = host();
+    // Before there was anybody of that name.
+    client("one", &format!("{FOLDER}/before gail"));
+    std::thread::sleep(Duration::from_secs(2));
+    iam("create-user --user-name gail");
+    client("one", &format!("{FOLDER}/after gail"));
+    ssh_by(&format!("{FOLDER}/before"), "gail").refused();
+    // This host has not heard of her until then.
+    assert_eq!(ssh_by(&format!("{FOLDER}/after"), "gail").ok(), "gail");
+    ssh_by(&format!("{FOLDER}/before"), "gail").refused();
+    // Her name is another's by now, and hers another.
+    iam("update-user --user-name gail --new-user-name hope");
+    std::thread::sleep(Duration::from_secs(2));
+    iam("create-user --user-name gail");
+    ssh_by(&format!("{FOLDER}/after"), "gail").refused();
+    ssh_by(&format!("{FOLDER}/after"), "hope").refused();
+}
