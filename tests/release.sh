@@ -150,7 +150,7 @@ symbols_lie_apart() {
     id=$(build_id "$built/$program")
     check "$program has a build id" [ ${#id} = 40 ]
     check "its symbols lie where a debugger looks for that id" same_text "$id" "$(build_id "$built/symbols/${id:0:2}/${id:2}.debug")"
-    check "with the names of our functions" grep -aqE '(nss_keymaker|pam_keymaker|keymaker_keys|keymakerd|refusal|end_sessions|sudo_rule|start_late|keymaker_keys_of|other_service|pam_account|credd|credd_capture|keymaker)[0-9]' "$built/symbols/${id:0:2}/${id:2}.debug"
+    check "with the names of our functions" grep -aqE '(nss_keymaker|pam_keymaker|keymaker_keys|keymakerd|refusal|end_sessions|sudo_rule|start_late|proof|keymaker_keys_of|other_service|pam_account|credd|credd_capture|keymaker)[0-9]' "$built/symbols/${id:0:2}/${id:2}.debug"
     check "and it has none itself" same_text "" "$(readelf -SW "$built/$program" | grep -E '\.(symtab|debug_)')"
   done
 }
