@@ -6,6 +6,7 @@
 import base64
 import hashlib
 import json
+import ssl
 import subprocess
 import time
 import unittest
@@ -352,6 +353,208 @@ class AssumingRoles(FakeAwsCase):
         self.refused("ValidationError", self.assume, DurationSeconds=3601)
         self.iam.update_assume_role_policy(RoleName="user-alice", PolicyDocument=trust("123456789012"))
         self.assume(client=admin("sts"), DurationSeconds=43200)
+
+
+class Tokens(FakeAwsCase):
+    """sts:GetWebIdentityToken, and what an account has to do with it."""
+
+    ACTIONS = ["sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"]
+    KEY = [{"Key": "keymaker-key", "Value": "SHA256:x"}]
+
+    def setUp(self):
+        super().setUp()
+        self.disable()
+        self.iam.create_user(UserName="dave", Path="/staff/")
+        self.own = self.iam.create_access_key(UserName="dave")["AccessKey"]
+        self.may(allow(self.ACTIONS))
+
+    def disable(self):
+        try:
+            self.iam.disable_outbound_web_identity_federation()
+        except ClientError as failure:
+            self.assertEqual(failure.response["Error"]["Code"], "FeatureDisabled")
+
+    def may(self, *statements):
+        self.iam.put_user_policy(UserName="dave", PolicyName="tokens", PolicyDocument=policy(*statements))
+
+    def ask(self, credentials=None, **more):
+        asked = {"Audience": ["keymaker:123456789012"], "SigningAlgorithm": "ES384", "DurationSeconds": 300, "Tags": self.KEY, **more}
+        client = with_credentials(credentials or self.own, "sts")
+        return client.get_web_identity_token(**{k: v for k, v in asked.items() if v is not None})["WebIdentityToken"]
+
+    @staticmethod
+    def decoded(part):
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+    def claims(self, token):
+        return json.loads(self.decoded(token.split(".")[1]))
+
+    def session(self, code="123456"):
+        """dave's session, with a second factor if there is a code."""
+        sts = with_credentials(self.own, "sts")
+        return sts.get_session_token(**({"SerialNumber": self.device(), "TokenCode": code} if code else {}))["Credentials"]
+
+    def device(self):
+        if not self.iam.list_mfa_devices(UserName="dave")["MFADevices"]:
+            made = self.iam.create_virtual_mfa_device(VirtualMFADeviceName="dave")["VirtualMFADevice"]["SerialNumber"]
+            self.iam.enable_mfa_device(UserName="dave", SerialNumber=made, AuthenticationCode1="111111", AuthenticationCode2="222222")
+        return self.iam.list_mfa_devices(UserName="dave")["MFADevices"][0]["SerialNumber"]
+
+    def test_an_account_makes_tokens_from_when_it_is_told_to_until_it_is_told_not_to(self):
+        self.refused("FeatureDisabled", self.iam.disable_outbound_web_identity_federation)
+        self.refused("OutboundWebIdentityFederationDisabledException", self.ask)
+        issuer = self.iam.enable_outbound_web_identity_federation()["IssuerIdentifier"]
+        self.refused("FeatureEnabled", self.iam.enable_outbound_web_identity_federation)
+        info = self.iam.get_outbound_web_identity_federation_info()
+        self.assertEqual((info["IssuerIdentifier"], info["JwtVendingEnabled"]), (issuer, True))
+        self.assertEqual(self.claims(self.ask())["iss"], issuer)
+        self.refused("FeatureDisabled", admin(account="222222222222").get_outbound_web_identity_federation_info)
+        self.iam.disable_outbound_web_identity_federation()
+        self.refused("OutboundWebIdentityFederationDisabledException", self.ask)
+
+    def test_a_token_has_the_form_of_the_public_records_and_the_issuers_published_key_verifies_it(self):
+        self.iam.tag_user(UserName="dave", Tags=[{"Key": "Team", "Value": "x"}])
+        issuer = self.iam.enable_outbound_web_identity_federation()["IssuerIdentifier"]
+        token = self.ask()
+        header, claims = json.loads(self.decoded(token.split(".")[0])), self.claims(token)
+        self.assertEqual(header, {"alg": "ES384", "kid": "EC384_0", "typ": "JWT"})
+        self.assertEqual(set(claims), {"iss", "aud", "sub", "iat", "exp", "jti", "https://sts.amazonaws.com/"})
+        self.assertEqual((claims["aud"], claims["sub"]), ("keymaker:123456789012", "arn:aws:iam::123456789012:user/staff/dave"))
+        self.assertEqual((claims["exp"] - claims["iat"], type(claims["iat"])), (300, int))
+        self.assertEqual(claims["https://sts.amazonaws.com/"], {
+            "aws_account": "123456789012", "source_region": "eu-central-1", "principal_id": claims["sub"],
+            "principal_tags": {"Team": "x"}, "request_tags": {"keymaker-key": "SHA256:x"}})
+        self.assertNotIn("request_tags", self.claims(self.ask(Tags=None))["https://sts.amazonaws.com/"])
+        self.assertEqual(self.claims(self.ask(Audience=["a", "b"]))["aud"], ["a", "b"])
+        trusted = ssl.create_default_context(cafile="/sandbox/issuer-ca.pem")
+        get = lambda url: json.load(urllib.request.urlopen(url, context=trusted, timeout=5))
+        document = get(f"{issuer}/.well-known/openid-configuration")
+        self.assertEqual(document["issuer"], issuer)
+        keys = {key["kid"]: key for key in get(document["jwks_uri"])["keys"]}
+        self.assertEqual({kid: (key["kty"], key["alg"]) for kid, key in keys.items()}, {"RSA_0": ("RSA", "RS256"), "EC384_0": ("EC", "ES384")})
+        self.assertTrue(self.verifies(token, keys["EC384_0"]))
+        self.assertFalse(self.verifies(token.replace(".", ".A", 1), keys["EC384_0"]))
+        self.assertEqual(json.loads(self.decoded(self.ask(SigningAlgorithm="RS256").split(".")[0]))["kid"], "RSA_0")
+        self.assertRaises(urllib.error.URLError, urllib.request.urlopen, document["jwks_uri"], timeout=5)
+
+    def verifies(self, token, key):
+        """As openssl sees it, which knows neither JWK nor JWS."""
+        signed, _, signature = token.rpartition(".")
+        raw = self.decoded(signature)
+        integer = lambda part: b"\x02" + bytes([len(part) + (part[0] >> 7)]) + b"\0" * (part[0] >> 7) + part
+        halves = integer(raw[:48].lstrip(b"\0")) + integer(raw[48:].lstrip(b"\0"))
+        point = b"\x04" + self.decoded(key["x"]) + self.decoded(key["y"])
+        Path("/tmp/t.der").write_bytes(bytes.fromhex("3076301006072a8648ce3d020106052b81040022036200") + point)
+        Path("/tmp/t.sig").write_bytes(b"\x30" + bytes([len(halves)]) + halves)
+        line = ["openssl", "dgst", "-sha384", "-keyform", "DER", "-verify", "/tmp/t.der", "-signature", "/tmp/t.sig"]
+        return subprocess.run(line, input=signed.encode(), capture_output=True).returncode == 0
+
+    def test_both_permissions_are_asked_and_the_one_for_tags_only_where_there_are_tags(self):
+        self.iam.enable_outbound_web_identity_federation()
+        self.may(allow("sts:TagGetWebIdentityToken"))
+        self.assertIn("perform: sts:GetWebIdentityToken on resource: * because no identity-based policy allows", self.refused("AccessDenied", self.ask))
+        self.may(allow("sts:GetWebIdentityToken"))
+        self.assertIn("perform: sts:TagGetWebIdentityToken on", self.refused("AccessDenied", self.ask))
+        self.ask(Tags=None)
+        self.ask(Tags=[])
+
+    def test_what_is_out_of_range_is_refused_before_anybody_is_asked_for_a_permission(self):
+        self.may(allow("s3:*"))
+        tags = [{"Key": f"k{n}", "Value": ""} for n in range(51)]
+        for more in ({"Audience": []}, {"Audience": ["x"] * 11}, {"Audience": ["x" * 1001]}, {"DurationSeconds": 59}, {"DurationSeconds": 3601},
+                     {"SigningAlgorithm": "HS256"}, {"SigningAlgorithm": "none"}, {"Tags": tags}, {"Tags": [{"Key": "k", "Value": "v" * 257}]}):
+            self.refused("ValidationError", self.unchecked, **more)
+        self.refused("InvalidParameterValue", self.unchecked, Tags=[{"Key": "Keymaker-Key", "Value": "y"}, *self.KEY])
+        self.iam.enable_outbound_web_identity_federation()
+        self.may(allow(self.ACTIONS))
+        self.ask(Tags=tags[:50], DurationSeconds=60)
+        self.ask(Audience=[f"a{n}" for n in range(10)], DurationSeconds=3600)
+        big = [{"Key": f"k{n}", "Value": "v" * 256} for n in range(50)]
+        self.refused("JWTPayloadSizeExceededException", self.ask, Tags=big)
+
+    def unchecked(self, **more):
+        """By a client that does not look at what it sends."""
+        bare = boto3.client("sts", aws_access_key_id=self.own["AccessKeyId"], aws_secret_access_key=self.own["SecretAccessKey"],
+                            config=ONCE.merge(Config(parameter_validation=False)))
+        asked = {"Audience": ["x"], "SigningAlgorithm": "ES384", "DurationSeconds": 300, "Tags": self.KEY, **more}
+        return bare.get_web_identity_token(**asked)
+
+    def test_for_any_value_lets_foreign_audiences_in_and_for_all_values_does_not_but_an_empty_set(self):
+        self.iam.enable_outbound_web_identity_federation()
+        ours, key = "keymaker:123456789012", "sts:IdentityTokenAudience"
+        both = [ours, "https://elsewhere.example"]
+        self.may(allow(self.ACTIONS, Condition={"ForAnyValue:StringEquals": {key: ours}}))
+        self.ask(Audience=both)
+        self.refused("AccessDenied", self.ask, Audience=both[1:])
+        self.may(allow(self.ACTIONS, Condition={"ForAllValues:StringEquals": {key: ours}}))
+        self.ask()
+        self.refused("AccessDenied", self.ask, Audience=both)
+        # Of tags there may be none: then ForAllValues is fulfilled, and Null says that there must be some.
+        tags = {"ForAllValues:StringEquals": {"aws:TagKeys": ["keymaker-key"]}}
+        self.may(allow(self.ACTIONS, Condition=tags))
+        self.ask(Tags=None)
+        self.ask()
+        self.refused("AccessDenied", self.ask, Tags=[*self.KEY, {"Key": "other", "Value": ""}])
+        self.may(allow(self.ACTIONS, Condition={**tags, "Null": {"aws:TagKeys": "false"}}))
+        self.refused("AccessDenied", self.ask, Tags=None)
+        self.ask()
+        self.may(allow(self.ACTIONS, Condition={"ForAnyValue:StringNotEquals": {"aws:TagKeys": "x"}}))
+        self.refused("AccessDenied", self.ask, Tags=None)
+
+    def test_the_other_conditions_of_a_policy_for_tokens_hold(self):
+        self.iam.enable_outbound_web_identity_federation()
+        self.may(allow(self.ACTIONS, Condition={
+            "NumericLessThanEquals": {"sts:DurationSeconds": "300"}, "StringEquals": {"sts:SigningAlgorithm": "ES384", "aws:RequestTag/keymaker-key": "SHA256:x"},
+            "Bool": {"aws:ViaAWSService": "false"}}))
+        self.ask()
+        self.refused("AccessDenied", self.ask, DurationSeconds=301)
+        self.refused("AccessDenied", self.ask, SigningAlgorithm="RS256")
+        self.refused("AccessDenied", self.ask, Tags=[{"Key": "keymaker-key", "Value": "SHA256:y"}])
+
+    def test_a_session_with_a_second_factor_is_told_from_one_without_and_from_an_access_key(self):
+        self.iam.enable_outbound_web_identity_federation()
+        self.may(allow(self.ACTIONS, Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}), allow("iam:GetUser"))
+        self.refused("AccessDenied", self.ask)
+        plain, strong = self.session(None), self.session()
+        self.refused("AccessDenied", self.ask, plain)
+        token = self.claims(self.ask(strong))
+        self.assertEqual(token["sub"], "arn:aws:iam::123456789012:user/staff/dave")
+        self.assertEqual(with_credentials(strong, "sts").get_caller_identity()["Arn"], token["sub"])
+        # STS API Reference, GetSessionToken.
+        self.refused("AccessDenied", with_credentials(plain).get_user, UserName="dave")
+        with_credentials(strong).get_user(UserName="dave")
+        self.refused("AccessDenied", self.session, "000000")
+        self.refused("AccessDenied", with_credentials(strong, "sts").get_session_token)
+        # The access key alone: BoolIfExists would let it in, for it has no such key.
+        self.may(allow(self.ACTIONS, Condition={"BoolIfExists": {"aws:MultiFactorAuthPresent": "true"}}))
+        self.ask()
+        self.refused("AccessDenied", self.ask, plain)
+
+    def test_who_is_no_user_is_told_from_one_and_a_session_of_a_role_is_its_role(self):
+        self.iam.enable_outbound_web_identity_federation()
+        guard = {"Effect": "Deny", "Action": self.ACTIONS, "Resource": "*", "Condition": {
+            "ForAnyValue:StringLike": {"sts:IdentityTokenAudience": "keymaker:*"}, "StringNotEquals": {"aws:PrincipalType": "User"}}}
+        self.may(allow(self.ACTIONS), guard)
+        self.ask()
+        self.iam.put_role_policy(RoleName="user-alice", PolicyName="tokens", PolicyDocument=policy(allow(self.ACTIONS)))
+        role = instance("sts").assume_role(RoleArn="arn:aws:iam::123456789012:role/user-alice", RoleSessionName="dave")["Credentials"]
+        self.assertEqual(self.claims(self.ask(role))["sub"], "arn:aws:iam::123456789012:role/user-alice")
+        self.iam.put_role_policy(RoleName="user-alice", PolicyName="guard", PolicyDocument=policy(guard))
+        self.assertIn("explicit deny", self.refused("AccessDenied", self.ask, role))
+        self.assertIn("explicit deny", self.refused("AccessDenied", self.ask, role, Audience=["x", "keymaker:other"]))
+        self.ask(role, Audience=["x"])
+
+    def test_a_token_outlives_no_session(self):
+        self.iam.enable_outbound_web_identity_federation()
+        short = with_credentials(self.own, "sts").get_session_token(DurationSeconds=900)["Credentials"]
+        self.ask(short, DurationSeconds=600)
+        self.refused("SessionDurationEscalationException", self.ask, short, DurationSeconds=1200)
+
+    def test_calls_are_counted(self):
+        self.iam.enable_outbound_web_identity_federation()
+        tool("sandbox-calls", "--reset")
+        self.ask()
+        self.assertEqual(tool("sandbox-calls").splitlines(), ["sts:GetWebIdentityToken 1"])
 
 
 class Changes(FakeAwsCase):

@@ -92,6 +92,9 @@ def answer(action, caller, params, truncation):
 def authorise(action, caller, params):
     if caller.admin:
         return
+    if caller.user_name and caller.credentials and not caller.mfa:
+        # STS API Reference, GetSessionToken.
+        raise AwsError("AccessDenied", "Cannot call IAM API with GetSessionToken credentials that have no MFA information", 403)
     resource = resource_of(action, caller.account, params)
     context = caller.context()
     # IAM User Guide, "Controlling access during AWS requests".

@@ -153,6 +153,7 @@ def nothing_left(user, backend):
         (user.policies, "delete policies"),
         (user.access_keys, "delete access keys"),
         (user.ssh_public_keys, "delete SSH public keys"),
+        (user.mfa_devices, "delete MFA device"),
     ]
     for present, remedy in obstacles:
         if present:

@@ -106,7 +106,8 @@ def condition_met(operator, key, wanted, context, effect):
     set_prefix, _, plain = operator.rpartition(":")
     if_exists = plain.endswith("ifexists")
     plain = plain.removesuffix("ifexists")
-    have = context.get(key)
+    # A key whose set is empty is not there.
+    have = None if context.get(key) == [] else context.get(key)
     if plain == "null":
         return (have is None) == (str(wanted[0]).lower() == "true")
     negated = plain.replace("not", "") in OPERATORS and "not" in plain
@@ -114,7 +115,8 @@ def condition_met(operator, key, wanted, context, effect):
     if compare is None:
         return effect == "Deny"
     if have is None:
-        return if_exists or negated or set_prefix == "forallvalues"
+        # "ForAnyValue … returns false if there are no matching keys"; ForAllValues returns true.
+        return if_exists or set_prefix == "forallvalues" or negated and set_prefix != "foranyvalue"
     wanted = [substitute(str(w), context) for w in wanted]
     hits = [any(compare(w, str(h)) for w in wanted) != negated for h in as_list(have)]
     return all(hits) if set_prefix == "forallvalues" else any(hits)

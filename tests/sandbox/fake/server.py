@@ -168,7 +168,7 @@ class Fake:
         if session is not None and token == session.token:
             if session.expired:
                 raise AwsError("ExpiredToken", "The security token included in the request is expired", 403)
-            return Caller(session.account, session.arn, session.user_id, session=session), session.secret
+            return session.caller(), session.secret
         found = iam.access_key(key)
         if session is None and found:
             account, user, access_key = found

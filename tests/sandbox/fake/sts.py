@@ -1,4 +1,4 @@
-"""STS: AssumeRole, GetCallerIdentity and the sessions that AssumeRole made. moto's own answers every AssumeRole with yes.
+"""STS: AssumeRole, GetSessionToken, GetCallerIdentity and the sessions that the first two made. moto's own answers every AssumeRole with yes.
 
 `Caller` is who signed a request; iam.py asks it for its policies. Sessions outlive a reset of the seed, as the daemons'
 credentials would.
@@ -14,39 +14,67 @@ from dataclasses import dataclass, field
 import iam
 import policies
 import tokens
-from wire import AwsError, members
+from wire import AwsError, invalid, members
 
 UPPER = string.ascii_uppercase + string.digits
 NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+# What every device shows here; 000000 is wrong.
+GOOD_CODE = re.compile(r"(?!000000)[0-9]{6}")
 
 
-@dataclass
-class Session:
-    """What AssumeRole made: credentials, and everything that shapes what they may do."""
+@dataclass(kw_only=True)
+class Temporary:
+    """Credentials that end."""
 
     account: str
+    expiration: datetime.datetime
+    key: str = field(default_factory=lambda: "ASIA" + "".join(secrets.choice(UPPER) for _ in range(16)))
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(30))
+    token: str = field(default_factory=lambda: "FwoGZXIvYXdzE" + secrets.token_urlsafe(180))
+
+    @property
+    def expired(self):
+        return utcnow() >= self.expiration
+
+    def shown(self):
+        return {"AccessKeyId": self.key, "SecretAccessKey": self.secret, "SessionToken": self.token, "Expiration": self.expiration}
+
+
+@dataclass(kw_only=True)
+class UserSession(Temporary):
+    """What GetSessionToken made: the user again, perhaps with a second factor."""
+
+    user_name: str
+    mfa: bool
+
+    def caller(self):
+        user = iam.backend(self.account).users.get(self.user_name)
+        if user is None:
+            raise AwsError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+        return Caller(self.account, user.arn, user.id, user_name=user.name, credentials=self, mfa=self.mfa)
+
+
+@dataclass(kw_only=True)
+class Session(Temporary):
+    """What AssumeRole made, and everything that shapes what it may do."""
+
     role_name: str
     role_arn: str
     user_id: str
     name: str
-    expiration: datetime.datetime
     policy: str | None = None
     policy_arns: list = field(default_factory=list)
     tags: dict = field(default_factory=dict)
     transitive: set = field(default_factory=set)
     source_identity: str | None = None
     external: dict = field(default_factory=dict)
-    key: str = field(default_factory=lambda: "ASIA" + "".join(secrets.choice(UPPER) for _ in range(16)))
-    secret: str = field(default_factory=lambda: secrets.token_urlsafe(30))
-    token: str = field(default_factory=lambda: "FwoGZXIvYXdzE" + secrets.token_urlsafe(180))
 
     @property
     def arn(self):
         return f"arn:aws:sts::{self.account}:assumed-role/{self.role_name}/{self.name}"
 
-    @property
-    def expired(self):
-        return utcnow() >= self.expiration
+    def caller(self):
+        return Caller(self.account, self.arn, self.user_id, session=self, credentials=self)
 
 
 @dataclass
@@ -58,7 +86,9 @@ class Caller:
     user_id: str
     admin: bool = False
     user_name: str | None = None
-    session: Session | None = None
+    session: Session | None = None  # of a role
+    credentials: Temporary | None = None  # what the request was signed with, if it ends
+    mfa: bool = False
 
     def principals(self):
         """The ARNs by which a trust policy may name this caller."""
@@ -77,16 +107,23 @@ class Caller:
         return found
 
     def context(self):
-        found = {"aws:principalarn": self.arn, "aws:userid": self.user_id, "aws:principalaccount": self.account}
+        found = {"aws:principalarn": self.arn, "aws:userid": self.user_id, "aws:principalaccount": self.account,
+                 "aws:principaltype": "User" if self.user_name else "AssumedRole", "aws:viaawsservice": "false"}
+        if self.credentials:
+            # "present … only when the principal uses temporary security credentials": a long-term access key has none.
+            found["aws:multifactorauthpresent"] = str(self.mfa).lower()
         if self.user_name:
             found["aws:username"] = self.user_name
-            tags = iam.tags_of(self.account, iam.user(self.account, self.user_name))
         else:
-            tags = self.session.tags if self.session else {}
             found["aws:sourceidentity"] = self.session.source_identity if self.session else None
             found["aws:principalarn"] = self.session.role_arn if self.session else self.arn
-        found.update({f"aws:principaltag/{k}".lower(): v for k, v in tags.items()})
+        found.update({f"aws:principaltag/{k}".lower(): v for k, v in self.tags().items()})
         return found
+
+    def tags(self):
+        if self.user_name:
+            return iam.tags_of(self.account, iam.user(self.account, self.user_name))
+        return self.session.tags if self.session else {}
 
 
 def utcnow():
@@ -101,10 +138,12 @@ class Sts:
 
     def issue(self, account, role, name, seconds, **shape):
         """A new session of the role `role` (a moto Role). The metadata stand-in calls this too."""
+        return self.keep(Session(account=account, role_name=role.name, role_arn=role.arn, user_id=f"{role.id}:{name}", name=name,
+                                 expiration=utcnow() + datetime.timedelta(seconds=seconds), **shape))
+
+    def keep(self, made):
         for stale in [k for k, s in self.sessions.items() if s.expired]:
             del self.sessions[stale]
-        made = Session(account, role.name, role.arn, f"{role.id}:{name}", name,
-                       utcnow() + datetime.timedelta(seconds=seconds), **shape)
         self.sessions[made.key] = made
         return made
 
@@ -115,7 +154,22 @@ class Sts:
             return self.assume_role(caller, params)
         if action == "GetWebIdentityToken":
             return tokens.token(caller, params)
+        if action == "GetSessionToken":
+            return self.session_token(caller, params)
         raise AwsError("InvalidAction", f"Could not find operation {action} for version 2011-06-15")
+
+    def session_token(self, caller, params):
+        """No permission is asked; a second factor makes sessions that policies can tell from others."""
+        if caller.user_name is None or caller.credentials:
+            raise AwsError("AccessDenied", "Cannot call GetSessionToken with session credentials", 403)
+        seconds, device, code = int(params.get("DurationSeconds", 43200)), params.get("SerialNumber"), params.get("TokenCode", "")
+        if not 900 <= seconds <= 129600:
+            invalid("durationSeconds", seconds, "Member must have value between 900 and 129600")
+        if device is not None and (device not in iam.user(caller.account, caller.user_name).mfa_devices or not GOOD_CODE.fullmatch(code)):
+            raise AwsError("AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.", 403)
+        made = self.keep(UserSession(account=caller.account, user_name=caller.user_name, mfa=device is not None,
+                                     expiration=utcnow() + datetime.timedelta(seconds=seconds)))
+        return {"Credentials": made.shown()}
 
     def assume_role(self, caller, params):
         request = checked(caller, params)
@@ -134,7 +188,7 @@ class Sts:
                           policy_arns=request["arns"], tags=request["tags"], transitive=request["transitive"],
                           source_identity=request["source"], external={"ExternalId": params.get("ExternalId")})
         return {
-            "Credentials": {"AccessKeyId": made.key, "SecretAccessKey": made.secret, "SessionToken": made.token, "Expiration": made.expiration},
+            "Credentials": made.shown(),
             "AssumedRoleUser": {"AssumedRoleId": made.user_id, "Arn": made.arn},
             "PackedPolicySize": size or None,
             "SourceIdentity": made.source_identity,
@@ -173,10 +227,6 @@ def checked(caller, params):
         "transitive": set(members(params, "TransitiveTagKeys")) | set(passed_on),
         "requested_source": source, "source": source or (session.source_identity if session else None),
     }
-
-
-def invalid(field_name, value, rule):
-    raise AwsError("ValidationError", f"1 validation error detected: Value '{value}' at '{field_name}' failed to satisfy constraint: {rule}")
 
 
 def refuse_unless_trusted(caller, role, params, request):

@@ -19,15 +19,17 @@ import iam
 import policies
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
-from wire import AwsError, members
+from wire import AwsError, invalid, members
 
 ADDRESS, PORT = "10.77.0.1", 5443
 NAMESPACE = "https://sts.amazonaws.com/"
 KEYS = {"EC384_0": ec.generate_private_key(ec.SECP384R1()), "EC384_1": ec.generate_private_key(ec.SECP384R1())}
 RSA = rsa.generate_private_key(65537, 2048)
+# AWS does not publish its own.
+LARGEST_PAYLOAD = 4096
 issuers = {}  # by account: [URL, whether tokens are made]
 
 
@@ -61,29 +63,50 @@ def info(account, params, _):
 
 
 def token(caller, params):
-    audience, tags = members(params, "Audience"), {t["Key"]: t.get("Value", "") for t in members(params, "Tags")}
-    seconds, algorithm = int(params.get("DurationSeconds", 300)), params.get("SigningAlgorithm", "")
-    if not 1 <= len(audience) <= 10 or not 60 <= seconds <= 3600 or algorithm not in ("RS256", "ES384") or len(tags) > 50:
-        raise AwsError("ValidationError", "1 validation error detected: Audience, DurationSeconds, SigningAlgorithm or Tags is not valid")
+    audience, seconds, algorithm, tags = asked(params)
     refuse_unless_allowed(caller, audience, seconds, algorithm, tags)
     issuer, enabled = issuers.get(caller.account, (None, False))
     if not enabled:
-        raise AwsError("OutboundWebIdentityFederationDisabledException", "The outbound web identity federation feature is not enabled for this account.")
+        raise AwsError("OutboundWebIdentityFederationDisabledException", "The outbound web identity federation feature is not enabled for this account.", 403)
     now = int(time.time())
+    ends = datetime.datetime.fromtimestamp(now + seconds, datetime.timezone.utc)
+    if caller.credentials and caller.credentials.expiration < ends.replace(tzinfo=None):
+        raise AwsError("SessionDurationEscalationException", "The requested token duration would extend the session beyond its original expiration time.", 403)
     subject = caller.session.role_arn if caller.session else caller.arn
+    of_aws = {"aws_account": caller.account, "source_region": "eu-central-1", "principal_id": subject,
+              "principal_tags": caller.tags(), "request_tags": tags}
     claims = {
-        "aud": audience[0] if len(audience) == 1 else audience, "sub": subject,
-        NAMESPACE: {"aws_account": caller.account, "source_region": "eu-central-1", "principal_id": subject},
+        "aud": audience[0] if len(audience) == 1 else audience, "sub": subject, NAMESPACE: {k: v for k, v in of_aws.items() if v},
         "iss": issuer, "exp": now + seconds, "iat": now, "jti": str(uuid.uuid4()),
     }
-    if tags:
-        claims[NAMESPACE]["request_tags"] = tags
-    return {"WebIdentityToken": signed(claims), "Expiration": datetime.datetime.fromtimestamp(now + seconds, datetime.timezone.utc)}
+    if len(json.dumps(claims)) > LARGEST_PAYLOAD:
+        raise AwsError("JWTPayloadSizeExceededException", "The requested token payload size exceeds the maximum allowed size.")
+    made = signed(claims) if algorithm == "ES384" else signed_by_rsa(claims)
+    return {"WebIdentityToken": made, "Expiration": ends}
+
+
+def asked(params):
+    """What STS refuses before it looks at permissions: STS API Reference, GetWebIdentityToken."""
+    audience, tags = members(params, "Audience"), {t["Key"]: t.get("Value", "") for t in members(params, "Tags")}
+    seconds, algorithm = int(params.get("DurationSeconds", 300)), params.get("SigningAlgorithm", "")
+    if not 1 <= len(audience) <= 10:
+        invalid("audience", audience, "Member must have length between 1 and 10")
+    if not all(1 <= len(one) <= 1000 for one in audience):
+        invalid("audience", audience, "Member must have length between 1 and 1000")
+    if not 60 <= seconds <= 3600:
+        invalid("durationSeconds", seconds, "Member must have value between 60 and 3600")
+    if algorithm not in ("RS256", "ES384"):
+        invalid("signingAlgorithm", algorithm, "Member must satisfy enum value set: [RS256, ES384]")
+    if len(members(params, "Tags")) > 50 or any(len(k) > 128 or len(v) > 256 for k, v in tags.items()):
+        invalid("tags", tags, "Member must have length less than or equal to 50, keys 128, values 256")
+    if len({k.lower() for k in tags}) < len(members(params, "Tags")):
+        raise AwsError("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+    return audience, seconds, algorithm, tags
 
 
 def refuse_unless_allowed(caller, audience, seconds, algorithm, tags):
     context = {**caller.context(), "sts:identitytokenaudience": audience, "sts:durationseconds": str(seconds), "sts:signingalgorithm": algorithm,
-               "aws:tagkeys": list(tags) or None}
+               "aws:tagkeys": list(tags)}
     context.update({f"aws:requesttag/{k}".lower(): v for k, v in tags.items()})
     for action in ["sts:GetWebIdentityToken"] + (["sts:TagGetWebIdentityToken"] if tags else []):
         refused = None if caller.admin else policies.allowed(caller.layers(), action, "*", context)
@@ -96,6 +119,12 @@ def signed(claims, kid="EC384_0", header=None, key=None):
     text = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
     r, s = decode_dss_signature((key or KEYS[kid]).sign(text.encode(), ec.ECDSA(hashes.SHA384())))
     return text + "." + base64url(r.to_bytes(48, "big") + s.to_bytes(48, "big"))
+
+
+def signed_by_rsa(claims):
+    header = {"kid": "RSA_0", "typ": "JWT", "alg": "RS256"}
+    text = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
+    return text + "." + base64url(RSA.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))
 
 
 def key_set(folder):

@@ -18,6 +18,10 @@ class AwsError(Exception):
         self.code, self.message, self.status = code, message, status
 
 
+def invalid(field_name, value, rule):
+    raise AwsError("ValidationError", f"1 validation error detected: Value '{value}' at '{field_name}' failed to satisfy constraint: {rule}")
+
+
 def xml(value):
     """A dict becomes elements, a list `member`s, None nothing; the rest is text."""
     if isinstance(value, dict):
