@@ -8,6 +8,7 @@ use aws_sdk_iam::types::Tag;
 use keymaker_aws::{AccountId, Action, AwsCallError, Page, RoleArn, all_pages};
 use serde_json::{Value, json};
 
+use super::managed_policy::{self, PresentPolicy};
 use super::texts::{decoded, described, permissions_lost, settings_lost};
 use super::wanted::{POLICY, Side, trust_of};
 use crate::aws::{AwsError, call};
@@ -296,24 +297,16 @@ impl<'a> ConfiguredAccount<'a> {
 
     fn policy_arn(&self, name: &str) -> String {
         let role = &self.side.role;
-        format!("arn:{}:iam::{}:policy/{name}", role.partition(), role.account())
+        managed_policy::arn(role.partition(), role.account(), name)
     }
 
-    async fn present_policy(&self, name: &str) -> Result<Option<Value>, AwsError> {
-        let arn = self.policy_arn(name);
-        let policy = unless_absent(call!("iam:GetPolicy", self.iam.get_policy().policy_arn(&arn)))?;
-        let Some(version) = policy.and_then(|answer| answer.policy?.default_version_id) else {
-            return Ok(None);
-        };
-        let request = self.iam.get_policy_version().policy_arn(&arn).version_id(version);
-        let answer = call!("iam:GetPolicyVersion", request)?;
-        let document = answer.policy_version.and_then(|version| version.document);
-        Ok(Some(decoded(&document.unwrap_or_default())))
+    async fn present_policy(&self, name: &str) -> Result<Option<PresentPolicy>, AwsError> {
+        managed_policy::present(self.iam, &self.policy_arn(name)).await
     }
 
     async fn make_policy(&mut self) -> Result<(), AwsError> {
         let (name, wanted) = (self.side.policy_name.clone(), &self.side.policy);
-        let present = self.present_policy(&name).await?;
+        let present = self.present_policy(&name).await?.map(|present| present.document);
         if let Some(present) = &present {
             self.lost.extend(permissions_lost(present, wanted));
         }
@@ -327,7 +320,7 @@ impl<'a> ConfiguredAccount<'a> {
                 ["iam:GetRole", "sts:AssumeRole"].contains(&action)
                     && resource.parse::<RoleArn>().is_ok_and(|role| role != self.side.role)
             };
-            for lost in permissions_lost(&former, wanted) {
+            for lost in permissions_lost(&former.document, wanted) {
                 if !of_another(&lost) && !self.lost.contains(&lost) {
                     self.lost.push(lost);
                 }
@@ -340,39 +333,12 @@ impl<'a> ConfiguredAccount<'a> {
         if !self.change(format!("policy {name}"), before, format!("{wanted:#}")) {
             return Ok(());
         }
-        let document = wanted.to_string();
         if present.is_none() {
-            call!(
-                "iam:CreatePolicy",
-                self.iam.create_policy().policy_name(name).policy_document(document)
-            )?;
+            let request = self.iam.create_policy().policy_name(name);
+            call!("iam:CreatePolicy", request.policy_document(wanted.to_string()))?;
             return Ok(());
         }
-        // AWS keeps five versions; the old ones are of no use to anybody here.
-        let arn = self.policy_arn(&self.side.policy_name);
-        self.delete_old_versions(&arn).await?;
-        let request = self.iam.create_policy_version().policy_arn(&arn).set_as_default(true);
-        call!("iam:CreatePolicyVersion", request.policy_document(document))?;
-        Ok(())
-    }
-
-    async fn delete_old_versions(&self, arn: &str) -> Result<(), AwsError> {
-        let versions = call!(
-            "iam:ListPolicyVersions",
-            self.iam.list_policy_versions().policy_arn(arn)
-        )?;
-        for version in versions
-            .versions()
-            .iter()
-            .filter(|version| !version.is_default_version())
-        {
-            let id = version.version_id().unwrap_or_default();
-            call!(
-                "iam:DeletePolicyVersion",
-                self.iam.delete_policy_version().policy_arn(arn).version_id(id)
-            )?;
-        }
-        Ok(())
+        managed_policy::replace(self.iam, &self.policy_arn(&name), wanted).await
     }
 
     /// Detaches a policy of ours from the role, and deletes it where it is attached to nothing else.
@@ -404,20 +370,18 @@ impl<'a> ConfiguredAccount<'a> {
         let Some(present) = self.present_policy(policy).await? else {
             return Ok(());
         };
-        let arn = &self.policy_arn(policy);
-        let answer = call!("iam:GetPolicy", self.iam.get_policy().policy_arn(arn))?;
-        let attached = answer
-            .policy()
-            .and_then(|policy| policy.attachment_count())
-            .unwrap_or_default();
+        let attached = present.policy.attachment_count().unwrap_or_default();
         let ours = i32::from(self.dry_run && self.is_attached(role, policy).await?);
         if attached > ours {
             return Ok(());
         }
-        let now = self.change(format!("delete policy {policy}"), format!("{present:#}"), String::new());
+        let now = self.change(
+            format!("delete policy {policy}"),
+            format!("{:#}", present.document),
+            String::new(),
+        );
         if now {
-            self.delete_old_versions(arn).await?;
-            call!("iam:DeletePolicy", self.iam.delete_policy().policy_arn(arn))?;
+            managed_policy::delete(self.iam, &self.policy_arn(policy)).await?;
         }
         Ok(())
     }
