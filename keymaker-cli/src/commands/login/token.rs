@@ -1,0 +1,127 @@
+//! AWS's token: asked for, and what it says of itself.
+
+use aws_sdk_sts::types::Tag;
+use keymaker_aws::{Action, AwsCallError, OutageCause};
+
+use super::LoginError;
+use crate::aws::{self, AwsError};
+use crate::commands::CommandError;
+
+/// What AWS is asked for.
+pub struct AskedToken {
+    /// For whom, where that is not the account's hosts.
+    pub audience: Option<String>,
+    /// The key that it is for.
+    pub fingerprint: String,
+    /// The one instance that it is to open.
+    pub host: Option<String>,
+}
+
+impl AskedToken {
+    /// AWS's answer.
+    pub async fn token(&self, config: &aws_config::SdkConfig) -> Result<String, CommandError> {
+        let audience = match &self.audience {
+            Some(audience) => audience.clone(),
+            None => format!("keymaker:{}", aws::identity(config).await?.account),
+        };
+        let request = aws::sts(config).get_web_identity_token().audience(audience);
+        let request = request.duration_seconds(LIFE).signing_algorithm("ES384");
+        let tags = [(KEY_TAG, Some(&self.fingerprint)), (HOST_TAG, self.host.as_ref())];
+        let tags = tags
+            .into_iter()
+            .filter_map(|(key, value)| Tag::builder().key(key).value(value?).build().ok());
+        let answer = request.set_tags(Some(tags.collect())).send().await;
+        let answer = answer
+            .map_err(|error| AwsCallError::from_sdk(ASK, error))
+            .map_err(named)?;
+        Ok(answer.web_identity_token.ok_or(LoginError::NoToken)?)
+    }
+}
+
+/// The refusals for which there is something to do.
+fn named(error: AwsCallError) -> CommandError {
+    match error {
+        AwsCallError::AccessDenied { message, .. } if message.contains("sts:TagGetWebIdentityToken") => {
+            LoginError::MayNotTag(message).into()
+        }
+        AwsCallError::AccessDenied { message, .. } => LoginError::MayNotAsk(message).into(),
+        AwsCallError::Outage {
+            cause: OutageCause::Refused { code, message },
+            ..
+        } if code.starts_with("OutboundWebIdentityFederationDisabled") => {
+            let _ = message;
+            LoginError::FederationOff.into()
+        }
+        AwsCallError::Outage {
+            cause: OutageCause::Refused { code, message },
+            ..
+        } if code.starts_with("JWTPayloadSizeExceeded") => LoginError::TooLarge(message).into(),
+        AwsCallError::Outage {
+            cause: OutageCause::Credentials(why),
+            ..
+        } if why.to_ascii_lowercase().contains("expired") => LoginError::SessionEnded(why).into(),
+        other => AwsError::from(other).into(),
+    }
+}
+
+/// What the token says of itself, which the certificate repeats.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// `jti`
+    pub token_id: String,
+    /// `iat`
+    pub issued_at: u64,
+    /// `exp`
+    pub ends_at: u64,
+}
+
+impl Told {
+    /// Read, not verified: hosts do that. `None` is no token, or one whose name no ssh-keygen should see.
+    pub fn by(token: &str) -> Option<Self> {
+        use base64ct::{Base64UrlUnpadded, Encoding};
+        let claims = Base64UrlUnpadded::decode_vec(token.split('.').nth(1)?).ok()?;
+        let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+        let token_id = claims.get("jti")?.as_str()?;
+        let is_plain = token_id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+        Some(Self {
+            token_id: Some(token_id).filter(|id| is_plain && !id.is_empty())?.to_owned(),
+            issued_at: claims.get("iat")?.as_u64()?,
+            ends_at: claims.get("exp")?.as_u64()?,
+        })
+    }
+}
+
+const ASK: Action = Action::named("sts:GetWebIdentityToken");
+// As keymaker-proof has them.
+const KEY_TAG: &str = "keymaker-key";
+const HOST_TAG: &str = "keymaker-host";
+/// How long a token is to live, in seconds.
+const LIFE: i32 = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_token_says_of_itself_is_read_and_what_no_ssh_keygen_should_see_is_not() {
+        let token = |claims: &str| {
+            use base64ct::{Base64UrlUnpadded, Encoding};
+            format!("x.{}.x", Base64UrlUnpadded::encode_string(claims.as_bytes()))
+        };
+        let told = Told::by(&token(r#"{"jti":"a-1","iat":1800000000,"exp":1800000300}"#)).unwrap();
+        assert_eq!(
+            (told.token_id.as_str(), told.issued_at, told.ends_at),
+            ("a-1", 1_800_000_000, 1_800_000_300)
+        );
+        for bad in [
+            r#"{"jti":"-O x","iat":1,"exp":2}"#,
+            r#"{"jti":"","iat":1,"exp":2}"#,
+            r#"{"iat":1,"exp":2}"#,
+            "[]",
+        ] {
+            assert_eq!(Told::by(&token(bad)), None, "{bad}");
+        }
+    }
+}
