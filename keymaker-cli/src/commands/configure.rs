@@ -1,24 +1,28 @@
-//! `keymaker configure`: gives an instance's role the rights that a grade and credd's methods need, and its settings;
-//! takes them back.
+//! `keymaker configure`: gives an instance's role the rights that a grade and credd's methods need, and its settings, and
+//! the account what logins by proof need; takes them back.
 //!
-//! [`wanted`] says what should be, from the options alone; [`account`] compares that with an account and changes it. A
-//! second run changes nothing; `--dry-run` prints the changes; `--undo` leaves nothing behind.
+//! [`wanted`] says what should be, from the options alone; [`account`] compares that with an account and changes it;
+//! [`logins`] does both for logins by proof. A second run changes nothing; `--dry-run` prints the changes; `--undo` leaves nothing behind.
 
 mod account;
 mod instance_profile;
+mod logins;
 mod managed_policy;
 mod options;
 mod templates;
 pub(super) mod texts;
 mod wanted;
 
+use aws_config::SdkConfig;
 use keymaker_aws::{CallerIdentity, RoleArn};
+use serde_json::json;
 
 use super::{CommandError, changes};
 use crate::aws::{self, AwsError, AwsOptions, with_aws};
-use crate::consent::{Consent, NoConsent};
+use crate::consent::NoConsent;
 use crate::output::Output;
 use account::ConfigureError;
+use logins::{AccountLogins, WantedLogins};
 pub use options::{ConfigureOptions, Template};
 use wanted::Request;
 pub use wanted::WantedMethod;
@@ -41,6 +45,11 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
         output.print(&format!("{policy:#}"), &policy);
         return Ok(());
     }
+    if options.logins.logins_guard_policy {
+        let policy = logins::guard_policy();
+        output.print(&format!("{policy:#}"), &policy);
+        return Ok(());
+    }
     let takes_away = options.undo && !options.dry_run;
     if takes_away {
         options.consent.can_be_had(UNDO)?;
@@ -59,46 +68,50 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
         };
         let instances = other.as_ref().unwrap_or(&users);
         let instances_identity = aws::identity(instances).await?;
-        let wanted = wanted::of(&request(options, &users_identity, &instances_identity)?);
+        let identities = Identities {
+            users: &users_identity,
+            instances: &instances_identity,
+        };
+        let logins = WantedLogins::of(&options.logins, &users_identity);
+        let wanted = match &options.instance_iam_role {
+            Some(role) => Some(wanted::of(&request(options, role, identities)?)),
+            None => None,
+        };
         if let Some(template) = options.print {
-            let value = templates::print(template, &wanted);
+            let value = templates::print(template, wanted.as_ref(), logins.as_ref());
             output.print(&format!("{value:#}"), &value);
+            if logins.is_some() && template == Template::Cloudformation {
+                output.remark(templates::NO_FEDERATION);
+            }
             return Ok(());
         }
-        if let (Some(group), false) = (&options.require_iam_group, options.undo) {
-            account::check_group(&aws::iam(&users), group).await?;
+        if !options.undo {
+            check_names(options, (&users, instances), identities, output).await?;
         }
-        if let (Some(role), false) = (&options.shared_role, options.undo) {
-            let sides = [(instances, &instances_identity), (&users, &users_identity)];
-            // In a third account it cannot be asked for.
-            if let Some((config, _)) = sides
-                .into_iter()
-                .find(|(_, identity)| identity.account == *role.account())
-            {
-                account::check_shared_role(&aws::iam(config), role).await?;
-            }
-        }
-        if let (Some(pattern), false) = (user_roles(options), options.undo)
-            && !account::has_role_like(&aws::iam(instances), pattern).await?
-        {
-            output.remark(&format!(
-                "no role of account {} is called {pattern}: until 'keymaker sync-roles' or somebody makes one for each user, nobody has \
-                 credentials by user-role",
-                instances_identity.account
-            ));
-        }
-        let mut changes = Vec::new();
         // The instances' role first: another one's trust may name it only once it is there. Undone the other way round.
-        let mut sides = vec![(instances, &wanted.instances)];
-        sides.extend(wanted.users.as_ref().map(|wanted| (&users, wanted)));
+        let mut sides = Vec::new();
+        if let Some(wanted) = &wanted {
+            sides.push((instances, &wanted.instances));
+            sides.extend(wanted.users.as_ref().map(|wanted| (&users, wanted)));
+        }
         if options.undo {
             sides.reverse();
         }
+        let users_iam = aws::iam(&users);
+        let account = |dry_run| {
+            logins
+                .as_ref()
+                .map(|wanted| AccountLogins::new(&users_iam, wanted, dry_run))
+        };
         // Before anything is changed, on either side.
         if !options.undo {
             let mut lost = Vec::new();
             for (config, wanted) in &sides {
                 lost.extend(account::losses(&aws::iam(config), wanted).await?);
+            }
+            if let Some(mut account) = account(true) {
+                account.make().await?;
+                lost.append(&mut account.lost);
             }
             if !(lost.is_empty() || options.remove || options.dry_run) {
                 return Err(ConfigureError::WouldRemove(lost.join("; ")).into());
@@ -106,40 +119,111 @@ pub fn run(options: &ConfigureOptions, aws: &AwsOptions, output: &Output) -> Res
         }
         if takes_away {
             let mut lost = Vec::new();
+            if let Some(mut account) = account(true) {
+                account.unmake().await?;
+                lost.append(&mut account.changes);
+            }
             for (config, wanted) in &sides {
                 lost.extend(account::bring_about(&aws::iam(config), wanted, true, true).await?);
             }
-            agree_to_lose(&lost, options.consent)?;
+            agree_to_lose(&lost, options)?;
+        }
+        let mut changes = Vec::new();
+        let mut account = account(options.dry_run);
+        // No new token from the first moment on; given only once hosts may read who signs it.
+        if let (Some(account), true) = (&mut account, options.undo) {
+            account.unmake().await?;
+            changes.append(&mut account.changes);
         }
         for (config, wanted) in sides {
             let iam = aws::iam(config);
             changes.extend(account::bring_about(&iam, wanted, options.undo, options.dry_run).await?);
         }
+        if let (Some(account), false) = (&mut account, options.undo) {
+            account.make().await?;
+            changes.append(&mut account.changes);
+        }
         let (mut text, mut value) = changes::shown(&changes, options.dry_run, output);
-        if let Some(waiting) = hosts_that_wait(&changes) {
+        if let (Some(waiting), Some(fields)) = (hosts_that_wait(&changes), value.as_object_mut()) {
             text = format!("{waiting}\n{text}");
-            if let Some(fields) = value.as_object_mut() {
-                fields.insert("hosts_must_accept".to_owned(), waiting.into());
-            }
+            fields.insert("hosts_must_accept".to_owned(), waiting.into());
+        }
+        if let (Some(account), false, Some(fields)) = (&account, options.undo, value.as_object_mut()) {
+            text = format!(
+                "{text}\n{}",
+                logins::said(account, options.instance_iam_role.as_deref())
+            );
+            fields.insert("issuer".to_owned(), json!(account.issuer));
+            fields.insert("may_log_in_by_proof".to_owned(), json!(account.holders));
         }
         output.print(&text, &value);
+        if let (Some(account), true) = (&account, options.undo)
+            && let Some(stays) = logins::stays(account)
+        {
+            output.remark(&stays);
+        }
         Ok(())
     })
+}
+
+/// Whose credentials there are: for the users' account and for the instances'.
+#[derive(Clone, Copy)]
+struct Identities<'a> {
+    users: &'a CallerIdentity,
+    instances: &'a CallerIdentity,
+}
+
+/// That the group and the roles that the options name are there.
+async fn check_names(
+    options: &ConfigureOptions,
+    (users, instances): (&SdkConfig, &SdkConfig),
+    identities: Identities<'_>,
+    output: &Output,
+) -> Result<(), ConfigureError> {
+    if let Some(group) = &options.require_iam_group {
+        account::check_group(&aws::iam(users), group).await?;
+    }
+    if let Some(role) = &options.shared_role {
+        let sides = [(instances, identities.instances), (users, identities.users)];
+        // In a third account it cannot be asked for.
+        if let Some((config, _)) = sides
+            .into_iter()
+            .find(|(_, identity)| identity.account == *role.account())
+        {
+            account::check_shared_role(&aws::iam(config), role).await?;
+        }
+    }
+    if let Some(pattern) = user_roles(options)
+        && !account::has_role_like(&aws::iam(instances), pattern).await?
+    {
+        output.remark(&format!(
+            "no role of account {} is called {pattern}: until 'keymaker sync-roles' or somebody makes one for each user, nobody has \
+             credentials by user-role",
+            identities.instances.account
+        ));
+    }
+    Ok(())
 }
 
 /// The roles of users, where none are named; credd's default, too.
 const USER_ROLES: &str = "user-*";
 const UNDO: &str = "keymaker configure --undo";
 
-fn agree_to_lose(changes: &[changes::Change], consent: Consent) -> Result<(), NoConsent> {
+fn agree_to_lose(changes: &[changes::Change], options: &ConfigureOptions) -> Result<(), NoConsent> {
     if changes.is_empty() {
         return Ok(());
     }
-    let lost: String = changes.iter().map(|change| format!("\n  {}", change.what)).collect();
-    let lost = format!(
-        "Hosts with this role lose what they read IAM by, and after max_stale nobody from IAM may log in there:{lost}"
-    );
-    consent.ask(UNDO, &lost)
+    let mut lost = Vec::new();
+    if options.logins.logins {
+        lost.push("Nobody can ask for a token for this account's hosts any more, so logins by proof end there.");
+    }
+    if options.instance_iam_role.is_some() {
+        lost.push(
+            "Hosts with this role lose what they read IAM by, and after max_stale nobody from IAM may log in there.",
+        );
+    }
+    let changes: String = changes.iter().map(|change| format!("\n  {}", change.what)).collect();
+    options.consent.ask(UNDO, &(lost.join("\n") + &changes))
 }
 
 /// What hosts do with a description whose settings have changed, where they have read another one before.
@@ -182,10 +266,10 @@ fn user_roles(options: &ConfigureOptions) -> Option<&str> {
 
 fn request(
     options: &ConfigureOptions,
-    users: &CallerIdentity,
-    instances: &CallerIdentity,
+    role: &str,
+    Identities { users, instances }: Identities<'_>,
 ) -> Result<Request, ConfigureError> {
-    let role = role_named(options.instance_iam_role.as_deref().unwrap_or_default(), instances)?;
+    let role = role_named(role, instances)?;
     if options.method.contains(&WantedMethod::SharedRole) && options.shared_role.is_none() {
         return Err(ConfigureError::NoSharedRole);
     }
@@ -219,6 +303,7 @@ fn request(
         role,
         id_resolver,
         grade: options.grade,
+        logins: options.logins.logins,
         methods: options.method.clone(),
         shared_role: options.shared_role.as_ref().map(ToString::to_string),
         user_role_pattern: options

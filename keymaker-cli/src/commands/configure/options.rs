@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use keymaker_aws::iam_names::{is_group_name, is_suffix};
 use keymaker_aws::{AccountId, ArnError, RoleArn};
 
+use super::logins::LoginsOptions;
 use super::wanted::WantedMethod;
 use crate::consent::Consent;
 
@@ -11,38 +12,38 @@ use crate::consent::Consent;
 #[derive(Args, Debug)]
 pub struct ConfigureOptions {
     /// The role of the instances, by name or ARN. It is created if it does not exist.
-    #[arg(long, value_name = "NAME_OR_ARN", required_unless_present_any = ["guard_policy", "self_service_policy"])]
+    #[arg(long, value_name = "NAME_OR_ARN", required_unless_present_any = ["guard_policy", "self_service_policy", "logins", "logins_guard_policy"])]
     pub(super) instance_iam_role: Option<String>,
     /// How much of IAM the hosts may read: 3 members of groups, 2 everyone, 1 everyone in one call, policies included.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub(super) grade: u8,
     /// A method of credd's that the hosts use; may be repeated.
-    #[arg(long, value_enum, value_name = "METHOD")]
+    #[arg(long, value_enum, value_name = "METHOD", requires = "instance_iam_role")]
     pub(super) method: Vec<WantedMethod>,
     /// The one role of the method shared-role.
-    #[arg(long, value_name = "ARN", value_parser = shared_role)]
+    #[arg(long, value_name = "ARN", value_parser = shared_role, requires = "instance_iam_role")]
     pub(super) shared_role: Option<RoleArn>,
     /// The roles of the method user-role, with * for the user's name; user-* where none is named.
-    #[arg(long, value_name = "PATTERN", value_parser = role_pattern)]
+    #[arg(long, value_name = "PATTERN", value_parser = role_pattern, requires = "instance_iam_role")]
     pub(super) user_role_pattern: Option<String>,
     /// Only members of this IAM group may log in.
-    #[arg(long, value_name = "GROUP", value_parser = group_name)]
+    #[arg(long, value_name = "GROUP", value_parser = group_name, requires = "instance_iam_role")]
     pub(super) require_iam_group: Option<String>,
     /// The ending that every IAM user name has and the Unix name does not.
-    #[arg(long, value_name = "SUFFIX", value_parser = suffix)]
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix, requires = "instance_iam_role")]
     pub(super) username_suffix: Option<String>,
     /// What the names of the IAM groups begin with that become Unix groups, "" for all groups; hosts take keymaker_ where
     /// none is set.
-    #[arg(long, value_name = "PREFIX", value_parser = group_prefix)]
+    #[arg(long, value_name = "PREFIX", value_parser = group_prefix, requires = "instance_iam_role")]
     pub(super) group_prefix: Option<String>,
     /// The profile for the instances' account, where the users live in another one (the one of these credentials).
-    #[arg(long, value_name = "PROFILE")]
+    #[arg(long, value_name = "PROFILE", requires = "instance_iam_role")]
     pub(super) cross_account_profile: Option<String>,
     /// The role of the users' account that hosts of another account assume.
     #[arg(long, value_name = "NAME", default_value = "KeymakerIdResolver")]
     pub(super) id_resolver_iam_role: String,
     /// The name of the managed policy, in place of one that ends in the role's name.
-    #[arg(long, value_name = "NAME", value_parser = policy_name)]
+    #[arg(long, value_name = "NAME", value_parser = policy_name, requires = "instance_iam_role")]
     pub(super) instance_iam_policy: Option<String>,
     /// Print every change as a diff, and change nothing.
     #[arg(long)]
@@ -55,6 +56,8 @@ pub struct ConfigureOptions {
     pub(super) undo: bool,
     #[command(flatten)]
     pub(super) consent: Consent,
+    #[command(flatten)]
+    pub(super) logins: LoginsOptions,
     /// Print the same as a template instead of making it.
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["dry_run", "undo"])]
     pub(super) print: Option<Template>,
@@ -108,7 +111,7 @@ fn role_pattern(text: &str) -> Result<String, String> {
     })
 }
 
-fn group_name(text: &str) -> Result<String, String> {
+pub(super) fn group_name(text: &str) -> Result<String, String> {
     let legal = is_group_name(text).then(|| text.to_owned());
     legal.ok_or_else(|| "IAM has names of 1 to 128 letters, digits and _+=,.@-".to_owned())
 }

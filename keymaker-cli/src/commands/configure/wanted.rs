@@ -34,6 +34,8 @@ pub struct Request {
     pub id_resolver: Option<RoleArn>,
     /// 1, 2 or 3.
     pub grade: u8,
+    /// Whether hosts let people in by proof.
+    pub logins: bool,
     /// credd's methods.
     pub methods: Vec<WantedMethod>,
     /// The role of [`WantedMethod::SharedRole`].
@@ -157,11 +159,11 @@ fn service(role: &RoleArn) -> &'static str {
     }
 }
 
-fn document(statements: Vec<Value>) -> Value {
+pub fn document(statements: Vec<Value>) -> Value {
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-fn allow(sid: &str, actions: &[&str], resource: Value) -> Value {
+pub fn allow(sid: &str, actions: &[&str], resource: Value) -> Value {
     json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource })
 }
 
@@ -197,6 +199,9 @@ fn read_iam(request: &Request) -> Value {
     }
     if request.grade == 1 {
         actions.push("iam:GetAccountAuthorizationDetails");
+    }
+    if request.logins {
+        actions.push("iam:GetOutboundWebIdentityFederationInfo");
     }
     allow("KeymakerReadUsers", &actions, json!("*"))
 }
@@ -319,6 +324,7 @@ mod tests {
             role: "arn:aws:iam::123456789012:role/web".parse().unwrap(),
             id_resolver: id_resolver.map(|role| role.parse().unwrap()),
             grade,
+            logins: false,
             methods: methods.to_vec(),
             shared_role: None,
             user_role_pattern: "user-*".to_owned(),
@@ -340,6 +346,20 @@ mod tests {
                 "{grade}"
             );
             assert!(!policy.contains("sts:AssumeRole"));
+        }
+    }
+
+    #[test]
+    fn hosts_with_logins_by_proof_may_read_in_the_users_account_who_the_issuer_is_and_others_may_not() {
+        const INFO: &str = "iam:GetOutboundWebIdentityFederationInfo";
+        for (logins, resolver) in [(true, None), (true, Some(RESOLVER)), (false, None)] {
+            let wanted = of(&Request {
+                logins,
+                ..request(3, &[], resolver)
+            });
+            let users = wanted.users.as_ref().unwrap_or(&wanted.instances);
+            assert_eq!(users.policy.to_string().contains(INFO), logins);
+            assert!(resolver.is_none() || !wanted.instances.policy.to_string().contains(INFO));
         }
     }
 
