@@ -35,9 +35,6 @@ pub struct LoginOptions {
     /// Print lines for ~/.ssh/config by which ssh, scp, rsync, git and Ansible log in so to the hosts of this pattern.
     #[arg(long, value_name = "PATTERN")]
     pub ssh_config: Option<String>,
-    /// Ask for a proof that opens this instance alone.
-    #[arg(long, value_name = "INSTANCE")]
-    pub host: Option<String>,
     #[command(flatten)]
     pub how: HowToProve,
 }
@@ -51,6 +48,9 @@ pub struct HowToProve {
     /// For whom the proof is: login_audience of the hosts, where their keymakerd.toml says so.
     #[arg(long, value_name = "TEXT")]
     pub audience: Option<String>,
+    /// Ask for a proof that opens this instance alone, i-…; a host whose name is such an id needs no word of it.
+    #[arg(long, value_name = "INSTANCE", value_parser = instance_id)]
+    pub host: Option<String>,
 }
 
 /// The types of key that a proof may be for.
@@ -80,7 +80,8 @@ pub enum LoginError {
     )]
     FederationOff,
     #[error(
-        "you may not ask AWS for a token ({0}): ask for a policy that allows sts:GetWebIdentityToken and sts:TagGetWebIdentityToken"
+        "you may not ask AWS for a token ({0}): ask for a policy that allows sts:GetWebIdentityToken and sts:TagGetWebIdentityToken, such as \
+         KeymakerLogins of 'keymaker configure --logins'; if you have it, sign in with your second factor"
     )]
     MayNotAsk(String),
     #[error(
@@ -93,23 +94,42 @@ pub enum LoginError {
     SessionEnded(String),
     #[error("AWS's token would be too large ({0}): have fewer tags put on your user or session")]
     TooLarge(String),
+    #[error(
+        "no credentials of 'aws login' can be read by this program: 'eval \"$(aws configure export-credentials --format env)\"' hands them over, as \
+         does credential_process in ~/.aws/config, or take a newer keymaker ({0})"
+    )]
+    TooOld(String),
+    #[error(
+        "this STS does not know tokens ({0}): choose a region's own with --region, for the global one has none, or another --endpoint-url"
+    )]
+    NoSuchCall(String),
     #[error("AWS answered with something that is no token")]
     NoToken,
     #[error("{0:?} cannot stand in ~/.ssh/config: use letters, digits and any of *?.,!:@_-")]
     NotAPattern(String),
     #[error("name a host: keymaker ssh HOST")]
     NoHost,
+    #[error(
+        "{0} cannot be reached by its id: install version 2 of the AWS CLI, for an EC2 Instance Connect endpoint, and Session Manager's plugin, for \
+         Session Manager. Or say how to get there, by -o ProxyCommand=… or in ~/.ssh/config, or name the host: keymaker ssh --host {0} HOST"
+    )]
+    NoWay(String),
+}
+
+fn instance_id(text: &str) -> Result<String, String> {
+    let id = ssh::InstanceId::parse(text).map(|_| text.to_owned());
+    id.ok_or_else(|| "write an instance's id, such as i-0123456789abcdef0".to_owned())
 }
 
 /// `keymaker login`.
 pub fn run(options: &LoginOptions, aws: &AwsOptions, output: &Output) -> Result<(), CommandError> {
-    let place = Place::of(&options.how, options.host.as_deref(), aws)?;
+    let place = Place::of(&options.how, aws)?;
     if let Some(pattern) = &options.ssh_config {
         let text = ssh_config::lines(pattern, &place, options, aws)?;
         output.print(&text, &json!({ "ssh_config": text }));
         return Ok(());
     }
-    let left = place.ready(options.if_needed, &options.how, options.host.as_deref(), aws)?;
+    let left = place.ready(options.if_needed, &options.how, aws)?;
     if options.agent {
         into_agent(&place, left.seconds)?;
     }
@@ -136,4 +156,3 @@ fn into_agent(place: &Place, seconds: u64) -> Result<(), LoginError> {
         .output();
     finished("ssh-add", run)
 }
-

@@ -34,7 +34,7 @@ pub struct Left {
 
 impl Place {
     /// Others for each profile, host and audience: a proof of one must not serve for another.
-    pub fn of(how: &HowToProve, host: Option<&str>, aws: &AwsOptions) -> Result<Self, LoginError> {
+    pub fn of(how: &HowToProve, aws: &AwsOptions) -> Result<Self, LoginError> {
         let home = std::env::var_os("HOME")
             .filter(|home| !home.is_empty())
             .ok_or(LoginError::NoHome)?;
@@ -47,7 +47,7 @@ impl Place {
                 &aws.endpoint_url,
                 how.audience.as_deref(),
                 how.key_type as u8,
-                host,
+                how.host.as_deref(),
             )
         );
         let folder = Path::new(&home).join(".ssh/keymaker");
@@ -72,13 +72,7 @@ impl Place {
     }
 
     /// Sees to a proof that holds for another minute, or, where none is to be kept, to a new one.
-    pub fn ready(
-        &self,
-        keep: bool,
-        how: &HowToProve,
-        host: Option<&str>,
-        aws: &AwsOptions,
-    ) -> Result<Left, CommandError> {
+    pub fn ready(&self, keep: bool, how: &HowToProve, aws: &AwsOptions) -> Result<Left, CommandError> {
         self.make_folder()?;
         let lock = self.folder.join("lock");
         let held = File::create(&lock).and_then(|file| file.lock().map(|()| file));
@@ -91,7 +85,7 @@ impl Place {
         let asked = AskedToken {
             audience: how.audience.clone(),
             fingerprint,
-            host: host.map(str::to_owned),
+            host: how.host.clone(),
         };
         let token = with_aws(aws, |config| async move { asked.token(&config).await })?;
         self.certify(&Told::by(&token).ok_or(LoginError::NoToken)?, &token)?;

@@ -12,7 +12,7 @@ pub fn lines(pattern: &str, place: &Place, options: &LoginOptions, aws: &AwsOpti
         ("region", aws.region.as_deref()),
         ("endpoint-url", aws.endpoint_url.as_deref()),
         ("audience", options.how.audience.as_deref()),
-        ("host", options.host.as_deref()),
+        ("host", options.how.host.as_deref()),
         (
             "key-type",
             (options.how.key_type == ProofKeyType::Ecdsa).then_some("ecdsa"),
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn nothing_of_a_hostile_name_gets_into_ssh_config() {
-        let place = Place::of(&HowToProve::default(), None, &AwsOptions::default()).unwrap();
+        let place = Place::of(&HowToProve::default(), &AwsOptions::default()).unwrap();
         let made = |pattern: &str, profile: &str| {
             let aws = AwsOptions {
                 profile: Some(profile.to_owned()),

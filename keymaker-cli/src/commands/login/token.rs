@@ -1,5 +1,6 @@
 //! AWS's token: asked for, and what it says of itself.
 
+use aws_config::SdkConfig;
 use aws_sdk_sts::types::Tag;
 use keymaker_aws::{Action, AwsCallError, OutageCause};
 
@@ -19,10 +20,10 @@ pub struct AskedToken {
 
 impl AskedToken {
     /// AWS's answer.
-    pub async fn token(&self, config: &aws_config::SdkConfig) -> Result<String, CommandError> {
+    pub async fn token(&self, config: &SdkConfig) -> Result<String, CommandError> {
         let audience = match &self.audience {
             Some(audience) => audience.clone(),
-            None => format!("keymaker:{}", aws::identity(config).await?.account),
+            None => format!("keymaker:{}", account(config).await?),
         };
         let request = aws::sts(config).get_web_identity_token().audience(audience);
         let request = request.duration_seconds(LIFE).signing_algorithm("ES384");
@@ -38,29 +39,51 @@ impl AskedToken {
     }
 }
 
+/// The account of these credentials.
+async fn account(config: &SdkConfig) -> Result<String, CommandError> {
+    match aws::identity(config).await {
+        Ok(identity) => Ok(identity.account.as_str().to_owned()),
+        Err(AwsError::Call(error)) => Err(named(error)),
+        Err(other) => Err(other.into()),
+    }
+}
+
 /// The refusals for which there is something to do.
 fn named(error: AwsCallError) -> CommandError {
-    match error {
+    let (code, message) = match error {
         AwsCallError::AccessDenied { message, .. } if message.contains("sts:TagGetWebIdentityToken") => {
-            LoginError::MayNotTag(message).into()
+            return LoginError::MayNotTag(message).into();
         }
-        AwsCallError::AccessDenied { message, .. } => LoginError::MayNotAsk(message).into(),
-        AwsCallError::Outage {
-            cause: OutageCause::Refused { code, message },
-            ..
-        } if code.starts_with("OutboundWebIdentityFederationDisabled") => {
-            let _ = message;
-            LoginError::FederationOff.into()
-        }
-        AwsCallError::Outage {
-            cause: OutageCause::Refused { code, message },
-            ..
-        } if code.starts_with("JWTPayloadSizeExceeded") => LoginError::TooLarge(message).into(),
+        AwsCallError::AccessDenied { message, .. } => return LoginError::MayNotAsk(message).into(),
         AwsCallError::Outage {
             cause: OutageCause::Credentials(why),
             ..
-        } if why.to_ascii_lowercase().contains("expired") => LoginError::SessionEnded(why).into(),
-        other => AwsError::from(other).into(),
+        } if why.contains("credentials-login") => return LoginError::TooOld(why).into(),
+        // STS says InvalidClientTokenId of a session that it knows no longer.
+        AwsCallError::Outage {
+            cause: OutageCause::Credentials(why),
+            ..
+        } if why.to_ascii_lowercase().contains("expired") || why.starts_with("InvalidClientTokenId") => {
+            return LoginError::SessionEnded(why).into();
+        }
+        AwsCallError::Outage {
+            cause: OutageCause::Refused { code, message },
+            action,
+        } => (code, (message, action)),
+        other => return AwsError::from(other).into(),
+    };
+    let (message, action) = message;
+    // With and without Exception: the documentation has both forms.
+    match code.trim_end_matches("Exception") {
+        "OutboundWebIdentityFederationDisabled" => LoginError::FederationOff.into(),
+        "JWTPayloadSizeExceeded" => LoginError::TooLarge(message).into(),
+        "SessionDurationEscalation" => LoginError::SessionEnded(message).into(),
+        "InvalidAction" => LoginError::NoSuchCall(message).into(),
+        _ => AwsError::from(AwsCallError::Outage {
+            cause: OutageCause::Refused { code, message },
+            action,
+        })
+        .into(),
     }
 }
 
@@ -103,6 +126,55 @@ const LIFE: i32 = 300;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_refusal_is_told_with_what_to_do() {
+        let refused = |code: &str| AwsCallError::Outage {
+            action: ASK,
+            cause: OutageCause::Refused {
+                code: code.to_owned(),
+                message: "m".to_owned(),
+            },
+        };
+        let credentials = |why: &str| AwsCallError::Outage {
+            action: ASK,
+            cause: OutageCause::Credentials(why.to_owned()),
+        };
+        let denied = |action: &str| AwsCallError::AccessDenied {
+            action: ASK,
+            message: format!("not authorized to perform: {action} on resource: *"),
+        };
+        for (error, remedy) in [
+            (denied("sts:GetWebIdentityToken"), "KeymakerLogins"),
+            (
+                denied("sts:TagGetWebIdentityToken"),
+                "allows sts:TagGetWebIdentityToken",
+            ),
+            (
+                refused("OutboundWebIdentityFederationDisabledException"),
+                "configure --logins",
+            ),
+            (refused("JWTPayloadSizeExceededException"), "fewer tags"),
+            (refused("SessionDurationEscalationException"), "aws sso login"),
+            (refused("InvalidAction"), "--region"),
+            (
+                credentials("ExpiredToken: The security token included in the request is expired"),
+                "aws sso login",
+            ),
+            (
+                credentials("the SSO token has expired and cannot be refreshed"),
+                "aws sso login",
+            ),
+            (
+                credentials("requires following cargo feature(s) enabled: credentials-login"),
+                "export-credentials",
+            ),
+            (refused("Other"), "AWS refused the request: m (Other)"),
+        ] {
+            let told = named(error).to_string();
+            assert!(told.contains(remedy), "{remedy}: {told}");
+        }
+    }
 
     #[test]
     fn what_a_token_says_of_itself_is_read_and_what_no_ssh_keygen_should_see_is_not() {
