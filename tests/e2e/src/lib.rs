@@ -7,6 +7,7 @@
 
 pub mod attempts;
 pub mod metadata;
+pub mod proofs;
 
 use std::fmt;
 use std::fs;

@@ -3,84 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Host, Outcome, calls, iam, journal, run, sh, ssh, until};
+use e2e::proofs::{KEYS, LAPTOP, ON, as_person, key, keymaker_ssh, person, ssh_by, tell_sshd, with_proofs};
+use e2e::{Host, calls, iam, journal, run, sh, ssh, until};
 
 const CERTIFICATES: &str = include_str!("../clients/certificates.py");
-const LAPTOP: &str = "/root/laptop";
-const KEYS: &str = "/var/lib/keymaker/public/issuers";
-
-/// A host on which proofs are on, and dave in IAM, who has no key there.
-fn with_proofs(settings: &str) -> Host {
-    let host = Host::fresh();
-    run("sandbox-admin aws iam enable-outbound-web-identity-federation");
-    iam(
-        "put-role-policy --role-name sandbox-instance --policy-name issuer --policy-document \
-         '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"iam:GetOutboundWebIdentityFederationInfo\",\"Resource\":\"*\"}]}'",
-    );
-    sh("install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem; rm -f /sandbox/issuer-keys");
-    sh(&format!("rm -rf {LAPTOP} /root/dave.env; mkdir -m 700 {LAPTOP}"));
-    host.add_settings(&format!("ca_bundle = \"/etc/keymaker/issuer-ca.pem\"\n{settings}"));
-    tell_sshd();
-    host.reload();
-    if settings.contains("proof") {
-        until("the issuer's keys", Duration::from_secs(30), || {
-            run(&format!("grep -q EC384_0 {KEYS}")).status == 0
-        });
-    }
-    person("dave");
-    host.sync();
-    host
-}
-
-/// As doctor's remedy does.
-fn tell_sshd() {
-    sh(
-        "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf && systemctl reload ssh",
-    );
-}
-
-const ON: &str = "login_by = [\"iam-keys\", \"proof\"]";
-
-/// Makes an IAM user who may ask for tokens, and whose access key lies in /root/NAME.env.
-fn person(name: &str) {
-    if !sh("sandbox-admin aws iam list-users --output text").contains(&format!("user/{name}")) {
-        iam(&format!("create-user --user-name {name}"));
-    }
-    iam(&format!(
-        "put-user-policy --user-name {name} --policy-name proofs --policy-document '{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\
-         \"Action\":[\"sts:GetWebIdentityToken\",\"sts:TagGetWebIdentityToken\"],\"Resource\":\"*\"}}]}}'"
-    ));
-    sh(&format!(
-        "set -- $(sandbox-admin aws iam create-access-key --user-name {name} --query 'AccessKey.[AccessKeyId,SecretAccessKey]' --output text)
-         printf 'AWS_ACCESS_KEY_ID=%s\\nAWS_SECRET_ACCESS_KEY=%s\\n' $1 $2 > /root/{name}.env"
-    ));
-}
-
-/// On a laptop of this person's: only their AWS credentials, and what the command put into their home.
-fn as_person(name: &str, line: &str) -> Outcome {
-    run(&format!(
-        "set -a; . /etc/environment; . /root/{name}.env; set +a; export HOME={LAPTOP}; {line}"
-    ))
-}
-
-fn keymaker_ssh(name: &str, user: &str, command: &str) -> Outcome {
-    as_person(
-        name,
-        &format!("keymaker ssh -o BatchMode=yes -o ConnectTimeout=10 {user}@localhost {command}"),
-    )
-}
-
-/// ssh with this key, and the certificate beside it.
-fn ssh_by(key: &str, user: &str) -> Outcome {
-    run(&format!(
-        "ssh -F none -i {key} -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=10 {user}@localhost id -un"
-    ))
-}
-
-/// The key of the only proof on the laptop.
-fn key() -> String {
-    sh(&format!("ls {LAPTOP}/.ssh/keymaker/id-*-cert.pub")).replace("-cert.pub", "")
-}
 
 // P21, P6
 #[test]
