@@ -90,6 +90,15 @@ shown 0 "$admin configure --instance-iam-role web --print terraform | jq -c 'key
 shown 0 "$admin configure --instance-iam-role web --print cloudformation | jq -c '.Resources | keys'"
 both 0 "keymaker configure --guard-policy --allow 'arn:aws:iam::*:role/admin'"
 both 0 "keymaker configure --self-service-policy"
+sandbox-admin aws iam disable-outbound-web-identity-federation 2> /dev/null
+both 0 "$admin configure --logins --logins-group prod_ssh_users --dry-run"
+shown 0 "$admin configure --logins --logins-group prod_ssh_users | tail -n 6"
+both 0 "$admin configure --logins"
+asked 1 "$admin configure --logins --undo"
+shown 0 "$admin configure --logins --undo --yes | tail -n 3"
+both 0 "$admin configure --logins --undo --yes"
+shown 0 "$admin configure --instance-iam-role web --logins --print terraform | jq -c '.resource | keys'"
+both 0 "keymaker configure --logins-guard-policy"
 for user in alice bob; do
   sandbox-admin aws iam delete-role-policy --role-name user-$user --policy-name own-keys; sandbox-admin aws iam delete-role --role-name user-$user
 done

@@ -1,0 +1,324 @@
+//! Logins by proof from the other end: the account that one command makes ready, the clients that people use, and what each is told that goes wrong.
+
+use e2e::proofs::{
+    LAPTOP, ON, access_key, as_person, empty_laptop, keymaker_ssh, may_ask, person, take_proofs, with_proofs,
+};
+use e2e::{Host, calls, iam, run, sh};
+
+const BOTH: &str = "[\"sts:GetWebIdentityToken\",\"sts:TagGetWebIdentityToken\"]";
+const FEDERATION: &str = "sandbox-admin aws iam get-outbound-web-identity-federation-info --query JwtVendingEnabled";
+
+/// All that an account has of policies, and who has them.
+fn policies() -> String {
+    sh(
+        "a='sandbox-admin aws iam'; $a list-policies --scope Local --query 'Policies[].Arn'; $a list-attached-group-policies --group-name prod_ssh_users
+         $a list-attached-role-policies --role-name sandbox-instance; $a get-role --role-name sandbox-instance --query Role.Description",
+    )
+}
+
+fn federation_is_on() -> bool {
+    run(FEDERATION).stdout.trim() == "true"
+}
+
+/// Gives dave's laptop a session with a second factor in the access key's place.
+fn second_factor() {
+    sh(
+        "a='sandbox-admin aws iam'; s=$($a create-virtual-mfa-device --virtual-mfa-device-name dave --outfile /root/seed --bootstrap-method Base32StringSeed \
+         --query VirtualMFADevice.SerialNumber --output text) && $a enable-mfa-device --user-name dave --serial-number $s --authentication-code1 111111 \
+         --authentication-code2 222222 && set -a && . /etc/environment && . /root/dave.env && set +a && set -- $(aws sts get-session-token --serial-number $s \
+         --token-code 123456 --query 'Credentials.[AccessKeyId,SecretAccessKey,SessionToken]' --output text) && \
+         printf 'AWS_ACCESS_KEY_ID=%s\\nAWS_SECRET_ACCESS_KEY=%s\\nAWS_SESSION_TOKEN=%s\\n' $1 $2 $3 > /root/dave.env",
+    );
+}
+
+// P21
+#[test]
+fn what_configure_makes_of_an_account_is_enough_to_log_in_by_proof_and_undone_no_token_is_given() {
+    let host = Host::fresh();
+    run("sandbox-admin aws iam disable-outbound-web-identity-federation");
+    empty_laptop();
+    let before = policies();
+    let line = "sandbox-admin keymaker configure --instance-iam-role sandbox-instance --logins";
+    let planned = sh(&format!("{line} --logins-group prod_ssh_users --dry-run"));
+    assert!(
+        planned.contains("outbound web identity federation\n  +on") && !federation_is_on(),
+        "{planned}"
+    );
+    let refused = run(&format!("{line} --logins-group nosuch")).refused().stderr;
+    assert!(refused.contains("IAM has no group nosuch"), "{refused}");
+    assert_eq!(policies(), before);
+
+    let made = sh(&format!("{line} --logins-group prod_ssh_users"));
+    for said in [
+        "Issuer: https://10.77.0.1:5443/",
+        "group prod_ssh_users",
+        "login_by = [\"iam-keys\", \"proof\"]",
+        "The role sandbox-instance may read the issuer.",
+    ] {
+        assert!(made.contains(said), "{said}: {made}");
+    }
+    // Neither another run nor one for the account alone takes anything from anybody.
+    for again in [line, "sandbox-admin keymaker configure --logins"] {
+        let again = sh(again);
+        assert!(
+            again.starts_with("Nothing to change.") && again.contains("group prod_ssh_users"),
+            "{again}"
+        );
+    }
+    let narrower = format!("{line} --logins-without-mfa");
+    let refused = run("sandbox-admin keymaker configure --instance-iam-role sandbox-instance")
+        .refused()
+        .stderr;
+    assert!(
+        refused.contains("iam:GetOutboundWebIdentityFederationInfo on *"),
+        "{refused}"
+    );
+    let refused = run(&narrower).refused().stderr;
+    assert!(refused.contains("aws:MultiFactorAuthPresent"), "{refused}");
+
+    take_proofs(&host, ON);
+    iam("create-user --user-name dave");
+    iam("add-user-to-group --user-name dave --group-name prod_ssh_users");
+    access_key("dave");
+    host.sync();
+    let by_key_alone = as_person("dave", "keymaker login").refused().stderr;
+    assert!(by_key_alone.contains("second factor"), "{by_key_alone}");
+    second_factor();
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    // For no other audience.
+    as_person("dave", "keymaker login --audience keymaker:other").refused();
+
+    sh(&format!("{line} --undo --yes"));
+    assert_eq!(policies(), before);
+    assert!(!federation_is_on());
+    sh(&format!("rm -r {LAPTOP}/.ssh"));
+    as_person("dave", "keymaker login").refused();
+    may_ask("dave", BOTH);
+    let off = as_person("dave", "keymaker login").refused().stderr;
+    assert!(off.contains("keymaker configure --logins"), "{off}");
+    assert_eq!(sh(&format!("{line} --undo --yes")), "Nothing to change.");
+
+    // What was on before stays on.
+    sh("sandbox-admin aws iam enable-outbound-web-identity-federation");
+    sh("sandbox-admin keymaker configure --logins --logins-without-mfa");
+    let undone = run("sandbox-admin keymaker configure --logins --undo --yes");
+    assert!(
+        undone.stderr.contains("stays on") && federation_is_on() && policies() == before,
+        "{undone}"
+    );
+}
+
+/// Of dave's laptop, for every client that runs ssh.
+fn by_ssh_config() -> String {
+    as_person(
+        "dave",
+        "(umask 077; keymaker login --ssh-config localhost,127.0.0.1; echo '  BatchMode yes') > $HOME/config && printf '#!/bin/sh\\nexec ssh -F $HOME/config \"$@\"\\n' > $HOME/s && \
+         chmod 755 $HOME/s",
+    )
+    .ok()
+}
+
+#[test]
+fn scp_rsync_git_a_jump_and_a_shared_connection_log_in_by_the_lines_for_ssh_config() {
+    let _host = with_proofs(ON);
+    by_ssh_config();
+    let before = calls("GetWebIdentityToken");
+    for (what, line) in [
+        (
+            "ssh",
+            "$HOME/s dave@localhost id -un > $HOME/out && grep -qx dave $HOME/out",
+        ),
+        (
+            "scp",
+            "echo secret > $HOME/file && scp -q -S $HOME/s $HOME/file dave@localhost:copied && $HOME/s dave@localhost grep -qx secret copied",
+        ),
+        (
+            "sftp",
+            "echo 'get copied /root/laptop/back' | sftp -q -S $HOME/s -b - dave@localhost && cmp $HOME/file $HOME/back",
+        ),
+        (
+            "rsync",
+            "mkdir -p $HOME/tree/a && echo x > $HOME/tree/a/b && rsync -a -e $HOME/s $HOME/tree dave@localhost: && $HOME/s dave@localhost grep -qx x tree/a/b",
+        ),
+        (
+            "git",
+            "export GIT_SSH=$HOME/s; $HOME/s dave@localhost git init -q --bare repo.git && cd $HOME && git init -q work && cd work && \
+             git -c user.name=d -c user.email=d@d commit -q --allow-empty -m one && git push -q dave@localhost:repo.git HEAD:main && \
+             git ls-remote dave@localhost:repo.git | grep -q refs/heads/main",
+        ),
+        (
+            "ProxyJump",
+            "$HOME/s -J dave@127.0.0.1 dave@localhost id -un > $HOME/out && grep -qx dave $HOME/out",
+        ),
+        (
+            "ControlMaster",
+            "export o=\"-o ControlPath=$HOME/master\"; $HOME/s $o -o ControlMaster=yes -o ControlPersist=30 dave@localhost true && \
+             $HOME/s $o -O check dave@localhost && rm -rf $HOME/.ssh/keymaker && $HOME/s $o dave@localhost id -un | grep -qx dave; s=$?; \
+             $HOME/s $o -O exit dave@localhost; exit $s",
+        ),
+    ] {
+        let came = as_person("dave", line);
+        assert_eq!(came.status, 0, "{what}: {came}");
+    }
+    // The last has taken its proof away, and made one more.
+    assert!(calls("GetWebIdentityToken") - before <= 2);
+}
+
+#[test]
+fn two_hundred_at_once_ask_for_one_token_and_the_next_run_asks_for_none() {
+    let _host = with_proofs(ON);
+    // sshd's own limit of connections that have not logged in yet.
+    sh("echo 'MaxStartups 300' > /etc/ssh/sshd_config.d/10-many.conf; systemctl restart ssh; rm -f /root/many.*");
+    by_ssh_config();
+    let before = calls("GetWebIdentityToken");
+    let many = |count: u32| {
+        let line = format!(
+            "seq {count} | xargs -P {count} -I N sh -c '$HOME/s -o ConnectTimeout=50 dave@localhost echo in' >> /root/many.out 2>> /root/many.err"
+        );
+        let came = as_person("dave", &line);
+        let (seen, errors) = (sh("grep -c in /root/many.out"), sh("tail -n 3 /root/many.err"));
+        (came.status, seen, errors)
+    };
+    let (status, seen, errors) = many(200);
+    assert_eq!((status, seen.as_str()), (0, "200"), "{errors}");
+    assert_eq!(calls("GetWebIdentityToken") - before, 1);
+    assert_eq!(many(1).0, 0);
+    assert_eq!(
+        calls("GetWebIdentityToken") - before,
+        1,
+        "the next run asks STS nothing"
+    );
+    sh("rm /etc/ssh/sshd_config.d/10-many.conf; systemctl restart ssh");
+}
+
+#[test]
+fn who_gets_no_token_is_told_why_and_what_to_do() {
+    let _host = with_proofs(ON);
+    let refused = |line: &str| as_person("dave", line).refused().stderr;
+    may_ask("dave", "\"sts:TagGetWebIdentityToken\"");
+    let told = refused("keymaker login");
+    assert!(
+        told.contains("may not ask") && told.contains("a policy that allows sts:GetWebIdentityToken"),
+        "{told}"
+    );
+    may_ask("dave", "\"sts:GetWebIdentityToken\"");
+    let told = refused("keymaker login");
+    assert!(
+        told.contains("not for one with tags") && told.contains("allows sts:TagGetWebIdentityToken"),
+        "{told}"
+    );
+    may_ask("dave", BOTH);
+    as_person("dave", "keymaker login").ok();
+    // AWS puts the tags of the user into the token.
+    let tags: String = (0..49)
+        .map(|n| format!("Key=k{n},Value={} ", "v".repeat(120)))
+        .collect();
+    iam(&format!("tag-user --user-name dave --tags {tags}"));
+    let told = refused("keymaker login");
+    assert!(told.contains("too large") && told.contains("fewer tags"), "{told}");
+    iam(&format!(
+        "untag-user --user-name dave --tag-keys {}",
+        (0..49).map(|n| format!("k{n} ")).collect::<String>()
+    ));
+    // A session that has ended, one of five minutes that nobody can have a token of beyond, and one of Identity Center's.
+    let told = refused("AWS_SESSION_TOKEN=x AWS_ACCESS_KEY_ID=ASIAAAAAAAAAAAAAAAAA keymaker login");
+    assert!(told.contains("sign in"), "{told}");
+    let told = refused(
+        "mkdir -p $HOME/.aws/sso/cache; printf '[default]\\nsso_session = x\\nsso_account_id = 123456789012\\nsso_role_name = r\\n[sso-session x]\\n\
+         sso_region = us-east-1\\nsso_start_url = https://x.example\\n' > $HOME/.aws/config; printf '{\"accessToken\":\"x\",\"expiresAt\":\"2020-01-01T00:00:00Z\",\
+         \"region\":\"us-east-1\",\"startUrl\":\"https://x.example\"}' > $HOME/.aws/sso/cache/$(printf x | sha1sum | cut -d' ' -f1).json; \
+         env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY AWS_EC2_METADATA_DISABLED=true keymaker login",
+    );
+    assert!(told.contains("has ended") && told.contains("aws sso login"), "{told}");
+    run("sandbox-admin aws iam disable-outbound-web-identity-federation");
+    let told = refused("keymaker login");
+    assert!(
+        told.contains("makes no tokens") && told.contains("keymaker configure --logins"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_instance_is_reached_by_its_id_as_the_users_own_tools_reach_it() {
+    let _host = with_proofs(ON);
+    let instance = sh("jq -r .instance_id /run/keymaker/status.json 2>/dev/null || true");
+    let id = if instance.starts_with("i-") {
+        instance
+    } else {
+        "i-0123456789abcdef0".to_owned()
+    };
+    let told = as_person(
+        "dave",
+        &format!("PATH=/usr/bin:/bin keymaker ssh -o BatchMode=yes dave@{id} true"),
+    )
+    .refused()
+    .stderr;
+    assert!(told.contains("Session Manager's plugin"), "{told}");
+    // Stands for both ways of the AWS CLI: its arguments, then a connection.
+    sh(&format!(
+        "mkdir -p {LAPTOP}/bin; printf '#!/bin/sh\\ncase \"$*\" in --version) echo aws-cli/2.30.0 Python/3; exit;; esac\\necho \"$@\" >> {LAPTOP}/asked\\nexec nc localhost 22\\n' > {LAPTOP}/bin/aws
+         chmod 755 {LAPTOP}/bin/aws"
+    ));
+    let go = |more: &str| {
+        as_person(
+            "dave",
+            &format!(
+                "export PATH=$HOME/bin:$PATH; keymaker ssh {more} -o BatchMode=yes -o HostKeyAlias=localhost dave@{id} id -un"
+            ),
+        )
+    };
+    assert_eq!(go("").ok(), "dave");
+    let asked = || sh(&format!("tail -n 1 {LAPTOP}/asked"));
+    assert_eq!(
+        asked(),
+        format!("ec2-instance-connect open-tunnel --instance-id {id} --remote-port 22")
+    );
+    sh(&format!("ln -sf /bin/true {LAPTOP}/bin/session-manager-plugin"));
+    assert_eq!(go("").ok(), "dave");
+    assert!(
+        asked().starts_with(&format!("ssm start-session --target {id} ")),
+        "{}",
+        asked()
+    );
+    // Who says how to get there is not led elsewhere.
+    sh(&format!("rm {LAPTOP}/asked"));
+    assert_eq!(go("-o ProxyCommand='nc localhost 22'").ok(), "dave");
+    run(&format!("cat {LAPTOP}/asked")).refused();
+    // The token opens that instance alone.
+    sh(&format!("rm -r {LAPTOP}/.ssh"));
+    as_person("dave", "export PATH=$HOME/bin:$PATH; keymaker ssh -o BatchMode=yes -o HostKeyAlias=localhost dave@i-00000000000000000 true").refused();
+    person("dave");
+}
+
+// P19
+#[test]
+fn the_probes_for_a_real_account_say_what_tokens_are_like_and_hold_nothing_that_opens() {
+    let _host = with_proofs(ON);
+    sh("rm -f /root/.keymaker-probe");
+    let probe = |who: &str, what: &str| {
+        sh(&format!(
+            "set -a; . /etc/environment; KEYMAKER_PROBE_WAIT=0; CURL_CA_BUNDLE=/sandbox/issuer-ca.pem; HOME=/root; {who} /sandbox/project/docs/probes/web-identity.sh {what}"
+        ))
+    };
+    let admin = "sandbox-admin";
+    probe(admin, "prepare");
+    let device = sh(
+        "a='sandbox-admin aws iam'; s=$($a create-virtual-mfa-device --virtual-mfa-device-name p --outfile /root/seed --bootstrap-method Base32StringSeed \
+         --query VirtualMFADevice.SerialNumber --output text) && $a enable-mfa-device --user-name keymaker-probe --serial-number $s \
+         --authentication-code1 111111 --authentication-code2 222222 && echo $s",
+    );
+    let tokens = [probe("", "key"), probe("", &format!("session {device} 123456"))];
+    for token in &tokens {
+        assert!(
+            token.contains("\"principal_id\": \"arn:aws:iam::123456789012:user/keymaker/probes/keymaker-probe\""),
+            "{token}"
+        );
+    }
+    let denied = probe(admin, "denied");
+    assert!(denied.contains("not authorized to perform: sts:TagGetWebIdentityToken"), "{denied}");
+    assert!(probe(admin, "keys").contains("\"kid\": \"EC384_0\""));
+    probe(admin, "clean");
+    let secrets = |text: &str| text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).any(|word| word.len() > 90);
+    assert!(!tokens.iter().any(|token| secrets(token)) && !secrets(&denied));
+    run("sandbox-admin aws iam get-user --user-name keymaker-probe").refused();
+}
