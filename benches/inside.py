@@ -136,6 +136,41 @@ def keys_command():
 
 
 @table
+def proofs():
+    print("\n### Logins by proof\n")
+    subprocess.run("sh /sandbox/project/tests/proofs-on alice", shell=True, check=True, stdout=subprocess.DEVNULL)
+    person = ["sh", "-c", '. /root/alice.env; HOME=/root/laptop "$@"', "sh"]
+    fresh = [*person, "sh", "-c", 'rm -rf "$HOME/.ssh"; exec keymaker ssh alice@localhost true']
+    sts = [*person, "sh", "-c", """exec curl -sSf -o /dev/null --aws-sigv4 aws:amz:us-east-1:sts --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\
+        -d 'Action=GetWebIdentityToken&Version=2011-06-15&Audience.member.1=keymaker:x&SigningAlgorithm=ES384' "$AWS_ENDPOINT_URL" """]
+    by_key = ["ssh", "-i", "/sandbox/keys/alice", "alice@localhost", "true"]
+    for command in (fresh, sts, by_key):
+        run(command)
+    taken = in_turn({"sts": lambda: run(sts), "key": lambda: run(by_key), "fresh": lambda: run(fresh)}, 30)
+    key = str(next(pathlib.Path("/root/laptop/.ssh/keymaker").glob("id-*-cert.pub"))).removesuffix("-cert.pub")
+    by_proof = ["ssh", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "alice@localhost", "true"]
+    taken |= in_turn({"key, again": lambda: run(by_key), "proof": lambda: run(by_proof)}, 30)
+    certificate = pathlib.Path(key + "-cert.pub").read_text().split()
+    plain = pathlib.Path("/sandbox/keys/alice.pub").read_text().split()
+    command = ["/usr/libexec/keymaker/keymaker-keys", "alice", sh("id -u alice"), "SHA256:x"]
+    commands = in_turn({"plain": lambda: run([*command, *plain[:2]]), "certificate": lambda: run([*command, *certificate[:2]])}, 300)
+    print("milliseconds in turn: 30 logins of each, 300 of the keys command\n")
+    show(["what", "median", "10 %", "90 %"], [
+        ["`ssh`, by key", *spread(taken["key"])],
+        ["one call of STS, by curl", *spread(taken["sts"])],
+        ["`keymaker ssh`, without a token yet", *spread(taken["fresh"])],
+        ["`ssh`, by key, again", *spread(taken["key, again"])],
+        ["`ssh`, by a token that is there", *spread(taken["proof"])],
+        ["`keymaker-keys` for a key", *spread(commands["plain"])],
+        ["`keymaker-keys` for a certificate, `proof` included", *spread(commands["certificate"])],
+    ])
+    median = {name: statistics.median(times) for name, times in (taken | commands).items()}
+    print(f"\nwithout a token yet, of a login by key and one call of STS: {median['fresh'] / (median['key'] + median['sts']):.2f}; with a token, of a login by "
+          f"key: {median['proof'] / median['key, again']:.2f}; a certificate takes the keys command {(median['certificate'] - median['plain']) / 1e6:.1f} ms more. "
+          f"`proof` has {os.path.getsize('/usr/libexec/keymaker/proof') // 1024} KiB, `keymaker-keys` {os.path.getsize('/usr/libexec/keymaker/keymaker-keys') // 1024}.")
+
+
+@table
 def credentials():
     print("\n### Credentials\n")
     show(["asked", "median, ms", "99 % below, ms", "of direct"], [])
