@@ -98,9 +98,15 @@ pub async fn assume_role(sts: &aws_sdk_sts::Client, session: &RoleSession<'_>) -
 
 /// sts:GetCallerIdentity: account, partition and principal of the client's credentials. Needs no permission.
 pub async fn caller_identity(sts: &aws_sdk_sts::Client) -> Result<CallerIdentity, AwsCallError> {
+    caller_with_id(sts).await.map(|(identity, _)| identity)
+}
+
+/// The same, and the caller's `UserId`, which policies call `aws:userid`.
+pub async fn caller_with_id(sts: &aws_sdk_sts::Client) -> Result<(CallerIdentity, String), AwsCallError> {
     let action = Action::GET_CALLER_IDENTITY;
     let answer = sts.get_caller_identity().send().await;
     let answer = answer.map_err(|error| AwsCallError::from_sdk(action, error))?;
     let identity = CallerIdentity::from_arn(answer.arn().unwrap_or_default());
-    identity.map_err(|why| AwsCallError::unreadable(action, why.to_string()))
+    let identity = identity.map_err(|why| AwsCallError::unreadable(action, why.to_string()))?;
+    Ok((identity, answer.user_id.unwrap_or_default()))
 }

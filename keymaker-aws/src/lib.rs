@@ -32,7 +32,7 @@ mod this_host;
 mod trust;
 mod whole_answer;
 
-pub use assume_role::{RoleSession, assume_role, caller_identity};
+pub use assume_role::{RoleSession, assume_role, caller_identity, caller_with_id};
 pub use aws_calls::{AnswerCount, AwsCalls};
 pub use aws_time::AwsTime;
 #[cfg(feature = "host")]

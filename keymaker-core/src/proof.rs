@@ -17,6 +17,8 @@ pub const CERTIFICATE_TYPES: [(&str, &str); 2] = [
 ];
 /// The longest certificate that is looked at, in base64.
 pub const MAX_CERTIFICATE: usize = 16 * 1024;
+/// As the IAM API Reference has it.
+const MAX_USER_ID: usize = 128;
 /// The longest name of a token (`jti`).
 const MAX_TOKEN_ID: usize = 128;
 
@@ -32,6 +34,8 @@ pub fn is_certificate(key_type: &str) -> bool {
 pub struct Proof {
     /// Whose token it is: the IAM user name.
     pub iam_user_name: String,
+    /// Who that was when AWS made it: IAM's `UserId`.
+    pub iam_user_id: String,
     /// When AWS made the token: unix time.
     pub issued_at: u64,
     /// When it ends.
@@ -47,9 +51,10 @@ pub struct Proof {
 impl Proof {
     /// Reads the line that `proof` prints; `None` where it is anything else.
     pub fn parse(line: &str) -> Option<Self> {
-        let mut words = line.splitn(6, ' ');
+        let mut words = line.splitn(7, ' ');
         let proof = Self {
             iam_user_name: words.next()?.to_owned(),
+            iam_user_id: words.next().filter(|id| is_user_id(id))?.to_owned(),
             issued_at: words.next()?.parse().ok()?,
             ends_at: words.next()?.parse().ok()?,
             token_id: words.next().filter(|id| is_token_id(id))?.to_owned(),
@@ -60,15 +65,22 @@ impl Proof {
         (proof.to_string() == line).then_some(proof)
     }
 
-    /// Whether this is that user, as far as a token tells: their IAM name, and it is not older than their having it (P2).
+    /// Whether this is that user: their IAM name and `UserId`, and it is not older than their having the name (P2).
     pub fn is_of(&self, user: &User<'_>) -> bool {
-        self.iam_user_name == user.iam_user_name && is_young_enough(self.issued_at, user)
+        self.iam_user_name == user.iam_user_name
+            && self.iam_user_id == user.iam_user_id
+            && is_young_enough(self.issued_at, user)
     }
 }
 
 /// Whether a token of this age may open a login of that user: not where proofs are switched off, for everybody or for them.
 pub fn is_young_enough(issued_at: u64, user: &User<'_>) -> bool {
     user.proofs_from.is_some_and(|from| issued_at >= from)
+}
+
+/// What may be a `UserId` of IAM's: those of users begin with AIDA.
+pub fn is_user_id(text: &str) -> bool {
+    (1..=MAX_USER_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// What may be a `jti`: it stands in lines of logs, as the certificate's key id, and in a ticket.
@@ -83,6 +95,7 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             iam_user_name,
+            iam_user_id,
             issued_at,
             ends_at,
             token_id,
@@ -91,7 +104,7 @@ impl fmt::Display for Proof {
         } = self;
         write!(
             f,
-            "{iam_user_name} {issued_at} {ends_at} {token_id} {fingerprint} {key}"
+            "{iam_user_name} {iam_user_id} {issued_at} {ends_at} {token_id} {fingerprint} {key}"
         )
     }
 }
@@ -107,6 +120,7 @@ mod tests {
     fn proof() -> Proof {
         Proof {
             iam_user_name: "alice".to_owned(),
+            iam_user_id: "AIDA".to_owned(),
             issued_at: 1_800_000_000,
             ends_at: 1_800_000_300,
             token_id: "4dcf-1".to_owned(),
@@ -131,6 +145,8 @@ mod tests {
             format!(" {line}"),
             line.replace("4dcf-1", "4dcf\"1"),
             line.replace("4dcf-1", ""),
+            line.replace("AIDA", ""),
+            line.replace("AIDA", "AIDA-1"),
             line.replace("1800000300", "+1800000300"),
             line.replace("SHA256:", "MD5:"),
             line.replace("ssh-ed25519", "cert-authority ssh-ed25519"),
@@ -154,6 +170,13 @@ mod tests {
                 ..proof()
             };
             assert!(!is(Some(0), other), "{name}");
+        }
+        for id in ["AIDB", "aida", ""] {
+            let another = Proof {
+                iam_user_id: id.to_owned(),
+                ..proof()
+            };
+            assert!(!is(Some(0), another), "{id}, who had the name when the token was made");
         }
     }
 }

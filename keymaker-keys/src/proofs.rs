@@ -68,7 +68,7 @@ pub fn lines(
     let directory = authorized_keys::directory(host)?;
     let user = authorized_keys::user(name, sshds_uid, host, &directory, &mut buffer)?;
     if !proof.is_of(&user) {
-        let why = "proofs are off for this user, or it is older than the user's name, or was revoked";
+        let why = "proofs are off for this user, or the name was another's when it was made, or it was revoked";
         return Err(NoKeys::NoProof(why.to_owned()));
     }
     let contact = login::last_contact(host.contact);

@@ -89,7 +89,7 @@ fn read(blob: &[u8], key_type: &str, plain: &str) -> Result<Certificate, NoProof
     let mut signature = Fields(fields.string().ok_or_else(wrong("its signature"))?);
     let signed = signature.text_is(plain).and_then(|()| signature.string());
     signed
-        .filter(|_| signature.0.is_empty())
+        .filter(|signed| signature.0.is_empty() && is_plainly_written(plain, signed))
         .ok_or_else(wrong("its signature"))?;
     fields
         .0
@@ -122,6 +122,21 @@ fn token_of(extensions: &[u8]) -> Option<&str> {
         value.0.is_empty().then_some(())?;
     }
     token.filter(|_| fields.0.is_empty())
+}
+
+/// Whether a signature is written without a byte more than it needs. Others would be other certificates, which whoever has seen this one
+/// can write without its key, and each takes one of the user's tickets.
+fn is_plainly_written(plain: &str, signed: &[u8]) -> bool {
+    if plain == "ssh-ed25519" {
+        return signed.len() == ED25519_SIGNATURE;
+    }
+    let mut numbers = Fields(signed);
+    let mut number = || {
+        let number = numbers.string()?;
+        let needless = number.first() == Some(&0) && number.get(1).is_none_or(|next| *next < 0x80);
+        (number.first().is_some_and(|first| *first < 0x80) && number.len() <= P256_NUMBER && !needless).then_some(())
+    };
+    number().is_some() && number().is_some() && numbers.0.is_empty()
 }
 
 /// RFC 4251, section 5.
@@ -180,5 +195,8 @@ fn put(blob: &mut Vec<u8>, string: &[u8]) -> Option<()> {
 }
 
 const ED25519: usize = 32;
+const ED25519_SIGNATURE: usize = 64;
+/// With the zero before a first bit that is set.
+const P256_NUMBER: usize = 33;
 /// Uncompressed, as OpenSSH writes points.
 const P256: usize = 65;

@@ -4,7 +4,7 @@
 //! say that somebody acts for the user.
 
 use keymaker_core::issuers_file::ProofRules;
-use keymaker_core::proof::{Proof, is_token_id};
+use keymaker_core::proof::{Proof, is_token_id, is_user_id};
 
 use serde_json::Value;
 
@@ -14,8 +14,11 @@ use crate::json::{number_of, parse, text_of};
 
 /// Where AWS puts its own claims.
 pub const NAMESPACE: &str = "https://sts.amazonaws.com/";
-/// The tag that names the key, and the one that names the host.
+/// The tag that names the key, the one that names the user by their `UserId`, and the one that names the host. The subject is a name, which
+/// whoever may rename users lends for a moment; the policy by which people ask for tokens has AWS compare the second with its own `aws:userid`.
 pub const KEY_TAG: &str = "keymaker-key";
+/// See [`KEY_TAG`].
+pub const USER_TAG: &str = "keymaker-user";
 /// See [`KEY_TAG`].
 pub const HOST_TAG: &str = "keymaker-host";
 /// How far the token's clock may be ahead of this host's, and from when before the token its certificate holds, in seconds.
@@ -61,7 +64,7 @@ pub fn check(
     let aws = claims.get(NAMESPACE).filter(|aws| aws.is_object());
     let aws = aws.ok_or_else(wrong("it has no claims of AWS's"))?;
     must(text_of(aws, "aws_account") == Some(&rules.account), "its account")?;
-    tags(aws, certificate, rules)?;
+    let user_id = tags(aws, certificate, rules)?;
     let subject = text_of(&claims, "sub").ok_or_else(wrong("its subject"))?;
     must(text_of(aws, "principal_id") == Some(subject), "its principal_id")?;
     for told in [&claims, aws] {
@@ -70,6 +73,7 @@ pub fn check(
     let name = user_name(subject, rules).ok_or_else(wrong("its subject is no IAM user of this account"))?;
     Ok(Proof {
         iam_user_name: name.to_owned(),
+        iam_user_id: user_id.to_owned(),
         issued_at,
         ends_at,
         token_id: token_id.to_owned(),
@@ -78,12 +82,12 @@ pub fn check(
     })
 }
 
-/// The tags that `keymaker login` asked for: nobody else may choose them, and IAM does not tell capitals in them apart.
-fn tags(aws: &Value, certificate: &Certificate, rules: &ProofRules) -> Result<(), NoProof> {
+/// The tags that `keymaker login` asked for: nobody else may choose them, and IAM does not tell capitals in them apart. Returns the user's.
+fn tags<'a>(aws: &'a Value, certificate: &Certificate, rules: &ProofRules) -> Result<&'a str, NoProof> {
     let names = aws.get("request_tags").and_then(Value::as_object);
     let tags = aws.get("request_tags").filter(|tags| tags.is_object());
     let (tags, names) = tags.zip(names).ok_or(NoProof::Claims("it has no request_tags"))?;
-    for own in [KEY_TAG, HOST_TAG] {
+    for own in [KEY_TAG, USER_TAG, HOST_TAG] {
         let alike = |name: &String| name.to_lowercase() == own && name != own;
         if names.keys().any(alike) {
             return Err(NoProof::Claims("a tag like keymaker's in other letters"));
@@ -96,7 +100,9 @@ fn tags(aws: &Value, certificate: &Certificate, rules: &ProofRules) -> Result<()
     match tags.get(HOST_TAG) {
         None if rules.bound => Err(NoProof::Claims("it names no host, and login_bound wants it")),
         Some(_) if !is_here => Err(NoProof::Claims("it is for another host")),
-        _ => Ok(()),
+        _ => text_of(tags, USER_TAG)
+            .filter(|id| is_user_id(id))
+            .ok_or(NoProof::Claims("it does not say whose UserId it is for")),
     }
 }
 

@@ -19,6 +19,7 @@ pub const ISSUED: u64 = 1_800_000_000;
 pub const ISSUER: &str = "https://11111111-2222-3333-4444-555555555555.tokens.sts.global.api.aws";
 pub const ACCOUNT: &str = "123456789012";
 pub const INSTANCE: &str = "i-0123456789abcdef0";
+pub const USER_ID: &str = "AIDAALICE00000000000";
 pub const TOKEN_ID: &str = "0c1f7c5e-5a3c-4f5e-9a52-1f0a4dcf0001";
 /// Of [`ED25519`], as ssh-keygen -l prints it.
 pub const FINGERPRINT: &str = "SHA256:edV/F4HdipXmCHb1s/PWblk7mQtkHYFqQ1SGxELZntQ";
@@ -73,7 +74,7 @@ pub fn claims() -> Value {
             "ou_path": ["o-abc1234567/r-ab12/"],
             "principal_id": "arn:aws:iam::123456789012:user/staff/alice",
             "principal_tags": {"keymaker-key": "SHA256:of-whoever-may-tag-users"},
-            "request_tags": {"keymaker-key": FINGERPRINT},
+            "request_tags": {"keymaker-key": FINGERPRINT, "keymaker-user": USER_ID},
         },
         "iss": ISSUER,
         "exp": ISSUED + 300,

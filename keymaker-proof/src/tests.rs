@@ -23,6 +23,7 @@ fn of_claims(claims: &Value) -> Result<Proof, NoProof> {
 fn alices() -> Proof {
     Proof {
         iam_user_name: "alice".to_owned(),
+        iam_user_id: USER_ID.to_owned(),
         issued_at: ISSUED,
         ends_at: ISSUED + 300,
         token_id: TOKEN_ID.to_owned(),
@@ -58,8 +59,7 @@ fn a_proof_by_an_ecdsa_key_is_one_too() {
     fields.certificate_type = "ecdsa-sha2-nistp256-cert-v01@openssh.com".to_owned();
     fields.plain = "ecdsa-sha2-nistp256".to_owned();
     fields.key = vec![b"nistp256".to_vec(), point];
-    let signature = [vec![0, 0, 0, 19], b"ecdsa-sha2-nistp256".to_vec(), vec![0, 0, 0, 1, 5]].concat();
-    fields.signature = signature;
+    fields.signature = ecdsa_signature(&[&[5], &[0, 0x80]]);
     let fingerprint = Certificate::parse(&fields.certificate_type, &fields.base64())
         .unwrap()
         .fingerprint;
@@ -67,8 +67,30 @@ fn a_proof_by_an_ecdsa_key_is_one_too() {
     let mut given = fields.clone();
     given.extensions = crate::forge::fields(&token).extensions;
     assert_eq!(of(&given).unwrap().iam_user_name, "alice");
+    let others: [&[&[u8]]; 8] = [
+        &[&[0, 5], &[6]],
+        &[&[5], &[0, 6]],
+        &[&[5], &[]],
+        &[&[0], &[6]],
+        &[&[0x80], &[6]],
+        &[&[5]],
+        &[&[5], &[6], &[7]],
+        &[&[1; 34], &[6]],
+    ];
+    for written in others {
+        let mut other = given.clone();
+        other.signature = ecdsa_signature(written);
+        assert!(matches!(of(&other), Err(NoProof::Certificate(_))), "{written:?}");
+    }
     given.key[0] = b"nistp384".to_vec();
     assert!(matches!(of(&given), Err(NoProof::Certificate(_))));
+}
+
+/// Of these numbers, as RFC 5656 writes it.
+fn ecdsa_signature(numbers: &[&[u8]]) -> Vec<u8> {
+    let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+    let numbers: Vec<u8> = numbers.iter().flat_map(|number| string(number)).collect();
+    [string(b"ecdsa-sha2-nistp256"), string(&numbers)].concat()
 }
 
 // P21
@@ -125,6 +147,10 @@ fn a_certificate_with_anything_otherwise_is_none() {
     changed("signed by nobody", &|fields| fields.signer = Some(Vec::new()));
     changed("a signature of another type", &|fields| fields.signature[4] = b'x');
     changed("a signature with a tail", &|fields| fields.signature.push(0));
+    changed("a longer signature", &|fields| {
+        fields.signature.splice(15..19, 65_u32.to_be_bytes());
+        fields.signature.push(0);
+    });
     changed("a tail", &|fields| fields.tail.push(0));
     changed("another type inside", &|fields| fields.plain = "ssh-rsa".to_owned());
     changed("a short key", &|fields| fields.key[0].truncate(31));
@@ -348,6 +374,11 @@ fn claims_that_are_not_for_this_login_open_nothing() {
             json!(["i-0", "", "*", [INSTANCE], INSTANCE.to_uppercase()]),
         ),
         ("~/request_tags/Keymaker-host", json!([INSTANCE])),
+        (
+            "~/request_tags/keymaker-user",
+            json!([null, "", "AIDA 1", "AIDA-1", [USER_ID], 1, "A".repeat(129)]),
+        ),
+        ("~/request_tags/Keymaker-User", json!([USER_ID, ""])),
         (
             "~/subject_mode",
             json!(["OriginIdentity", "", ["AWSIdentity"], "awsidentity"]),

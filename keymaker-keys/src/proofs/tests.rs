@@ -28,7 +28,7 @@ fn unix(host: &TestHost) -> u64 {
 
 fn line_of(host: &TestHost) -> String {
     let now = unix(host);
-    format!("alice {now} {} 4dcf-1 {FINGERPRINT} {KEY}", now + 300)
+    format!("alice AIDAALICE {now} {} 4dcf-1 {FINGERPRINT} {KEY}", now + 300)
 }
 
 /// What sshd is shown where the verifier is this script.
@@ -85,6 +85,8 @@ fn a_proof_of_another_user_or_older_than_the_name_opens_nothing_and_leaves_no_ti
     for change in [
         (&|host: &mut TestHost| host.alice.iam_user_name = "bob") as &dyn Fn(&mut TestHost),
         &|host| host.alice.iam_user_name = "Alice",
+        // Who had the name when the token was made.
+        &|host| host.alice.iam_user_id = "AIDABOB",
         &|host| host.alice.proofs_from = None,
         &|host| host.alice.proofs_from = Some(unix(host) + 1),
     ] {

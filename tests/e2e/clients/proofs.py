@@ -2,8 +2,8 @@
 """Makes an issuer, and proofs of its tokens of which each differs in one thing from a right one; says of each what it must open.
 
 usage: proofs.py issuer KEYS                   writes the key set for login_keys_file, and KEYS.pem
-       proofs.py make KEYS FOLDER NAME         FOLDER/NUMBER/key and key-cert.pub; prints NUMBER TAB opens|nothing TAB what it is
-       proofs.py one KEYS FOLDER NAME          the right one alone, in FOLDER
+       proofs.py make KEYS FOLDER NAME ID      FOLDER/NUMBER/key and key-cert.pub; prints NUMBER TAB opens|nothing TAB what it is
+       proofs.py one KEYS FOLDER NAME ID       the right one alone, in FOLDER
 
 Everything but the tokens' issuer is the product's and the distribution's: sshd checks the certificates first.
 """
@@ -44,7 +44,7 @@ def sign(key, text):
 class Proof:
     """A right one of this user; what a row changes, it changes here."""
 
-    def __init__(self, name, issuer):
+    def __init__(self, name, user_id, issuer):
         self.issuer_key, self.name = issuer, name
         self.key = self.signer = ed25519.Ed25519PrivateKey.generate()
         self.kind, self.serial, self.type = 1, 0, "ssh-ed25519"
@@ -55,7 +55,7 @@ class Proof:
         self.claims = {
             "iss": ISSUER, "aud": f"keymaker:{ACCOUNT}", "sub": subject, "iat": NOW, "exp": NOW + 300, "jti": f"jti-{os.urandom(8).hex()}",
             AWS: {"aws_account": ACCOUNT, "source_region": "us-east-1", "principal_id": subject, "org_id": "o-1", "ou_path": ["o-1/r-1/"],
-                  "principal_tags": {"team": "x"}, "request_tags": {}},
+                  "principal_tags": {"team": "x"}, "request_tags": {"keymaker-user": user_id}},
         }
         self.raw = lambda text: text
         self.token = lambda token: token
@@ -94,7 +94,7 @@ class Proof:
         blob += string(self.key_id or str(self.claims.get("jti"))) + string(b"".join(string(name) for name in self.principals))
         blob += struct.pack(">QQ", after, before) + string(self.options)
         blob += string(b"".join(string(name) + string(string(value) if value is not None else b"") for name, value in extensions)) + string(b"")
-        signer = Proof(self.name, self.issuer_key)
+        signer = Proof(self.name, "", self.issuer_key)
         signer.key, signer.type = self.signer, self.type
         blob += string(signer.blob()[1])
         if self.type == "ssh-ed25519":
@@ -113,7 +113,7 @@ class Proof:
             file.write(f"{self.type}-cert-v01@openssh.com {base64.b64encode(self.certificate()).decode()}\n")
 
 
-def rows(name, issuer):
+def rows(name):
     """Each: whether it opens, what it is, and what it changes."""
     user = f"arn:aws:iam::{ACCOUNT}:user/"
 
@@ -203,6 +203,9 @@ def rows(name, issuer):
     yield False, "for another host", claim([AWS, "request_tags", "keymaker-host"], "i-00000000000000000")
     yield False, "for another key", claim([AWS, "request_tags", "keymaker-key"], "SHA256:" + "A" * 43)
     yield False, "the key's tag in other letters, too", claim([AWS, "request_tags", "Keymaker-Key"], "SHA256:" + "A" * 43)
+    yield False, "for whoever has the name", claim([AWS, "request_tags", "keymaker-user"], NO)
+    yield False, "for another UserId, which had the name then", claim([AWS, "request_tags", "keymaker-user"], "AIDASOMEBODYELSE00000")
+    yield False, "the user's tag in other letters, too", claim([AWS, "request_tags", "Keymaker-User"], "AIDASOMEBODYELSE00000")
     yield False, "the host's tag in other letters", claim([AWS, "request_tags", "KEYMAKER-HOST"], INSTANCE)
     yield False, "the key among the principal's tags only", lambda proof: (
         proof.claims[AWS].update(principal_tags={"keymaker-key": proof.fingerprint()}, request_tags=[]))
@@ -271,11 +274,11 @@ def main():
         return
     with open(keys + ".pem", "rb") as file:
         issuer = serialization.load_pem_private_key(file.read(), None)
-    folder, name = rest
+    folder, name, user_id = rest
     if what == "one":
-        return Proof(name, issuer).write(folder)
-    for number, (opens, said, change) in enumerate(rows(name, issuer)):
-        proof = Proof(name, issuer)
+        return Proof(name, user_id, issuer).write(folder)
+    for number, (opens, said, change) in enumerate(rows(name)):
+        proof = Proof(name, user_id, issuer)
         change(proof)
         proof.write(f"{folder}/{number}")
         print(number, "opens" if opens else "nothing", said, sep="\t")

@@ -163,6 +163,60 @@ fn a_revoked_proof_and_one_of_a_former_holder_open_nothing() {
     ssh_by(&own, "dave").refused();
 }
 
+/// The policy of `keymaker configure --logins` for people without a second factor, with this right, too.
+fn with_the_policy_and(name: &str, action: &str) {
+    let policy = sh(
+        "keymaker configure --logins --logins-without-mfa --print cloudformation | jq -c '.Resources.KeymakerLogins.Properties.PolicyDocument'",
+    );
+    std::fs::write("/root/policy.json", policy).unwrap();
+    iam(&format!(
+        "put-user-policy --user-name {name} --policy-name proofs --policy-document file:///root/policy.json"
+    ));
+    iam(&format!(
+        "put-user-policy --user-name {name} --policy-name more --policy-document '{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\
+         \"Action\":\"{action}\",\"Resource\":\"*\"}}]}}'"
+    ));
+}
+
+// P21, P2
+#[test]
+fn who_may_rename_users_logs_in_as_nobody_else() {
+    let _host = with_proofs(ON);
+    person("bob");
+    with_the_policy_and("bob", "iam:UpdateUser");
+    assert_eq!(keymaker_ssh("bob", "bob", "id -un").ok(), "bob");
+    let renamed = |from: &str, to: &str| {
+        as_person(
+            "bob",
+            &format!("aws iam update-user --user-name {from} --new-user-name {to}"),
+        )
+        .ok()
+    };
+    let alices = sh("sandbox-admin aws iam get-user --user-name alice --query User.UserId --output text");
+    sh(&format!("rm -rf {LAPTOP}/.ssh"));
+    renamed("alice", "away");
+    renamed("bob", "alice");
+    let asked = as_person("bob", "keymaker login");
+    let lied = as_person(
+        "bob",
+        &format!(
+            "aws sts get-web-identity-token --audience keymaker:123456789012 --signing-algorithm ES384 --duration-seconds 300 \
+             --tags Key=keymaker-key,Value=SHA256:x Key=keymaker-user,Value={alices}"
+        ),
+    );
+    renamed("alice", "bob");
+    renamed("away", "alice");
+    asked.ok();
+    let token = sh(&format!("grep -c . {}-cert.pub", key()));
+    assert_eq!(token, "1");
+    // AWS's word is that the name was alice's; and that it was bob who asked.
+    ssh_by(&key(), "alice").refused();
+    ssh_by(&key(), "bob").refused();
+    assert!(lied.reads().contains("AccessDenied"), "{lied}");
+    // By the policy alone, without the comparison on the host, that would have opened.
+    assert_eq!(ssh("alice", "id -un").ok(), "alice");
+}
+
 // P22
 #[test]
 fn a_valid_proof_opens_with_network_aws_and_keymakerd_down() {

@@ -37,6 +37,12 @@ fn client(what: &str, arguments: &str) -> String {
     ))
 }
 
+fn user_id(name: &str) -> String {
+    sh(&format!(
+        "sandbox-admin aws iam get-user --user-name {name} --query User.UserId --output text"
+    ))
+}
+
 fn ssh_by(folder: &str, user: &str) -> Outcome {
     run(&format!(
         "ssh -F none -i {folder}/key -o CertificateFile={folder}/key-cert.pub -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=10 \
@@ -48,7 +54,7 @@ fn ssh_by(folder: &str, user: &str) -> Outcome {
 #[test]
 fn a_right_proof_opens_and_none_that_differs_in_one_thing_does() {
     let _host = host();
-    let made = client("make", &format!("{FOLDER}/table dave"));
+    let made = client("make", &format!("{FOLDER}/table dave {}", user_id("dave")));
     let (mut wrong, mut opened, mut closed) = (Vec::new(), 0, 0);
     println!("| what | should | did |\n|---|---|---|");
     for row in made.lines() {
@@ -92,11 +98,16 @@ fn a_right_proof_opens_and_none_that_differs_in_one_thing_does() {
 #[test]
 fn a_token_opens_for_who_was_made_just_now_and_never_for_who_was_made_after_it() {
     let host = host();
-    // Before there was anybody of that name.
-    client("one", &format!("{FOLDER}/before gail"));
+    // Of the former gail, of whom this host never heard.
+    iam("create-user --user-name gail");
+    client("one", &format!("{FOLDER}/before gail {}", user_id("gail")));
+    e2e::delete_user("gail");
     std::thread::sleep(Duration::from_secs(2));
     iam("create-user --user-name gail");
-    client("one", &format!("{FOLDER}/after gail"));
+    client("one", &format!("{FOLDER}/after gail {}", user_id("gail")));
+    // Also one that lies about the UserId.
+    client("one", &format!("{FOLDER}/lie gail AIDASOMEBODYELSE00000"));
+    ssh_by(&format!("{FOLDER}/lie"), "gail").refused();
     ssh_by(&format!("{FOLDER}/before"), "gail").refused();
     // This host has not heard of her until then.
     assert_eq!(ssh_by(&format!("{FOLDER}/after"), "gail").ok(), "gail");

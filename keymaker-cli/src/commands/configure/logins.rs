@@ -71,29 +71,36 @@ fn login_policy(account: &str, with_mfa: bool) -> Value {
         let condition = json!({
             // ForAnyValue would let foreign audiences in beside ours; ForAllValues is true where there is none.
             "ForAllValues:StringEquals": {
-                "sts:IdentityTokenAudience": format!("{AUDIENCE}{account}"), "aws:TagKeys": ["keymaker-key", "keymaker-host"],
+                "sts:IdentityTokenAudience": format!("{AUDIENCE}{account}"), "aws:TagKeys": ["keymaker-key", "keymaker-user", "keymaker-host"],
             },
             "Null": { "sts:IdentityTokenAudience": "false", "aws:TagKeys": "false" },
             "NumericLessThanEquals": { "sts:DurationSeconds": "300" },
-            "StringEquals": { "sts:SigningAlgorithm": "ES384" },
+            "StringEquals": { "sts:SigningAlgorithm": "ES384", USER_TAG: USER_ID },
             "Bool": context,
         });
         fields.insert("Condition".to_owned(), condition);
     }
-    document(vec![may, users_alone()])
+    let [users, own_ids] = users_alone();
+    document(vec![may, users, own_ids])
 }
 
-/// Whatever other policies allow: a token of a role or of somebody federated opens no host, so nobody is to have one.
-fn users_alone() -> Value {
-    json!({ "Sid": "KeymakerLoginsOfUsersAlone", "Effect": "Deny", "Action": ASK, "Resource": "*", "Condition": {
-        "ForAnyValue:StringLike": { "sts:IdentityTokenAudience": format!("{AUDIENCE}*") },
-        "StringNotEquals": { "aws:PrincipalType": "User" },
-    } })
+/// Whatever other policies allow: a token of a role or of somebody federated opens no host, so nobody is to have one; and a token names by its
+/// tag who asked for it. Its subject is a name, which whoever may rename users can give to another for a moment.
+fn users_alone() -> [Value; 2] {
+    [
+        ("KeymakerLoginsOfUsersAlone", json!({ "aws:PrincipalType": "User" })),
+        ("KeymakerLoginsUnderOnesOwnUserId", json!({ USER_TAG: USER_ID })),
+    ]
+    .map(|(sid, unless)| {
+        json!({ "Sid": sid, "Effect": "Deny", "Action": ASK, "Resource": "*", "Condition": {
+            "ForAnyValue:StringLike": { "sts:IdentityTokenAudience": format!("{AUDIENCE}*") }, "StringNotEquals": unless,
+        } })
+    })
 }
 
 /// For service control policies, which reach those who have not the other policy.
 pub fn guard_policy() -> Value {
-    document(vec![users_alone()])
+    document(users_alone().to_vec())
 }
 
 /// The account as it is, and what was changed in it.
@@ -346,6 +353,9 @@ pub const LOGIN_POLICY: &str = "KeymakerLogins";
 const FEDERATED_BY: &str = "keymaker:federation-by";
 /// How the audiences of hosts begin (keymakerd.toml(5), login_audience).
 const AUDIENCE: &str = "keymaker:";
+/// The tag that names the user, and what AWS compares it with.
+const USER_TAG: &str = "aws:RequestTag/keymaker-user";
+const USER_ID: &str = "${aws:userid}";
 const ASK: [&str; 2] = ["sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"];
 
 #[cfg(test)]
@@ -365,7 +375,12 @@ mod tests {
             condition["Bool"],
             json!({ "aws:ViaAWSService": "false", "aws:MultiFactorAuthPresent": "true" })
         );
+        assert_eq!(
+            condition["StringEquals"]["aws:RequestTag/keymaker-user"],
+            "${aws:userid}"
+        );
         assert_eq!(policy["Statement"][1], guard_policy()["Statement"][0]);
+        assert_eq!(policy["Statement"][2], guard_policy()["Statement"][1]);
         let without = login_policy("123456789012", false);
         assert_eq!(
             without["Statement"][0]["Condition"]["Bool"],

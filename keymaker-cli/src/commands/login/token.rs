@@ -2,7 +2,7 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_sts::types::Tag;
-use keymaker_aws::{Action, AwsCallError, OutageCause};
+use keymaker_aws::{Action, AwsCallError, OutageCause, caller_with_id};
 
 use super::LoginError;
 use crate::aws::{self, AwsError};
@@ -21,13 +21,16 @@ pub struct AskedToken {
 impl AskedToken {
     /// AWS's answer.
     pub async fn token(&self, config: &SdkConfig) -> Result<String, CommandError> {
-        let audience = match &self.audience {
-            Some(audience) => audience.clone(),
-            None => format!("keymaker:{}", account(config).await?),
-        };
+        let (identity, user_id) = caller_with_id(&aws::sts(config)).await.map_err(named)?;
+        let of_account = || format!("keymaker:{}", identity.account.as_str());
+        let audience = self.audience.clone().unwrap_or_else(of_account);
         let request = aws::sts(config).get_web_identity_token().audience(audience);
         let request = request.duration_seconds(LIFE).signing_algorithm("ES384");
-        let tags = [(KEY_TAG, Some(&self.fingerprint)), (HOST_TAG, self.host.as_ref())];
+        let tags = [
+            (KEY_TAG, Some(&self.fingerprint)),
+            (USER_TAG, Some(&user_id)),
+            (HOST_TAG, self.host.as_ref()),
+        ];
         let tags = tags
             .into_iter()
             .filter_map(|(key, value)| Tag::builder().key(key).value(value?).build().ok());
@@ -36,15 +39,6 @@ impl AskedToken {
             .map_err(|error| AwsCallError::from_sdk(ASK, error))
             .map_err(named)?;
         Ok(answer.web_identity_token.ok_or(LoginError::NoToken)?)
-    }
-}
-
-/// The account of these credentials.
-async fn account(config: &SdkConfig) -> Result<String, CommandError> {
-    match aws::identity(config).await {
-        Ok(identity) => Ok(identity.account.as_str().to_owned()),
-        Err(AwsError::Call(error)) => Err(named(error)),
-        Err(other) => Err(other.into()),
     }
 }
 
@@ -119,6 +113,7 @@ impl Told {
 const ASK: Action = Action::named("sts:GetWebIdentityToken");
 // As keymaker-proof has them.
 const KEY_TAG: &str = "keymaker-key";
+const USER_TAG: &str = "keymaker-user";
 const HOST_TAG: &str = "keymaker-host";
 /// How long a token is to live, in seconds.
 const LIFE: i32 = 300;
