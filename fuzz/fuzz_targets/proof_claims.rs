@@ -42,5 +42,8 @@ fuzz_target!(|claims: &[u8]| {
     let subject = claims["sub"].as_str().expect("a subject");
     assert!(subject.starts_with("arn:aws:iam::1:user/") && subject.ends_with(&format!("/{}", proof.iam_user_name)));
     let tags = &claims["https://sts.amazonaws.com/"]["request_tags"];
-    assert_eq!((&tags["keymaker-key"], &tags["keymaker-user"]), (&"SHA256:x".into(), &proof.iam_user_id.as_str().into()));
+    assert_eq!(
+        (&tags["keymaker-key"], &tags["keymaker-user"]),
+        (&"SHA256:x".into(), &proof.iam_user_id.as_str().into())
+    );
 });
