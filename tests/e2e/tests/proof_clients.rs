@@ -315,10 +315,16 @@ fn the_probes_for_a_real_account_say_what_tokens_are_like_and_hold_nothing_that_
         );
     }
     let denied = probe(admin, "denied");
-    assert!(denied.contains("not authorized to perform: sts:TagGetWebIdentityToken"), "{denied}");
+    assert!(
+        denied.contains("not authorized to perform: sts:TagGetWebIdentityToken"),
+        "{denied}"
+    );
     assert!(probe(admin, "keys").contains("\"kid\": \"EC384_0\""));
     probe(admin, "clean");
-    let secrets = |text: &str| text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).any(|word| word.len() > 90);
+    let secrets = |text: &str| {
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c)))
+            .any(|word| word.len() > 90)
+    };
     assert!(!tokens.iter().any(|token| secrets(token)) && !secrets(&denied));
     run("sandbox-admin aws iam get-user --user-name keymaker-probe").refused();
 }
