@@ -9,6 +9,7 @@ mod instance_profile;
 mod logins;
 mod managed_policy;
 mod options;
+mod ours;
 mod templates;
 pub(super) mod texts;
 mod wanted;

@@ -4,17 +4,16 @@
 //! A role that it creates carries the tag keymaker:made-by, so that `--undo` deletes no role that somebody else made.
 
 use aws_sdk_iam::Client;
-use aws_sdk_iam::types::Tag;
 use keymaker_aws::{AccountId, Action, AwsCallError, Page, RoleArn, all_pages};
 use serde_json::{Value, json};
 
 use super::managed_policy::{self, PresentPolicy};
+use super::ours::{made_by_us, mark, unless_absent};
 use super::texts::{decoded, described, permissions_lost, settings_lost};
 use super::wanted::{POLICY, Side, trust_of};
 use crate::aws::{AwsError, call};
 use crate::commands::changes::Change;
 
-const MADE_BY: &str = "keymaker:made-by";
 /// The statement by which a role trusts itself.
 const SELF_TRUST: &str = "KeymakerTrustsItself";
 
@@ -118,27 +117,6 @@ struct Present {
     trust: Value,
     description: String,
     made_by_us: bool,
-}
-
-/// The tag of whatever is made here.
-pub fn mark() -> Result<Tag, AwsError> {
-    let tag = Tag::builder().key(MADE_BY).value("configure").build();
-    tag.map_err(|error| AwsError::NoRuntime(error.to_string()))
-}
-
-/// Whether these are the tags of something that was made here.
-pub fn made_by_us(tags: &[Tag]) -> bool {
-    tags.iter()
-        .any(|tag| tag.key() == MADE_BY && tag.value() == "configure")
-}
-
-/// The error of a call, but for the entity not being there.
-pub fn unless_absent<T>(answer: Result<T, AwsCallError>) -> Result<Option<T>, AwsError> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(AwsCallError::NoSuchEntity { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 impl<'a> ConfiguredAccount<'a> {

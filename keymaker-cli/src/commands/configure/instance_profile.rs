@@ -3,7 +3,8 @@
 
 use keymaker_aws::AwsCallError;
 
-use super::account::{ConfiguredAccount, made_by_us, mark, unless_absent};
+use super::account::ConfiguredAccount;
+use super::ours::{made_by_us, mark, unless_absent};
 use crate::aws::{AwsError, call};
 
 /// What there is.

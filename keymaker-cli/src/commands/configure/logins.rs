@@ -3,40 +3,19 @@
 //! Of the users' account as a whole, whatever roles its hosts have: an IAM group may have ten policies, so there is no policy for each role.
 //! The policy's tags say whether it, and whether the federation, is of ours to take away again.
 
-#![expect(clippy::doc_markdown, reason = "clap prints these comments, in help and manual")]
-
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::Tag;
-use clap::Args;
 use keymaker_aws::{Action, AwsCallError, CallerIdentity, Page, all_pages};
 use serde_json::{Value, json};
 
-use super::account::{ConfigureError, check_group, made_by_us, mark};
+use super::account::{ConfigureError, check_group};
 use super::managed_policy::{self, PresentPolicy};
-use super::options::group_name;
+use super::options::LoginsOptions;
+use super::ours::{made_by_us, mark};
 use super::texts::permissions_lost;
 use super::wanted::{allow, document};
 use crate::aws::{AwsError, call};
 use crate::commands::changes::Change;
-
-/// What the command line says of logins by proof.
-#[derive(Args, Debug)]
-pub struct LoginsOptions {
-    /// Let people log in by proof, with no key in IAM: turn outbound web identity federation on for the users' account, make the policy
-    /// KeymakerLogins by which people may ask AWS for a token, and let the role read who the issuer is. Without --instance-iam-role, the
-    /// account alone.
-    #[arg(long)]
-    pub logins: bool,
-    /// Attach that policy to this IAM group, whose members then may log in by proof; may be repeated.
-    #[arg(long, value_name = "GROUP", requires = "logins", value_parser = group_name)]
-    pub logins_group: Vec<String>,
-    /// Let people ask whose session has no second factor, such as those with an access key alone.
-    #[arg(long, requires = "logins")]
-    pub logins_without_mfa: bool,
-    /// Print a policy for an organisation (an SCP): nobody but IAM users may ask for a token for hosts.
-    #[arg(long, conflicts_with_all = ["dry_run", "undo", "print", "guard_policy", "self_service_policy", "logins"])]
-    pub logins_guard_policy: bool,
-}
 
 /// What the users' account should hold.
 pub struct WantedLogins {
@@ -151,7 +130,10 @@ impl<'a> AccountLogins<'a> {
         };
         for group in &self.wanted.groups {
             let holder = format!("group {group}");
-            if before.iter().any(|holder| *holder == Holder::Group(group.clone())) {
+            if before
+                .iter()
+                .any(|holder| *holder == PolicyHolder::Group(group.clone()))
+            {
                 continue;
             }
             if self.change(
@@ -164,7 +146,7 @@ impl<'a> AccountLogins<'a> {
             }
             self.holders.push(holder);
         }
-        self.holders.extend(before.iter().map(Holder::shown));
+        self.holders.extend(before.iter().map(PolicyHolder::shown));
         self.holders.sort();
         Ok(())
     }
@@ -231,7 +213,7 @@ impl<'a> AccountLogins<'a> {
         Ok(())
     }
 
-    async fn holders(&self) -> Result<Vec<Holder>, AwsError> {
+    async fn holders(&self) -> Result<Vec<PolicyHolder>, AwsError> {
         let action = Action::named("iam:ListEntitiesForPolicy");
         let holders = all_pages(action, async |marker| {
             let request = self.iam.list_entities_for_policy().policy_arn(&self.wanted.arn);
@@ -240,27 +222,27 @@ impl<'a> AccountLogins<'a> {
                 let groups = page.policy_groups.unwrap_or_default().into_iter();
                 let users = page.policy_users.unwrap_or_default().into_iter();
                 let roles = page.policy_roles.unwrap_or_default().into_iter();
-                let holders = groups.filter_map(|group| group.group_name.map(Holder::Group));
-                let holders = holders.chain(users.filter_map(|user| user.user_name.map(Holder::User)));
-                let holders = holders.chain(roles.filter_map(|role| role.role_name.map(Holder::Role)));
+                let holders = groups.filter_map(|group| group.group_name.map(PolicyHolder::Group));
+                let holders = holders.chain(users.filter_map(|user| user.user_name.map(PolicyHolder::User)));
+                let holders = holders.chain(roles.filter_map(|role| role.role_name.map(PolicyHolder::Role)));
                 (holders.collect::<Vec<_>>(), page.is_truncated, page.marker)
             })
         });
         Ok(holders.await?)
     }
 
-    async fn detach(&self, holder: &Holder) -> Result<(), AwsError> {
+    async fn detach(&self, holder: &PolicyHolder) -> Result<(), AwsError> {
         let (iam, arn) = (self.iam, &self.wanted.arn);
         match holder {
-            Holder::Group(name) => {
+            PolicyHolder::Group(name) => {
                 let request = iam.detach_group_policy().group_name(name);
                 call!("iam:DetachGroupPolicy", request.policy_arn(arn))?;
             }
-            Holder::User(name) => {
+            PolicyHolder::User(name) => {
                 let request = iam.detach_user_policy().user_name(name);
                 call!("iam:DetachUserPolicy", request.policy_arn(arn))?;
             }
-            Holder::Role(name) => {
+            PolicyHolder::Role(name) => {
                 let request = iam.detach_role_policy().role_name(name);
                 call!("iam:DetachRolePolicy", request.policy_arn(arn))?;
             }
@@ -322,13 +304,13 @@ async fn issuer(iam: &Client) -> Result<Option<String>, AwsError> {
 
 /// Who has the policy.
 #[derive(PartialEq, Eq)]
-enum Holder {
+enum PolicyHolder {
     Group(String),
     User(String),
     Role(String),
 }
 
-impl Holder {
+impl PolicyHolder {
     fn shown(&self) -> String {
         match self {
             Self::Group(name) => format!("group {name}"),
@@ -351,7 +333,7 @@ fn federated_by_us(present: &PresentPolicy) -> bool {
 pub const LOGIN_POLICY: &str = "KeymakerLogins";
 /// On the policy: federation was off before.
 const FEDERATED_BY: &str = "keymaker:federation-by";
-/// How the audiences of hosts begin (keymakerd.toml(5), login_audience).
+/// How the audiences of hosts begin (keymakerd.toml(5), `login_audience`).
 const AUDIENCE: &str = "keymaker:";
 /// The tag that names the user, and what AWS compares it with.
 const USER_TAG: &str = "aws:RequestTag/keymaker-user";

@@ -5,7 +5,7 @@ use aws_sdk_iam::types::Policy;
 use keymaker_aws::{AccountId, Partition};
 use serde_json::Value;
 
-use super::account::unless_absent;
+use super::ours::unless_absent;
 use super::texts::decoded;
 use crate::aws::{AwsError, call};
 

@@ -1,10 +1,11 @@
 //! The options of `keymaker configure`, and what each may say.
 
+#![expect(clippy::doc_markdown, reason = "clap prints these comments, in help and manual")]
+
 use clap::{Args, ValueEnum};
 use keymaker_aws::iam_names::{is_group_name, is_suffix};
 use keymaker_aws::{AccountId, ArnError, RoleArn};
 
-use super::logins::LoginsOptions;
 use super::wanted::WantedMethod;
 use crate::consent::Consent;
 
@@ -73,6 +74,25 @@ pub struct ConfigureOptions {
     pub(super) allow: Vec<String>,
 }
 
+/// What the command line says of logins by proof.
+#[derive(Args, Debug)]
+pub struct LoginsOptions {
+    /// Let people log in by proof, with no key in IAM: turn outbound web identity federation on for the users' account, make the policy
+    /// KeymakerLogins by which people may ask AWS for a token, and let the role read who the issuer is. Without --instance-iam-role, the
+    /// account alone.
+    #[arg(long)]
+    pub logins: bool,
+    /// Attach that policy to this IAM group, whose members then may log in by proof; may be repeated.
+    #[arg(long, value_name = "GROUP", requires = "logins", value_parser = group_name)]
+    pub logins_group: Vec<String>,
+    /// Let people ask whose session has no second factor, such as those with an access key alone.
+    #[arg(long, requires = "logins")]
+    pub logins_without_mfa: bool,
+    /// Print a policy for an organisation (an SCP): nobody but IAM users may ask for a token for hosts.
+    #[arg(long, conflicts_with_all = ["dry_run", "undo", "print", "guard_policy", "self_service_policy", "logins"])]
+    pub logins_guard_policy: bool,
+}
+
 /// A language for infrastructure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Template {
@@ -111,7 +131,7 @@ fn role_pattern(text: &str) -> Result<String, String> {
     })
 }
 
-pub(super) fn group_name(text: &str) -> Result<String, String> {
+fn group_name(text: &str) -> Result<String, String> {
     let legal = is_group_name(text).then(|| text.to_owned());
     legal.ok_or_else(|| "IAM has names of 1 to 128 letters, digits and _+=,.@-".to_owned())
 }

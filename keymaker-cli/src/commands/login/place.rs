@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 use ssh_key::{Certificate, HashAlg, PublicKey};
 
+use super::error::LoginError;
+use super::options::{HowToProve, ProofKeyType};
 use super::token::{AskedToken, Told};
-use super::{HowToProve, LoginError, ProofKeyType};
 use crate::aws::{AwsOptions, with_aws};
-use crate::commands::CommandError;
 
 /// Where the key and the certificate of one identity and purpose lie.
 pub struct Place {
@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// Sees to a proof that holds for another minute, or, where none is to be kept, to a new one.
-    pub fn ready(&self, keep: bool, how: &HowToProve, aws: &AwsOptions) -> Result<Left, CommandError> {
+    pub fn ready(&self, keep: bool, how: &HowToProve, aws: &AwsOptions) -> Result<Left, LoginError> {
         self.make_folder()?;
         let lock = self.folder.join("lock");
         let held = File::create(&lock).and_then(|file| file.lock().map(|()| file));

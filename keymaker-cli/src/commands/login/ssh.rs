@@ -4,20 +4,23 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use super::error::LoginError;
+use super::instance::{InstanceId, WayToInstance};
+use super::options::HowToProve;
 use super::place::Place;
-use super::{HowToProve, LoginError};
 use crate::aws::AwsOptions;
-use crate::commands::CommandError;
 
-/// `keymaker ssh`: becomes ssh.
-pub fn ssh(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), CommandError> {
+/// Becomes ssh.
+pub fn run(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), LoginError> {
     let host = destination(arguments).ok_or(LoginError::NoHost)?;
     let host = host.rsplit('@').next().unwrap_or(host);
     let instance = InstanceId::parse(host);
     let mut how = how.clone();
-    how.host = how.host.or_else(|| instance.map(|instance| instance.0.to_owned()));
+    how.host = how
+        .host
+        .or_else(|| instance.map(|instance| instance.as_str().to_owned()));
     let way = match instance {
-        Some(instance) if !knows_a_way(arguments) => Some(Way::found(instance)?),
+        Some(instance) if !knows_a_way(arguments) => Some(WayToInstance::found(instance)?),
         _ => None,
     };
     let place = Place::of(&how, aws)?;
@@ -33,52 +36,7 @@ pub fn ssh(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result
         }
     }
     let error = ssh.args(arguments).exec();
-    Err(LoginError::NoProgram("ssh", error).into())
-}
-
-/// An instance's id: what it is made of a shell reads as it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InstanceId<'a>(&'a str);
-
-impl<'a> InstanceId<'a> {
-    /// `i-` and 8 or 17 digits (EC2 User Guide, "Resource IDs").
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let digits = text.strip_prefix("i-")?;
-        let is_one = [8, 17].contains(&digits.len()) && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        is_one.then_some(Self(text))
-    }
-}
-
-/// How an instance is reached by its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    SessionManager,
-    InstanceConnectEndpoint,
-}
-
-impl Way {
-    fn found(instance: InstanceId<'_>) -> Result<Self, LoginError> {
-        let none = || LoginError::NoWay(instance.0.to_owned());
-        let version = Command::new("aws").arg("--version").output().map_err(|_| none())?;
-        let plugin = Command::new("session-manager-plugin").output();
-        match plugin {
-            Ok(_) => Ok(Self::SessionManager),
-            // Version 1 opens no tunnel.
-            Err(_) if version.stdout.starts_with(b"aws-cli/1") || !version.status.success() => Err(none()),
-            Err(_) => Ok(Self::InstanceConnectEndpoint),
-        }
-    }
-
-    fn proxy_command(self, InstanceId(id): InstanceId<'_>) -> String {
-        match self {
-            Self::SessionManager => format!(
-                "ProxyCommand=aws ssm start-session --target {id} --document-name AWS-StartSSHSession --parameters portNumber=%p"
-            ),
-            Self::InstanceConnectEndpoint => {
-                format!("ProxyCommand=aws ec2-instance-connect open-tunnel --instance-id {id} --remote-port %p")
-            }
-        }
-    }
+    Err(LoginError::NoProgram("ssh", error))
 }
 
 /// Whether the user has said how to get there, on the command line or in ~/.ssh/config.
@@ -139,28 +97,5 @@ mod tests {
         }
         assert_eq!(destination(&words("-v")), None);
         assert_eq!(destination(&[]), None);
-    }
-
-    #[test]
-    fn an_instances_id_is_told_from_a_host_of_that_name_and_holds_nothing_for_a_shell() {
-        for id in ["i-01234567", "i-0123456789abcdef0"] {
-            assert_eq!(InstanceId::parse(id), Some(InstanceId(id)));
-        }
-        for other in [
-            "i-",
-            "i-am-a-host",
-            "i-0123456",
-            "i-0123456789ABCDEF0",
-            "mi-01234567",
-            "i-0123456;",
-            "i-$(id)45",
-        ] {
-            assert_eq!(InstanceId::parse(other), None, "{other}");
-        }
-        let id = InstanceId::parse("i-01234567").unwrap();
-        for way in [Way::SessionManager, Way::InstanceConnectEndpoint] {
-            // What a server or a URL chose would stand in a command (CVE-2026-35386).
-            assert!(!way.proxy_command(id).contains("%h"));
-        }
     }
 }

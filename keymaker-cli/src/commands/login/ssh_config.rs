@@ -1,7 +1,8 @@
 //! The lines for ~/.ssh/config by which ssh itself, and whatever runs it, logs in by proof.
 
+use super::error::LoginError;
+use super::options::{LoginOptions, ProofKeyType};
 use super::place::Place;
-use super::{LoginError, LoginOptions, ProofKeyType};
 use crate::aws::AwsOptions;
 
 /// Without any of ssh's tokens (%h, %r): what a server or a URL chose would stand in a command (CVE-2026-35386).
@@ -41,7 +42,7 @@ fn is_word(text: &str, more: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::HowToProve;
+    use super::super::options::HowToProve;
     use super::*;
 
     #[test]

@@ -4,9 +4,8 @@ use aws_config::SdkConfig;
 use aws_sdk_sts::types::Tag;
 use keymaker_aws::{Action, AwsCallError, OutageCause, caller_with_id};
 
-use super::LoginError;
+use super::error::LoginError;
 use crate::aws::{self, AwsError};
-use crate::commands::CommandError;
 
 /// What AWS is asked for.
 pub struct AskedToken {
@@ -20,7 +19,7 @@ pub struct AskedToken {
 
 impl AskedToken {
     /// AWS's answer.
-    pub async fn token(&self, config: &SdkConfig) -> Result<String, CommandError> {
+    pub async fn token(&self, config: &SdkConfig) -> Result<String, LoginError> {
         let (identity, user_id) = caller_with_id(&aws::sts(config)).await.map_err(named)?;
         let of_account = || format!("keymaker:{}", identity.account.as_str());
         let audience = self.audience.clone().unwrap_or_else(of_account);
@@ -38,27 +37,27 @@ impl AskedToken {
         let answer = answer
             .map_err(|error| AwsCallError::from_sdk(ASK, error))
             .map_err(named)?;
-        Ok(answer.web_identity_token.ok_or(LoginError::NoToken)?)
+        answer.web_identity_token.ok_or(LoginError::NoToken)
     }
 }
 
 /// The refusals for which there is something to do.
-fn named(error: AwsCallError) -> CommandError {
+fn named(error: AwsCallError) -> LoginError {
     let (code, message) = match error {
         AwsCallError::AccessDenied { message, .. } if message.contains("sts:TagGetWebIdentityToken") => {
-            return LoginError::MayNotTag(message).into();
+            return LoginError::MayNotTag(message);
         }
-        AwsCallError::AccessDenied { message, .. } => return LoginError::MayNotAsk(message).into(),
+        AwsCallError::AccessDenied { message, .. } => return LoginError::MayNotAsk(message),
         AwsCallError::Outage {
             cause: OutageCause::Credentials(why),
             ..
-        } if why.contains("credentials-login") => return LoginError::TooOld(why).into(),
+        } if why.contains("credentials-login") => return LoginError::TooOld(why),
         // STS says InvalidClientTokenId of a session that it knows no longer.
         AwsCallError::Outage {
             cause: OutageCause::Credentials(why),
             ..
         } if why.to_ascii_lowercase().contains("expired") || why.starts_with("InvalidClientTokenId") => {
-            return LoginError::SessionEnded(why).into();
+            return LoginError::SessionEnded(why);
         }
         AwsCallError::Outage {
             cause: OutageCause::Refused { code, message },
@@ -69,10 +68,10 @@ fn named(error: AwsCallError) -> CommandError {
     let (message, action) = message;
     // With and without Exception: the documentation has both forms.
     match code.trim_end_matches("Exception") {
-        "OutboundWebIdentityFederationDisabled" => LoginError::FederationOff.into(),
-        "JWTPayloadSizeExceeded" => LoginError::TooLarge(message).into(),
-        "SessionDurationEscalation" => LoginError::SessionEnded(message).into(),
-        "InvalidAction" => LoginError::NoSuchCall(message).into(),
+        "OutboundWebIdentityFederationDisabled" => LoginError::FederationOff,
+        "JWTPayloadSizeExceeded" => LoginError::TooLarge(message),
+        "SessionDurationEscalation" => LoginError::SessionEnded(message),
+        "InvalidAction" => LoginError::NoSuchCall(message),
         _ => AwsError::from(AwsCallError::Outage {
             cause: OutageCause::Refused { code, message },
             action,
