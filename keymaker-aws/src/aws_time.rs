@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// `Date` counts whole seconds and was written before the answer travelled: what differs by less is not news, and would
 /// let time go back.
-const INEXACT: Duration = Duration::from_secs(2);
+pub const INEXACT: Duration = Duration::from_secs(2);
 
 /// The time at AWS, as far as it has been heard. Clones share it.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ struct Heard {
     date: Duration,
     /// When that was, since boot.
     at: Duration,
+    /// AWS said so, and not this host's clock.
+    from_aws: bool,
 }
 
 impl AwsTime {
@@ -37,6 +39,7 @@ impl AwsTime {
         Self(Arc::new(Mutex::new(Heard {
             date: since_1970.unwrap_or_default(),
             at: since_boot(),
+            from_aws: false,
         })))
     }
 
@@ -45,12 +48,18 @@ impl AwsTime {
         self.heard().at(since_boot())
     }
 
+    /// Whether AWS has told the time yet.
+    pub fn is_heard(&self) -> bool {
+        self.heard().from_aws
+    }
+
     /// AWS said `date`, counted since 1970, when it was `at`, counted since boot.
     pub(crate) fn hear(&self, date: Duration, at: Duration) {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.at(at).abs_diff(date) > INEXACT {
-            *heard = Heard { date, at };
+            (heard.date, heard.at) = (date, at);
         }
+        heard.from_aws = true;
     }
 
     fn heard(&self) -> Heard {
@@ -98,7 +107,16 @@ mod tests {
         AwsTime(Arc::new(Mutex::new(Heard {
             date: Duration::from_secs(date),
             at: Duration::from_secs(at),
+            from_aws: true,
         })))
+    }
+
+    #[test]
+    fn until_aws_tells_the_time_it_is_this_hosts_word() {
+        let time = AwsTime::new();
+        assert!(!time.is_heard());
+        time.hear(time.now(), since_boot());
+        assert!(time.is_heard());
     }
 
     // P3

@@ -34,9 +34,9 @@ mod whole_answer;
 
 pub use assume_role::{RoleSession, assume_role, caller_identity, caller_with_id};
 pub use aws_calls::{AnswerCount, AwsCalls};
-pub use aws_time::AwsTime;
 #[cfg(feature = "host")]
 pub use aws_time::since_boot;
+pub use aws_time::{AwsTime, INEXACT};
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use iam_region::IamRegion;
 pub use id_resolver_digest::id_resolver_digest;

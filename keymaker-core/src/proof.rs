@@ -17,6 +17,8 @@ pub const CERTIFICATE_TYPES: [(&str, &str); 2] = [
 ];
 /// The longest certificate that is looked at, in base64.
 pub const MAX_CERTIFICATE: usize = 16 * 1024;
+/// How far a token's time may be ahead of this host's, and from when before the token its certificate holds, in seconds.
+pub const TOKEN_LEEWAY: u64 = 60;
 /// As the IAM API Reference has it.
 const MAX_USER_ID: usize = 128;
 /// The longest name of a token (`jti`).

@@ -4,7 +4,7 @@
 //! say that somebody acts for the user.
 
 use keymaker_core::issuers_file::ProofRules;
-use keymaker_core::proof::{Proof, is_token_id, is_user_id};
+use keymaker_core::proof::{Proof, TOKEN_LEEWAY, is_token_id, is_user_id};
 
 use serde_json::Value;
 
@@ -21,8 +21,6 @@ pub const KEY_TAG: &str = "keymaker-key";
 pub const USER_TAG: &str = "keymaker-user";
 /// See [`KEY_TAG`].
 pub const HOST_TAG: &str = "keymaker-host";
-/// How far the token's clock may be ahead of this host's, and from when before the token its certificate holds, in seconds.
-pub const LEEWAY: u64 = 60;
 /// What AWS says about sessions that are not a user's own: of another provider, of Identity Center, of instances, functions, jobs.
 const ACTING_FOR: [&str; 5] = ["federated_provider", "identity_store_", "ec2_", "lambda_", "glue_"];
 
@@ -45,7 +43,7 @@ pub fn check(
     )?;
     let (issued_at, ends_at) = (number_of(&claims, "iat"), number_of(&claims, "exp"));
     let (issued_at, ends_at) = issued_at.zip(ends_at).ok_or_else(wrong("its times"))?;
-    must(issued_at <= now.saturating_add(LEEWAY), "it is from the future")?;
+    must(issued_at <= now.saturating_add(TOKEN_LEEWAY), "it is from the future")?;
     must(now < ends_at, "it has ended")?;
     must(
         ends_at
@@ -54,7 +52,7 @@ pub fn check(
         "it lives longer than login_token_max",
     )?;
     must(
-        certificate.valid_after == issued_at.saturating_sub(LEEWAY) && certificate.valid_before == ends_at,
+        certificate.valid_after == issued_at.saturating_sub(TOKEN_LEEWAY) && certificate.valid_before == ends_at,
         "its certificate has other times",
     )?;
     let token_id = text_of(&claims, "jti")

@@ -7,7 +7,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
-use keymaker_aws::{AwsTime, since_boot};
+use keymaker_aws::{AwsTime, INEXACT, since_boot};
+use keymaker_core::proof::TOKEN_LEEWAY;
 
 /// A host's clock that differs from AWS's by as much more or less as this, in seconds, was set; by less, it drifts, and
 /// what is published may rest.
@@ -76,6 +77,16 @@ impl AnswerClock {
     /// it.
     pub fn answer_time(&self) -> u64 {
         (self.read().aws + self.ahead.get()).as_secs()
+    }
+
+    /// The latest that it can be by AWS's clock, as far as a token's time goes: until AWS has told the time, as far ahead as proof takes one.
+    pub fn latest_token_time(&self) -> u64 {
+        let heard = self.answer_time().saturating_add(INEXACT.as_secs());
+        if self.aws.is_heard() {
+            heard
+        } else {
+            heard.max(self.unix().saturating_add(TOKEN_LEEWAY))
+        }
     }
 
     /// A time of AWS's, in seconds since 1970, on this host's clock. 0 stays 0: never.

@@ -131,7 +131,7 @@ impl<I: Iam + 'static> Service<I> {
 
     /// Proofs made until now, of one user or of everybody, open nothing from now on, whatever time they have left.
     pub async fn order_revocation(self: &Rc<Self>, name: Option<UserName>) -> Result<String, String> {
-        let now = self.clock.answer_time();
+        let now = self.clock.latest_token_time();
         {
             let mut state = self.state_mut();
             let iam_id = match name {

@@ -155,10 +155,12 @@ fn revoked_proofs_count_no_longer_nor_after_a_restart_and_later_ones_do() {
         assert!(host.service.order_revocation(Some(name("nobody"))).await.is_err());
         host.service.order_revocation(Some(name("alice"))).await.unwrap();
         let now = host.now();
-        assert!(host.proofs_from("alice").unwrap() > now - 1);
+        // AWS has told no time here: a token may be a minute ahead of this host's.
+        let ahead = keymaker_core::proof::TOKEN_LEEWAY + 1;
+        assert_eq!(host.proofs_from("alice"), Some(now + ahead));
         assert_eq!(host.proofs_from("bob"), Some(200));
         host.restart(ON).await;
-        assert!(host.proofs_from("alice").unwrap() > now - 1 && host.proofs_from("alice").unwrap() <= now + 1);
+        assert_eq!(host.proofs_from("alice"), Some(now + ahead));
         host.pass_time(60);
         host.service.order_revocation(None).await.unwrap();
         assert!(host.proofs_from("bob").unwrap() > now + 59);
