@@ -15,7 +15,7 @@ mod replaced;
 #[path = "../../keymaker-aws/src/trust.rs"]
 mod trust;
 
-pub use aws_time::{AwsTime, since_boot};
+pub use aws_time::{AwsTime, INEXACT, since_boot};
 pub use call_error::{Action, AwsCallError, OutageCause};
 pub use id_resolver_digest::id_resolver_digest;
 pub use issuer_documents::{Point, read_keys};
