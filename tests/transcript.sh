@@ -66,6 +66,8 @@ asked 1 "$admin delete-key keymaker:ssh-key-1 --user carol"
 shown 0 "$admin delete-key keymaker:ssh-key-1 --user carol --yes"
 for n in 1 2 3 4; do ssh-keygen -q -t rsa -b 2048 -N '' -f more$n; $admin upload-key -i more$n --user carol > /dev/null; done
 both 1 "$admin upload-key -i mine --user carol"
+mkdir -p of-admin/.ssh; cp second.pub of-admin/.ssh/id_rsa.pub
+both 1 "HOME=$PWD/of-admin $admin upload-key --user carol"
 both 1 "keymaker list-keys"
 both 1 "AWS_CA_BUNDLE=/nonexistent $admin list-keys --user carol"
 shown 2 "keymaker delete-key alice"

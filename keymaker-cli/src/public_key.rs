@@ -57,6 +57,11 @@ pub enum PublicKeyError {
          ssh-keygen -t rsa -b 4096"
     )]
     OnlyAsTag(String),
+    #[error(
+        "no file was named, and {found} has a key of yours, which would log you in as {user}: keymaker upload-key FILE --user {user}, with {user}'s \
+         public key in FILE"
+    )]
+    NotTheirs { user: String, found: String },
     #[error("a tag of IAM has no room for this key ({0}): leave --as-tag out for an RSA key, or use an Ed25519 key")]
     NoRoomInTag(String),
     #[error("keys of type {0} open nothing here: make one with ssh-keygen -t rsa -b 4096, or ssh-keygen -t ed25519")]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aws_config::SdkConfig;
 use keymaker_aws::ssh_key_tags::TaggedKey;
-use keymaker_aws::{Action, AwsCallError, OutageCause};
+use keymaker_aws::{Action, AwsCallError, OutageCause, Principal};
 use serde_json::json;
 
 use super::{CommandError, key_tags};
@@ -27,7 +27,13 @@ pub fn run(
     if in_tag && !as_tag && !consent::is_somebody_there() {
         return Err(PublicKeyError::OnlyAsTag(key.kind).into());
     }
-    let (user, id) = with_aws(options, |config| into_iam(config, user, &key, in_tag.then_some(as_tag)))?;
+    let (is_callers, key) = (file.is_none(), &key);
+    let (user, id) = with_aws(options, |config| async move {
+        if let (true, Some(user)) = (is_callers, user) {
+            refuse_for_another(&config, user, key).await?;
+        }
+        into_iam(config, user, key, in_tag.then_some(as_tag)).await
+    })?;
     let (kind, from) = (&key.kind, &key.source);
     let mut text = format!(
         "Uploaded the key {} ({kind}, from {from}) of {user} as {id}.",
@@ -42,6 +48,18 @@ pub fn run(
     });
     output.print(&text, &value);
     Ok(())
+}
+
+/// A key that was found where the caller keeps theirs is for nobody else.
+async fn refuse_for_another(config: &SdkConfig, user: &str, key: &FoundPublicKey) -> Result<(), CommandError> {
+    match aws::identity(config).await?.principal {
+        Principal::User { iam_user_name } if iam_user_name == user => Ok(()),
+        _ => Err(PublicKeyError::NotTheirs {
+            user: user.to_owned(),
+            found: key.source.clone(),
+        }
+        .into()),
+    }
 }
 
 /// Of a key for a tag it is known whether somebody has agreed to that already. Returns the user, and the key's id.

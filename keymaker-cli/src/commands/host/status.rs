@@ -179,6 +179,7 @@ fn contact_sentence(contact: Option<SystemTime>, max_stale: Duration, now: Syste
 pub fn ago(time: SystemTime, now: SystemTime) -> String {
     let age = now.duration_since(time).unwrap_or_default().as_secs();
     match age {
+        1 => "1 second ago".to_owned(),
         0..=119 => format!("{age} seconds ago"),
         120..=7199 => format!("{} minutes ago", age / 60),
         _ => format!("{} hours ago", age / 3600),

@@ -180,7 +180,7 @@ pub(super) fn groups(walk: &mut Walk, directory: &Directory, user: &User<'_>) ->
 /// Returns them, where they can be told.
 pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<Vec<PublishedKey>, Shut> {
     let iam_name = user.iam_user_name;
-    let upload = format!("keymaker upload-key --user {iam_name}");
+    let upload = format!("keymaker upload-key FILE --user {iam_name}");
     let keys = match KeysFile::open(Path::new(paths::KEYS)).and_then(|file| file.user(user.name)) {
         Ok(Some(keys)) if keys.are_of(user) => keys,
         Ok(Some(_)) => {
