@@ -44,8 +44,11 @@ pub fn empty_laptop() {
     sh(&format!("rm -rf {LAPTOP} /root/*.env; mkdir -m 700 {LAPTOP}"));
 }
 
-/// As doctor's remedy does.
+/// As doctor's remedy does. Since OpenSSH 9.8, sshd keeps away for a while from whom it has refused much: here that is who tries.
 pub fn tell_sshd() {
+    sh(
+        "sshd -T | grep -q '^persourcepenalties ' && echo 'PerSourcePenalties no' > /etc/ssh/sshd_config.d/10-penalties.conf || true",
+    );
     sh(
         "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf && systemctl restart ssh",
     );

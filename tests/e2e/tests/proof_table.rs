@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::proofs::tell_sshd;
 use e2e::{Host, Outcome, iam, run, sh, ssh, until};
 
 const CLIENT: &str = include_str!("../clients/proofs.py");
@@ -17,9 +18,7 @@ fn host() -> Host {
     host.add_settings(&format!(
         "login_by = [\"iam-keys\", \"proof\"]\nlogin_keys_file = \"{KEYS}\""
     ));
-    sh(
-        "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf && systemctl restart ssh",
-    );
+    tell_sshd();
     host.reload();
     until("the issuer's key", Duration::from_secs(30), || {
         run("grep -q EC384_0 /var/lib/keymaker/public/issuers").status == 0
