@@ -111,7 +111,12 @@ words! {
         NeverFetched "never_fetched" "this host has never fetched the user's keys from IAM",
         KeysOfAnother "keys_of_another" "the published keys are those of another IAM user: keymaker sync",
         NotPrinted "not_printed" "sshd did not read the keys",
-        NoProof "no_proof" "the certificate proves nothing here, or another user; the message says why",
+        ProofsCertificate "proofs_certificate" "the certificate is not one that keymaker login makes",
+        ProofsToken "proofs_token" "the token in the certificate is not of AWS's form",
+        ProofsKey "proofs_key" "no published key of the issuer has the token's name for it, or none is young enough: keymaker doctor",
+        ProofsSignature "proofs_signature" "the issuer's key has not signed the token",
+        ProofsClaims "proofs_claims" "the token is not for this login; the message says why",
+        NoProof "no_proof" "the certificate proves another user, or opens nothing here; the message says why",
     }
 }
 

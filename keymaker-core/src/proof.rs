@@ -21,6 +21,34 @@ pub const MAX_CERTIFICATE: usize = 16 * 1024;
 pub const TOKEN_LEEWAY: u64 = 60;
 /// As the IAM API Reference has it.
 const MAX_USER_ID: usize = 128;
+/// At what a certificate failed, in the verifier's order; the program `proof` ends with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofGate {
+    /// the certificate's form
+    Certificate = 3,
+    /// the token's
+    Token = 4,
+    /// no published key has the name that the token gives, or none is young enough: the issuer may have newer ones
+    Key = 5,
+    /// that key has not signed it
+    Signature = 6,
+    /// the claims
+    Claims = 7,
+}
+
+impl ProofGate {
+    /// The exit status of `proof`.
+    pub fn status(self) -> u8 {
+        self as u8
+    }
+
+    /// Which one an exit status means.
+    pub fn of_status(status: i32) -> Option<Self> {
+        let all = [Self::Certificate, Self::Token, Self::Key, Self::Signature, Self::Claims];
+        all.into_iter().find(|gate| i32::from(gate.status()) == status)
+    }
+}
+
 /// The longest name of a token (`jti`).
 const MAX_TOKEN_ID: usize = 128;
 

@@ -43,6 +43,8 @@ pub enum Question {
     Account(UserName),
     /// Refresh those and the user's keys.
     Keys(UserName),
+    /// A token names a key of the issuer's that is not published: has the issuer a new one?
+    IssuerKeys,
     /// Wait for the pass that is under way, if any, to say whether IAM answers.
     Contact,
     /// The same; and if it does not, is AWS silent, and not this host's own trouble, so that what this user began here may go on?
@@ -80,7 +82,7 @@ impl Asker {
         matches!(
             (self, question),
             (Self::Root, _)
-                | (Self::KeysCommand, Question::Keys(_))
+                | (Self::KeysCommand, Question::Keys(_) | Question::IssuerKeys)
                 | (Self::Credd, Question::Account(_))
                 | (Self::Anyone, Question::Lookup(_))
         )
@@ -107,6 +109,7 @@ impl Question {
             (b"lookup", Some(name)) => Some(Self::Lookup(name)),
             (b"account", Some(name)) => Some(Self::Account(name)),
             (b"keys", Some(name)) => Some(Self::Keys(name)),
+            (b"issuer-keys", None) => Some(Self::IssuerKeys),
             (b"contact", None) => Some(Self::Contact),
             (b"go-on", Some(name)) => Some(Self::GoOn(name)),
             (b"sync", None) => Some(Self::Sync),
@@ -125,6 +128,7 @@ impl Question {
             Self::Lookup(_) => "lookup",
             Self::Account(_) => "account",
             Self::Keys(_) => "keys",
+            Self::IssuerKeys => "issuer-keys",
             Self::Contact => "contact",
             Self::GoOn(_) => "go-on",
             Self::Sync => "sync",
@@ -147,6 +151,7 @@ impl fmt::Display for Question {
             Self::Invalidate(Some(name)) | Self::RevokeProofs(Some(name)) => write!(f, "{verb} {name}"),
             Self::Invalidate(None)
             | Self::RevokeProofs(None)
+            | Self::IssuerKeys
             | Self::Contact
             | Self::Sync
             | Self::AcceptSettings
@@ -222,12 +227,13 @@ impl fmt::Display for Answer<'_> {
 mod tests {
     use super::*;
 
-    fn every_question() -> [Question; 13] {
+    fn every_question() -> [Question; 14] {
         let alice = UserName::parse(b"alice").unwrap();
         [
             Question::Lookup(alice),
             Question::Account(alice),
             Question::Keys(alice),
+            Question::IssuerKeys,
             Question::Contact,
             Question::GoOn(alice),
             Question::Sync,
@@ -289,9 +295,9 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(allowed(Asker::Anyone), ["lookup alice"]);
-        assert_eq!(allowed(Asker::KeysCommand), ["keys alice"]);
+        assert_eq!(allowed(Asker::KeysCommand), ["keys alice", "issuer-keys"]);
         assert_eq!(allowed(Asker::Credd), ["account alice"]);
-        assert_eq!(allowed(Asker::Root).len(), 13);
+        assert_eq!(allowed(Asker::Root).len(), 14);
     }
 
     #[test]

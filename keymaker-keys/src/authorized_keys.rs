@@ -14,6 +14,7 @@ use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User};
 use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{self, LoginDecision};
 use keymaker_core::name::UserName;
+use keymaker_core::proof::ProofGate;
 use keymaker_core::protocol::{Answer, KEYS_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::sys::{self, ResolvedUser};
@@ -62,7 +63,9 @@ pub enum NoKeys {
     NotPublished,
     /// sshd did not read the lines
     NotPrinted(io::Error),
-    /// the certificate that was offered proves nothing here, or another user
+    /// the certificate that was offered proves nothing, and at what it failed
+    NotProven(ProofGate, String),
+    /// it proves another user, or opens nothing here
     NoProof(String),
 }
 
@@ -223,6 +226,11 @@ impl NoKeys {
             Self::KeysOfAnother => AuditReason::KeysOfAnother,
             Self::NotPublished => AuditReason::NotPublished,
             Self::NotPrinted(_) => AuditReason::NotPrinted,
+            Self::NotProven(ProofGate::Certificate, _) => AuditReason::ProofsCertificate,
+            Self::NotProven(ProofGate::Token, _) => AuditReason::ProofsToken,
+            Self::NotProven(ProofGate::Key, _) => AuditReason::ProofsKey,
+            Self::NotProven(ProofGate::Signature, _) => AuditReason::ProofsSignature,
+            Self::NotProven(ProofGate::Claims, _) => AuditReason::ProofsClaims,
             Self::NoProof(_) => AuditReason::NoProof,
         }
     }
@@ -250,7 +258,7 @@ impl fmt::Display for NoKeys {
                 "this host lacks the ports, memory or disk space to ask IAM about the user, or to write down the answer; keymaker doctor says which",
             ),
             Self::NotPrinted(error) => write!(f, "sshd did not read the keys: {error}"),
-            Self::NoProof(why) => write!(f, "no proof: {why}"),
+            Self::NotProven(_, why) | Self::NoProof(why) => write!(f, "no proof: {why}"),
         }
     }
 }

@@ -10,11 +10,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use keymaker_core::client;
 use keymaker_core::directory_file::MAX_USER_RECORD;
 use keymaker_core::login::{self, LoginDecision};
 use keymaker_core::name::UserName;
 use keymaker_core::paths;
-use keymaker_core::proof::{MAX_CERTIFICATE, PRINCIPAL, Proof};
+use keymaker_core::proof::{MAX_CERTIFICATE, PRINCIPAL, Proof, ProofGate};
+use keymaker_core::protocol::{Answer, KEYS_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::ticket::{Ticket, TicketError};
 
 use crate::authorized_keys::{self, KeysAfterNudge, KeysHost, NoKeys, ShownKeys};
@@ -54,7 +56,12 @@ pub fn lines(
     places: &ProofPlaces<'_>,
     now: SystemTime,
 ) -> Result<ShownKeys, NoKeys> {
-    let proof = verified(offered, places.verifier)?;
+    let proof = match verified(offered, places.verifier) {
+        Err(NoKeys::NotProven(ProofGate::Key, _)) if a_new_key_came(offered, host) => {
+            verified(offered, places.verifier)?
+        }
+        verified => verified?,
+    };
     let (name, sshds_uid) = offered.login;
     let mut buffer = [0; MAX_USER_RECORD];
     // Nobody is asked on behalf of somebody else's token.
@@ -96,9 +103,9 @@ pub fn lines(
 
 /// What the verifier says; nothing where it ends in any other way than with its one line.
 fn verified(offered: &Offered<'_>, verifier: &Path) -> Result<Proof, NoKeys> {
-    let no_proof = |why: &str| NoKeys::NoProof(why.to_owned());
     if offered.base64.len() > MAX_CERTIFICATE {
-        return Err(no_proof("the certificate is too long"));
+        let why = "the certificate is too long".to_owned();
+        return Err(NoKeys::NotProven(ProofGate::Certificate, why));
     }
     let run = Command::new(verifier)
         .args([OsStr::new(offered.key_type), offered.base64])
@@ -114,17 +121,33 @@ fn verified(offered: &Offered<'_>, verifier: &Path) -> Result<Proof, NoKeys> {
             .filter(|c| !c.is_control())
             .take(LONGEST_REASON)
             .collect();
-        return Err(NoKeys::NoProof(if said.is_empty() {
-            format!("the verifier failed: {}", run.status)
-        } else {
-            said
-        }));
+        return Err(match run.status.code().and_then(ProofGate::of_status) {
+            Some(gate) => NoKeys::NotProven(gate, said),
+            None if said.is_empty() => NoKeys::NoProof(format!("the verifier failed: {}", run.status)),
+            None => NoKeys::NoProof(said),
+        });
     }
     let line = str::from_utf8(&run.stdout)
         .ok()
         .and_then(|line| line.strip_suffix('\n'));
     line.and_then(Proof::parse)
-        .ok_or_else(|| no_proof("the verifier's answer cannot be read"))
+        .ok_or_else(|| NoKeys::NoProof("the verifier's answer cannot be read".to_owned()))
+}
+
+/// Has keymakerd look whether the issuer has a new key. Anybody can make a token that names an unknown one: keymakerd asks few times,
+/// whoever wants it, and nobody is asked but for a user who may log in by proof.
+fn a_new_key_came(offered: &Offered<'_>, host: &KeysHost<'_>) -> bool {
+    let (name, sshds_uid) = offered.login;
+    let mut record = [0; MAX_USER_RECORD];
+    let may_have_proofs = authorized_keys::directory(host)
+        .and_then(|directory| authorized_keys::user(name, sshds_uid, host, &directory, &mut record))
+        .is_ok_and(|user| user.proofs_from.is_some());
+    let mut answer = [0; MAX_ANSWER];
+    may_have_proofs
+        && matches!(
+            client::ask(host.login_socket, &Question::IssuerKeys, KEYS_BUDGET, &mut answer),
+            Ok(Answer::Fresh)
+        )
 }
 
 /// The key as the authority of its own certificate; a user who may not log in reads why.

@@ -24,6 +24,32 @@ pub const HOST_TAG: &str = "keymaker-host";
 /// What AWS says about sessions that are not a user's own: of another provider, of Identity Center, of instances, functions, jobs.
 const ACTING_FOR: [&str; 5] = ["federated_provider", "identity_store_", "ec2_", "lambda_", "glue_"];
 
+const AUDIENCE: &str = "its audience";
+const FROM_THE_FUTURE: &str = "it is from the future";
+const ENDED: &str = "it has ended";
+const TOO_LONG: &str = "it lives longer than login_token_max";
+const ACCOUNT: &str = "its account";
+const ANOTHER_HOST: &str = "it is for another host";
+const NO_HOST: &str = "it names no host, and login_bound wants it";
+const SUBJECT: &str = "its subject is no IAM user of this account";
+const ACTED_FOR: &str = "it is not of a user's own session, or it is scoped";
+
+/// What to do where the claims are these: most often, to ask for another token.
+pub(crate) fn remedy(what: &str) -> &'static str {
+    match what {
+        AUDIENCE => "keymaker login --audience TEXT  # where TEXT is what this host wants: login_audience",
+        FROM_THE_FUTURE => "timedatectl set-ntp true; chronyc makestep  # on this host, whose clock is behind",
+        TOO_LONG => "keymaker login  # whose tokens live for 300 s: login_token_max may not be less",
+        ANOTHER_HOST | NO_HOST => {
+            "keymaker login --host INSTANCE  # or keymaker ssh USER@INSTANCE, with this host's instance id"
+        }
+        ACCOUNT | SUBJECT | ACTED_FOR => {
+            "keymaker login --profile PROFILE  # as an IAM user of this account: no role, root, service or federated user logs in by proof"
+        }
+        _ => "keymaker login  # makes a new one",
+    }
+}
+
 /// The proof, where the claims of an issuer's token are one for this certificate.
 pub fn check(
     claims: &[u8],
@@ -39,17 +65,17 @@ pub fn check(
     must(text_of(&claims, "iss") == Some(issuer), "its issuer")?;
     must(
         !rules.audience.is_empty() && text_of(&claims, "aud") == Some(&rules.audience),
-        "its audience",
+        AUDIENCE,
     )?;
     let (issued_at, ends_at) = (number_of(&claims, "iat"), number_of(&claims, "exp"));
     let (issued_at, ends_at) = issued_at.zip(ends_at).ok_or_else(wrong("its times"))?;
-    must(issued_at <= now.saturating_add(TOKEN_LEEWAY), "it is from the future")?;
-    must(now < ends_at, "it has ended")?;
+    must(issued_at <= now.saturating_add(TOKEN_LEEWAY), FROM_THE_FUTURE)?;
+    must(now < ends_at, ENDED)?;
     must(
         ends_at
             .checked_sub(issued_at)
             .is_some_and(|lives| (1..=u64::from(rules.token_max)).contains(&lives)),
-        "it lives longer than login_token_max",
+        TOO_LONG,
     )?;
     must(
         certificate.valid_after == issued_at.saturating_sub(TOKEN_LEEWAY) && certificate.valid_before == ends_at,
@@ -61,14 +87,14 @@ pub fn check(
     must(certificate.key_id == token_id, "its certificate is of another token")?;
     let aws = claims.get(NAMESPACE).filter(|aws| aws.is_object());
     let aws = aws.ok_or_else(wrong("it has no claims of AWS's"))?;
-    must(text_of(aws, "aws_account") == Some(&rules.account), "its account")?;
+    must(text_of(aws, "aws_account") == Some(&rules.account), ACCOUNT)?;
     let user_id = tags(aws, certificate, rules)?;
     let subject = text_of(&claims, "sub").ok_or_else(wrong("its subject"))?;
     must(text_of(aws, "principal_id") == Some(subject), "its principal_id")?;
     for told in [&claims, aws] {
         nobody_acts_for_the_user(told)?;
     }
-    let name = user_name(subject, rules).ok_or_else(wrong("its subject is no IAM user of this account"))?;
+    let name = user_name(subject, rules).ok_or_else(wrong(SUBJECT))?;
     Ok(Proof {
         iam_user_name: name.to_owned(),
         iam_user_id: user_id.to_owned(),
@@ -96,8 +122,8 @@ fn tags<'a>(aws: &'a Value, certificate: &Certificate, rules: &ProofRules) -> Re
     }
     let is_here = !rules.instance_id.is_empty() && text_of(tags, HOST_TAG) == Some(&rules.instance_id);
     match tags.get(HOST_TAG) {
-        None if rules.bound => Err(NoProof::Claims("it names no host, and login_bound wants it")),
-        Some(_) if !is_here => Err(NoProof::Claims("it is for another host")),
+        None if rules.bound => Err(NoProof::Claims(NO_HOST)),
+        Some(_) if !is_here => Err(NoProof::Claims(ANOTHER_HOST)),
         _ => text_of(tags, USER_TAG)
             .filter(|id| is_user_id(id))
             .ok_or(NoProof::Claims("it does not say whose UserId it is for")),
@@ -113,7 +139,7 @@ fn nobody_acts_for_the_user(told: &Value) -> Result<(), NoProof> {
             name => !ACTING_FOR.iter().any(|begins| name.starts_with(begins)),
         };
         if !is_own {
-            return Err(NoProof::Claims("it is not of a user's own session, or it is scoped"));
+            return Err(NoProof::Claims(ACTED_FOR));
         }
     }
     Ok(())

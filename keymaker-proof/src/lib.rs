@@ -13,7 +13,7 @@ pub mod token;
 use std::fmt;
 
 use keymaker_core::issuers_file::{IssuerKey, ProofRules};
-use keymaker_core::proof::Proof;
+use keymaker_core::proof::{Proof, ProofGate};
 
 use certificate::Certificate;
 use token::Token;
@@ -44,16 +44,60 @@ pub fn verify(
     keys: &[IssuerKey],
     now: u64,
 ) -> Result<Proof, NoProof> {
+    verify_telling(key_type, base64, rules, keys, now, |_| ())
+}
+
+/// What has been found right; the claims come last, and [`Proof`] is what they say.
+#[derive(Debug)]
+pub enum RightSoFar<'a> {
+    /// the certificate is of the right form
+    Certificate(&'a Certificate),
+    /// so is the token in it
+    Token(&'a Token<'a>),
+    /// this key has signed it
+    Signature(&'a IssuerKey),
+}
+
+/// The same for `keymaker why`, which is told each step that succeeds.
+pub fn verify_telling(
+    key_type: &str,
+    base64: &str,
+    rules: &ProofRules,
+    keys: &[IssuerKey],
+    now: u64,
+    mut tell: impl FnMut(RightSoFar<'_>),
+) -> Result<Proof, NoProof> {
     let certificate = Certificate::parse(key_type, base64)?;
+    tell(RightSoFar::Certificate(&certificate));
     let token = Token::parse(&certificate.token)?;
+    tell(RightSoFar::Token(&token));
     let key = token.signer(keys, rules.max_stale, now)?;
+    tell(RightSoFar::Signature(key));
     claims::check(&token.claims, &certificate, &key.issuer, rules, now)
 }
 
 impl NoProof {
-    /// Whether keymakerd might know better by now: the issuer may have new keys.
-    pub fn is_of_keys(self) -> bool {
-        matches!(self, Self::UnknownKey | Self::StaleKeys)
+    /// At what it failed.
+    pub fn gate(self) -> ProofGate {
+        match self {
+            Self::Certificate(_) => ProofGate::Certificate,
+            Self::Token(_) => ProofGate::Token,
+            Self::UnknownKey | Self::StaleKeys => ProofGate::Key,
+            Self::Signature => ProofGate::Signature,
+            Self::Claims(_) => ProofGate::Claims,
+        }
+    }
+
+    /// What to do about it, for the person or the administrator.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Certificate(_) | Self::Token(_) => {
+                "keymaker login  # and offer the certificate that it writes beside the key"
+            }
+            Self::UnknownKey | Self::StaleKeys => "keymaker doctor  # says whether the issuer's keys can be fetched",
+            Self::Signature => "keymaker login  # this token was altered, or is another issuer's",
+            Self::Claims(what) => claims::remedy(what),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use keymaker_core::proof::Proof;
 use keymaker_core::{issuers_file, paths};
-use keymaker_proof::verify;
+use keymaker_proof::{NoProof, verify};
 
 fn main() -> ExitCode {
     // The default hook would print where in our sources, to the log of whoever runs this.
@@ -26,10 +26,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     match look(&key_type, &base64) {
-        Ok(proof) => match writeln!(io::stdout(), "{proof}") {
+        Ok(Ok(proof)) => match writeln!(io::stdout(), "{proof}") {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
+        Ok(Err(none)) => {
+            let _ = writeln!(io::stderr(), "{none}");
+            ExitCode::from(none.gate().status())
+        }
         Err(why) => {
             let _ = writeln!(io::stderr(), "{why}");
             ExitCode::FAILURE
@@ -37,10 +41,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn look(key_type: &str, base64: &str) -> Result<Proof, String> {
+/// What the certificate proves by what is published here; an error where that cannot be told.
+fn look(key_type: &str, base64: &str) -> Result<Result<Proof, NoProof>, String> {
     let (rules, keys) = issuers_file::read(Path::new(paths::ISSUERS))
         .map_err(|error| format!("the issuer's keys cannot be read: {error}"))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_err(|_| "this host's clock is before 1970".to_owned())?;
-    verify(key_type, base64, &rules, &keys, now.as_secs()).map_err(|why| why.to_string())
+    Ok(verify(key_type, base64, &rules, &keys, now.as_secs()))
 }

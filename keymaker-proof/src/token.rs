@@ -13,7 +13,8 @@ use crate::json::{parse, text_of};
 /// A token whose signature nobody has verified yet.
 #[derive(Debug)]
 pub struct Token<'t> {
-    kid: String,
+    /// The name that it gives to the key which signed it.
+    pub kid: String,
     signed: &'t str,
     /// The claims, unread: worth nothing before [`Self::signer`].
     pub claims: Vec<u8>,

@@ -23,7 +23,6 @@ use tracing::{error, info, warn};
 
 use crate::clock::AnswerClock;
 use crate::config::{ConfigError, KeymakerdConfig};
-use crate::directory::asking::issuers::IssuerTries;
 use crate::directory::asking::limits::{OfferedKeys, Outages, UnknownNames};
 use crate::directory::entitlement::neighbours::Neighbours;
 use crate::directory::facts::Facts;
@@ -399,10 +398,9 @@ async fn keep_metrics(service: Rc<Service<AwsIam>>) {
 
 /// The keys by which proofs are verified.
 async fn keep_issuers(service: Rc<Service<AwsIam>>) {
-    let mut tries = IssuerTries::default();
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        service.keep_issuers(&mut tries).await;
+        service.keep_issuers().await;
     }
 }
 

@@ -50,6 +50,10 @@ impl<I: Iam + 'static> Service<I> {
             *outages.entry([action.as_str()]).or_default() += 1.0;
         }
         text.add_each(&OUTAGES, outages);
+        let shown = state.issuers.shown().filter(|_| state.config.proofs_are_on());
+        let oldest = shown.map(|(.., fetched_at)| self.clock.on_host(fetched_at)).min();
+        text.add(&ISSUER_KEYS, oldest.unwrap_or_default() as f64);
+        text.add(&ISSUERS_FAILURE, f64::from(u8::from(self.issuers_failure().is_some())));
         text.add(&USERS, published.users as f64);
         text.add(&GROUPS, published.groups as f64);
         let mut refused: BTreeMap<[&str; 1], f64> = BTreeMap::new();
@@ -88,6 +92,10 @@ keymaker_daemon::metrics! {
         "When IAM last answered everything, in seconds since 1970; 0: never.",
     MAX_STALE Gauge "keymakerd_max_stale_seconds" [] "How old that may be before nobody from IAM may log in.",
     OUTAGES Gauge "keymakerd_outages" ["action"] "Actions that do not answer, or are denied, now.",
+    ISSUER_KEYS Gauge "keymakerd_issuer_keys_timestamp_seconds" []
+        "When the issuer's keys were last fetched, in seconds since 1970; 0: never, or no logins by proof.",
+    ISSUERS_FAILURE Gauge "keymakerd_issuer_keys_failure" []
+        "1 while the issuer's keys for logins by proof cannot be fetched.",
     USERS Gauge "keymakerd_users" [] "Users who resolve.",
     GROUPS Gauge "keymakerd_groups" [] "Groups from IAM, private ones not counted.",
     USERS_REFUSED Gauge "keymakerd_users_refused" ["reason"] "Users who resolve and may not log in.",

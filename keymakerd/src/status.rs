@@ -5,6 +5,7 @@
 use keymaker_core::directory_file::Verdict;
 use serde::Serialize;
 
+use crate::config::KeymakerdConfig;
 use crate::directory::entitlement::refused::RefusedEntry;
 use crate::directory::iam::Iam;
 use crate::directory::service::Service;
@@ -33,6 +34,9 @@ struct StatusFile<'a> {
     aws_is_silent: bool,
     last_failure: Option<&'a str>,
     outages: Vec<Silence>,
+    issuers: Vec<IssuerStatus<'a>>,
+    issuers_from: Option<String>,
+    issuers_failure: Option<String>,
     generation: u64,
     users: usize,
     groups: usize,
@@ -48,6 +52,14 @@ struct StatusFile<'a> {
     unusable_tags: &'a [String],
     left_out: Vec<&'a str>,
     halted: bool,
+}
+
+/// An issuer whose tokens open logins by proof.
+#[derive(Serialize)]
+struct IssuerStatus<'a> {
+    issuer: &'a str,
+    kids: Vec<&'a str>,
+    fetched_at: u64,
 }
 
 /// One action that does not answer.
@@ -106,6 +118,9 @@ impl<I: Iam + 'static> Service<I> {
             aws_is_silent: state.aws_is_silent,
             last_failure: state.last_failure.as_deref(),
             outages: silences(&state),
+            issuers: self.issuers(&state),
+            issuers_from: issuers_from(&state.config),
+            issuers_failure: self.issuers_failure(),
             generation: published.generation,
             users: published.users,
             groups: published.groups,
@@ -123,6 +138,26 @@ impl<I: Iam + 'static> Service<I> {
             halted: state.halted,
         });
     }
+
+    fn issuers<'s>(&self, state: &'s State) -> Vec<IssuerStatus<'s>> {
+        let shown = state.issuers.shown().filter(|_| state.config.proofs_are_on());
+        let status = shown.map(|(issuer, kids, fetched_at)| IssuerStatus {
+            issuer,
+            kids,
+            fetched_at: self.clock.on_host(fetched_at),
+        });
+        status.collect()
+    }
+}
+
+/// Where the issuers' keys come from; `None` where there are no logins by proof.
+fn issuers_from(config: &KeymakerdConfig) -> Option<String> {
+    let from = match &config.login_keys_file {
+        Some(file) => file.display().to_string(),
+        None if config.login_issuers.is_empty() => "IAM".to_owned(),
+        None => "login_issuers".to_owned(),
+    };
+    config.proofs_are_on().then_some(from)
 }
 
 fn grade_means(grade: Grade) -> &'static str {
@@ -235,6 +270,13 @@ mod tests {
                 action: "",
                 why: String::new(),
             }],
+            issuers: vec![IssuerStatus {
+                issuer: "",
+                kids: Vec::new(),
+                fetched_at: 0,
+            }],
+            issuers_from: None,
+            issuers_failure: None,
             generation: 0,
             users: 0,
             groups: 0,

@@ -114,6 +114,10 @@ pub enum HostCommand {
         /// it.
         #[arg(long, value_name = "ADDRESS")]
         from: Option<IpAddr>,
+        /// The certificate that the user would log in with by proof, as 'keymaker login' writes it (…-cert.pub): each gate for it, in
+        /// the verifier's order. Nothing of the token is printed but its name, its key, whose it is and its times.
+        #[arg(long, value_name = "FILE")]
+        proof: Option<PathBuf>,
     },
     /// Look for anything that keeps IAM users from logging in, or lets in somebody whom it should not, and say what
     /// to do about it. (root)
@@ -246,7 +250,7 @@ fn is_well(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
             ..
         } => migrate::run((!dry_run).then_some(*consent), *lock_departed, output)?,
         HostCommand::Capture(what) => return capture::run(*what, output),
-        HostCommand::Why { user, from } => return why::run(user, *from, output),
+        HostCommand::Why { user, from, proof } => return why::run(user, *from, proof.as_deref(), output),
         HostCommand::Doctor { fix } => return doctor::run(*fix, output),
     }
     Ok(true)

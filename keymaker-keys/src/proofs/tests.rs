@@ -168,8 +168,70 @@ fn whatever_ends_the_verifier_is_no_proof() {
     assert_eq!(why, "a reason");
     let long = "A".repeat(MAX_CERTIFICATE + 1);
     let shown = shown(&host, &format!("echo '{line}'"), &long);
-    assert!(matches!(shown, Err(NoKeys::NoProof(_))), "{shown:?}");
+    assert!(
+        matches!(shown, Err(NoKeys::NotProven(ProofGate::Certificate, _))),
+        "{shown:?}"
+    );
     assert_eq!(tickets(&host), 0);
+}
+
+/// What is shown where the verifier knows the token's key only once keymakerd has answered so; and what keymakerd was asked.
+fn shown_after(host: &TestHost, answer: &'static str, status: u8) -> (Result<String, NoKeys>, Vec<String>) {
+    use std::io::{BufRead, BufReader, Write};
+    let folder = host.folder();
+    fs::create_dir_all(folder.join("tickets")).unwrap();
+    host.publish();
+    let socket = folder.join("login.sock");
+    let _ = fs::remove_file(&socket);
+    let daemon = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let asked = folder.join("asked");
+    let _ = fs::remove_file(&asked);
+    let log = asked.clone();
+    std::thread::spawn(move || {
+        for asker in daemon.incoming() {
+            let mut asker = asker.unwrap();
+            let mut line = String::new();
+            BufReader::new(asker.try_clone().unwrap()).read_line(&mut line).unwrap();
+            let mut log = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+            log.write_all(line.as_bytes()).unwrap();
+            let _ = asker.write_all(if line == "issuer-keys\n" { answer } else { "fresh\n" }.as_bytes());
+        }
+    });
+    let verifier = format!(
+        "grep -q issuer-keys {} 2>/dev/null && echo '{}' || exit {status}",
+        asked.display(),
+        line_of(host)
+    );
+    let shown = shown(host, &verifier, "AAAA");
+    let asked = fs::read_to_string(asked).unwrap_or_default();
+    (shown, asked.lines().map(str::to_owned).collect())
+}
+
+// P21, P9
+#[test]
+fn for_a_key_that_is_not_published_keymakerd_is_asked_once_and_without_a_word_of_the_client() {
+    let (shown, asked) = shown_after(&host(), "fresh\n", 5);
+    assert!(shown.unwrap().starts_with("cert-authority"));
+    assert_eq!(asked, ["issuer-keys", "keys alice"]);
+    // It has none: nothing more is asked.
+    for answer in ["cannot-tell\n", "not-permitted\n", ""] {
+        let (shown, asked) = shown_after(&host(), answer, 5);
+        assert!(matches!(shown, Err(NoKeys::NotProven(ProofGate::Key, _))), "{answer}");
+        assert_eq!(asked, ["issuer-keys"]);
+    }
+    for status in [3, 4, 6, 7] {
+        let (shown, asked) = shown_after(&host(), "fresh\n", status);
+        assert!(matches!(shown, Err(NoKeys::NotProven(gate, _)) if gate.status() == status));
+        assert!(asked.is_empty());
+    }
+    // Any other reason, and a user whom no proof lets in: nobody is asked.
+    assert!(shown_after(&host(), "fresh\n", 1).1.is_empty());
+    let mut without = host();
+    without.alice.proofs_from = None;
+    assert!(shown_after(&without, "fresh\n", 5).1.is_empty());
+    let mut another = host();
+    another.at_connect = UID + 1;
+    assert!(shown_after(&another, "fresh\n", 5).1.is_empty());
 }
 
 // P24

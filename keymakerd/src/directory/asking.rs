@@ -2,6 +2,7 @@
 
 mod by_name;
 pub mod flights;
+pub mod issuer_tries;
 pub mod issuers;
 pub mod limits;
 mod missing;

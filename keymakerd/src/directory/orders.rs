@@ -31,6 +31,7 @@ impl<I: Iam + 'static> Service<I> {
         self.leave_former_role(Ask::Now).await;
         self.await_connection().await;
         let passed = self.pass().await;
+        self.order_issuers().await;
         self.state_mut().facts.ask_everybody_again();
         let state = self.state();
         match passed {
@@ -192,6 +193,7 @@ impl<I: Iam + 'static> Service<I> {
             return Err(error.to_string());
         }
         self.reconnect();
+        self.order_issuers().await;
         Ok(text)
     }
 

@@ -12,6 +12,7 @@ use keymaker_aws::{Ask, IdResolver};
 use tracing::warn;
 
 use super::asking::flights::Flights;
+use super::asking::issuer_tries::IssuerTries;
 use super::asking::tries::Tries;
 use super::iam::Iam;
 use super::outcome::DirectoryOutcome;
@@ -35,6 +36,7 @@ pub struct Service<I> {
     outdated: Cell<bool>,
     pub(super) nudges: Rc<Flights<DirectoryOutcome>>,
     pub(super) passes: Rc<Flights<DirectoryOutcome>>,
+    pub(super) issuer_tries: RefCell<IssuerTries>,
     pub(super) turns: Turns,
     pub(super) told_contact: Cell<Option<ToldContact>>,
     /// The daemon's tries to renew the contact.
@@ -74,6 +76,7 @@ impl<I: Iam + 'static> Service<I> {
             outdated: Cell::new(false),
             nudges: Flights::new(),
             passes: Flights::new(),
+            issuer_tries: RefCell::default(),
             turns: Turns::default(),
             tries: Tries::new(&clock),
             audit: Audit::default(),

@@ -28,7 +28,9 @@ pub fn with_proofs(settings: &str) -> Host {
 
 /// The settings on the host, and in sshd's drop-in what they ask for.
 pub fn take_proofs(host: &Host, settings: &str) {
-    sh("install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem; rm -f /sandbox/issuer-keys");
+    sh(
+        "install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem; rm -f /sandbox/issuer-keys /sandbox/signing-key",
+    );
     host.add_settings(&format!("ca_bundle = \"/etc/keymaker/issuer-ca.pem\"\n{settings}"));
     tell_sshd();
     host.reload();

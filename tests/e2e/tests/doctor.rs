@@ -433,6 +433,78 @@ const FILES: [Fault; 11] = [
     fault("mount -t tmpfs -o ro tmpfs /home", "/home is mounted read-only"),
 ];
 
+/// On a host on which people log in by proof.
+macro_rules! with_proofs {
+    ($breaks:expr) => {
+        concat!(
+            "i='sandbox-admin aws iam'; $i enable-outbound-web-identity-federation
+             $i put-role-policy --role-name sandbox-instance --policy-name issuer --policy-document \
+             '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"iam:GetOutboundWebIdentityFederationInfo\",\"Resource\":\"*\"}]}'
+             install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem
+             printf '%s\\n' 'ca_bundle = \"/etc/keymaker/issuer-ca.pem\"' 'login_by = [\"iam-keys\", \"proof\"]' >> /etc/keymaker/keymakerd.toml
+             systemctl reload keymakerd; d=$(/usr/libexec/keymaker/sshd-drop-in); echo \"$d\" > /etc/ssh/sshd_config.d/50-keymaker.conf
+             systemctl reload ssh; timeout 20 bash -c 'until keymaker sync && grep -q EC384_0 /var/lib/keymaker/public/issuers; do sleep 0.5; done'
+             ",
+            $breaks
+        )
+    };
+}
+
+const PROOFS: [Fault; 12] = [
+    fault(
+        with_proofs!("$i disable-outbound-web-identity-federation; keymaker sync"),
+        "federation is off in this account",
+    ),
+    fault(
+        with_proofs!(
+            "$i disable-outbound-web-identity-federation; systemctl stop keymakerd
+             sed -i -E 's/\"fetched_at\":[0-9]+/\"fetched_at\":1700000000/' /var/lib/keymaker/private/issuers.json; systemctl start keymakerd; keymaker sync"
+        ),
+        "longer than max_stale",
+    ),
+    by_hand(
+        with_proofs!("$i delete-role-policy --role-name sandbox-instance --policy-name issuer; keymaker sync"),
+        "iam:GetOutboundWebIdentityFederationInfo was denied",
+        "sandbox-admin aws iam put-role-policy --role-name sandbox-instance --policy-name issuer --policy-document \
+         '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"iam:GetOutboundWebIdentityFederationInfo\",\"Resource\":\"*\"}]}'; keymaker sync",
+    ),
+    by_hand(
+        with_proofs!("echo > /sandbox/issuer-keys; keymaker sync"),
+        "none of the issuer's keys is one of ES384; those that are known were fetched",
+        "rm /sandbox/issuer-keys; keymaker sync",
+    ),
+    fault(
+        concat!(
+            "cp -a /usr/sbin/sshd /usr/sbin/sshd-as-it-was; sed -E 's/OpenSSH_[0-9]\\.[0-9]p/OpenSSH_8.0p/g' /usr/sbin/sshd-as-it-was > /usr/sbin/sshd.new
+             chmod 755 /usr/sbin/sshd.new; mv /usr/sbin/sshd.new /usr/sbin/sshd
+             ",
+            with_proofs!("")
+        ),
+        "sshd is OpenSSH 8.0, too old for logins by proof",
+    ),
+    fault(
+        with_proofs!(
+            "echo 'PubkeyAcceptedAlgorithms ssh-ed25519,rsa-sha2-512,ecdsa-sha2-nistp256' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh"
+        ),
+        "pubkeyacceptedalgorithms of sshd is ssh-ed25519,rsa-sha2-512,ecdsa-sha2-nistp256",
+    ),
+    fault(
+        with_proofs!("echo 'CASignatureAlgorithms rsa-sha2-512' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh"),
+        "casignaturealgorithms of sshd is rsa-sha2-512",
+    ),
+    fault(with_proofs!("rm -r /run/keymaker-keys"), "/run/keymaker-keys is not there"),
+    fault("chmod 755 /run/keymaker-keys", "/run/keymaker-keys has mode 0755"),
+    fault(
+        with_proofs!("sed -i 's/ %t %k$//' /etc/ssh/sshd_config.d/50-keymaker.conf; systemctl reload ssh"),
+        "sshd does not give the keys command the certificate",
+    ),
+    fault(
+        with_proofs!("sed -i '/^login_by/d' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync"),
+        "sshd still gives the keys command whole keys",
+    ),
+    fault("rm /usr/libexec/keymaker/proof", "/usr/libexec/keymaker/proof is not there"),
+];
+
 fn doctor() -> Outcome {
     run("keymaker doctor --json")
 }
@@ -471,6 +543,9 @@ fn put_back() {
         sed -i -e '1{/^UsePAM/d}' -e '/^Match/,$d' /etc/ssh/sshd_config; grep -q '^UsePAM' /etc/ssh/sshd_config || echo 'UsePAM yes' >> /etc/ssh/sshd_config
         [ ! -e /root/pam-auth-update ] || mv /root/pam-auth-update /usr/sbin/
         cp -a /run/e2e-pam.d/. /etc/pam.d/
+        [ ! -e /usr/sbin/sshd-as-it-was ] || mv /usr/sbin/sshd-as-it-was /usr/sbin/sshd
+        rm -f /sandbox/issuer-keys; sed -i '/^login_by\\|^ca_bundle/d' /etc/keymaker/keymakerd.toml
+        ! grep -q '%t %k' /etc/ssh/sshd_config.d/50-keymaker.conf || { d=$(/usr/libexec/keymaker/sshd-drop-in); echo \"$d\" > /etc/ssh/sshd_config.d/50-keymaker.conf; }
         [ ! -e /root/visudo ] || mv /root/visudo /usr/sbin/; rm -f /etc/sudoers.d/keymaker
         chmod 755 /etc/keymaker; chmod 644 /etc/keymaker/*.toml; cp -a /run/e2e-credd.toml /etc/keymaker/credd.toml
         userdel -f local1 2>/dev/null; systemctl reset-failed; systemctl start ssh; systemctl reload ssh
@@ -674,6 +749,11 @@ fn every_fault_of_names_is_named_and_mended_by_its_remedy() {
 #[test]
 fn every_fault_of_logins_is_named_and_mended_by_its_remedy() {
     try_all(&LOGINS);
+}
+
+#[test]
+fn every_fault_of_logins_by_proof_is_named_and_mended_by_its_remedy() {
+    try_all(&PROOFS);
 }
 
 #[test]

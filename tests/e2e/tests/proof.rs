@@ -217,6 +217,48 @@ fn who_may_rename_users_logs_in_as_nobody_else() {
     assert_eq!(ssh("alice", "id -un").ok(), "alice");
 }
 
+// P21, P9
+#[test]
+fn a_new_key_of_the_issuers_opens_at_the_first_try_and_a_flood_of_unknown_ones_asks_little() {
+    let _host = with_proofs(ON);
+    let asked = || calls("GetOutboundWebIdentityFederationInfo");
+    let ten_seconds_pass = || {
+        let since = format!("[ $(($(date +%s) - $(stat -c %Y {KEYS}))) -gt 11 ]");
+        until("nobody has asked for ten seconds", Duration::from_secs(30), || {
+            run(&since).status == 0
+        });
+    };
+    ten_seconds_pass();
+    sh("echo EC384_1 EC384_0 > /sandbox/issuer-keys; echo EC384_1 > /sandbox/signing-key");
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    // Tokens by a key that the issuer does not show.
+    ten_seconds_pass();
+    sh(&format!(
+        "echo EC384_2 > /sandbox/signing-key; cp -a {LAPTOP}/.ssh/keymaker /root/kept; rm -rf {LAPTOP}/.ssh"
+    ));
+    let before = asked();
+    for _ in 0..10 {
+        keymaker_ssh("dave", "dave", "true").refused();
+    }
+    assert!((1..=3).contains(&(asked() - before)), "{}", asked() - before);
+    assert_eq!(ssh("alice", "id -un").ok(), "alice");
+    // Meanwhile the one that is known opens, and the unknown one once the issuer shows it.
+    let known = sh("ls /root/kept/id-*-cert.pub").replace("-cert.pub", "");
+    assert_eq!(ssh_by(&known, "dave").ok(), "dave");
+    sh("echo EC384_1 EC384_2 > /sandbox/issuer-keys");
+    until("the new key opens", Duration::from_secs(60), || {
+        keymaker_ssh("dave", "dave", "true").status == 0
+    });
+    let metrics =
+        sh("curl -sS --unix-socket /run/keymaker/status.sock http://keymakerd/metrics | grep ^keymakerd_issuer");
+    assert!(metrics.contains("keymakerd_issuer_keys_failure 0"), "{metrics}");
+    assert!(!metrics.contains("timestamp_seconds 0\n"), "{metrics}");
+    // One that the issuer shows no longer opens nothing after the next fetch.
+    sh("keymaker sync");
+    assert!(!sh(&format!("cat {KEYS} | tr -d '\\0'")).contains("EC384_0"));
+    sh("rm -rf /root/kept /sandbox/issuer-keys /sandbox/signing-key");
+}
+
 // P22
 #[test]
 fn a_valid_proof_opens_with_network_aws_and_keymakerd_down() {
@@ -401,4 +443,146 @@ fn with_proof_alone_iams_keys_open_nothing() {
     let _host = with_proofs("login_by = [\"proof\"]");
     ssh("alice", "true").refused();
     assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+}
+
+/// What `keymaker why` says with these arguments: its exit status, each gate with what is said of it, and what it says to do.
+fn why(arguments: &str) -> (bool, Vec<(String, String)>, String) {
+    let seen = run(&format!("keymaker why {arguments} --json"));
+    let gates = run(&format!(
+        "jq -r '.gates[] | \"\\(.gate) \\(.state): \\(.evidence)\", (.remedy // \"\" | \"  \" + .)' <<'JSON'\n{}\nJSON",
+        seen.stdout
+    ))
+    .ok();
+    let (mut told, mut remedy) = (Vec::new(), String::new());
+    for line in gates.lines() {
+        match line.strip_prefix("  ") {
+            Some(what) => remedy = what.to_owned(),
+            None => told.extend(
+                line.split_once(": ")
+                    .map(|(gate, said)| (gate.to_owned(), said.to_owned())),
+            ),
+        }
+    }
+    (seen.status == 0, told, remedy)
+}
+
+// P21, P19
+#[test]
+fn why_shows_each_gate_of_a_proof_in_the_verifiers_order_and_nothing_of_the_token() {
+    let host = with_proofs(ON);
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    let file = format!("{}-cert.pub", key());
+    let (may, gates, _) = why(&format!("dave --proof {file}"));
+    let names: Vec<&str> = gates.iter().map(|(gate, _)| gate.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "name open",
+            "certificate open",
+            "token open",
+            "signature open",
+            "claims open",
+            "directory open",
+            "proof open",
+            "permission open",
+            "uid open",
+            "groups open",
+            "sshd open",
+            "pam open",
+            "home open",
+            "shell open"
+        ],
+        "{gates:?}"
+    );
+    assert!(may);
+    let token = sh(&format!(
+        "base64 -d <<<$(cut -d' ' -f2 {file}) | grep -aoE 'eyJ[A-Za-z0-9_.-]+' | head -n 1"
+    ));
+    let all = sh(&format!(
+        "keymaker why dave --proof {file}; keymaker why dave --proof {file} --json"
+    ));
+    assert!(token.len() > 500 && !all.contains(&token[..40]), "{token}");
+    // Anybody may look at their own, without root.
+    sh(&format!("install -m 644 {file} /tmp/proof.pub"));
+    let own = run("runuser -u nobody -- keymaker why dave --proof /tmp/proof.pub");
+    assert!(own.status == 0 && own.stdout.contains("as far as can be told"), "{own}");
+    // Without one: no key, and that is no obstacle.
+    let (may, gates, _) = why("dave");
+    assert!(
+        may && gates
+            .iter()
+            .any(|(gate, said)| gate == "keys open" && said.contains("--proof FILE")),
+        "{gates:?}"
+    );
+    let closed = |arguments: &str| {
+        let (may, gates, remedy) = why(arguments);
+        let (gate, said) = gates.last().unwrap().clone();
+        assert!(
+            !may && gate.ends_with(" closed") && !remedy.is_empty(),
+            "{arguments}: {gates:?}"
+        );
+        format!("{}: {said}; {remedy}", gate.trim_end_matches(" closed"))
+    };
+    let says = |said: &str, parts: &[&str]| assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    says(
+        &closed(&format!("alice --proof {file}")),
+        &["proof: ", "it is of IAM user dave"],
+    );
+    says(
+        &closed("dave --proof /etc/passwd"),
+        &["certificate: ", "no certificate", "keymaker login"],
+    );
+    sh(&format!("printf '%s' '{token}' > /tmp/token"));
+    says(&closed("dave --proof /tmp/token"), &["certificate: ", "a token alone"]);
+    // By a foreign authority; altered; for another audience and host; revoked.
+    sh(&format!(
+        "rm -rf /root/forged; mkdir /root/forged; cd /root/forged; cp {file} /root/forged/; ssh-keygen -q -t ed25519 -N '' -f ca; cp {0}.pub key.pub
+         ssh-keygen -q -s ca -I x -n keymaker-proof key.pub",
+        key()
+    ));
+    says(
+        &closed("dave --proof /root/forged/key-cert.pub"),
+        &["certificate: ", "keymaker login"],
+    );
+    for (arguments, gate, parts) in [
+        ("--audience other", "claims", ["its audience", "login_audience"]),
+        (
+            "--host i-00000000000000000",
+            "claims",
+            ["another host", "--host INSTANCE"],
+        ),
+    ] {
+        sh(&format!("rm -rf {LAPTOP}/.ssh"));
+        as_person("dave", &format!("keymaker login {arguments}")).ok();
+        let said = closed(&format!("dave --proof {}-cert.pub", key()));
+        says(&said, &[&format!("{gate}: "), parts[0], parts[1]]);
+    }
+    sh("echo EC384_2 > /sandbox/signing-key");
+    sh(&format!("rm -rf {LAPTOP}/.ssh"));
+    as_person("dave", "keymaker login").ok();
+    says(
+        &closed(&format!("dave --proof {}-cert.pub", key())),
+        &["signature: ", "no published key", "keymaker doctor"],
+    );
+    sh("rm /sandbox/signing-key; keymaker revoke-proofs dave");
+    says(
+        &closed("dave --proof /tmp/proof.pub"),
+        &["proof: ", "revoked", "keymaker login"],
+    );
+    // What keeps sshd from it.
+    sh(&format!("rm -rf {LAPTOP}/.ssh"));
+    as_person("dave", "sleep 4; keymaker login").ok();
+    let file = format!("{}-cert.pub", key());
+    sh("echo 'PubkeyAcceptedAlgorithms ssh-ed25519' > /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh");
+    let said = closed(&format!("dave --proof {file}"));
+    sh("rm /etc/ssh/sshd_config.d/00-x.conf; systemctl reload ssh");
+    says(&said, &["sshd: ", "pubkeyacceptedalgorithms"]);
+    sh("sed -i 's/^login_by = .*/login_by = [\"iam-keys\"]/' /etc/keymaker/keymakerd.toml");
+    host.reload();
+    until("no key of the issuer's is published", Duration::from_secs(10), || {
+        run(&format!("grep -q EC384_0 {KEYS}")).status != 0
+    });
+    says(&closed(&format!("dave --proof {file}")), &["signature: "]);
+    sh("rm -rf /root/forged /tmp/proof.pub /tmp/token");
+    tell_sshd();
 }

@@ -1,7 +1,8 @@
 """Tokens: sts:GetWebIdentityToken, IAM's three calls about the account's issuer, and the issuer itself over HTTPS.
 
 sts.py and iam_answers.py call this; server.py starts the issuer. A token has the form of the public records of AWS's. The issuer's
-authority is FOLDER/issuer-ca.pem, and FOLDER/issuer-keys, where a test writes it, says which of its keys are shown: their names.
+authority is FOLDER/issuer-ca.pem. Where a test writes them, FOLDER/issuer-keys says which of its keys are shown, by their names, and
+FOLDER/signing-key by which of them tokens are signed.
 """
 
 import base64
@@ -26,11 +27,19 @@ from wire import AwsError, invalid, members
 
 ADDRESS, PORT = "10.77.0.1", 5443
 NAMESPACE = "https://sts.amazonaws.com/"
-KEYS = {"EC384_0": ec.generate_private_key(ec.SECP384R1()), "EC384_1": ec.generate_private_key(ec.SECP384R1())}
+KEYS = {kid: ec.generate_private_key(ec.SECP384R1()) for kid in ("EC384_0", "EC384_1", "EC384_2")}
 RSA = rsa.generate_private_key(65537, 2048)
 # AWS does not publish its own.
 LARGEST_PAYLOAD = 4096
 issuers = {}  # by account: [URL, whether tokens are made]
+folders = []  # where tests say what is otherwise
+
+
+def said(file):
+    for folder in folders:
+        if (folder / file).exists():
+            return (folder / file).read_text().split()
+    return ["EC384_0"]
 
 
 def base64url(data):
@@ -81,7 +90,7 @@ def token(caller, params):
     }
     if len(json.dumps(claims)) > LARGEST_PAYLOAD:
         raise AwsError("JWTPayloadSizeExceededException", "The requested token payload size exceeds the maximum allowed size.")
-    made = signed(claims) if algorithm == "ES384" else signed_by_rsa(claims)
+    made = signed(claims, said("signing-key")[0]) if algorithm == "ES384" else signed_by_rsa(claims)
     return {"WebIdentityToken": made, "Expiration": ends}
 
 
@@ -127,12 +136,8 @@ def signed_by_rsa(claims):
     return text + "." + base64url(RSA.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))
 
 
-def key_set(folder):
-    try:
-        shown = (folder / "issuer-keys").read_text().split()
-    except FileNotFoundError:
-        shown = ["EC384_0"]
-    points = {kid: KEYS[kid].public_key().public_numbers() for kid in shown if kid in KEYS}
+def key_set():
+    points = {kid: KEYS[kid].public_key().public_numbers() for kid in said("issuer-keys") if kid in KEYS}
     ours = [{"kty": "EC", "crv": "P-384", "use": "sig", "alg": "ES384", "kid": kid, "x": number(p.x, 48), "y": number(p.y, 48)} for kid, p in points.items()]
     public = RSA.public_key().public_numbers()
     return {"keys": [{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "RSA_0", "n": number(public.n, 256), "e": "AQAB"}] + ours}
@@ -141,6 +146,7 @@ def key_set(folder):
 def serve(folder):
     """The issuer of every account, at a path of its own."""
     certificate = certify(folder)
+    folders.append(folder)
 
     class Issuer(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -150,7 +156,7 @@ def serve(folder):
             issuer = f"https://{ADDRESS}:{PORT}/{match[1]}" if match else None
             known = any(issuer == url for url, _ in issuers.values())
             down = "down" in ((folder / "faults").read_text() if (folder / "faults").exists() else "")
-            status, body = (404, {}) if not known else (503, {}) if down else (200, key_set(folder))
+            status, body = (404, {}) if not known else (503, {}) if down else (200, key_set())
             if known and match[2] == "openid-configuration":
                 body = {"issuer": issuer, "jwks_uri": f"{issuer}/.well-known/jwks.json", "id_token_signing_alg_values_supported": ["RS256", "ES384"]}
             text = json.dumps(body).encode()

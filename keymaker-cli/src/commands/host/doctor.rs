@@ -20,6 +20,7 @@ mod logins;
 mod names;
 mod penalties;
 mod ports;
+mod proofs;
 mod session_manager;
 mod sudo;
 mod users;

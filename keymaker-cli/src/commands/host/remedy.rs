@@ -5,6 +5,10 @@ use std::path::Path;
 
 use super::install::authselect;
 
+/// Makes sshd's drop-in anew. One that fails leaves the drop-in that is there, without which keys in a home would open a login.
+pub const NEW_DROP_IN: &str = "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf \
+     && systemctl reload ssh";
+
 /// The remedy for Debian as it is here.
 pub fn for_this_host(remedy: &str) -> String {
     if is_debian() {

@@ -1,27 +1,38 @@
 //! `keymaker why USER`: each gate between a name and a shell, and between a user and credentials, with its evidence.
 //! The first closed gate is the answer.
 //!
-//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `at_sshd` and `at_pam`
-//! theirs, `credentials` those of credd.
+//! Here are the walk and the gates up to the directory; `gates` has those of a user who is in it, `proof` those of
+//! a certificate, `at_sshd` and `at_pam` theirs, `credentials` those of credd.
 
 mod at_pam;
 mod at_sshd;
 mod credentials;
 mod gates;
+mod proof;
 
 use std::net::IpAddr;
 use std::path::Path;
 
 use keymaker_core::client::{AskError, ask};
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
+use keymaker_core::keys_file::PublishedKey;
 use keymaker_core::name::{NameError, UserName};
 use keymaker_core::protocol::{ACCOUNT_BUDGET, Answer, LOOKUP_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::{paths, reserved_names};
 use serde_json::{Value, json};
 
+use self::proof::ProvenCertificate;
 use super::get::group_names;
 use super::{HostError, probe, remedy as remedies};
 use crate::output::{Output, Paint};
+
+/// What the user offers sshd.
+enum LoginOffer<'a> {
+    /// one of their keys in IAM
+    Keys(Vec<PublishedKey>),
+    /// a certificate
+    Proof(&'a ProvenCertificate),
+}
 
 /// What a gate says.
 #[derive(Debug)]
@@ -77,12 +88,12 @@ impl Walk {
     }
 }
 
-/// Prints the gates, for a login from this address where one is given; returns whether the user may log in.
-pub fn run(user: &str, from: Option<IpAddr>, output: &Output) -> Result<bool, HostError> {
+/// Prints the gates, for a login from this address and by this certificate where they are given; returns whether the user may log in.
+pub fn run(user: &str, from: Option<IpAddr>, proof: Option<&Path>, output: &Output) -> Result<bool, HostError> {
     // As sshd has it, whose socket takes both kinds.
     let from = from.map(|address| address.to_canonical());
     let mut to_shell = Walk { gates: Vec::new() };
-    let passed = walk_all(&mut to_shell, user, from).is_ok();
+    let passed = walk_all(&mut to_shell, user, from, proof).is_ok();
     let mut to_credentials = Walk { gates: Vec::new() };
     let is_local = probe::local_line(paths::PASSWD, user).is_some();
     let sudo = passed.then(|| sudo(user)).flatten();
@@ -149,8 +160,9 @@ fn gate_value(gate: &Gate) -> Value {
     json!({ "gate": gate.name, "state": state, "evidence": said, "remedy": remedy })
 }
 
-fn walk_all(walk: &mut Walk, text: &str, from: Option<IpAddr>) -> Result<(), Shut> {
+fn walk_all(walk: &mut Walk, text: &str, from: Option<IpAddr>, proof: Option<&Path>) -> Result<(), Shut> {
     let name = legal_name(walk, text)?;
+    let proven = proof.map(|file| proof::proves(walk, file)).transpose()?;
     let directory = match Directory::open(Path::new(paths::DIRECTORY)) {
         Ok(directory) => directory,
         Err(error) => {
@@ -188,11 +200,17 @@ fn walk_all(walk: &mut Walk, text: &str, from: Option<IpAddr>) -> Result<(), Shu
             published before";
         return walk.closed("freshness", why, "keymaker doctor");
     }
+    if let Some(proven) = &proven {
+        proof::is_of(walk, &user, &proven.proof)?;
+    }
     gates::decision(walk, &directory, &user)?;
     gates::resolves(walk, name, &user)?;
     gates::groups(walk, &directory, &user)?;
-    let keys = gates::keys(walk, &directory, &user)?;
-    let settings = at_sshd::lets(walk, &user, &keys, from)?;
+    let offered = match &proven {
+        Some(proven) => LoginOffer::Proof(proven),
+        None => LoginOffer::Keys(gates::keys(walk, &directory, &user)?),
+    };
+    let settings = at_sshd::lets(walk, &user, &offered, from)?;
     at_pam::lets(walk, &user, settings.as_ref(), from)?;
     gates::home(walk, &user);
     gates::shell(walk, &user)?;

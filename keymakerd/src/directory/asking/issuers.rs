@@ -1,11 +1,12 @@
 //! Keeps the issuer's keys fresh where logins by proof are on: IAM says who the issuer is, the issuer which keys it has.
 //!
-//! A task of the daemon's. What cannot be fetched stays as it was; `facts/issuers.rs` says what counts.
+//! A task of the daemon's, and a nudge: a token may name a key that the issuer has had for a minute. What cannot be fetched stays as it was; `facts/issuers.rs` says what counts.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use keymaker_aws::read_keys;
 use keymaker_core::issuers_file::POINT;
@@ -13,50 +14,112 @@ use keymaker_core::published_file::reader::open_trusted;
 use serde::Deserialize;
 use tracing::{info, warn};
 
+use super::issuer_tries::{NudgedTries, doubled};
 use crate::directory::iam::Iam;
+use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::Service;
-
-/// When the keys are fetched next, and what was wanted when they were last.
-#[derive(Default)]
-pub struct IssuerTries {
-    wanted: String,
-    next: Option<Instant>,
-    failures: u32,
-}
 
 impl<I: Iam + 'static> Service<I> {
     /// Fetches the keys, where that is due.
-    pub async fn keep_issuers(self: &Rc<Self>, tries: &mut IssuerTries) {
-        let (wanted, every) = {
-            let state = self.state();
-            if !state.config.proofs_are_on() || state.halted || self.accounts().is_none() {
-                return;
-            }
-            let config = &state.config;
-            let wanted = (
-                &config.login_issuers,
-                &config.login_keys_file,
-                state.issuers.pinned(),
-                &state.facts.account,
-            );
-            // Four tries and more before what is known is too old.
-            let every = Duration::from_secs((u64::from(config.max_stale) / 4).clamp(60, A_DAY));
-            (format!("{wanted:?}"), every)
+    pub async fn keep_issuers(self: &Rc<Self>) {
+        let Some(wanted) = self.wanted_issuers() else { return };
+        let is_due = {
+            let tries = self.issuer_tries.borrow();
+            tries.wanted != wanted || tries.next.is_none_or(|next| self.clock.instant() >= next)
         };
-        let now = self.clock.instant();
-        if tries.wanted == wanted && tries.next.is_some_and(|next| now < next) {
-            return;
+        if is_due {
+            self.fetch_joined().await;
         }
+    }
+
+    /// The same, since a token names a key that is not published: "fresh" where the issuer has shown a new one, to this asker or to one
+    /// just before.
+    pub async fn nudge_issuers(self: &Rc<Self>) -> DirectoryOutcome {
+        if self.wanted_issuers().is_none() {
+            return DirectoryOutcome::CannotTell;
+        }
+        let may_fetch = self.issuer_tries.borrow_mut().nudges.take(self.clock.instant());
+        if may_fetch || self.nudges.is_under_way(FETCHING) {
+            // The fetch goes on where nobody waits for it any longer.
+            let _ = tokio::time::timeout(NUDGED, self.fetch_joined()).await;
+        }
+        if self.issuer_tries.borrow().nudges.last_brought_a_key() {
+            DirectoryOutcome::Fresh
+        } else {
+            DirectoryOutcome::CannotTell
+        }
+    }
+
+    /// Fetches them now, where proofs are on: root orders a pass, or has accepted another issuer.
+    pub async fn order_issuers(self: &Rc<Self>) {
+        if self.wanted_issuers().is_some() {
+            self.fetch_joined().await;
+        }
+    }
+
+    /// Why the last fetch failed, if it did.
+    pub fn issuers_failure(&self) -> Option<String> {
+        let failure = self.issuer_tries.borrow().failure.clone();
+        failure.filter(|_| self.state().config.proofs_are_on())
+    }
+
+    /// What is wanted now, to be compared; `None` where nothing is, or nobody can be asked.
+    fn wanted_issuers(&self) -> Option<String> {
+        let state = self.state();
+        let config = &state.config;
+        let may_ask = config.proofs_are_on() && !state.halted && self.accounts().is_some();
+        let wanted = (&config.login_issuers, &config.login_keys_file, &state.facts.account);
+        may_ask.then(|| format!("{wanted:?}"))
+    }
+
+    /// One at a time: an earlier answer must not come in after a later one.
+    async fn fetch_joined(self: &Rc<Self>) -> Option<DirectoryOutcome> {
+        let service = Rc::clone(self);
+        let fetching = || async move {
+            service.fetch_and_note().await;
+            DirectoryOutcome::Fresh
+        };
+        self.nudges.join(FETCHING.to_owned(), fetching).await
+    }
+
+    async fn fetch_and_note(self: &Rc<Self>) {
+        let wanted = self.wanted_issuers().unwrap_or_default();
+        let max_stale = u64::from(self.state().config.max_stale);
+        let usable = || {
+            let state = self.state();
+            let usable = state.issuers.usable(self.clock.answer_time().saturating_sub(max_stale));
+            usable
+                .into_iter()
+                .map(|key| format!("{key:?}"))
+                .collect::<BTreeSet<_>>()
+        };
+        let before = usable();
+        let fetched = self.fetch_issuers().await;
+        let is_new = !usable().is_subset(&before);
+        let now = self.clock.instant();
+        let mut tries = self.issuer_tries.borrow_mut();
+        if is_new {
+            tries.nudges = NudgedTries::after_a_new_key(now);
+        }
+        let is_due = tries.wanted != wanted || tries.next.is_none_or(|next| now >= next);
         tries.wanted = wanted;
-        match self.fetch_issuers().await {
-            Ok(()) => (tries.failures, tries.next) = (0, Some(now + every)),
+        match fetched {
+            Ok(()) => {
+                // Four tries and more before what is known is too old.
+                let every = Duration::from_secs((max_stale / 4).clamp(60, A_DAY));
+                (tries.failures, tries.failure, tries.next) = (0, None, Some(now + every));
+            }
             Err(why) => {
                 warn!(%why, "the issuer's keys for logins by proof stay as they were: {why}");
-                let wait = FIRST_WAIT * 2_u32.saturating_pow(tries.failures.min(6));
-                tries.failures = tries.failures.saturating_add(1);
-                tries.next = Some(now + wait.min(LONGEST_WAIT));
+                if is_due {
+                    tries.next = Some(now + doubled(tries.failures));
+                    tries.failures = tries.failures.saturating_add(1);
+                }
+                tries.failure = Some(why);
             }
         }
+        drop(tries);
+        self.write_status();
     }
 
     async fn fetch_issuers(self: &Rc<Self>) -> Result<(), String> {
@@ -138,6 +201,8 @@ struct KeysFileIssuer {
 }
 
 const A_DAY: u64 = 86_400;
-const FIRST_WAIT: Duration = Duration::from_secs(10);
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// How long a nudge waits: less than its asker does ([`keymaker_core::protocol::KEYS_BUDGET`]).
+const NUDGED: Duration = Duration::from_millis(1400);
+/// Among the questions that are under way.
+const FETCHING: &str = "issuer-keys";
 const LONGEST_FILE: u64 = 64 * 1024;

@@ -3,7 +3,7 @@
 //! An empty answer, or none, takes nothing away: keys count until they are older than `max_stale`, as the verifier sees. Another issuer
 //! than the one that IAM named first waits for an administrator, as other settings from outside do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keymaker_core::directory_file::RecordError;
 use keymaker_core::issuers_file::{IssuerKey, IssuersBuilder, POINT, ProofRules};
@@ -65,14 +65,25 @@ impl KnownIssuers {
             .insert(issuer.to_owned(), ShownIssuerKeys { fetched_at, keys });
     }
 
+    /// Each issuer, the names of its keys, and when it showed them (by the time of answers).
+    pub fn shown(&self) -> impl Iterator<Item = (&str, Vec<&str>, u64)> {
+        self.shown.iter().map(|(issuer, shown)| {
+            let kids = shown.keys.iter().map(|(kid, _)| kid.as_str()).collect();
+            (issuer.as_str(), kids, shown.fetched_at)
+        })
+    }
+
+    /// What verifies tokens here: the keys shown since then.
+    pub fn usable(&self, since: u64) -> BTreeSet<(&str, &str, &[u8])> {
+        let young = self.shown.iter().filter(|(_, shown)| shown.fetched_at >= since);
+        let keys = young.flat_map(|(issuer, shown)| shown.keys.iter().map(move |key| (issuer, key)));
+        keys.map(|(issuer, (kid, point))| (issuer.as_str(), kid.as_str(), point.as_slice()))
+            .collect()
+    }
+
     /// Of other issuers nothing counts any more.
     pub fn keep_only(&mut self, issuers: &[String]) {
         self.shown.retain(|issuer, _| issuers.contains(issuer));
-    }
-
-    /// The issuer that counts where the file names none.
-    pub fn pinned(&self) -> Option<&str> {
-        self.pinned.as_deref()
     }
 
     /// What waits for `keymaker accept-settings`.

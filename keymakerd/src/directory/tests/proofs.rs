@@ -3,7 +3,7 @@
 use keymaker_core::issuers_file::{self, IssuerKey};
 
 use super::*;
-use crate::directory::asking::issuers::IssuerTries;
+use crate::directory::iam::fake::FETCH;
 
 const ON: &str = "login_by = [\"iam-keys\", \"proof\"]";
 const OWN: &str = "https://1.example";
@@ -40,8 +40,7 @@ fn where_proofs_are_off_no_user_and_no_file_says_anything_of_them() {
         host.iam.set_issuer(Some(OWN));
         host.iam.set_issuer_keys(OWN, &["EC384_0"]);
         host.service.pass().await;
-        let mut tries = IssuerTries::default();
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         host.service.refresh_keys(name("alice"), SSHD).await;
         assert_eq!((host.proofs_from("alice"), host.issuer_keys()), (None, None));
         assert_eq!(host.keys("alice"), 1);
@@ -192,25 +191,24 @@ fn the_accounts_issuer_is_pinned_and_its_keys_stay_through_every_failure() {
     on_one_thread(async {
         let mut host = host(ON);
         host.service.pass().await;
-        let mut tries = IssuerTries::default();
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert!(host.kids().is_empty(), "federation is off");
         host.iam.set_issuer(Some(OWN));
         host.iam.set_issuer_keys(OWN, &["EC384_0"]);
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert!(host.kids().is_empty(), "not before ten seconds have passed");
         host.pass_time(11);
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert_eq!(host.kids(), ["EC384_0"]);
         let fetched = host.issuer_keys().unwrap()[0].fetched_at;
         // Nothing new, an empty set, another issuer: the first one's keys stand, and grow old.
         host.iam.set_issuer_keys(OWN, &[]);
         host.pass_time(86_400);
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         host.iam.set_issuer(Some(OTHER));
         host.iam.set_issuer_keys(OTHER, &["EVIL"]);
         host.pass_time(86_400);
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert_eq!(
             (host.kids(), host.issuer_keys().unwrap()[0].fetched_at),
             (vec!["EC384_0".to_owned()], fetched)
@@ -219,12 +217,11 @@ fn the_accounts_issuer_is_pinned_and_its_keys_stay_through_every_failure() {
         assert_eq!(host.kids(), ["EC384_0"]);
         // A rotation, once the issuer answers again.
         host.iam.set_issuer_keys(OWN, &["EC384_0", "EC384_1"]);
-        let mut tries = IssuerTries::default();
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert_eq!(host.kids(), ["EC384_0", "EC384_1"]);
         assert!(host.service.state().pending_settings()[0].contains(OTHER));
         host.service.order_acceptance().await.unwrap();
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert_eq!(host.kids(), ["EVIL"]);
         host.restart("").await;
         assert!(host.kids().is_empty(), "proofs are off");
@@ -240,7 +237,7 @@ fn issuers_of_the_file_count_instead_of_the_accounts_and_so_does_a_file_of_keys(
         host.iam.set_issuer_keys(OWN, &["OWN"]);
         host.iam.set_issuer_keys(OTHER, &["OTHER"]);
         host.service.pass().await;
-        host.service.keep_issuers(&mut IssuerTries::default()).await;
+        host.service.keep_issuers().await;
         assert_eq!(host.kids(), ["OTHER"]);
         let file = host.folder.join("keys.json");
         let number = "A".repeat(64);
@@ -248,12 +245,123 @@ fn issuers_of_the_file_count_instead_of_the_accounts_and_so_does_a_file_of_keys(
         std::fs::write(&file, format!(r#"{{"issuer":"{OWN}","keys":[{key}]}}"#)).unwrap();
         host.restart(&format!("{ON}\nlogin_keys_file = \"{}\"", file.display()))
             .await;
-        let mut tries = IssuerTries::default();
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert_eq!(host.kids(), ["FILE"]);
         std::fs::write(&file, "{}").unwrap();
         host.pass_time(86_401);
-        host.service.keep_issuers(&mut tries).await;
+        host.service.keep_issuers().await;
         assert_eq!(host.kids(), ["FILE"]);
+    });
+}
+
+// P21
+#[test]
+fn the_first_token_of_a_new_key_has_it_fetched_and_one_that_is_gone_counts_no_longer() {
+    on_one_thread(async {
+        let host = host(ON);
+        host.iam.set_issuer(Some(OWN));
+        host.iam.set_issuer_keys(OWN, &["EC384_0"]);
+        host.service.pass().await;
+        host.service.keep_issuers().await;
+        host.pass_time(3600);
+        host.iam.set_issuer_keys(OWN, &["EC384_0", "EC384_1"]);
+        host.service.keep_issuers().await;
+        assert_eq!(host.kids(), ["EC384_0"], "a regular fetch is not due");
+        assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::Fresh);
+        assert_eq!(host.kids(), ["EC384_0", "EC384_1"]);
+        // Who asked for the same key a moment later reads it, too; nobody is asked for that.
+        let asked = host.iam.calls(FETCH);
+        assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::Fresh);
+        assert_eq!(host.iam.calls(FETCH), asked);
+        host.pass_time(86_400);
+        host.iam.set_issuer_keys(OWN, &["EC384_1"]);
+        host.service.keep_issuers().await;
+        assert_eq!(host.kids(), ["EC384_1"]);
+    });
+}
+
+// P9, P21
+#[test]
+fn a_flood_of_unknown_keys_has_the_issuer_asked_a_few_times_and_hides_no_rotation() {
+    on_one_thread(async {
+        let host = host(ON);
+        host.iam.set_issuer(Some(OWN));
+        host.iam.set_issuer_keys(OWN, &["EC384_0"]);
+        host.service.pass().await;
+        host.service.keep_issuers().await;
+        host.pass_time(60);
+        let before = host.iam.calls(FETCH);
+        let mut at = Vec::new();
+        for second in 0..3600 {
+            let asked = host.iam.calls(FETCH);
+            for _ in 0..20 {
+                assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::CannotTell);
+            }
+            if host.iam.calls(FETCH) > asked {
+                at.push(second);
+            }
+            host.pass_time(1);
+        }
+        assert_eq!(at, [0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030]);
+        assert_eq!(host.iam.calls(FETCH) - before, at.len());
+        // The flood goes on, and the issuer has a new key.
+        host.iam.set_issuer_keys(OWN, &["EC384_1"]);
+        let mut waited = 0;
+        while host.service.nudge_issuers().await != DirectoryOutcome::Fresh {
+            host.pass_time(1);
+            waited += 1;
+        }
+        assert_eq!(host.kids(), ["EC384_1"]);
+        assert!(waited <= 600, "{waited}");
+        // A failure is no new key, and the next one comes ten seconds after the last.
+        host.pass_time(10);
+        host.iam.time_out(FETCH);
+        assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::CannotTell);
+        host.iam.mend(FETCH);
+        host.iam.set_issuer_keys(OWN, &["EC384_2"]);
+        host.pass_time(10);
+        assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::Fresh);
+        // An hour later what was tried in vain is forgotten.
+        for _ in 0..50 {
+            host.pass_time(100);
+            host.service.nudge_issuers().await;
+        }
+        host.pass_time(1800);
+        host.service.nudge_issuers().await;
+        host.iam.set_issuer_keys(OWN, &["EC384_3"]);
+        host.pass_time(10);
+        assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::Fresh);
+    });
+}
+
+// P9
+#[test]
+fn whoever_asks_while_the_keys_are_fetched_waits_for_that_fetch_and_not_for_long() {
+    on_one_thread(async {
+        let host = host(ON);
+        host.iam.set_issuer(Some(OWN));
+        host.iam.set_issuer_keys(OWN, &["EC384_0"]);
+        host.service.pass().await;
+        let all = futures_util::future::join_all((0..100).map(|_| host.service.nudge_issuers())).await;
+        assert!(all.iter().all(|answer| *answer == DirectoryOutcome::Fresh));
+        assert_eq!(host.iam.calls(FETCH), 1);
+        host.pass_time(3600);
+        host.iam.hang(FETCH);
+        let began = std::time::Instant::now();
+        assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::CannotTell);
+        assert!(began.elapsed() < keymaker_core::protocol::KEYS_BUDGET);
+    });
+}
+
+// P24
+#[test]
+fn where_proofs_are_off_nobody_has_the_issuer_asked() {
+    on_one_thread(async {
+        let host = host("");
+        host.iam.set_issuer(Some(OWN));
+        host.iam.set_issuer_keys(OWN, &["EC384_0"]);
+        host.service.pass().await;
+        assert_eq!(host.service.nudge_issuers().await, DirectoryOutcome::CannotTell);
+        assert_eq!(host.iam.calls(FETCH), 0);
     });
 }

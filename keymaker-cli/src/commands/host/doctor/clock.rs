@@ -29,7 +29,7 @@ pub fn look(found: &mut Findings) {
         found
             .fault(
                 format!("this host's clock is {off} seconds {how} the metadata service's"),
-                "AWS refuses requests that are signed five minutes off, and expiry and max_stale are judged by it",
+                "AWS refuses requests that are signed five minutes off, and expiry, max_stale and logins by proof are judged by it",
                 "timedatectl set-ntp true; chronyc makestep; keymaker sync",
             )
             .is(FaultCause::Clock);

@@ -17,7 +17,7 @@ use super::iam::NO_CONTACT;
 const KEYMAKERD: &str = "keymakerd";
 
 /// Path, owner, mode: as packaged, or as keymakerd makes it.
-const EXPECTED: [(&str, &str, u32); 15] = [
+const EXPECTED: [(&str, &str, u32); 17] = [
     (paths::LOGIN_SOCKET, KEYMAKERD, 0o660),
     (paths::LOOKUP_SOCKET, KEYMAKERD, 0o666),
     ("/etc/keymaker", "root", 0o755),
@@ -31,6 +31,8 @@ const EXPECTED: [(&str, &str, u32); 15] = [
     ("/usr/libexec/keymaker", "root", 0o755),
     ("/usr/libexec/keymaker/keymaker-keys", "root", 0o755),
     (paths::REFUSAL, "root", 0o755),
+    (paths::PROOF, "root", 0o755),
+    (paths::TICKETS, paths::KEYMAKER_KEYS, 0o700),
     // Of credd, where it is installed.
     (credd::SETTINGS, "root", 0o644),
     ("/run/keymaker-credd", "credd", 0o711),
@@ -78,7 +80,10 @@ fn owner_and_mode(found: &mut Findings, path: &str, owner: &str, mode: u32) {
     let Some(uid) = uid_of(owner) else { return };
     let Ok(metadata) = std::fs::metadata(path) else {
         if path.starts_with("/usr/") {
-            let why = "sshd cannot ask for the keys of IAM users";
+            let why = match path {
+                paths::PROOF => "nobody can log in by proof",
+                _ => "sshd cannot ask for the keys of IAM users",
+            };
             found.fault(
                 format!("{path} is not there"),
                 why,

@@ -20,7 +20,7 @@ use super::super::status::left_out;
 use super::super::{HostError, order};
 use super::daemon_status::{self, list, word};
 use super::finding::FaultCause;
-use super::{Findings, aws, configure, daemon};
+use super::{Findings, aws, configure, daemon, proofs};
 
 /// How long doctor waits for the pass that it orders. What comes later stands in the status at its next run.
 const PASS: Duration = Duration::from_secs(5);
@@ -53,6 +53,7 @@ pub fn look(found: &mut Findings) {
         return;
     };
     aws::look(found, &status);
+    proofs::keys(found, &status);
     settings(found, &status);
     required_group(found, &status);
     refused(found, &status);

@@ -11,15 +11,13 @@ use super::super::install::authselect;
 use super::super::migrate::ec2userkeyd;
 use super::super::probe::sshd::admission::{Admission, admits_user};
 use super::super::probe::sshd::{self, Started, configuration};
-use super::super::probe::{list_setting_has, local_line, pam, run};
+use super::super::probe::{local_line, pam, run};
 use super::super::published::{of_each_published, published_names};
+use super::super::remedy::NEW_DROP_IN;
 use super::finding::FaultCause;
-use super::{Findings, JOIN, penalties};
+use super::{Findings, JOIN, penalties, proofs};
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
-/// One that fails leaves the drop-in that is there, without which keys in a home would open a login.
-const NEW_DROP_IN: &str = "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf \
-     && systemctl reload ssh";
 
 /// What stands first counts, and above every Match for everybody.
 const INCLUDE: &str = "sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh";
@@ -168,28 +166,8 @@ fn sshd_settings(found: &mut Findings) {
         .of(&[FaultCause::Accounts, FaultCause::Published, FaultCause::Names]);
     }
     penalties::look(&settings, found);
-    proofs(found, settings.get("authorizedkeyscommand").unwrap_or_default());
+    proofs::at_sshd(found, &settings, &options);
     admission(found, &options);
-}
-
-/// Whether sshd gives the keys command what a login by proof takes, where keymakerd.toml wants that and nowhere else.
-fn proofs(found: &mut Findings, command: &str) {
-    if !command.starts_with("/usr/libexec/keymaker/keymaker-keys ") {
-        return;
-    }
-    let wanted = list_setting_has(paths::KEYMAKERD_TOML, "login_by", "proof");
-    let (what, why) = match (wanted, command.ends_with(" %t %k")) {
-        (true, false) => (
-            "login_by has \"proof\", and sshd does not give the keys command the certificate",
-            "nobody can log in by proof (sshd before OpenSSH 8.1 cannot: then take it out of login_by)",
-        ),
-        (false, true) => (
-            "login_by has no \"proof\", and sshd still gives the keys command whole keys",
-            "nothing needs them",
-        ),
-        _ => return,
-    };
-    found.fault(what, why, NEW_DROP_IN).of(&[FaultCause::KeymakerdToml]);
 }
 
 /// Users whom sshd is asked about: each takes it some milliseconds.

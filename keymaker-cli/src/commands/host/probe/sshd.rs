@@ -11,7 +11,7 @@ pub use command_line::{Started, read_at, started};
 
 use std::net::IpAddr;
 
-use super::run;
+use super::{limited, run};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -52,6 +52,19 @@ pub fn effective(user: &str, from: Option<IpAddr>, options: &[String]) -> Result
     let mut arguments: Vec<&str> = options.iter().map(String::as_str).collect();
     arguments.extend(["-T", "-C", &connection]);
     run(SSHD, &arguments).map(|text| SshdSettings::parse(&text))
+}
+
+/// The version of OpenSSH that this host's sshd says it is.
+pub fn version() -> Option<(u32, u32)> {
+    // On standard error; some have no such option, and say it with their complaint.
+    let said = limited(SSHD).arg("-V").output().ok()?;
+    version_in(&String::from_utf8_lossy(&[said.stderr, said.stdout].concat()))
+}
+
+fn version_in(said: &str) -> Option<(u32, u32)> {
+    let (_, version) = said.split_once("OpenSSH_")?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// What of the settings is not as IAM users need it: keyword, what it says, what it should say.
@@ -113,6 +126,25 @@ mod tests {
         );
         let asked = RIGHT.replace(command, "none");
         assert_eq!(wrong(&SshdSettings::parse(&asked))[0].0, "authorizedkeyscommand");
+    }
+
+    #[test]
+    fn the_version_is_read_with_and_without_an_option_for_it() {
+        for (said, version) in [
+            (
+                "OpenSSH_9.2p1 Debian-2+deb12u3, OpenSSL 3.0.15 3 Sep 2024\n",
+                Some((9, 2)),
+            ),
+            ("OpenSSH_10.0p2, OpenSSL 3.5.1", Some((10, 0))),
+            (
+                "unknown option -- V\nOpenSSH_8.0p1, OpenSSL 1.1.1k  FIPS\nusage: sshd\n",
+                Some((8, 0)),
+            ),
+            ("dropbear", None),
+            ("OpenSSH_x", None),
+        ] {
+            assert_eq!(version_in(said), version, "{said}");
+        }
     }
 
     // P8

@@ -9,10 +9,11 @@ use keymaker_core::keys_file::PublishedKey;
 use super::super::probe;
 use super::super::probe::sshd::admission::{Admission, AdmissionRule, admits_user};
 use super::super::probe::sshd::configuration::{self, ConfigLine, LooksAt};
-use super::super::probe::sshd::keys::{Obstacle, accepts};
+use super::super::probe::sshd::keys::{Obstacle, accepts, accepts_certificate};
 use super::super::probe::sshd::{self, SshdSettings, Started};
 use super::super::remedy;
-use super::{Shut, Walk};
+use super::proof::ProvenCertificate;
+use super::{LoginOffer, Shut, Walk};
 
 const GATE: &str = "sshd";
 
@@ -20,7 +21,7 @@ const GATE: &str = "sshd";
 pub(super) fn lets(
     walk: &mut Walk,
     user: &User<'_>,
-    keys: &[PublishedKey],
+    offered: &LoginOffer<'_>,
     from: Option<IpAddr>,
 ) -> Result<Option<SshdSettings>, Shut> {
     if !probe::is_root() {
@@ -63,7 +64,7 @@ pub(super) fn lets(
             "sshd's configuration was changed since sshd read it ({reload} has it read)"
         ));
     }
-    match judge(&settings, user, keys, &configuration.lines, from) {
+    match judge(&settings, user, offered, &configuration.lines, from) {
         Err(refused) if doubts.is_empty() => return walk.closed(GATE, refused.why, refused.remedy),
         Err(refused) => doubts.push(format!("else: {}", refused.why)),
         Ok(others) => doubts.extend(others),
@@ -93,12 +94,12 @@ fn refuse<T>(why: impl Into<String>, remedy: impl Into<String>) -> Result<T, Ssh
 fn judge(
     settings: &SshdSettings,
     user: &User<'_>,
-    keys: &[PublishedKey],
+    offered: &LoginOffer<'_>,
     lines: &[ConfigLine],
     from: Option<IpAddr>,
 ) -> Result<Vec<String>, SshdRefuses> {
     let mut doubts = Vec::from_iter(takes_the_user(settings, user, lines, from)?);
-    doubts.extend(takes_a_key(settings, user, keys)?);
+    doubts.extend(takes_a_key(settings, user, offered)?);
     doubts.extend(in_place_of_a_shell(settings));
     Ok(doubts)
 }
@@ -131,7 +132,7 @@ fn takes_the_user(
 }
 
 /// Whether one of the keys opens a login, and by itself.
-fn takes_a_key(settings: &SshdSettings, user: &User<'_>, keys: &[PublishedKey]) -> Result<Vec<String>, SshdRefuses> {
+fn takes_a_key(settings: &SshdSettings, user: &User<'_>, offered: &LoginOffer<'_>) -> Result<Vec<String>, SshdRefuses> {
     let is_off = |keyword: &str| settings.get(keyword).is_none_or(|value| value == "no");
     if is_off("pubkeyauthentication") {
         return refuse(
@@ -175,6 +176,17 @@ fn takes_a_key(settings: &SshdSettings, user: &User<'_>, keys: &[PublishedKey]) 
     {
         doubts.push(format!("sshd wants more than a key: authenticationmethods {methods}"));
     }
+    let keys = match offered {
+        LoginOffer::Proof(proven) => return takes_the_certificate(settings, user, proven, doubts),
+        LoginOffer::Keys(keys) if keys.is_empty() => {
+            let name = user.name;
+            doubts.push(format!(
+                "whether sshd takes a proof is said by: keymaker why {name} --proof FILE"
+            ));
+            return Ok(doubts);
+        }
+        LoginOffer::Keys(keys) => keys,
+    };
     let mut obstacles = Vec::new();
     for key in keys {
         match accepts(settings, user, key) {
@@ -195,6 +207,31 @@ fn takes_a_key(settings: &SshdSettings, user: &User<'_>, keys: &[PublishedKey]) 
     });
     let why = format!("sshd accepts none of the keys: {}", said.collect::<Vec<_>>().join(", "));
     refuse(why, "keymaker doctor")
+}
+
+/// Asks the keys command as a login by this certificate does.
+fn takes_the_certificate(
+    settings: &SshdSettings,
+    user: &User<'_>,
+    proven: &ProvenCertificate,
+    mut doubts: Vec<String>,
+) -> Result<Vec<String>, SshdRefuses> {
+    let certificate = PublishedKey {
+        id: "the certificate".to_owned(),
+        line: format!("{} {}", proven.key_type, proven.base64),
+        fingerprint: proven.proof.fingerprint.clone(),
+    };
+    match accepts_certificate(settings, user, &certificate, &proven.proof.key) {
+        Ok(()) => Ok(doubts),
+        Err(Obstacle::Unclear(why)) => {
+            doubts.push(format!("whether sshd accepts the certificate: {why}"));
+            Ok(doubts)
+        }
+        Err(Obstacle::Refused(why)) => refuse(
+            format!("sshd does not accept the certificate: {why}"),
+            "keymaker doctor",
+        ),
+    }
 }
 
 /// What sshd does with a user whose key it has accepted.
@@ -230,8 +267,8 @@ fn by_connection(lines: &[ConfigLine], is_client_known: bool) -> Option<String> 
 
 const SAY: &str = "keymaker why --from ADDRESS says more";
 
-/// The keywords that decide about a login by key.
-const DECIDING: [&str; 15] = [
+/// The keywords that decide about a login by key or certificate.
+const DECIDING: [&str; 16] = [
     "allowusers",
     "denyusers",
     "allowgroups",
@@ -243,6 +280,7 @@ const DECIDING: [&str; 15] = [
     "authorizedkeysfile",
     "pubkeyacceptedalgorithms",
     "pubkeyacceptedkeytypes",
+    "casignaturealgorithms",
     "requiredrsasize",
     "revokedkeys",
     "forcecommand",

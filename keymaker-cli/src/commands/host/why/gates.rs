@@ -208,6 +208,14 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
         return walk.closed("keys", doubt.to_string(), "keymaker doctor");
     }
     let aside = keys_aside(user);
+    if keys.keys.is_empty() && user.proofs_from.is_some() {
+        let said = format!(
+            "none in IAM; by proof, without any (keymaker ssh; keymaker why {} --proof FILE){aside}",
+            user.name
+        );
+        walk.open("keys", said);
+        return Ok(Vec::new());
+    }
     if keys.keys.is_empty() {
         let why = format!("IAM has no active SSH key for {iam_name}{aside}");
         return walk.closed(

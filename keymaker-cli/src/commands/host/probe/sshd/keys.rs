@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use keymaker_core::directory_file::User;
 use keymaker_core::keys_file::PublishedKey;
+use keymaker_core::proof::PRINCIPAL;
 use keymaker_core::sys;
 use ssh_key::PublicKey;
 
@@ -27,8 +28,7 @@ pub enum Obstacle {
 pub fn accepts(settings: &SshdSettings, user: &User<'_>, key: &PublishedKey) -> Result<(), Obstacle> {
     let refused = |why: String| Err(Obstacle::Refused(why));
     let kind = key.line.split(' ').next().unwrap_or_default();
-    let accepted = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
-    let list = accepted.iter().find_map(|keyword| settings.get(keyword)).unwrap_or("*");
+    let list = ACCEPTED.iter().find_map(|keyword| settings.get(keyword)).unwrap_or("*");
     let accepts = |algorithm: &str| pattern::list_names(list, algorithm);
     // A client may begin with the one and not go on to the other, and OpenSSH's begins with 512 and does not go on.
     let by_some_clients = kind == "ssh-rsa" && !accepts("rsa-sha2-512") && (accepts("rsa-sha2-256") || accepts(kind));
@@ -67,8 +67,69 @@ pub fn accepts(settings: &SshdSettings, user: &User<'_>, key: &PublishedKey) -> 
     }
 }
 
-/// Runs the `AuthorizedKeysCommand`.
+/// The second name is that before OpenSSH 8.5.
+const ACCEPTED: [&str; 2] = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
+
+/// Whether sshd takes certificates of this type that a key of the plain type has signed; else the setting that does not name them, and
+/// what it says.
+pub fn takes_certificates(
+    settings: &SshdSettings,
+    certificate: &str,
+    plain: &str,
+) -> Result<(), (&'static str, String)> {
+    let wanted = ACCEPTED.map(|keyword| (keyword, certificate));
+    for (keyword, algorithm) in wanted.into_iter().chain([("casignaturealgorithms", plain)]) {
+        if let Some(list) = settings
+            .get(keyword)
+            .filter(|list| !pattern::list_names(list, algorithm))
+        {
+            return Err((keyword, list.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether sshd would accept a login by this certificate, whose plain key is the other line: it is asked for as a key is, and what is
+/// shown is its key as its own authority.
+pub fn accepts_certificate(
+    settings: &SshdSettings,
+    user: &User<'_>,
+    certificate: &PublishedKey,
+    plain: &str,
+) -> Result<(), Obstacle> {
+    let kind = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    takes_certificates(settings, &kind(&certificate.line), &kind(plain))
+        .map_err(|(keyword, list)| Obstacle::Refused(format!("{keyword} is {list}, which does not name it")))?;
+    let said = command_says(settings, user, certificate)?;
+    let authority = format!("cert-authority,principals=\"{PRINCIPAL}\" {plain}");
+    if said.lines().any(|line| line == authority) {
+        return Ok(());
+    }
+    let command = settings.get("authorizedkeyscommand").unwrap_or_default();
+    Err(Obstacle::Refused(format!(
+        "{command} does not give its key as an authority (journalctl -t keymaker-keys says why)"
+    )))
+}
+
+/// Runs the `AuthorizedKeysCommand`, and looks for the key in what it says.
 fn command_shows(settings: &SshdSettings, user: &User<'_>, key: &PublishedKey) -> Result<(), Obstacle> {
+    let said = command_says(settings, user, key)?;
+    let command = settings.get("authorizedkeyscommand").unwrap_or_default();
+    let program = command.split_whitespace().next().unwrap_or_default();
+    match shows(&said, key) {
+        Some("") => Ok(()),
+        Some(options) => Err(Obstacle::Unclear(format!("{program} gives it with options: {options}"))),
+        None => {
+            let runs_as = settings.get("authorizedkeyscommanduser").unwrap_or("none");
+            Err(Obstacle::Refused(format!(
+                "{program}, which sshd asks as {runs_as}, does not give it"
+            )))
+        }
+    }
+}
+
+/// What the `AuthorizedKeysCommand` says where this key is offered.
+fn command_says(settings: &SshdSettings, user: &User<'_>, key: &PublishedKey) -> Result<String, Obstacle> {
     let command = settings.get("authorizedkeyscommand").unwrap_or("none");
     let refused = |why: String| Err(Obstacle::Refused(why));
     if command == "none" {
@@ -103,12 +164,7 @@ fn command_shows(settings: &SshdSettings, user: &User<'_>, key: &PublishedKey) -
     }
     let mut asked = limited(program);
     let said = output_of(program, asked.args(arguments).uid(account.uid).gid(account.gid));
-    match said.as_deref().map(|said| shows(said, key)) {
-        Ok(Some("")) => Ok(()),
-        Ok(Some(options)) => Err(Obstacle::Unclear(format!("{program} gives it with options: {options}"))),
-        Ok(None) => refused(format!("{program}, which sshd asks as {runs_as}, does not give it")),
-        Err(why) => refused(format!("{program}, which sshd asks as {runs_as}, fails: {why}")),
-    }
+    said.map_err(|why| Obstacle::Refused(format!("{program}, which sshd asks as {runs_as}, fails: {why}")))
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,166 @@
+//! The gates of a certificate with a token of AWS's, in the order of the program `proof` and by its very code. Called by [`super::run`]
+//! where one is given.
+//!
+//! What is printed of a token is what the audit has of it too: its name, its key, whose it is, its times.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::SystemTime;
+
+use keymaker_core::client::ask;
+use keymaker_core::directory_file::User;
+use keymaker_core::issuers_file::{self, IssuerKey, ProofRules};
+use keymaker_core::login::unix_time;
+use keymaker_core::paths;
+use keymaker_core::proof::{Proof, ProofGate, is_certificate, is_young_enough};
+use keymaker_core::protocol::{KEYS_BUDGET, MAX_ANSWER, Question};
+use keymaker_proof::{RightSoFar, verify_telling};
+
+use super::super::probe;
+use super::super::status::ago;
+use super::{Shut, Walk};
+
+/// A certificate that proves something, and what.
+pub(super) struct ProvenCertificate {
+    pub(super) key_type: String,
+    pub(super) base64: String,
+    pub(super) proof: Proof,
+}
+
+/// Walks the gates of the verifier, by the certificate in this file.
+pub(super) fn proves(walk: &mut Walk, file: &Path) -> Result<ProvenCertificate, Shut> {
+    let (key_type, base64) = match certificate_in(file) {
+        Ok(certificate) => certificate,
+        Err(why) => {
+            let remedy = "keymaker login  # names the file that it writes: …-cert.pub";
+            return walk.closed("certificate", format!("{}: {why}", file.display()), remedy);
+        }
+    };
+    let published = || issuers_file::read(Path::new(paths::ISSUERS));
+    let (mut rules, mut keys) = match published() {
+        Ok(published) => published,
+        Err(error) => {
+            let why = format!("no key of an issuer is known here: {}: {error}", paths::ISSUERS);
+            let remedy = "keymaker doctor  # and login_by in keymakerd.toml must have \"proof\"";
+            return walk.closed("issuer", why, remedy);
+        }
+    };
+    let now = SystemTime::now();
+    let unix_now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let verified = |rules: &ProofRules, keys: &[IssuerKey], tell: &mut dyn FnMut(RightSoFar<'_>)| {
+        verify_telling(&key_type, &base64, rules, keys, unix_now, tell)
+    };
+    // As a login has keymakerd look for a new key of the issuer's.
+    if verified(&rules, &keys, &mut |_| ()).is_err_and(|none| none.gate() == ProofGate::Key) && probe::is_root() {
+        let mut buffer = [0; MAX_ANSWER];
+        let _ = ask(
+            Path::new(paths::LOGIN_SOCKET),
+            &Question::IssuerKeys,
+            KEYS_BUDGET,
+            &mut buffer,
+        );
+        if let Ok(again) = published() {
+            (rules, keys) = again;
+        }
+    }
+    let mut open = |step: RightSoFar<'_>| match step {
+        RightSoFar::Certificate(certificate) => walk.open(
+            "certificate",
+            format!(
+                "as keymaker login makes them; its key {}, its token {}",
+                certificate.fingerprint, certificate.key_id
+            ),
+        ),
+        RightSoFar::Token(token) => walk.open("token", format!("ES384, by a key named {:?}", token.kid)),
+        RightSoFar::Signature(key) => walk.open(
+            "signature",
+            format!(
+                "by {} of {}, which showed it {}",
+                key.kid,
+                key.issuer,
+                ago(unix_time(key.fetched_at), now)
+            ),
+        ),
+    };
+    match verified(&rules, &keys, &mut open) {
+        Ok(proof) => {
+            let left = proof.ends_at.saturating_sub(unix_now);
+            let who = format!(
+                "for {}: IAM user {}, for another {left} s",
+                rules.audience, proof.iam_user_name
+            );
+            walk.open("claims", who);
+            Ok(ProvenCertificate {
+                key_type,
+                base64,
+                proof,
+            })
+        }
+        Err(none) => {
+            let gate = match none.gate() {
+                ProofGate::Certificate => "certificate",
+                ProofGate::Token => "token",
+                ProofGate::Key | ProofGate::Signature => "signature",
+                ProofGate::Claims => "claims",
+            };
+            walk.closed(gate, none.to_string(), none.remedy())
+        }
+    }
+}
+
+/// Whether it is this user's, as the keys command sees it.
+pub(super) fn is_of(walk: &mut Walk, user: &User<'_>, proof: &Proof) -> Result<(), Shut> {
+    const GATE: &str = "proof";
+    if proof.iam_user_name != user.iam_user_name {
+        let why = format!(
+            "it is of IAM user {}, and {} is IAM user {} here",
+            proof.iam_user_name, user.name, user.iam_user_name
+        );
+        return walk.closed(GATE, why, "keymaker ssh  # as the user whose token it is");
+    }
+    if proof.iam_user_id != user.iam_user_id {
+        let why = format!(
+            "it was made for {}, who had the name {} then, and not for {}, who has it here",
+            proof.iam_user_id, proof.iam_user_name, user.iam_user_id
+        );
+        return walk.closed(GATE, why, "keymaker login  # makes a new one, for who has the name now");
+    }
+    let made = ago(unix_time(proof.issued_at), SystemTime::now());
+    match user.proofs_from {
+        None => walk.closed(
+            GATE,
+            "this user logs in by no proof here: login_by has no \"proof\", or login_proof_group is a group that they are not in",
+            format!("grep ^login_ {}  # and put the user into login_proof_group", paths::KEYMAKERD_TOML),
+        ),
+        Some(_) if is_young_enough(proof.issued_at, user) => {
+            walk.open(GATE, format!("made {made}, while the user had the name here"));
+            Ok(())
+        }
+        Some(from) => {
+            let why = format!(
+                "it was made {made}, and only those count that are not older than {} s since 1970: it was revoked, or is older than the \
+                 user's having the name",
+                from
+            );
+            walk.closed(GATE, why, "keymaker login  # makes a new one")
+        }
+    }
+}
+
+/// The type and the base64 of the certificate in a file, as sshd's `%t` and `%k`.
+fn certificate_in(file: &Path) -> Result<(String, String), String> {
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    read.map_err(|error| error.to_string())?;
+    let mut words = text.split_ascii_whitespace();
+    match (words.next(), words.next()) {
+        (Some(key_type), Some(base64)) if is_certificate(key_type) => Ok((key_type.to_owned(), base64.to_owned())),
+        (Some(token), None) if token.split('.').count() == 3 => {
+            Err("a token alone; a host is shown it in a certificate, and that is what can be looked at".to_owned())
+        }
+        _ => Err("no certificate for an Ed25519 or ECDSA P-256 key, as OpenSSH writes them".to_owned()),
+    }
+}
+
+const LONGEST: u64 = 64 * 1024;
