@@ -144,7 +144,7 @@ words! {
         Setting "KEYMAKER_SETTING" "the key of the setting",
         From "KEYMAKER_FROM" "the value before; absent where there was none",
         To "KEYMAKER_TO" "the value now; absent where there is none",
-        Proof "KEYMAKER_PROOF" "of a login by proof, the token's jti, which CloudTrail and sshd's own line have too",
+        Proof "KEYMAKER_PROOF" "of a login by proof, the token's jti, which CloudTrail and sshd's own line have too; by EC2 Instance Connect, instance-connect",
         Process "KEYMAKER_PROCESS" "the process id of the sshd that serves the client: one connection's lines have the same",
         Unwritten "KEYMAKER_UNWRITTEN" "how many lines like this one, of the same user, were left out before it",
     }

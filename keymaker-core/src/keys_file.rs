@@ -136,7 +136,7 @@ impl<'r> Iterator for Texts<'r> {
 }
 
 /// Whether this is what ssh-keygen(1) `-l` prints for a key: the unpadded base64 of 32 bytes.
-pub(crate) fn is_fingerprint(text: &str) -> bool {
+pub fn is_fingerprint(text: &str) -> bool {
     let base64 = text.strip_prefix("SHA256:").unwrap_or_default().as_bytes();
     base64.len() == 43
         && base64

@@ -13,6 +13,11 @@ pub const ISSUERS: &str = "/var/lib/keymaker/public/issuers";
 pub const TICKETS: &str = "/run/keymaker-keys";
 /// Verifies one proof.
 pub const PROOF: &str = "/usr/libexec/keymaker/proof";
+/// AWS's program for EC2 Instance Connect, where the packages of Debian and Ubuntu have it, and of Amazon Linux.
+pub const INSTANCE_CONNECT: [&str; 2] = [
+    "/usr/share/ec2-instance-connect/eic_run_authorized_keys",
+    "/opt/aws/bin/eic_run_authorized_keys",
+];
 /// Its modification time is the last pass in which every listing of the grade and `GetRole` answered.
 pub const CONTACT: &str = "/var/lib/keymaker/public/contact";
 /// What only keymakerd reads: the id map, kept settings, what IAM last said.

@@ -1,5 +1,5 @@
-//! `/run/keymaker-keys/UID.CRC32C`: that the keys command has accepted this very certificate for this user, for PAM's
-//! session check, which sees the certificate and not what was decided about it.
+//! `/run/keymaker-keys/UID.CRC32C`: that the keys command has accepted this very certificate, or this key of EC2 Instance Connect's, for
+//! this user, for PAM's session check, which sees the certificate or key and not what was decided about it.
 //!
 //! The keys command writes a ticket before it shows sshd a line; PAM reads it once. The folder is keymaker-keys' alone. A
 //! ticket holds seven lines: the certificate's `TYPE BASE64`, the login name, the uid, IAM's `UserId`, when the token was made
@@ -14,17 +14,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::crc32c::crc32c;
-use crate::directory_file::User;
+use crate::directory_file::{Header, User};
 use crate::id::Uid;
 use crate::keys_file::is_fingerprint;
 use crate::name::UserName;
 use crate::proof::{MAX_CERTIFICATE, is_token_id, is_young_enough};
 use crate::published_file::reader::{ReadError, open_trusted};
 
+/// What stands in place of a token's name where EC2 Instance Connect has the key.
+pub const INSTANCE_CONNECT: &str = "instance-connect";
+
 /// A ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// `TYPE BASE64` of the certificate.
+    /// `TYPE BASE64` of the certificate, or of the key.
     pub certificate: String,
     /// The login name.
     pub name: UserName,
@@ -36,7 +39,7 @@ pub struct Ticket {
     pub issued_at: u64,
     /// When it ends.
     pub ends_at: u64,
-    /// The token's `jti`.
+    /// The token's `jti`, or [`INSTANCE_CONNECT`].
     pub token_id: String,
     /// The key's fingerprint.
     pub fingerprint: String,
@@ -52,16 +55,21 @@ pub enum TicketError {
 }
 
 impl Ticket {
-    /// The ticket for this certificate, if it opens a session of that user now: name, uid and `UserId` are theirs, it has not
-    /// ended, and is not older than their having the name.
-    pub fn of(folder: &Path, user: &User<'_>, certificate: &str, now: SystemTime) -> Option<Self> {
+    /// The ticket for this certificate or key, if it opens a session of that user now: name, uid and `UserId` are theirs, it has not
+    /// ended, and is not older than their having the name, or, of EC2 Instance Connect, that opens logins here.
+    pub fn of(folder: &Path, user: &User<'_>, header: &Header<'_>, certificate: &str, now: SystemTime) -> Option<Self> {
         let ticket = read(&path(folder, user.uid, certificate)).ok()?;
         let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
         let is_theirs = ticket.certificate == certificate
             && ticket.name == user.name
             && ticket.uid == user.uid
             && ticket.iam_user_id == user.iam_user_id;
-        (is_theirs && now < ticket.ends_at && is_young_enough(ticket.issued_at, user)).then_some(ticket)
+        let counts = if ticket.token_id == INSTANCE_CONNECT {
+            header.instance_connect
+        } else {
+            is_young_enough(ticket.issued_at, user)
+        };
+        (is_theirs && now < ticket.ends_at && counts).then_some(ticket)
     }
 
     /// Writes it, and removes what has ended of this user's.
@@ -176,6 +184,7 @@ mod tests {
     use test_folder::TestFolder;
 
     const NOW: u64 = 1_800_000_100;
+    const NO_CONNECT: Header<'static> = Header::NOTHING;
 
     fn ticket(certificate: &str) -> Ticket {
         Ticket {
@@ -192,7 +201,7 @@ mod tests {
 
     fn found(folder: &Path, certificate: &str, now: u64) -> Option<Ticket> {
         with_proofs_from(Some(1_800_000_000), |alice| {
-            Ticket::of(folder, alice, certificate, unix_time(now))
+            Ticket::of(folder, alice, &NO_CONNECT, certificate, unix_time(now))
         })
     }
 
@@ -214,7 +223,7 @@ mod tests {
         assert_eq!(found(&folder, &one.certificate, one.ends_at), None);
         let at = |from| {
             with_proofs_from(from, |alice| {
-                Ticket::of(&folder, alice, &one.certificate, unix_time(NOW))
+                Ticket::of(&folder, alice, &NO_CONNECT, &one.certificate, unix_time(NOW))
             })
         };
         assert_eq!(
@@ -223,7 +232,30 @@ mod tests {
             "revoked since, or the name has another holder"
         );
         assert_eq!(at(None), None, "proofs were switched off since");
-        assert!(with_alice(|alice| Ticket::of(&folder, alice, &one.certificate, unix_time(NOW))).is_none());
+        assert!(
+            with_alice(|alice| Ticket::of(&folder, alice, &NO_CONNECT, &one.certificate, unix_time(NOW))).is_none()
+        );
+    }
+
+    // P21
+    #[test]
+    fn a_ticket_of_instance_connect_counts_only_where_that_opens_logins() {
+        let folder = folder();
+        let pushed = Ticket {
+            certificate: "ssh-ed25519 AAAA".to_owned(),
+            token_id: INSTANCE_CONNECT.to_owned(),
+            ..ticket("AAAA")
+        };
+        pushed.write(&folder, unix_time(NOW)).unwrap();
+        let with = |instance_connect, now| {
+            let header = Header {
+                instance_connect,
+                ..NO_CONNECT
+            };
+            with_alice(|alice| Ticket::of(&folder, alice, &header, &pushed.certificate, unix_time(now)))
+        };
+        assert_eq!(with(true, NOW), Some(pushed.clone()));
+        assert_eq!((with(false, NOW), with(true, pushed.ends_at)), (None, None));
     }
 
     // P21, P2

@@ -138,6 +138,8 @@ pub struct ShownKeys {
     pub decision: LoginDecision,
     /// IAM's `UserId`
     pub iam_user_id: String,
+    /// the keys' fingerprints, where a key that EC2 Instance Connect has opens a login of this user's, too
+    pub beside_instance_connect: Option<Vec<String>>,
 }
 
 /// The lines for this user. A name that has changed hands since sshd resolved it opens nothing (P2).
@@ -153,13 +155,15 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTim
         return Err(NoKeys::KeysOfAnother);
     }
     let header = directory.header();
-    let decision = LoginDecision::about(&user, &header, login::last_contact(host.contact), now)
-        .and_home(&user)
-        .and_keys(&keys, &header, now);
+    let by_facts = LoginDecision::about(&user, &header, login::last_contact(host.contact), now).and_home(&user);
+    let decision = by_facts.and_keys(&keys, &header, now);
+    let fingerprints = || keys.keys.iter().map(|key| key.fingerprint.clone()).collect();
+    let instance_connect = header.instance_connect && by_facts == LoginDecision::Allowed;
     Ok(ShownKeys {
         lines: spell(&keys, decision),
         decision,
         iam_user_id: user.iam_user_id.to_owned(),
+        beside_instance_connect: instance_connect.then(fingerprints),
     })
 }
 

@@ -14,10 +14,12 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use keymaker_core::audit::{AuditDecision, AuditEvent, AuditField, AuditLine, AuditReason};
+use keymaker_core::name::UserName;
 use keymaker_core::proof::is_certificate;
 use keymaker_core::protocol::REPORT_BUDGET;
 use keymaker_core::{client, journal};
 use keymaker_keys::authorized_keys::{self, KeysAfterNudge, KeysHost, NoKeys, ShownKeys};
+use keymaker_keys::instance_connect::{self, ConnectPlaces};
 use keymaker_keys::proofs::{self, Offered, ProofPlaces};
 
 fn main() -> ExitCode {
@@ -64,7 +66,24 @@ fn print_keys(asked: &KeysWanted, host: &KeysHost<'_>) -> Result<ShownKeys, NoKe
         Ok(KeysAfterNudge::DoesNotStand) => return Err(NoKeys::NotPublished),
         Err(error) => say(&format!("{:?}: {error}", asked.name)),
     }
-    print(authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?)
+    let mut shown = authorized_keys::lines(name, sshds_uid, host, SystemTime::now())?;
+    shown.lines += &pushed_key(asked, (name, sshds_uid), &shown, host);
+    print(shown)
+}
+
+/// The line of a key that IAM has not, and EC2 Instance Connect has. Whatever becomes of that, IAM's keys are shown.
+fn pushed_key(asked: &KeysWanted, login: (UserName, u32), shown: &ShownKeys, host: &KeysHost<'_>) -> String {
+    let Some(known) = &shown.beside_instance_connect else {
+        return String::new();
+    };
+    let fingerprint = asked.key.to_str().unwrap_or_default();
+    if known.iter().any(|known| known == fingerprint) {
+        return String::new();
+    }
+    instance_connect::line(fingerprint, login, host, &ConnectPlaces::this()).unwrap_or_else(|why| {
+        say(&format!("{:?}: {why}", asked.name));
+        String::new()
+    })
 }
 
 fn print(shown: ShownKeys) -> Result<ShownKeys, NoKeys> {

@@ -98,6 +98,7 @@ pub fn lines(
         lines: line,
         decision,
         iam_user_id: user.iam_user_id.to_owned(),
+        beside_instance_connect: None,
     })
 }
 

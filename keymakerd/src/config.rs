@@ -316,6 +316,8 @@ pub enum LoginBy {
     IamKeys,
     /// A token of AWS's for the key.
     Proof,
+    /// A key that somebody whom AWS lets do so pushed for the name, by EC2 Instance Connect.
+    InstanceConnect,
 }
 
 /// A tag that may decide something about its user.

@@ -5,7 +5,6 @@
 //! it.
 
 use keymaker_core::keys_file::{PublishedKey, UserKeys};
-use keymaker_core::proof::is_certificate;
 use keymaker_core::ticket::Ticket;
 
 /// The methods that prove a key: the user's, or, for `hostbased`, that of a host which vouches for the user.
@@ -27,8 +26,8 @@ pub enum ProvedKeys<'k> {
 pub enum ProvedKey<'k> {
     /// one that is published
     Published(&'k PublishedKey),
-    /// that of a certificate which the keys command has accepted as a proof
-    ByProof(Ticket),
+    /// one that the keys command has accepted: that of a certificate with a proof, or one of EC2 Instance Connect
+    ByTicket(Ticket),
 }
 
 impl ProvedKey<'_> {
@@ -36,12 +35,12 @@ impl ProvedKey<'_> {
     pub fn fingerprint(&self) -> &str {
         match self {
             Self::Published(key) => &key.fingerprint,
-            Self::ByProof(ticket) => &ticket.fingerprint,
+            Self::ByTicket(ticket) => &ticket.fingerprint,
         }
     }
 }
 
-/// Compares the keys that `auth_info` names with the user's keys, `None` where the user has no published keys, and certificates with
+/// Compares the keys that `auth_info` names with the user's keys, `None` where the user has no published keys, and others with
 /// the user's tickets.
 pub fn proved_keys<'k>(
     auth_info: &[u8],
@@ -61,14 +60,17 @@ pub fn proved_keys<'k>(
                 .split_once(' ')
                 .is_some_and(|(own_type, own)| own_type.as_bytes() == key_type && own.as_bytes() == base64)
         });
-        let by_proof = || {
-            let certificate = str::from_utf8(key_type).ok().filter(|name| is_certificate(name))?;
+        let by_ticket = || {
             (method == KEY_METHODS[0].as_bytes()).then_some(())?;
-            ticket(&format!("{certificate} {}", str::from_utf8(base64).ok()?))
+            ticket(&format!(
+                "{} {}",
+                str::from_utf8(key_type).ok()?,
+                str::from_utf8(base64).ok()?
+            ))
         };
         match key
             .map(ProvedKey::Published)
-            .or_else(|| by_proof().map(ProvedKey::ByProof))
+            .or_else(|| by_ticket().map(ProvedKey::ByTicket))
         {
             Some(key) => known.push(key),
             None => return ProvedKeys::Foreign,
@@ -194,7 +196,7 @@ mod tests {
             fingerprint: "SHA256:x".to_owned(),
         };
         let has = |certificate: &str| (certificate == CERTIFICATE).then(|| ticket(certificate));
-        let by_proof = ProvedKey::ByProof(ticket(CERTIFICATE));
+        let by_proof = ProvedKey::ByTicket(ticket(CERTIFICATE));
         let keys = alice();
         let read = |text: &str| proved_keys(text.as_bytes(), Some(&keys), &has);
         let proved = read(&format!("publickey {CERTIFICATE}\n"));

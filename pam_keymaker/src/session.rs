@@ -17,7 +17,7 @@ use keymaker_core::keys_file::{KeysFile, UserKeys};
 use keymaker_core::login::{Doubt, LoginDecision, Refusal};
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::source_identity::source_identity;
-use keymaker_core::ticket::Ticket;
+use keymaker_core::ticket::{INSTANCE_CONNECT, Ticket};
 use pam::constants::PamResultCode;
 
 use crate::abi::calls::guarded;
@@ -221,7 +221,7 @@ fn read(
         .ok()
         .flatten();
     let keys = keys.filter(|keys| keys.are_of(&user));
-    let ticket = |certificate: &str| Ticket::of(host.tickets, &user, certificate, now);
+    let ticket = |certificate: &str| Ticket::of(host.tickets, &user, &header, certificate, now);
     let proved = proved_keys(auth_info, keys.as_ref(), &ticket);
     Ok(match about_keys(&user, &header, proved, keys.as_ref(), now) {
         Ok(proved) => Opening::Welcome(Welcome::new(&user, &proved)),
@@ -258,7 +258,7 @@ impl Welcome {
     fn new(user: &User<'_>, proved: &[ProvedKey<'_>]) -> Self {
         let fingerprints = proved.iter().map(ProvedKey::fingerprint).collect::<Vec<_>>().join(",");
         let tokens = proved.iter().filter_map(|key| match key {
-            ProvedKey::ByProof(ticket) => Some(ticket.token_id.as_str()),
+            ProvedKey::ByTicket(ticket) => Some(ticket.token_id.as_str()),
             ProvedKey::Published(_) => None,
         });
         let tokens = tokens.collect::<Vec<_>>().join(",");
@@ -267,8 +267,10 @@ impl Welcome {
         } else {
             fingerprints.clone()
         };
-        if !tokens.is_empty() {
-            key += &format!(" by proof {tokens}");
+        match tokens.as_str() {
+            "" => {}
+            INSTANCE_CONNECT => key += " by EC2 Instance Connect",
+            tokens => key += &format!(" by proof {tokens}"),
         }
         let identity = source_identity(user.iam_user_name, user.iam_user_id);
         let sentence = format!(

@@ -127,6 +127,8 @@ fn reaches(path: &[String], pattern: &str) -> bool {
 const SHIPPED: &[(&str, &str)] = &[
     // EC2 Instance Connect: its AuthorizedKeysCommand reads keys and the certificate that signed them.
     ("ec2-instance-connect", "meta-data/managed-ssh-keys"),
+    // The same program, run by our keys command where login_by has "instance-connect".
+    ("keymaker-keys", "meta-data/managed-ssh-keys"),
     // CloudWatch agent: the document for the region, tags as dimensions.
     ("cwagent", "dynamic/instance-identity/document"),
     ("cwagent", "meta-data/tags"),
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn signatures_user_data_and_pushed_ssh_keys_are_for_whom_a_rule_names() {
         let rules = Rules::new(vec![]);
-        let (alice, connect) = (account("alice", &[]), account("ec2-instance-connect", &[]));
+        let alice = account("alice", &[]);
         assert!(
             rules
                 .allow(2001, &alice, &upstream("dynamic/instance-identity/document"))
@@ -186,12 +188,12 @@ mod tests {
                 "{closed}"
             );
         }
-        assert!(
-            rules
-                .allow(997, &connect, &upstream("meta-data/managed-ssh-keys/active-keys/bob"))
-                .unwrap()
-        );
-        assert!(!rules.allow(997, &connect, &upstream("user-data")).unwrap());
+        for name in ["ec2-instance-connect", "keymaker-keys"] {
+            let connect = account(name, &[]);
+            let pushed = upstream("meta-data/managed-ssh-keys/active-keys/bob");
+            assert!(rules.allow(997, &connect, &pushed).unwrap());
+            assert!(!rules.allow(997, &connect, &upstream("user-data")).unwrap());
+        }
     }
 
     #[test]

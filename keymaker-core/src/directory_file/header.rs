@@ -30,6 +30,7 @@ const FLAG_ENUMERATE_ALL: u32 = 1;
 const FLAG_WHOLE_RANGE_OURS: u32 = 2;
 const FLAG_SETTINGS_UNREAD: u32 = 4;
 const FLAG_END_SESSIONS: u32 = 8;
+const FLAG_INSTANCE_CONNECT: u32 = 16;
 const REQUIRED_GROUP_AT: usize = 268;
 const ID_RESOLVER_AT: usize = 398;
 const MAX_STALE_RUNNING_AT: usize = 430;
@@ -56,6 +57,8 @@ pub struct Header<'a> {
     pub settings_unread: bool,
     /// Whether the running sessions of refused users are ended.
     pub end_sessions: bool,
+    /// Whether a key that was pushed by EC2 Instance Connect opens a login.
+    pub instance_connect: bool,
     /// How old a fact may be before logins stop, in seconds.
     pub max_stale: u32,
     /// How old it may be, while AWS is silent, before what users began here stops, in seconds.
@@ -144,6 +147,7 @@ impl<'a> Header<'a> {
         whole_range_ours: false,
         settings_unread: true,
         end_sessions: false,
+        instance_connect: false,
         max_stale: 0,
         max_stale_running: 0,
         authz_ttl: 0,
@@ -186,6 +190,7 @@ impl<'a> Header<'a> {
             whole_range_ours: flags & FLAG_WHOLE_RANGE_OURS != 0,
             settings_unread: flags & FLAG_SETTINGS_UNREAD != 0,
             end_sessions: flags & FLAG_END_SESSIONS != 0,
+            instance_connect: flags & FLAG_INSTANCE_CONNECT != 0,
             max_stale: u32_at(meta, 212)?,
             max_stale_running: u32_at(meta, MAX_STALE_RUNNING_AT)?,
             authz_ttl: u32_at(meta, 216)?,
@@ -215,7 +220,8 @@ impl<'a> Header<'a> {
         let flags = flag(self.enumerate_all, FLAG_ENUMERATE_ALL)
             | flag(self.whole_range_ours, FLAG_WHOLE_RANGE_OURS)
             | flag(self.settings_unread, FLAG_SETTINGS_UNREAD)
-            | flag(self.end_sessions, FLAG_END_SESSIONS);
+            | flag(self.end_sessions, FLAG_END_SESSIONS)
+            | flag(self.instance_connect, FLAG_INSTANCE_CONNECT);
         put(&mut meta, 208, &flags.to_le_bytes());
         put(&mut meta, 212, &self.max_stale.to_le_bytes());
         put(&mut meta, 216, &self.authz_ttl.to_le_bytes());

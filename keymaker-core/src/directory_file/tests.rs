@@ -23,6 +23,7 @@ fn header() -> Header<'static> {
         whole_range_ours: true,
         settings_unread: false,
         end_sessions: true,
+        instance_connect: true,
         max_stale: 86_400,
         max_stale_running: 604_800,
         authz_ttl: 60,
@@ -277,6 +278,7 @@ fn each_flag_of_the_header_says_one_thing() {
         whole_range_ours: false,
         settings_unread: false,
         end_sessions: false,
+        instance_connect: false,
         ..header()
     };
     for flags in [
@@ -295,6 +297,7 @@ fn each_flag_of_the_header_says_one_thing() {
         },
         Header {
             end_sessions: true,
+            instance_connect: false,
             ..none
         },
     ] {

@@ -19,7 +19,7 @@ pub const DAY: u64 = 86_400;
 /// A host with the IAM user alice, all of it in a folder that is gone when the test ends.
 pub struct TestHost {
     folder: TestFolder,
-    header: Header<'static>,
+    pub header: Header<'static>,
     pub alice: NewUser<'static>,
     pub keys: UserKeys,
     pub resolved: Option<u32>,

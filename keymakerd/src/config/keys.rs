@@ -17,7 +17,10 @@ pub const KEYS: [SettingKey; 44] = [
     key("publish", "\"people\" or \"all\""),
     key("user_path_prefix", "an IAM path that begins and ends with a slash"),
     key("only_group_members", "true or false"),
-    key("login_by", "a list of any of \"iam-keys\", \"proof\""),
+    key(
+        "login_by",
+        "a list of any of \"iam-keys\", \"proof\", \"instance-connect\"",
+    ),
     key("login_audience", "printable ASCII without blanks, up to 255 characters"),
     key("login_token_max", "seconds, 60 to 3600"),
     key("login_bound", "true or false"),

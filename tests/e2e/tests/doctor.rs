@@ -450,7 +450,7 @@ macro_rules! with_proofs {
     };
 }
 
-const PROOFS: [Fault; 12] = [
+const PROOFS: [Fault; 13] = [
     fault(
         with_proofs!("$i disable-outbound-web-identity-federation; keymaker sync"),
         "federation is off in this account",
@@ -503,6 +503,11 @@ const PROOFS: [Fault; 12] = [
         "sshd still gives the keys command whole keys",
     ),
     fault("rm /usr/libexec/keymaker/proof", "/usr/libexec/keymaker/proof is not there"),
+    by_hand(
+        "echo 'login_by = [\"iam-keys\", \"instance-connect\"]' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync",
+        "eic_run_authorized_keys is not installed",
+        "install -D -m 755 /sandbox/project/tests/sandbox/eic_run_authorized_keys /usr/share/ec2-instance-connect/eic_run_authorized_keys",
+    ),
 ];
 
 fn doctor() -> Outcome {
@@ -544,7 +549,7 @@ fn put_back() {
         [ ! -e /root/pam-auth-update ] || mv /root/pam-auth-update /usr/sbin/
         cp -a /run/e2e-pam.d/. /etc/pam.d/
         [ ! -e /usr/sbin/sshd-as-it-was ] || mv /usr/sbin/sshd-as-it-was /usr/sbin/sshd
-        rm -f /sandbox/issuer-keys; sed -i '/^login_by\\|^ca_bundle/d' /etc/keymaker/keymakerd.toml
+        rm -rf /usr/share/ec2-instance-connect /sandbox/issuer-keys; sed -i '/^login_by\\|^ca_bundle/d' /etc/keymaker/keymakerd.toml
         ! grep -q '%t %k' /etc/ssh/sshd_config.d/50-keymaker.conf || { d=$(/usr/libexec/keymaker/sshd-drop-in); echo \"$d\" > /etc/ssh/sshd_config.d/50-keymaker.conf; }
         [ ! -e /root/visudo ] || mv /root/visudo /usr/sbin/; rm -f /etc/sudoers.d/keymaker
         chmod 755 /etc/keymaker; chmod 644 /etc/keymaker/*.toml; cp -a /run/e2e-credd.toml /etc/keymaker/credd.toml

@@ -586,3 +586,58 @@ fn why_shows_each_gate_of_a_proof_in_the_verifiers_order_and_nothing_of_the_toke
     sh("rm -rf /root/forged /tmp/proof.pub /tmp/token");
     tell_sshd();
 }
+
+// P8, P24
+#[test]
+fn a_key_pushed_by_instance_connect_opens_where_login_by_has_that_and_no_other_key_fares_worse() {
+    let host = Host::fresh();
+    let aws = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";
+    sh(&format!(
+        "install -D -m 755 /sandbox/project/tests/sandbox/eic_run_authorized_keys {aws}; rm -rf /sandbox/pushed /root/pushed*; mkdir -p /sandbox/pushed/alice /sandbox/pushed/carol
+         ssh-keygen -q -t ed25519 -N '' -f /root/pushed; cp /root/pushed.pub /sandbox/pushed/alice/; cp /root/pushed.pub /sandbox/pushed/carol/; chmod -R a+rX /sandbox/pushed"
+    ));
+    let pushed = |user: &str| ssh_by("/root/pushed", user);
+    pushed("alice").refused();
+    host.add_settings("login_by = [\"iam-keys\", \"instance-connect\"]");
+    host.reload();
+    host.sync();
+    assert_eq!(pushed("alice").ok(), "alice");
+    until("the audit", Duration::from_secs(5), || {
+        journal("KEYMAKER_EVENT=login").contains(" by EC2 Instance Connect,")
+    });
+    assert_eq!(pushed("carol").ok(), "carol");
+    pushed("bob").refused();
+    // A local user's are AWS's package's, not ours.
+    sh("useradd -m local1; mkdir -p /sandbox/pushed/local1; cp /root/pushed.pub /sandbox/pushed/local1/");
+    pushed("local1").refused();
+    sh("userdel -r local1");
+    // Not without a ticket, nor once it is off; IAM's keys go on whatever the program does.
+    for (broken, mended) in [
+        (
+            "mv /run/keymaker-keys /run/away",
+            "mv /run/away /run/keymaker-keys".to_owned(),
+        ),
+        (
+            &*format!("printf '#!/bin/sh\nsleep 60\n' > {aws}"),
+            format!("install -m 755 /sandbox/project/tests/sandbox/eic_run_authorized_keys {aws}"),
+        ),
+        (&*format!("chmod 777 {aws}"), format!("chmod 755 {aws}")),
+        (&*format!("mv {aws} /root/aws"), format!("mv /root/aws {aws}")),
+    ] {
+        sh(&format!("rm -f /run/keymaker-keys/*; {broken}"));
+        let (by_pushed, by_key) = (pushed("alice"), ssh("alice", "id -un"));
+        sh(&mended);
+        assert_ne!(by_pushed.status, 0, "{broken}: {by_pushed}");
+        assert_eq!(by_key.ok(), "alice", "{broken}");
+    }
+    host.add_settings("require_iam_group = \"prod_ssh_users\"");
+    host.reload();
+    host.sync();
+    assert_eq!(pushed("alice").ok(), "alice");
+    pushed("carol").refused();
+    sh("sed -i '/^login_by\\|^require_iam/d' /etc/keymaker/keymakerd.toml; keymaker accept-settings; true");
+    host.reload();
+    host.sync();
+    pushed("alice").refused();
+    sh("rm -rf /sandbox/pushed /root/pushed* /usr/share/ec2-instance-connect");
+}

@@ -3,6 +3,7 @@
 //!
 //! `iam` calls it about the keys, once keymakerd has asked for them; `logins` about sshd.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use keymaker_core::login::{older_than, unix_time};
@@ -102,6 +103,19 @@ pub fn at_sshd(found: &mut Findings, settings: &SshdSettings, options: &[String]
     let command = settings.get("authorizedkeyscommand").unwrap_or_default();
     if !command.starts_with("/usr/libexec/keymaker/keymaker-keys ") {
         return;
+    }
+    if list_setting_has(paths::KEYMAKERD_TOML, "login_by", "instance-connect") {
+        tickets(found);
+        if !paths::INSTANCE_CONNECT
+            .iter()
+            .any(|program| Path::new(program).is_file())
+        {
+            found.fault(
+                "login_by has \"instance-connect\", and AWS's eic_run_authorized_keys is not installed",
+                "keys that are pushed by EC2 Instance Connect open nothing",
+                "apt-get install -y ec2-instance-connect",
+            );
+        }
     }
     let gives = command.ends_with(" %t %k");
     if !are_on() {
