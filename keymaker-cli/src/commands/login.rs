@@ -12,7 +12,6 @@ mod ssh_config;
 mod token;
 
 use std::ffi::OsString;
-use std::process::Command;
 
 use serde_json::json;
 
@@ -21,7 +20,7 @@ use crate::aws::AwsOptions;
 use crate::output::Output;
 pub use error::LoginError;
 pub use options::{HowToProve, LoginOptions};
-use place::{Place, finished};
+use place::Place;
 
 /// `keymaker login`.
 pub fn run(options: &LoginOptions, aws: &AwsOptions, output: &Output) -> Result<(), CommandError> {
@@ -33,7 +32,7 @@ pub fn run(options: &LoginOptions, aws: &AwsOptions, output: &Output) -> Result<
     }
     let left = place.ready(options.if_needed, &options.how, aws)?;
     if options.agent {
-        into_agent(&place, left.seconds)?;
+        place.give_to_agent(left.seconds)?;
     }
     if !(options.if_needed && left.kept) {
         let certificate = place.certificate();
@@ -53,13 +52,4 @@ pub fn run(options: &LoginOptions, aws: &AwsOptions, output: &Output) -> Result<
 /// `keymaker ssh`: becomes ssh.
 pub fn ssh(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), CommandError> {
     Ok(ssh::run(how, arguments, aws)?)
-}
-
-fn into_agent(place: &Place, seconds: u64) -> Result<(), LoginError> {
-    // The certificate alone: an agent that knows no -C, or no lifetime, refuses.
-    let run = Command::new("ssh-add")
-        .args(["-q", "-C", "-t", &seconds.to_string()])
-        .arg(&place.key)
-        .output();
-    finished("ssh-add", run)
 }

@@ -1,9 +1,11 @@
 //! Logins by proof from the other end: the account that one command makes ready, the clients that people use, and what each is told that goes wrong.
 
+use std::time::Duration;
+
 use e2e::proofs::{
     LAPTOP, ON, access_key, as_person, empty_laptop, keymaker_ssh, may_ask, person, take_proofs, with_proofs,
 };
-use e2e::{Host, calls, iam, run, sh};
+use e2e::{Host, calls, iam, run, sh, until};
 
 const BOTH: &str = "[\"sts:GetWebIdentityToken\",\"sts:TagGetWebIdentityToken\"]";
 const FEDERATION: &str = "sandbox-admin aws iam get-outbound-web-identity-federation-info --query JwtVendingEnabled";
@@ -179,7 +181,9 @@ fn two_hundred_at_once_ask_for_one_token_and_the_next_run_asks_for_none() {
         let (seen, errors) = (sh("grep -c in /root/many.out"), sh("tail -n 3 /root/many.err"));
         (came.status, seen, errors)
     };
+    let began = std::time::Instant::now();
     let (status, seen, errors) = many(200);
+    println!("200 logins at once: {:?}", began.elapsed());
     assert_eq!((status, seen.as_str()), (0, "200"), "{errors}");
     assert_eq!(calls("GetWebIdentityToken") - before, 1);
     assert_eq!(many(1).0, 0);
@@ -288,6 +292,80 @@ fn an_instance_is_reached_by_its_id_as_the_users_own_tools_reach_it() {
     sh(&format!("rm -r {LAPTOP}/.ssh"));
     as_person("dave", "export PATH=$HOME/bin:$PATH; keymaker ssh -o BatchMode=yes -o HostKeyAlias=localhost dave@i-00000000000000000 true").refused();
     person("dave");
+}
+
+// P19
+#[test]
+fn an_agent_gets_the_certificate_alone_and_none_without_lifetimes_gets_any() {
+    let _host = with_proofs(ON);
+    sh("rm -f /root/agent*; ssh-agent -a /root/agent > /dev/null");
+    let agent = |line: &str| as_person("dave", &format!("export SSH_AUTH_SOCK=/root/agent; {line}"));
+    agent("keymaker login --agent").ok();
+    let held = agent("ssh-add -L").ok();
+    assert!(
+        held.lines().count() == 1 && held.starts_with("ssh-ed25519-cert-v01@openssh.com "),
+        "{held}"
+    );
+    assert_eq!(
+        agent("ssh -F none -o BatchMode=yes -o ConnectTimeout=10 dave@localhost id -un").ok(),
+        "dave"
+    );
+    // Nothing is left in the folder, and a second run asks nobody.
+    let before = calls("GetWebIdentityToken");
+    agent("keymaker login --agent --if-needed").ok();
+    assert_eq!(calls("GetWebIdentityToken"), before);
+    assert_eq!(
+        sh(&format!(
+            "ls {LAPTOP}/.ssh/keymaker | grep -vcE '^(lock|id-[0-9a-f]+(-cert.pub|.pub)?)$' || true"
+        )),
+        "0"
+    );
+    sh("kill $(pgrep -f '^ssh-agent -a /root/agent$')");
+    // It answers every request to keep something for a time with a refusal, as agents do that cannot.
+    std::fs::write(
+        "/root/refusing.py",
+        "import socket\ns = socket.socket(socket.AF_UNIX)\ns.bind('/root/agent2')\ns.listen()\nwhile True:\n    c, _ = s.accept()\n    while c.recv(65536):\n        \
+         c.sendall(b'\\0\\0\\0\\1\\5')\n",
+    )
+    .unwrap();
+    let mut refusing = std::process::Command::new("python3")
+        .arg("/root/refusing.py")
+        .spawn()
+        .unwrap();
+    until("the agent", Duration::from_secs(10), || {
+        std::path::Path::new("/root/agent2").exists()
+    });
+    let told = as_person("dave", "SSH_AUTH_SOCK=/root/agent2 keymaker login --agent")
+        .refused()
+        .stderr;
+    refusing.kill().unwrap();
+    refusing.wait().unwrap();
+    assert!(told.contains("ssh-add failed"), "{told}");
+    sh("rm -f /root/agent*");
+}
+
+// P24
+#[test]
+fn both_types_of_key_log_in_and_one_proof_opens_the_instance_that_it_names() {
+    let _host = with_proofs(ON);
+    let own = sh("sandbox-imds show | jq -r '.[\"instance-id\"]'");
+    assert_eq!(
+        as_person(
+            "dave",
+            &format!("keymaker ssh --key-type ecdsa --host {own} -o BatchMode=yes dave@localhost id -un")
+        )
+        .ok(),
+        "dave"
+    );
+    let types = sh(&format!("cut -d' ' -f1 {LAPTOP}/.ssh/keymaker/*-cert.pub"));
+    assert_eq!(types, "ecdsa-sha2-nistp256-cert-v01@openssh.com");
+    as_person(
+        "dave",
+        "keymaker ssh --key-type ecdsa --host i-00000000000000000 -o BatchMode=yes dave@localhost id -un",
+    )
+    .refused();
+    let told = as_person("dave", "keymaker login --host web").refused().stderr;
+    assert!(told.contains("an instance's id"), "{told}");
 }
 
 // P19

@@ -93,6 +93,25 @@ impl Place {
         Ok(Left { seconds, kept: false })
     }
 
+    /// Gives the certificate to the agent, the key without it not; an agent that knows no lifetime refuses.
+    pub fn give_to_agent(&self, seconds: u64) -> Result<(), LoginError> {
+        let add = |arguments: &[&OsStr]| {
+            let run = Command::new("ssh-add")
+                .arg("-q")
+                .args(arguments)
+                .stdin(Stdio::null())
+                .output();
+            finished("ssh-add", run)
+        };
+        add(&[OsStr::new("-t"), OsStr::new(&seconds.to_string()), self.key.as_os_str()])?;
+        // That was both. Not every ssh-add can be told -C, the certificate alone. This copy has no certificate beside it, which would go, too.
+        let aside = self.beside(".agent.pub");
+        fs::copy(self.beside(".pub"), &aside).map_err(|error| LoginError::File(aside.clone(), error))?;
+        let plain = add(&[OsStr::new("-d"), aside.as_os_str()]);
+        remove(&aside)?;
+        plain
+    }
+
     fn make_folder(&self) -> Result<(), LoginError> {
         for folder in [self.folder.parent(), Some(&self.folder)].into_iter().flatten() {
             match DirBuilder::new().mode(0o700).create(folder) {
@@ -193,7 +212,7 @@ fn keygen<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<(), Logi
 }
 
 /// What came of a program.
-pub fn finished(program: &'static str, run: io::Result<std::process::Output>) -> Result<(), LoginError> {
+fn finished(program: &'static str, run: io::Result<std::process::Output>) -> Result<(), LoginError> {
     let run = run.map_err(|error| LoginError::NoProgram(program, error))?;
     if run.status.success() {
         return Ok(());
