@@ -5,7 +5,9 @@
 //! ticket holds seven lines: the certificate's `TYPE BASE64`, the login name, the uid, IAM's `UserId`, when the token was made
 //! and when it ends (unix time), the token's `jti`, and the key's fingerprint.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +20,7 @@ use crate::directory_file::{Header, User};
 use crate::id::Uid;
 use crate::keys_file::is_fingerprint;
 use crate::name::UserName;
+use crate::paths;
 use crate::proof::{MAX_CERTIFICATE, is_token_id, is_young_enough};
 use crate::published_file::reader::{ReadError, open_trusted};
 
@@ -54,6 +57,17 @@ pub enum TicketError {
     Io(io::Error),
 }
 
+impl fmt::Display for TicketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => f.write_str(
+                "this user has tickets of sixteen tokens, or four of this one, as many as anybody may have; the first ends within login_token_max",
+            ),
+            Self::Io(error) => write!(f, "no ticket can be written to {}: {error}", paths::TICKETS),
+        }
+    }
+}
+
 impl Ticket {
     /// The ticket for this certificate or key, if it opens a session of that user now: name, uid and `UserId` are theirs, it has not
     /// ended, and is not older than their having the name, or, of EC2 Instance Connect, that opens logins here.
@@ -78,7 +92,8 @@ impl Ticket {
         if read(&path).is_ok_and(|written| written == *self) {
             return Ok(());
         }
-        if self.others(folder, &path, now)? >= MOST {
+        let (tokens, of_this_token) = self.others(folder, &path, now)?;
+        if tokens >= MOST || of_this_token >= MOST_OF_A_TOKEN {
             return Err(TicketError::TooMany);
         }
         let mut aside = OsString::from(".");
@@ -92,11 +107,11 @@ impl Ticket {
         put.map_err(TicketError::Io)
     }
 
-    /// How many others this user has that have not ended; those that have are removed.
-    fn others(&self, folder: &Path, own: &Path, now: SystemTime) -> Result<usize, TicketError> {
+    /// Of how many other tokens this user has tickets that have not ended, and how many other tickets of this one; those that have are removed.
+    fn others(&self, folder: &Path, own: &Path, now: SystemTime) -> Result<(usize, usize), TicketError> {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (theirs, aside) = (format!("{}.", self.uid), format!(".{}.", self.uid));
-        let mut others = 0;
+        let (mut tokens, mut of_this_token) = (BTreeSet::new(), 0);
         for entry in fs::read_dir(folder).map_err(TicketError::Io)? {
             let entry = entry.map_err(TicketError::Io)?;
             let (name, path) = (entry.file_name(), entry.path());
@@ -112,12 +127,25 @@ impl Ticket {
                 }
             } else if begins(&theirs) && path != own {
                 match read(&path) {
-                    Ok(ticket) if since_1970.as_secs() < ticket.ends_at => others += 1,
+                    Ok(ticket) if since_1970.as_secs() < ticket.ends_at => {
+                        of_this_token += usize::from(ticket.token() == self.token());
+                        tokens.insert(ticket.token().to_owned());
+                    }
                     _ => fs::remove_file(path).map_err(TicketError::Io)?,
                 }
             }
         }
-        Ok(others)
+        tokens.remove(self.token());
+        Ok((tokens.len(), of_this_token))
+    }
+
+    /// What several tickets may be of: a pushed key is of none, so it counts for itself.
+    fn token(&self) -> &str {
+        if self.token_id == INSTANCE_CONNECT {
+            &self.certificate
+        } else {
+            &self.token_id
+        }
     }
 
     fn to_text(&self) -> String {
@@ -170,8 +198,10 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file?.write_all(text.as_bytes())
 }
 
-/// How many tickets a user has at once: a person with many laptops has fewer.
+/// Of how many tokens a user has tickets at once: a person with many laptops has fewer.
 const MOST: usize = 16;
+/// A token has one certificate; whoever has seen it can spell its signature in a second way, which must not use up the others' room.
+const MOST_OF_A_TOKEN: usize = 4;
 const LONGEST: u64 = MAX_CERTIFICATE as u64 + 1024;
 const A_MINUTE: Duration = Duration::from_secs(60);
 
@@ -311,22 +341,33 @@ mod tests {
 
     // P24
     #[test]
-    fn a_user_has_sixteen_tickets_and_what_has_ended_makes_room() {
+    fn a_user_has_tickets_of_sixteen_tokens_and_what_has_ended_makes_room() {
         let folder = folder();
+        let of = |token: usize, certificate: &str| Ticket {
+            token_id: format!("4dcf-{token}"),
+            ..ticket(certificate)
+        };
         for number in 0..MOST {
-            ticket(&format!("AA{number:02}"))
-                .write(&folder, unix_time(NOW))
-                .unwrap();
+            // Each certificate in its second spelling, too: that takes no room of the others.
+            for spelling in ["AA", "AB"] {
+                of(number, &format!("{spelling}{number:02}"))
+                    .write(&folder, unix_time(NOW))
+                    .unwrap();
+            }
         }
-        let more = ticket("BBBB");
+        let more = of(MOST, "BBBB");
         assert!(matches!(more.write(&folder, unix_time(NOW)), Err(TicketError::TooMany)));
+        for (number, fits) in [(0, true), (1, true), (2, false)] {
+            let written = of(3, &format!("CC{number:02}")).write(&folder, unix_time(NOW));
+            assert_eq!(written.is_ok(), fits, "a fifth of one token has no room");
+        }
         // Another user has room, and one of these may be written again.
         let bob = Ticket {
             uid: Uid::new(1_900_000_001).unwrap(),
             ..ticket("AAAA")
         };
         bob.write(&folder, unix_time(NOW)).unwrap();
-        ticket("AA03").write(&folder, unix_time(NOW)).unwrap();
+        of(3, "AA03").write(&folder, unix_time(NOW)).unwrap();
         let later = Ticket {
             ends_at: NOW + 1000,
             ..more

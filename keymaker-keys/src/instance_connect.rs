@@ -16,7 +16,7 @@ use keymaker_core::login::{self, LoginDecision};
 use keymaker_core::name::UserName;
 use keymaker_core::paths;
 use keymaker_core::public_key::SshPublicKey;
-use keymaker_core::ticket::{INSTANCE_CONNECT, Ticket, TicketError};
+use keymaker_core::ticket::{INSTANCE_CONNECT, Ticket};
 
 use crate::authorized_keys::{self, KeysHost};
 
@@ -106,11 +106,11 @@ pub fn line(
         token_id: INSTANCE_CONNECT.to_owned(),
         fingerprint: fingerprint.to_owned(),
     };
-    match ticket.write(places.tickets, now) {
-        Ok(()) => Ok(format!("{key}\n")),
-        Err(TicketError::TooMany) => Err("this user has sixteen tickets, as many as anybody may have".to_owned()),
-        Err(TicketError::Io(error)) => Err(format!("no ticket can be written to {}: {error}", paths::TICKETS)),
-    }
+    ticket.write(places.tickets, now).map_err(|error| error.to_string())?;
+    Ok(format!(
+        "{key}
+"
+    ))
 }
 
 /// AWS's program, if it is installed, and nobody else than root can have changed it.

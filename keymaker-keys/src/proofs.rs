@@ -17,7 +17,7 @@ use keymaker_core::name::UserName;
 use keymaker_core::paths;
 use keymaker_core::proof::{MAX_CERTIFICATE, PRINCIPAL, Proof, ProofGate};
 use keymaker_core::protocol::{Answer, KEYS_BUDGET, MAX_ANSWER, Question};
-use keymaker_core::ticket::{Ticket, TicketError};
+use keymaker_core::ticket::Ticket;
 
 use crate::authorized_keys::{self, KeysAfterNudge, KeysHost, NoKeys, ShownKeys};
 
@@ -92,7 +92,9 @@ pub fn lines(
             token_id: proof.token_id,
             fingerprint: proof.fingerprint,
         };
-        ticket.write(places.tickets, now).map_err(not_written)?;
+        ticket
+            .write(places.tickets, now)
+            .map_err(|error| NoKeys::NoProof(error.to_string()))?;
     }
     Ok(ShownKeys {
         lines: line,
@@ -160,13 +162,6 @@ fn spell(key: &str, decision: LoginDecision) -> String {
         }
     };
     format!("{refusal}cert-authority,principals=\"{PRINCIPAL}\" {key}\n")
-}
-
-fn not_written(error: TicketError) -> NoKeys {
-    NoKeys::NoProof(match error {
-        TicketError::TooMany => "this user has sixteen tickets, as many as anybody may have".to_owned(),
-        TicketError::Io(error) => format!("no ticket can be written to {}: {error}", paths::TICKETS),
-    })
 }
 
 const LONGEST_REASON: usize = 200;

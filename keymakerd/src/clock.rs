@@ -79,10 +79,15 @@ impl AnswerClock {
         (self.read().aws + self.ahead.get()).as_secs()
     }
 
+    /// Whether AWS has told the time in this life of the daemon.
+    pub fn has_heard_aws(&self) -> bool {
+        self.aws.is_heard()
+    }
+
     /// The latest that it can be by AWS's clock, as far as a token's time goes: until AWS has told the time, as far ahead as proof takes one.
     pub fn latest_token_time(&self) -> u64 {
         let heard = self.answer_time().saturating_add(INEXACT.as_secs());
-        if self.aws.is_heard() {
+        if self.has_heard_aws() {
             heard
         } else {
             heard.max(self.unix().saturating_add(TOKEN_LEEWAY))

@@ -151,8 +151,12 @@ impl<I: Iam + 'static> Service<I> {
         let whose = name.map_or_else(|| "everybody".to_owned(), |name| name.to_string());
         info!(%whose, "an administrator has revoked the proofs of {whose}");
         match self.publish().await {
-            Ok(()) => Ok(format!(
+            Ok(()) if self.clock.has_heard_aws() => Ok(format!(
                 "proofs of {whose} that were made until now open nothing; sessions go on"
+            )),
+            Ok(()) => Ok(format!(
+                "proofs of {whose} that were made until now by this host's clock open nothing; AWS has not told it the time yet: once it answers \
+                 (keymaker status), say this again"
             )),
             Err(error) => Err(error.to_string()),
         }

@@ -28,6 +28,8 @@ pub fn run(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result
     let mut ssh = Command::new("ssh");
     // ssh takes the certificate beside the key.
     ssh.arg("-i").arg(&place.key).args(["-o", "IdentitiesOnly=yes"]);
+    // Whoever is root where an agent is forwarded to could log in elsewhere with what is in it.
+    ssh.args(["-o", "AddKeysToAgent=no"]);
     if let (Some(way), Some(instance)) = (way, instance) {
         ssh.arg("-o").arg(way.proxy_command(instance));
         // The AWS CLI goes the same way to AWS as the token did; in a command line the shell would read the name.

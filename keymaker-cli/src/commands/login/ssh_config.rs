@@ -30,7 +30,7 @@ pub fn lines(pattern: &str, place: &Place, options: &LoginOptions, aws: &AwsOpti
         .ok_or_else(|| LoginError::NotAPattern(pattern.to_owned()))?;
     let key = place.key.display();
     Ok(format!(
-        "Match host \"{pattern}\" exec \"{again}\"\n  IdentityFile \"{key}\"\n  CertificateFile \"{key}-cert.pub\"\n  IdentitiesOnly yes"
+        "Match host \"{pattern}\" exec \"{again}\"\n  IdentityFile \"{key}\"\n  CertificateFile \"{key}-cert.pub\"\n  IdentitiesOnly yes\n  AddKeysToAgent no"
     ))
 }
 
