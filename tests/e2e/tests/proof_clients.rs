@@ -167,7 +167,7 @@ fn scp_rsync_git_a_jump_and_a_shared_connection_log_in_by_the_lines_for_ssh_conf
 }
 
 #[test]
-fn two_hundred_at_once_ask_for_one_token_and_the_next_run_asks_for_none() {
+fn however_many_at_once_ask_for_one_token_and_the_next_run_asks_for_none() {
     let _host = with_proofs(ON);
     // sshd's own limit of connections that have not logged in yet.
     sh("echo 'MaxStartups 300' > /etc/ssh/sshd_config.d/10-many.conf; systemctl restart ssh; rm -f /root/many.*");
@@ -182,9 +182,11 @@ fn two_hundred_at_once_ask_for_one_token_and_the_next_run_asks_for_none() {
         (came.status, seen, errors)
     };
     let began = std::time::Instant::now();
-    let (status, seen, errors) = many(200);
-    println!("200 logins at once: {:?}", began.elapsed());
-    assert_eq!((status, seen.as_str()), (0, "200"), "{errors}");
+    // Two hundred take a busy machine half of the minute that a command may take.
+    let count = if e2e::is_long() { 200 } else { 60 };
+    let (status, seen, errors) = many(count);
+    println!("{count} logins at once: {:?}", began.elapsed());
+    assert_eq!((status, seen), (0, count.to_string()), "{errors}");
     assert_eq!(calls("GetWebIdentityToken") - before, 1);
     assert_eq!(many(1).0, 0);
     assert_eq!(
