@@ -470,12 +470,12 @@ const PROOFS: [Fault; 13] = [
     ),
     by_hand(
         with_proofs!("echo > /sandbox/issuer-keys; keymaker sync"),
-        "none of the issuer's keys is one of ES384; those that are known were fetched",
+        "none of the issuer's keys is one of ES384",
         "rm /sandbox/issuer-keys; keymaker sync",
     ),
     fault(
         concat!(
-            "cp -a /usr/sbin/sshd /usr/sbin/sshd-as-it-was; sed -E 's/OpenSSH_[0-9]\\.[0-9]p/OpenSSH_8.0p/g' /usr/sbin/sshd-as-it-was > /usr/sbin/sshd.new
+            "cp -a /usr/sbin/sshd /usr/sbin/sshd-as-it-was; sed -E 's/OpenSSH_9\\.[0-9]/OpenSSH_8.0/g' /usr/sbin/sshd-as-it-was > /usr/sbin/sshd.new
              chmod 755 /usr/sbin/sshd.new; mv /usr/sbin/sshd.new /usr/sbin/sshd
              ",
             with_proofs!("")
