@@ -341,7 +341,7 @@ fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, St
             "IAM has {iam_name}, who has no entry here, since nothing says that this is a person: no SSH key, no tag of ours, no group of ours"
         );
         let remedy = format!(
-            "keymaker upload-key FILE --user {iam_name}, or put the IAM user into a group of ours; publish = \"all\" in {} publishes everybody",
+            "put the IAM user into a group of ours, or keymaker upload-key FILE --user {iam_name}; publish = \"all\" in {} publishes everybody",
             paths::KEYMAKERD_TOML
         );
         return walk.closed("directory", why, remedy);

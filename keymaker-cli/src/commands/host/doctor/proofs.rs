@@ -22,7 +22,7 @@ use super::daemon_status::{list, word};
 use super::finding::FaultCause;
 
 /// Why nobody can log in by proof once the keys that are known are too old.
-const NO_KEYS: &str = "after max_stale without them nobody can log in by proof";
+const NO_KEYS: &str = "nobody can log in by proof once they are older than max_stale; while federation is off, nobody gets a new token either";
 const TURN_OFF: &str =
     "sed -i 's/^login_by.*/login_by = [\"iam-keys\"]/' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd";
 /// Before, sshd ends the whole connection over a long certificate.

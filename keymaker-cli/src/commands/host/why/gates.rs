@@ -210,7 +210,7 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
     let aside = keys_aside(user);
     if keys.keys.is_empty() && user.proofs_from.is_some() {
         let said = format!(
-            "none in IAM; by proof, without any (keymaker ssh; keymaker why {} --proof FILE){aside}",
+            "none that opens a login here; by proof, without any (keymaker ssh; keymaker why {} --proof FILE){aside}",
             user.name
         );
         walk.open("keys", said);

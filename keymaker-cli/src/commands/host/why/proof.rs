@@ -46,8 +46,13 @@ pub(super) fn proves(walk: &mut Walk, file: &Path) -> Result<ProvenCertificate, 
             return walk.closed("issuer", why, remedy);
         }
     };
+    if keys.is_empty() {
+        let why = "no key of an issuer is published here: login_by has no \"proof\", or none could be fetched yet";
+        let remedy = format!("grep ^login_by {}; keymaker doctor", paths::KEYMAKERD_TOML);
+        return walk.closed("issuer", why, remedy);
+    }
     let now = SystemTime::now();
-    let unix_now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let unix_now = now_unix();
     let verified = |rules: &ProofRules, keys: &[IssuerKey], tell: &mut dyn FnMut(RightSoFar<'_>)| {
         verify_telling(&key_type, &base64, rules, keys, unix_now, tell)
     };
@@ -138,14 +143,21 @@ pub(super) fn is_of(walk: &mut Walk, user: &User<'_>, proof: &Proof) -> Result<(
             Ok(())
         }
         Some(from) => {
+            let from = match from.checked_sub(now_unix()) {
+                Some(left @ 1..) => format!("{left} s from now on"),
+                _ => ago(unix_time(from), SystemTime::now()),
+            };
             let why = format!(
-                "it was made {made}, and only those count that are not older than {} s since 1970: it was revoked, or is older than the \
-                 user's having the name",
-                from
+                "it was made {made}, and only those count that are made since {from}: it was revoked, or is older than the user's having the name"
             );
-            walk.closed(GATE, why, "keymaker login  # makes a new one")
+            walk.closed(GATE, why, "sleep 3; keymaker login  # on the user's computer: makes a new one")
         }
     }
+}
+
+fn now_unix() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
 }
 
 /// The type and the base64 of the certificate in a file, as sshd's `%t` and `%k`.
