@@ -582,7 +582,10 @@ fn why_shows_each_gate_of_a_proof_in_the_verifiers_order_and_nothing_of_the_toke
     until("no key of the issuer's is published", Duration::from_secs(10), || {
         run(&format!("grep -q EC384_0 {KEYS}")).status != 0
     });
-    says(&closed(&format!("dave --proof {file}")), &["signature: "]);
+    says(
+        &closed(&format!("dave --proof {file}")),
+        &["issuer: ", "login_by has no \"proof\"", "keymaker doctor"],
+    );
     sh("rm -rf /root/forged /tmp/proof.pub /tmp/token");
     tell_sshd();
 }
