@@ -9,6 +9,9 @@
 //! keymaker   id = 2000 + u16 / 2                       u16: little-endian, the last 2 bytes of the same hash
 //! ```
 
+mod presence;
+mod proof_times;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use keymaker_core::directory_file::MAX_FORMER_NAMES;
@@ -97,7 +100,7 @@ struct KeptId {
     /// Numbers with which a user who was never here left nothing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     without_trace: BTreeSet<u32>,
-    /// Unix names under which a user has been on this host, or which they had here for [`A_DAY`]. `None`: all of them;
+    /// Unix names under which a user has been on this host, or which they had here for a day. `None`: all of them;
     /// an earlier version did not note it.
     #[serde(default)]
     here_as: Option<BTreeSet<String>>,
@@ -140,10 +143,6 @@ impl Choice {
         }
     }
 }
-
-/// Anybody who has had a name here for so long keeps it, whether they logged in or not: root may have written it into a
-/// file. In seconds.
-const A_DAY: u64 = 86_400;
 
 fn yes() -> bool {
     true
@@ -363,97 +362,6 @@ impl IdMap {
         })
     }
 
-    /// A user has been on this host: their numbers are theirs forever.
-    pub fn note_presence(&mut self, iam_id: &str) {
-        if let Some(kept) = self.kept.get_mut(iam_id) {
-            kept.been_here = true;
-            kept.without_trace.clear();
-        }
-    }
-
-    /// A user has an entry here.
-    pub fn note_published(&mut self, iam_id: &str) {
-        if let Some(kept) = self.kept.get_mut(iam_id) {
-            kept.published = true;
-        }
-    }
-
-    /// Whether a user ever had one.
-    pub fn was_published(&self, iam_id: &str) -> bool {
-        self.kept.get(iam_id).is_some_and(|kept| kept.published)
-    }
-
-    /// A user has been on this host under this name: it is theirs until [`Self::release`].
-    pub fn note_presence_as(&mut self, iam_id: &str, name: &str) {
-        if let Some(names) = self.kept.get_mut(iam_id).and_then(|kept| kept.here_as.as_mut()) {
-            names.insert(name.to_owned());
-        }
-    }
-
-    /// A user is published under this name at this time, by the time of answers.
-    pub fn note_name(&mut self, iam_id: &str, name: &str, now: u64) {
-        let Some(kept) = self.kept.get_mut(iam_id) else { return };
-        match &kept.named_since {
-            Some((since_then, since)) if since_then == name => {
-                if now >= since + A_DAY {
-                    self.note_presence_as(iam_id, name);
-                }
-            }
-            _ => kept.named_since = Some((name.to_owned(), now)),
-        }
-    }
-
-    /// A user has this name in IAM, as known at this time of answers. What says who somebody is by that name alone, a
-    /// token of AWS's, may be the former holder's if it is older.
-    pub fn note_iam_name(&mut self, iam_id: &str, iam_name: &str, now: u64) {
-        match self.iam_names.get_mut(iam_name) {
-            Some(holder) if holder.iam_id == iam_id => {}
-            known => {
-                let since = if known.is_some() { now } else { 0 };
-                let holder = IamNameHolder {
-                    iam_id: iam_id.to_owned(),
-                    since,
-                };
-                self.iam_names.insert(iam_name.to_owned(), holder);
-            }
-        }
-        let Some(kept) = self.kept.get_mut(iam_id) else { return };
-        match &kept.iam_name {
-            Some((name, _)) if name == iam_name => {}
-            known => kept.iam_name = Some((iam_name.to_owned(), if known.is_some() { now } else { 0 })),
-        }
-    }
-
-    /// From when on a token for this IAM name is this user's, and not revoked; 0: as far as is known here, from their making.
-    pub fn proofs_from(&self, iam_id: &str, iam_name: &str) -> u64 {
-        let of_name = self.iam_names.get(iam_name).filter(|holder| holder.iam_id == iam_id);
-        let kept = self.kept.get(iam_id);
-        let of_user = kept
-            .and_then(|kept| kept.iam_name.as_ref())
-            .filter(|(name, _)| name == iam_name);
-        // Whoever was not noted has no proofs.
-        let (Some(of_name), Some((_, of_user))) = (of_name, of_user) else {
-            return u64::MAX;
-        };
-        let revoked = kept.map_or(0, |kept| kept.proofs_revoked);
-        [of_name.since, *of_user, revoked, self.proofs_revoked]
-            .into_iter()
-            .max()
-            .unwrap_or(u64::MAX)
-    }
-
-    /// Proofs that were made until now, of this user or of everybody, open nothing from now on.
-    pub fn revoke_proofs(&mut self, iam_id: Option<&str>, now: u64) {
-        match iam_id {
-            None => self.proofs_revoked = now.saturating_add(1),
-            Some(iam_id) => {
-                if let Some(kept) = self.kept.get_mut(iam_id) {
-                    kept.proofs_revoked = now.saturating_add(1);
-                }
-            }
-        }
-    }
-
     /// A user is published, chosen so.
     pub fn note_choice(&mut self, iam_id: &str, choice: &Choice) {
         if let Some(kept) = self
@@ -475,30 +383,6 @@ impl IdMap {
     pub fn is_of_another_account(&self, iam_id: &str, choice: &Choice) -> bool {
         let chosen = self.kept.get(iam_id).and_then(|kept| kept.chosen.as_ref());
         chosen.is_some_and(|chosen| chosen.account != choice.account)
-    }
-
-    /// Names whose holder is not known to have been here under them, with the holder's `UserId` and numbers.
-    pub fn names_without_presence(&self) -> impl Iterator<Item = (&str, &str, Vec<u32>)> {
-        self.holders.iter().filter_map(|(name, iam_id)| {
-            let kept = self.kept.get(iam_id).filter(|kept| !kept.was_here_as(name))?;
-            let numbers = kept.former.iter().copied().chain([kept.id]).collect();
-            Some((name.as_str(), iam_id.as_str(), numbers))
-        })
-    }
-
-    /// Frees a name whose holder has another by now, or is gone, and was never here under it.
-    pub fn forget_name(&mut self, name: &str, iam_id: &str) {
-        let was_here = self.kept.get(iam_id).is_none_or(|kept| kept.was_here_as(name));
-        if !was_here && self.holders.get(name).is_some_and(|holder| holder == iam_id) {
-            self.holders.remove(name);
-        }
-    }
-
-    /// A user who was never here has left nothing with this number.
-    pub fn note_absence(&mut self, iam_id: &str, number: u32) {
-        if let Some(kept) = self.kept.get_mut(iam_id).filter(|kept| !kept.been_here) {
-            kept.without_trace.insert(number);
-        }
     }
 
     /// The id that somebody would have if nobody else were there.
@@ -578,12 +462,6 @@ impl IdMap {
             kept.names.retain(|name| name != claim.name);
             kept.names.push(claim.name.to_owned());
         }
-    }
-}
-
-impl KeptId {
-    fn was_here_as(&self, name: &str) -> bool {
-        self.here_as.as_ref().is_none_or(|names| names.contains(name))
     }
 }
 

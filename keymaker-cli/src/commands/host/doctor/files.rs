@@ -11,8 +11,7 @@ use keymaker_core::paths;
 
 use super::super::probe::{credd, local_line, run};
 use super::Findings;
-use super::finding::{FaultCause, Finding};
-use super::iam::NO_CONTACT;
+use super::finding::{FaultCause, Finding, NO_CONTACT};
 
 const KEYMAKERD: &str = "keymakerd";
 

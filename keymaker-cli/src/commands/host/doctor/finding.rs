@@ -33,6 +33,17 @@ pub enum FaultCause {
     Credd,
 }
 
+/// Why IAM may not have been reached, so that nothing is published.
+pub const NO_CONTACT: &[FaultCause] = &[
+    FaultCause::Accounts,
+    FaultCause::Folders,
+    FaultCause::Ports,
+    FaultCause::Clock,
+    FaultCause::KeymakerdToml,
+    FaultCause::Keymakerd,
+    FaultCause::Aws,
+];
+
 /// Something that is not as it should be.
 #[derive(Debug)]
 pub struct Finding {

@@ -19,21 +19,11 @@ use super::super::published::of_each_published;
 use super::super::status::left_out;
 use super::super::{HostError, order};
 use super::daemon_status::{self, list, word};
-use super::finding::FaultCause;
+use super::finding::{FaultCause, NO_CONTACT};
 use super::{Findings, aws, configure, daemon, proofs};
 
 /// How long doctor waits for the pass that it orders. What comes later stands in the status at its next run.
 const PASS: Duration = Duration::from_secs(5);
-/// Why IAM may not have been reached, so that nothing is published.
-pub(super) const NO_CONTACT: &[FaultCause] = &[
-    FaultCause::Accounts,
-    FaultCause::Folders,
-    FaultCause::Ports,
-    FaultCause::Clock,
-    FaultCause::KeymakerdToml,
-    FaultCause::Keymakerd,
-    FaultCause::Aws,
-];
 
 /// Looks at what IAM says, and does not say.
 pub fn look(found: &mut Findings) {

@@ -19,7 +19,7 @@ use super::super::status::ago;
 use super::Findings;
 use super::configure;
 use super::daemon_status::{list, word};
-use super::finding::FaultCause;
+use super::finding::{FaultCause, NO_CONTACT};
 
 /// Why nobody can log in by proof once the keys that are known are too old.
 const NO_KEYS: &str = "nobody can log in by proof once they are older than max_stale; while federation is off, nobody gets a new token either";
@@ -67,15 +67,7 @@ fn keys_that_are_on(found: &mut Findings, status: &Value, now: SystemTime) {
         remedy(failure, status),
     );
     if !failure.contains(FEDERATION_IS_OFF) {
-        finding.of(&[
-            FaultCause::Accounts,
-            FaultCause::Folders,
-            FaultCause::Ports,
-            FaultCause::Clock,
-            FaultCause::KeymakerdToml,
-            FaultCause::Keymakerd,
-            FaultCause::Aws,
-        ]);
+        finding.of(NO_CONTACT);
     }
 }
 
