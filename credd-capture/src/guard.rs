@@ -124,7 +124,7 @@ fn enforcing(plan: &Plan, mark: Mark) -> String {
     }
     text.push_str("    meta skuid @exempt accept\n");
     text.push_str(
-        "    meta l4proto tcp counter reject with tcp reset\n    counter reject with icmpx admin-prohibited\n  }\n",
+        "    meta l4proto tcp counter reject with tcp reset\n    counter reject with icmpx type admin-prohibited\n  }\n",
     );
     text.push_str("  chain forward {\n    type filter hook forward priority 0; policy accept;\n");
     for network in &plan.containers {
@@ -320,7 +320,7 @@ mod tests {
                  ip daddr 169.254.169.254 jump guard\n    ip6 daddr fd00:ec2::254 jump guard\n    \
                  exthdr rt exists jump guard\n    ip option lsrr exists jump guard\n    ip option ssrr exists jump guard\n{more}  }}\n  \
                  chain guard {{\n{first}    meta skuid @exempt accept\n    meta l4proto tcp counter reject with tcp reset\n    \
-                 counter reject with icmpx admin-prohibited\n  }}\n"
+                 counter reject with icmpx type admin-prohibited\n  }}\n"
             )
         };
         let forward = "  chain forward {\n    type filter hook forward priority 0; policy accept;\n    \
