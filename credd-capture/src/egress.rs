@@ -48,6 +48,10 @@ impl Mark {
     }
 }
 
+/// What is said of filters that were left out because there is no guard.
+pub const NO_GUARD: &str = "the filters at the way out of each device wait for the nftables table keymaker_credd: without what it marks they would \
+     keep keymakerd, credd and root from the metadata service, too";
+
 /// What differs from the plan, what is missing before what is too much.
 pub fn drift(plan: &Plan, mark: Mark) -> Result<Vec<Repair>, ToolError> {
     let have = with_filters()?;
@@ -80,6 +84,13 @@ pub fn drift(plan: &Plan, mark: Mark) -> Result<Vec<Repair>, ToolError> {
         })
     });
     Ok(missing.chain(extra).collect())
+}
+
+/// Whether any device has a filter of ours.
+pub fn is_up() -> bool {
+    filters(&with_filters().unwrap_or_default())
+        .iter()
+        .any(|(_, found)| !found.is_empty())
 }
 
 /// Everything that the plan needs, for showing.

@@ -43,6 +43,8 @@ pub struct Report {
     pub repaired: Vec<String>,
     /// What could not be.
     pub failed: Vec<String>,
+    /// Whether more than the filters is missing.
+    pub is_broken: bool,
 }
 
 /// Keeps one host's capture as planned.
@@ -110,9 +112,9 @@ impl Keeper {
     /// Compares once and puts right. Without a good plan that is a failure, too, once the narrowest is up.
     pub fn settle(&mut self) -> Report {
         let mut report = Report::default();
-        if let Err(error) = self.settle_guard(&mut report) {
-            report.failed.push(error.to_string());
-        }
+        let guard = self.settle_guard(&mut report);
+        let has_guard = guard.is_ok();
+        report.failed.extend(guard.err().map(|error| error.to_string()));
         for family in Family::here() {
             match routing::drift(&self.plan, family) {
                 Ok(repairs) => {
@@ -126,14 +128,8 @@ impl Keeper {
         }
         report.failed.extend(self.no_good_plan.clone());
         let before = report.failed.len();
-        match egress::drift(&self.plan, self.mark) {
-            Ok(repairs) => apply(&repairs, &mut report),
-            Err(error) => report.failed.push(error.to_string()),
-        }
-        let has_filters = report.failed.len() == before;
-        if !has_filters {
-            report.failed.push(egress::MISSING.to_owned());
-        }
+        report.is_broken = before > 0;
+        let has_filters = self.settle_filters(has_guard, &mut report);
         self.say(match (before, has_filters) {
             (0, true) => CaptureState::Planned,
             // Where this part cannot be had, the two before it are no worse.
@@ -229,8 +225,27 @@ impl Keeper {
         Ok(())
     }
 
+    /// Puts the filters up where there is a guard: whom it spares has its mark, and without one the filters would stop
+    /// our daemons and root as well. Where some are up already, they are completed whatever became of the guard.
+    fn settle_filters(&self, has_guard: bool, report: &mut Report) -> bool {
+        if !has_guard && guard::mark().is_none() && !egress::is_up() {
+            report.failed.push(egress::NO_GUARD.to_owned());
+            return false;
+        }
+        let before = report.failed.len();
+        match egress::drift(&self.plan, self.mark) {
+            Ok(repairs) => apply(&repairs, report),
+            Err(error) => report.failed.push(error.to_string()),
+        }
+        let has_filters = report.failed.len() == before;
+        if !has_filters {
+            report.failed.push(egress::MISSING.to_owned());
+        }
+        has_filters
+    }
+
     /// What cannot be put right, for a device without a place for our filter for one, is written down once.
-    fn record(&mut self, what: &str, report: Report) {
+    pub fn record(&mut self, what: &str, report: Report) {
         if !report.repaired.is_empty() || report.failed != self.failed {
             record(what, &report);
         }
@@ -252,10 +267,25 @@ impl Keeper {
     }
 }
 
+/// Whether nothing of capture is up. A part whose program cannot be run counts as none: it could not be taken down either.
+pub fn nothing_is_up(plan: &Plan) -> bool {
+    let nothing = without_capture(plan);
+    let is_there = |found: Result<Vec<Repair>, ToolError>| found.is_ok_and(|repairs| !repairs.is_empty());
+    let has_routing = Family::here().any(|family| is_there(routing::drift(&nothing, family)));
+    !has_routing && !egress::is_up() && !matches!(guard::fingerprint(), Ok(Some(_)))
+}
+
+fn without_capture(plan: &Plan) -> Plan {
+    Plan {
+        mode: CaptureMode::Observe,
+        ..plan.clone()
+    }
+}
+
 /// Takes everything down that `up` put up.
-pub fn take_down(mut plan: Plan) -> Report {
+pub fn take_down(plan: &Plan) -> Report {
     let mut report = Report::default();
-    plan.mode = CaptureMode::Observe;
+    let plan = without_capture(plan);
     for family in Family::here() {
         match routing::drift(&plan, family) {
             Ok(repairs) => apply(&repairs, &mut report),
@@ -274,8 +304,14 @@ pub fn take_down(mut plan: Plan) -> Report {
 }
 
 fn apply(repairs: &[Repair], report: &mut Report) {
+    let mut is_done = true;
     for repair in repairs {
-        match repair.apply() {
+        if !is_done && repair.needs_the_one_before() {
+            continue;
+        }
+        let done = repair.apply();
+        is_done = done.is_ok();
+        match done {
             Ok(()) => report.repaired.push(repair.line()),
             Err(error) => report.failed.push(error.to_string()),
         }

@@ -33,7 +33,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::commands::ToolError;
-use crate::keeper::{Keeper, Report, take_down, tell_of_order};
+use crate::keeper::{Keeper, Report, nothing_is_up, take_down, tell_of_order};
 use crate::last_plan::LAST_PLAN;
 use crate::mark::Mark;
 use crate::repair::Repair;
@@ -84,8 +84,8 @@ fn main() -> ExitCode {
     match arguments.command {
         CaptureAction::Plan => say(&shown(keeper.plan())),
         CaptureAction::Check => check(keeper.plan(), &arguments.state),
-        CaptureAction::Up => end(AuditDecision::Up, &keeper.settle()),
-        CaptureAction::Down => end(AuditDecision::Down, &take_down(keeper.plan().clone())),
+        CaptureAction::Up => put_up(&mut keeper),
+        CaptureAction::Down => end(AuditDecision::Down, &take_down(keeper.plan())),
         CaptureAction::Run => match keeper
             .tell(StateFile::new(arguments.state))
             .keep(systemd::ready, &AtomicBool::new(false))
@@ -100,14 +100,37 @@ fn main() -> ExitCode {
     }
 }
 
-/// Keeps capture until ^C or SIGTERM; then everything is taken down.
-fn try_out(keeper: Keeper) -> Result<Report, String> {
+/// Puts capture up once. What is up stays up where the rest cannot be had: users reach credd or nothing.
+fn put_up(keeper: &mut Keeper) -> ExitCode {
+    let mut report = keeper.settle();
+    if report.is_broken {
+        report.failed.push(STAYS_CLOSED.to_owned());
+    }
+    end(AuditDecision::Up, &report)
+}
+
+/// Keeps capture until ^C or SIGTERM; then everything is taken down. Where it cannot be put up, nothing is left of it,
+/// unless some of it was up before: that is not a trial's to open.
+fn try_out(mut keeper: Keeper) -> Result<Report, String> {
+    let is_first = nothing_is_up(keeper.plan());
+    let mut report = keeper.settle();
+    if report.is_broken {
+        if is_first {
+            take_down(keeper.plan());
+        }
+        let is_as_before = is_first && nothing_is_up(keeper.plan());
+        report
+            .failed
+            .push(if is_as_before { UNDONE } else { STAYS_CLOSED }.to_owned());
+        return Err(report.failed.join("\n"));
+    }
+    keeper.record("up", report);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register(signal, Arc::clone(&stop)).map_err(|why| format!("cannot receive signals: {why}"))?;
     }
     let plan = keeper.keep(|| tracing::info!("capture is up; ^C takes it down"), &stop);
-    plan.map(take_down).map_err(|error| error.to_string())
+    plan.map(|plan| take_down(&plan)).map_err(|error| error.to_string())
 }
 
 fn shown(plan: &Plan) -> String {
@@ -182,3 +205,8 @@ fn complain(text: &str) -> ExitCode {
     let _ = writeln!(io::stderr(), "credd-capture: {text}");
     ExitCode::FAILURE
 }
+
+const STAYS_CLOSED: &str = "capture is not whole, and what is up of it keeps users from the metadata service: mend what failed and run credd-capture \
+     up again, or give the service back to everybody with credd-capture down";
+const UNDONE: &str =
+    "capture cannot be put up here, so that nothing was left of it: everybody reaches the metadata service as before";

@@ -9,6 +9,7 @@ pub struct Repair {
     program: &'static str,
     words: Vec<String>,
     is_of_all: bool,
+    needs_the_one_before: bool,
 }
 
 impl Repair {
@@ -18,7 +19,21 @@ impl Repair {
             program,
             words: words.into_iter().collect(),
             is_of_all,
+            needs_the_one_before: false,
         }
+    }
+
+    /// The same, to be left out where the one before it could not be done.
+    pub fn after_the_one_before(self) -> Self {
+        Self {
+            needs_the_one_before: true,
+            ..self
+        }
+    }
+
+    /// Whether it is left out where the one before it could not be done.
+    pub fn needs_the_one_before(&self) -> bool {
+        self.needs_the_one_before
     }
 
     /// Whether it is about everybody's requests; not what concerns one device that has just come up, a container's for

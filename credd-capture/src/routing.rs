@@ -22,10 +22,17 @@ use super::repair::Repair;
 pub fn drift(plan: &Plan, family: Family) -> Result<Vec<Repair>, ToolError> {
     let wanted = plan.rules(family);
     let present = ours(&json("ip", &[flag(family), "-json", "rule", "show"])?, family);
-    let missing = wanted
-        .iter()
-        .filter(|rule| !present.contains(rule))
-        .map(|rule| change("add", family, rule));
+    let is_missing = |rule: &RoutingRule| wanted.contains(rule) && !present.contains(rule);
+    let missing = wanted.iter().filter(|rule| is_missing(rule)).map(|rule| {
+        let add = change("add", family, rule);
+        // Alone it would stop the host's own packets too, keymakerd's and root's among them.
+        let stands_on_another = *rule == RoutingRule::Forwarded && is_missing(&RoutingRule::OwnTraffic);
+        if stands_on_another {
+            add.after_the_one_before()
+        } else {
+            add
+        }
+    });
     let mut extra: Vec<&RoutingRule> = present.iter().filter(|rule| !wanted.contains(rule)).collect();
     // Without the rules that go with it, this one would stop the host's own packets too.
     extra.sort_by_key(|rule| **rule != RoutingRule::Forwarded);

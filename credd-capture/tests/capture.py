@@ -7,6 +7,7 @@ third is a container that the host routes. Every request that reaches the stand-
 import contextlib
 import ctypes
 import http.server
+import json
 import os
 import pathlib
 import shutil
@@ -31,9 +32,11 @@ STATE = WORK / "state" / "state"
 LAST_PLAN = WORK / "state" / "last-plan"
 
 
-def main(credd, capture):
+def main(credd, capture, what):
     config = WORK / "credd.toml"
     config.write_text(f'exempt_uids = ["root", {CREDD}]\n')
+    if what == "steps":
+        return at_each_step(capture, config)
     promise("the stand is real: without capture a user and a container reach the service",
             lambda: all(SECRET in got for got in (ask(ALICE, V4), ask(ALICE, V6), ask_in_container())))
     promise("the stand is honest: what a user reached is in the record", lambda: len(heard_of_users()) >= 4)
@@ -225,6 +228,78 @@ def one_half_missing(capture, config, settings):
         promise(f"the {way} way without {program}: it says so", lambda: failed.returncode != 0 and f"{program} " in failed.stderr)
         reached = [ask(ALICE, address) for address in (V4, V6)]
         promise(f"the {way} way without {program}: a user reaches nothing", lambda: reached == ["", ""] and heard_of_users() == [])
+        # keymakerd and credd are exempt like root: without the service they have no way to AWS.
+        eventually(f"the {way} way without {program}: who is exempt reaches the service", lambda: all(SECRET in ask(0, address, ROOTS) for address in (V4, V6)), 20)
+
+
+def at_each_step(capture, config):
+    """Each command that changes the host fails once, where nothing of capture was up: a trial leaves the host as it was; by `up`
+    users reach nothing, and exempt ones the service."""
+    changes = WORK / "changes"
+    for program in ("ip", "nft", "tc"):
+        real = shutil.copy(os.path.realpath(f"/usr/sbin/{program}"), WORK / f"real-{program}")
+        failing = WORK / f"failing-{program}"
+        failing.write_text(f'''#!/bin/sh
+case " $* " in *" add "*|*" replace "*|*" -f "*) echo "$0 $*" >>{changes}
+    [ "$(wc -l <{changes})" != "$(cat {WORK}/fails)" ] || {{ echo "no place for it" >&2; exit 1; }} ;;
+esac
+exec {real} "$@"
+''')
+        failing.chmod(0o755)
+        run("mount", "--bind", str(failing), os.path.realpath(f"/usr/sbin/{program}"))
+
+    def commanded(failing, *command):
+        changes.write_text("")
+        (WORK / "fails").write_text(f"{failing}\n")
+        return subprocess.Popen([capture, "--config", str(config), *command], stderr=subprocess.PIPE, text=True)
+
+    def without_places():
+        """So that each position is the same step."""
+        for device in devices():
+            run("tc", "qdisc", "del", "dev", device, "clsact", check=False)
+
+    without_places()
+    before = host_state()
+    steps, refused, position = 0, 0, 0
+    while position <= steps:
+        what = f"step {position} of {steps} fails" if position else "no step fails"
+        up = commanded(position, "up")
+        said = up.communicate()[1]
+        steps = steps or len(changes.read_text().splitlines())
+        is_whole = is_up(capture, config)
+        promise(f"{what}: up says so, and check knows", lambda: (up.returncode == 0) == is_whole == (position == 0) or print(said))
+        RECORD.write_text("")
+        promise(f"{what}: a user reaches nothing", lambda: [ask(ALICE, address) for address in (V4, V6)] == ["", ""] and heard_of_users() == [])
+        eventually(f"{what}: who is exempt reaches the service", lambda: all(SECRET in ask(0, address, ROOTS) for address in (V4, V6)), 20)
+        run(capture, "--config", str(config), "down")
+        promise(f"{what}: down leaves the host as it was", lambda: host_state() == before or print(host_state(), before))
+        without_places()
+        trial = commanded(position, "try")
+        for line in trial.stderr:
+            if "^C takes it down" in line:
+                trial.send_signal(signal.SIGINT)
+            refused += "everybody reaches the metadata service as before" in line
+        trial.wait()
+        promise(f"{what}: a trial leaves the host as it was", lambda: host_state() == before or print(host_state(), before))
+        promise(f"{what}: and everybody reaches the service", lambda: all(SECRET in ask(uid, address) for uid in (0, ALICE) for address in (V4, V6)))
+        without_places()
+        position += 1
+    for program in ("ip", "nft", "tc"):
+        run("umount", "--lazy", os.path.realpath(f"/usr/sbin/{program}"))
+    # The filters can be missing: such a host is degraded, and the trial goes on.
+    filters = 2 * len(devices())
+    promise(f"of {steps} steps each but the {filters} of filters ends a trial", lambda: steps > 15 and steps - filters <= refused < steps or print(refused))
+
+
+def host_state():
+    """Rules, routes that the kernel did not make itself, nftables and filters; an empty clsact is nobody's."""
+    shown = [[line for line in run(*command.split(), check=False).stdout.splitlines() if "proto kernel" not in line] for command in
+             ("ip rule", "ip -6 rule", "ip route show table all", "ip -6 route show table all", "nft list ruleset")]
+    return shown + [run("tc", "filter", "show", "dev", device, "egress", check=False).stdout for device in devices()]
+
+
+def devices():
+    return [link["ifname"] for link in json.loads(run("ip", "-json", "link", "show").stdout) if link["ifname"] != "lo"]
 
 
 def without_settings(credd, capture, config, settings):
