@@ -196,6 +196,7 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
         offered_keys: OfferedKeys::default(),
         no_such_user: Default::default(),
         early_pass: None,
+        iam_goes_by_case: None,
         tags_wanted: 0,
         last_failure: None,
         settings_problems: Vec::new(),

@@ -1,5 +1,6 @@
 //! How the directory learns: passes over everybody, nudges about one user, and what limits both.
 
+mod by_case;
 mod by_name;
 pub mod flights;
 pub mod issuer_tries;

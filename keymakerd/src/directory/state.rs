@@ -54,6 +54,8 @@ pub struct State {
     pub no_such_user: BTreeMap<String, Instant>,
     /// When a pass was last begun because unknown names had run out of tokens.
     pub early_pass: Option<Instant>,
+    /// Whether IAM finds users only by the case of their names, once somebody has shown it.
+    pub iam_goes_by_case: Option<bool>,
     /// Tags that IAM told before this answer time are asked for in the next pass.
     pub tags_wanted: u64,
     /// The last pass's failure, for the status; `None` after a good one.

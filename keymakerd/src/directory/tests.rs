@@ -92,6 +92,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Answ
         offered_keys: super::asking::limits::OfferedKeys::default(),
         no_such_user: Default::default(),
         early_pass: None,
+        iam_goes_by_case: None,
         tags_wanted: 0,
         last_failure: None,
         settings_problems: Vec::new(),

@@ -29,7 +29,7 @@ use crate::directory::state::{Grade, State};
 /// How long the calls of one nudge may last together.
 const BUDGET: Duration = Duration::from_millis(1400);
 /// What of it is kept for the last call, which says whose the answers are.
-const LAST_CALL: Duration = Duration::from_millis(400);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(400);
 /// What of a caller's patience is kept for the disk, once there is contact.
 const PUBLISHING: Duration = Duration::from_millis(100);
 
@@ -42,7 +42,7 @@ const BY_NAME: [Action; 3] = [
 
 /// What a nudge asks IAM for, besides who has the name.
 #[derive(Clone, Copy, Debug, Default)]
-struct NudgeWanted {
+pub(super) struct NudgeWanted {
     groups: bool,
     keys: bool,
 }
@@ -126,14 +126,14 @@ impl<I: Iam + 'static> Service<I> {
         if let Cause::Lookup { uid } = cause
             && !self.state_mut().unknown_names.may_ask(uid, self.clock.instant())
         {
-            return self.ask_by_listing(&iam_name).await;
+            return self.ask_by_listing(name).await;
         }
         let account = NudgeWanted {
             groups: known.is_none(),
             keys: needs_keys && !self.is_silent(origin, &[Action::LIST_SSH_PUBLIC_KEYS], &iam_name),
         };
-        match self.ask_joined(&iam_name, origin, account).await {
-            DirectoryOutcome::Fresh if needs_keys && self.hangs_on_keys(&iam_name) => DirectoryOutcome::CannotTell,
+        match self.ask_by_login(name, origin, account).await {
+            DirectoryOutcome::Fresh if needs_keys && self.login_hangs_on_keys(name) => DirectoryOutcome::CannotTell,
             answer => answer,
         }
     }
@@ -185,7 +185,7 @@ impl<I: Iam + 'static> Service<I> {
             groups: needed.groups && !silent(&[Action::LIST_GROUPS_FOR_USER]),
             keys: !silent(&[Action::LIST_SSH_PUBLIC_KEYS, Action::GET_SSH_PUBLIC_KEY]),
         };
-        match self.ask_joined(&iam_name, origin, wanted).await {
+        match self.ask_by_login(name, origin, wanted).await {
             DirectoryOutcome::Fresh if wanted.groups != needed.groups || !wanted.keys => DirectoryOutcome::CannotTell,
             answer => answer,
         }
@@ -251,7 +251,12 @@ impl<I: Iam + 'static> Service<I> {
             .is_some_and(|age| age < ttl)
     }
 
-    async fn ask_joined(self: &Rc<Self>, iam_name: &str, origin: NudgeOrigin, wanted: NudgeWanted) -> DirectoryOutcome {
+    pub(super) async fn ask_joined(
+        self: &Rc<Self>,
+        iam_name: &str,
+        origin: NudgeOrigin,
+        wanted: NudgeWanted,
+    ) -> DirectoryOutcome {
         let (service, name) = (Rc::clone(self), iam_name.to_owned());
         // By origin: a lookup in trouble must not answer a login.
         let about = format!("{origin:?} {wanted:?} {iam_name}");
@@ -422,7 +427,7 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     /// The bucket for unknown names is empty: one early listing, at most one a minute, answers everybody's.
-    async fn ask_by_listing(self: &Rc<Self>, iam_name: &str) -> DirectoryOutcome {
+    pub(super) async fn ask_by_listing(self: &Rc<Self>, login: UserName) -> DirectoryOutcome {
         let now = self.clock.instant();
         {
             let mut state = self.state_mut();
@@ -439,9 +444,10 @@ impl<I: Iam + 'static> Service<I> {
         if self.pass_over_people().await != DirectoryOutcome::Fresh {
             return DirectoryOutcome::CannotTell;
         }
-        if self.state().facts.user_named(iam_name).is_none() {
+        let iam_name = self.state().iam_name(login.as_str());
+        if self.state().facts.user_named(&iam_name).is_none() {
             DirectoryOutcome::NoSuchUser
-        } else if self.hangs_on_keys(iam_name) {
+        } else if self.hangs_on_keys(&iam_name) {
             DirectoryOutcome::CannotTell
         } else {
             DirectoryOutcome::Fresh
@@ -456,6 +462,11 @@ impl<I: Iam + 'static> Service<I> {
             None => state.config.publish == Publish::People,
             Some((id, user)) => !state.known().is_person(&state.ids, id, user) && !self.keys_are_young(user),
         }
+    }
+
+    fn login_hangs_on_keys(&self, login: UserName) -> bool {
+        let iam_name = self.state().iam_name(login.as_str());
+        self.hangs_on_keys(&iam_name)
     }
 
     /// A user who logs in here is one whose keys are kept fresh, who is shown by getent, and whose jobs go on for a while when AWS is

@@ -40,6 +40,8 @@ struct Account {
     faults: BTreeMap<(Action, Option<String>), Fault>,
     calls: BTreeMap<Action, usize>,
     page: usize,
+    /// Whether users are found by the case of their names only.
+    goes_by_case: bool,
     replaced: Option<Replaced>,
     issuer: Option<String>,
     issuer_keys: BTreeMap<String, Vec<String>>,
@@ -65,6 +67,7 @@ impl IamFake {
             faults: BTreeMap::new(),
             calls: BTreeMap::new(),
             page: 1000,
+            goes_by_case: true,
             replaced: None,
             issuer: None,
             issuer_keys: BTreeMap::new(),
@@ -116,6 +119,12 @@ impl IamFake {
     /// From now on nothing happens between two calls.
     pub fn stand_still(&self) {
         *self.between_calls.borrow_mut() = None;
+    }
+
+    /// From now on a user is found by a name in other case, too. (AWS documents that names are unique without regard to case, and not
+    /// how calls find them.)
+    pub fn go_without_case(&self) {
+        self.account.borrow_mut().goes_by_case = false;
     }
 
     /// So many entries to a page of a listing; 1,000 unless said otherwise, as IAM gives at most.
@@ -527,7 +536,12 @@ impl Account {
     }
 
     fn known(&self, action: Action, iam_user_name: &str) -> Result<&IamUser, AwsCallError> {
-        self.user_named(iam_user_name)
+        let is_called = |user: &&IamUser| {
+            user.name == iam_user_name || !self.goes_by_case && user.name.eq_ignore_ascii_case(iam_user_name)
+        };
+        self.users
+            .values()
+            .find(is_called)
             .ok_or(AwsCallError::NoSuchEntity { action })
     }
 

@@ -28,6 +28,51 @@ fn a_user_made_just_now_is_found_by_name_with_groups_and_keys() {
 
 // P6
 #[test]
+fn under_lowercase_names_a_user_made_just_now_is_found_however_iam_takes_case() {
+    for (goes_by_case, somebody_has_capitals) in [(true, false), (true, true), (false, false), (false, true)] {
+        on_one_thread(async move {
+            let host = host("lowercase_names = true");
+            if !goes_by_case {
+                host.iam.go_without_case();
+            }
+            if somebody_has_capitals {
+                host.iam.add_user("Erin", "AIDAERIN", 150);
+            }
+            host.service.pass().await;
+            // A mistyped name costs at most the one question how IAM takes case, once, and a listing a minute where that is needed.
+            let calls = |action| host.iam.calls(action);
+            let (listings, questions) = (calls(Action::LIST_USERS), calls(Action::GET_USER));
+            for typo in ["dav", "davv"] {
+                let asked = host.service.refresh_account(name(typo), SSHD).await;
+                assert_eq!(asked, DirectoryOutcome::NoSuchUser);
+            }
+            let is_listed = goes_by_case || !somebody_has_capitals;
+            assert_eq!(calls(Action::LIST_USERS), listings + usize::from(is_listed));
+            assert_eq!(
+                calls(Action::GET_USER),
+                questions + 2 + usize::from(somebody_has_capitals)
+            );
+            host.pass_time(60);
+            host.iam.add_user("Dave", "AIDADAVE", 200);
+            host.iam.join("Dave", "keymaker_devs");
+            host.iam.add_key("Dave", "APKA2", KEY);
+            let lookup = Cause::Lookup { uid: 0 };
+            for _ in 0..2 {
+                let asked = host.service.refresh_account(name("dave"), lookup).await;
+                assert_eq!(asked, DirectoryOutcome::Fresh, "{goes_by_case} {somebody_has_capitals}");
+            }
+            assert_eq!(
+                host.service.refresh_keys(name("dave"), SSHD).await,
+                DirectoryOutcome::Fresh
+            );
+            assert_eq!((host.groups("dave").len(), host.keys("dave")), (1, 1));
+            assert_eq!(host.decision("dave"), Some(LoginDecision::Allowed));
+        });
+    }
+}
+
+// P6
+#[test]
 fn an_unknown_name_is_asked_for_again_after_five_seconds() {
     on_one_thread(async {
         let host = host("");
