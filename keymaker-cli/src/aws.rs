@@ -248,6 +248,11 @@ pub enum AwsError {
          ssh-keygen -t rsa -b 4096"
     )]
     KeyNotTaken(String),
+    #[error(
+        "AWS shows no document of the policy {0}, so what it says now cannot be told, and nothing was changed: look at it \
+         by 'aws iam get-policy-version', and run this again"
+    )]
+    NoDocument(String),
     #[error("~/.aws/config and ~/.aws/credentials cannot be used: {0}; correct the line, or unset AWS_PROFILE")]
     Profiles(String),
     #[error(

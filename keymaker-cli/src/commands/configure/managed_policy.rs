@@ -28,14 +28,18 @@ pub async fn present(iam: &Client, arn: &str) -> Result<Option<PresentPolicy>, A
     let Some(policy) = answer.and_then(|answer| answer.policy) else {
         return Ok(None);
     };
-    let Some(version) = policy.default_version_id() else {
-        return Ok(None);
-    };
+    let unreadable = || AwsError::NoDocument(arn.to_owned());
+    let version = policy.default_version_id().ok_or_else(unreadable)?;
     let request = iam.get_policy_version().policy_arn(arn).version_id(version);
     let answer = call!("iam:GetPolicyVersion", request)?;
-    let document = answer.policy_version.and_then(|version| version.document);
-    let document = decoded(&document.unwrap_or_default());
+    let shown = answer.policy_version.and_then(|version| version.document);
+    let document = document(shown).ok_or_else(unreadable)?;
     Ok(Some(PresentPolicy { policy, document }))
+}
+
+/// The document that AWS shows; nothing where that is none: what is not seen must not be taken for a policy that allows nothing.
+fn document(shown: Option<String>) -> Option<Value> {
+    Some(decoded(&shown?)).filter(Value::is_object)
 }
 
 /// Makes it say this. AWS keeps five versions; the old ones are of no use to anybody here.
@@ -67,4 +71,21 @@ async fn delete_old_versions(iam: &Client, arn: &str) -> Result<(), AwsError> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_that_aws_does_not_show_is_not_an_empty_one() {
+        let shown = |text: &str| document(Some(text.to_owned()));
+        assert!(shown("%7B%22Statement%22%3A%5B%5D%7D").is_some());
+        assert_eq!(document(None), None);
+        for text in ["", "null", "[]", "%7B", "\"x\""] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+        let told = AwsError::NoDocument("arn:aws:iam::123456789012:policy/KeymakerLogins".to_owned()).to_string();
+        assert!(told.contains("policy/KeymakerLogins"), "{told}");
+    }
 }
