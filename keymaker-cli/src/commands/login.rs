@@ -3,6 +3,7 @@
 //! Hosts take it where `login_by` in their keymakerd.toml has "proof". The key and the certificate lie in ~/.ssh/keymaker ([`place`]). Under a
 //! lock: of many at once, one asks AWS ([`token`]).
 
+mod caller;
 mod error;
 mod instance;
 mod options;
@@ -50,6 +51,6 @@ pub fn run(options: &LoginOptions, aws: &AwsOptions, output: &Output) -> Result<
 }
 
 /// `keymaker ssh`: becomes ssh.
-pub fn ssh(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), CommandError> {
-    Ok(ssh::run(how, arguments, aws)?)
+pub fn ssh(new: bool, how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), CommandError> {
+    Ok(ssh::run(new, how, arguments, aws)?)
 }

@@ -198,6 +198,74 @@ fn however_many_at_once_ask_for_one_token_and_the_next_run_asks_for_none() {
 }
 
 #[test]
+fn a_new_token_takes_one_call_of_sts_and_a_wrong_word_of_who_asks_only_another() {
+    let _host = with_proofs(ON);
+    let asked = || (calls("GetCallerIdentity"), calls("GetWebIdentityToken"));
+    // keymakerd asks who it is, too.
+    let by = |line: &str| {
+        sh("systemctl stop keymakerd");
+        let before = asked();
+        as_person("dave", line).ok();
+        let after = asked();
+        sh("systemctl start keymakerd");
+        (after.0 - before.0, after.1 - before.1)
+    };
+    assert_eq!(by("keymaker login"), (1, 1));
+    for _ in 0..2 {
+        assert_eq!(by("keymaker login"), (0, 1));
+    }
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    let kept = sh(&format!("ls {LAPTOP}/.ssh/keymaker/id-*.caller"));
+    let secret = sh("sed -n 's/^AWS_SECRET_ACCESS_KEY=//p' /root/dave.env");
+    assert_eq!(sh(&format!("stat -c %a {kept}")), "600");
+    assert!(!sh(&format!("cat {kept}")).contains(&secret));
+    // Another access key of his: its own word.
+    let first = sh(&format!("cat {kept}"));
+    access_key("dave");
+    sh(&format!(
+        "f=$(ls {LAPTOP}/.ssh/keymaker/id-*.caller); mkdir -p /root/before && mv $f /root/before/"
+    ));
+    assert_eq!(by("keymaker login"), (1, 1));
+    // One that names somebody else: AWS refuses the tag, by the policy that configure makes, and is asked again.
+    let policy = sh(
+        "keymaker configure --logins --logins-without-mfa --print cloudformation | jq -c '.Resources.KeymakerLogins.Properties.PolicyDocument'",
+    );
+    std::fs::write("/root/policy.json", policy).unwrap();
+    iam("put-user-policy --user-name dave --policy-name proofs --policy-document file:///root/policy.json");
+    sh(&format!(
+        "sed -i 's/ AIDA[A-Z0-9]*$/ AIDASOMEBODYELSE00000/' {LAPTOP}/.ssh/keymaker/id-*.caller; rm -r /root/before"
+    ));
+    assert_eq!(by("keymaker login"), (1, 2));
+    assert_eq!(by("keymaker login"), (0, 1));
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    assert!(first.contains("123456789012"), "{first}");
+}
+
+#[test]
+fn a_token_that_is_refused_gives_way_to_a_new_one_where_the_user_says_so() {
+    let _host = with_proofs(ON);
+    let go = |new: &str| {
+        as_person(
+            "dave",
+            &format!("echo in | keymaker ssh {new} -o BatchMode=yes -o ConnectTimeout=10 dave@localhost 'cat; exit 7'"),
+        )
+    };
+    let came = go("");
+    assert_eq!((came.status, came.stdout.trim()), (7, "in"));
+    sh("keymaker revoke-proofs dave");
+    let refused = go("");
+    assert_eq!(refused.status, 255, "{refused}");
+    until("a later second", Duration::from_secs(20), || {
+        let came = go("--new");
+        (came.status, came.stdout.trim()) == (7, "in")
+    });
+    // And that one is used again.
+    let before = calls("GetWebIdentityToken");
+    assert_eq!(go("").status, 7);
+    assert_eq!(calls("GetWebIdentityToken"), before);
+}
+
+#[test]
 fn who_gets_no_token_is_told_why_and_what_to_do() {
     let _host = with_proofs(ON);
     let refused = |line: &str| as_person("dave", line).refused().stderr;
@@ -318,7 +386,7 @@ fn an_agent_gets_the_certificate_alone_and_none_without_lifetimes_gets_any() {
     assert_eq!(calls("GetWebIdentityToken"), before);
     assert_eq!(
         sh(&format!(
-            "ls {LAPTOP}/.ssh/keymaker | grep -vcE '^(lock|id-[0-9a-f]+(-cert.pub|.pub)?)$' || true"
+            "ls {LAPTOP}/.ssh/keymaker | grep -vcE '^(lock|id-[0-9a-f]+(-cert.pub|.pub|.caller)?)$' || true"
         )),
         "0"
     );

@@ -29,6 +29,17 @@ pub enum LoginError {
     )]
     MayNotAsk(String),
     #[error(
+        "you may not ask AWS for a token with an access key alone ({0}): if you have a policy for it that wants a second factor, as KeymakerLogins \
+         does, get a session with one, by 'aws sts get-session-token --serial-number ARN --token-code CODE' or 'aws login'; if not, ask for \
+         a policy that allows sts:GetWebIdentityToken and sts:TagGetWebIdentityToken, such as KeymakerLogins of 'keymaker configure --logins'"
+    )]
+    MayNotAskByKey(String),
+    #[error(
+        "a policy forbids you to ask AWS for a token ({0}), whatever another one allows: where it is the one that 'keymaker configure --logins' writes, \
+         tokens for logins are for IAM users alone, so sign in as one; otherwise sign in with your second factor, or ask whoever wrote it"
+    )]
+    Forbidden(String),
+    #[error(
         "you may ask AWS for a token, but not for one with tags ({0}): ask for a policy that allows sts:TagGetWebIdentityToken"
     )]
     MayNotTag(String),

@@ -87,7 +87,8 @@ impl Place {
             fingerprint,
             host: how.host.clone(),
         };
-        let token = with_aws(aws, |config| async move { asked.token(&config).await })?;
+        let kept = self.beside(".caller");
+        let token = with_aws(aws, |config| async move { asked.token(config, &kept).await })?;
         self.certify(&Told::by(&token).ok_or(LoginError::NoToken)?, &token)?;
         let seconds = self.seconds_left(now()).ok_or(LoginError::NoToken)?;
         Ok(Left { seconds, kept: false })

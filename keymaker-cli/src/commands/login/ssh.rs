@@ -10,8 +10,8 @@ use super::options::HowToProve;
 use super::place::Place;
 use crate::aws::AwsOptions;
 
-/// Becomes ssh.
-pub fn run(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), LoginError> {
+/// Becomes ssh. What ssh ends with is the user's, so nothing here learns that a host has refused the token: they say it with `new`.
+pub fn run(new: bool, how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), LoginError> {
     let host = destination(arguments).ok_or(LoginError::NoHost)?;
     let host = host.rsplit('@').next().unwrap_or(host);
     let instance = InstanceId::parse(host);
@@ -24,7 +24,7 @@ pub fn run(how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result
         _ => None,
     };
     let place = Place::of(&how, aws)?;
-    place.ready(true, &how, aws)?;
+    place.ready(!new, &how, aws)?;
     let mut ssh = Command::new("ssh");
     // ssh takes the certificate beside the key.
     ssh.arg("-i").arg(&place.key).args(["-o", "IdentitiesOnly=yes"]);

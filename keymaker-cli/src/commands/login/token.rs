@@ -1,9 +1,17 @@
 //! AWS's token: asked for, and what it says of itself.
 
+use std::path::Path;
+
 use aws_config::SdkConfig;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::config::http::HttpResponse;
+use aws_sdk_sts::config::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_sts::error::SdkError;
+use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
 use aws_sdk_sts::types::Tag;
 use keymaker_aws::{Action, AwsCallError, OutageCause, caller_with_id};
 
+use super::caller::KeyHolder;
 use super::error::LoginError;
 use crate::aws::{self, AwsError};
 
@@ -18,16 +26,42 @@ pub struct AskedToken {
 }
 
 impl AskedToken {
-    /// AWS's answer.
-    pub async fn token(&self, config: &SdkConfig) -> Result<String, LoginError> {
-        let (identity, user_id) = caller_with_id(&aws::sts(config)).await.map_err(named)?;
-        let of_account = || format!("keymaker:{}", identity.account.as_str());
+    /// AWS's answer. Who asks is kept in `kept`, so that the next token takes one call.
+    pub async fn token(&self, config: SdkConfig, kept: &Path) -> Result<String, LoginError> {
+        // Once, whichever calls follow: a program may have to be run for them, and a server asked.
+        let provider = config.credentials_provider().ok_or(LoginError::NoToken)?;
+        let credentials = provider.provide_credentials().await.map_err(no_credentials)?;
+        let access_key_id = credentials.access_key_id().to_owned();
+        let provider = SharedCredentialsProvider::new(credentials);
+        let config = config.into_builder().credentials_provider(provider).build();
+        if let Some(caller) = KeyHolder::read(kept, &access_key_id) {
+            match self.token_of(&caller, &config).await {
+                // It may be for what is kept, which AWS compares with what it knows. The next answer is what counts.
+                Err(LoginError::MayNotAsk(_) | LoginError::MayNotTag(_) | LoginError::Forbidden(_)) => {
+                    KeyHolder::forget(kept)?
+                }
+                told => return told,
+            }
+        }
+        let caller = holder(&config, &access_key_id).await?;
+        match self.token_of(&caller, &config).await {
+            Ok(token) => caller.write(kept).map(|()| token),
+            // Of a user's own key, which no second factor is ever behind (IAM User Guide, "IAM identifiers").
+            Err(LoginError::MayNotAsk(why)) if access_key_id.starts_with("AKIA") => {
+                Err(LoginError::MayNotAskByKey(why))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn token_of(&self, caller: &KeyHolder, config: &SdkConfig) -> Result<String, LoginError> {
+        let of_account = || format!("keymaker:{}", caller.account);
         let audience = self.audience.clone().unwrap_or_else(of_account);
         let request = aws::sts(config).get_web_identity_token().audience(audience);
         let request = request.duration_seconds(LIFE).signing_algorithm("ES384");
         let tags = [
             (KEY_TAG, Some(&self.fingerprint)),
-            (USER_TAG, Some(&user_id)),
+            (USER_TAG, Some(&caller.user_id)),
             (HOST_TAG, self.host.as_ref()),
         ];
         let tags = tags
@@ -41,9 +75,29 @@ impl AskedToken {
     }
 }
 
+/// As AWS says.
+async fn holder(config: &SdkConfig, access_key_id: &str) -> Result<KeyHolder, LoginError> {
+    let (identity, user_id) = caller_with_id(&aws::sts(config)).await.map_err(named)?;
+    Ok(KeyHolder {
+        access_key_id: access_key_id.to_owned(),
+        account: identity.account.as_str().to_owned(),
+        user_id,
+    })
+}
+
+/// As the SDK would say it at the first call.
+fn no_credentials(error: CredentialsError) -> LoginError {
+    let error: SdkError<GetCallerIdentityError, HttpResponse> = SdkError::construction_failure(error);
+    named(AwsCallError::from_sdk(Action::GET_CALLER_IDENTITY, error))
+}
+
 /// The refusals for which there is something to do.
 fn named(error: AwsCallError) -> LoginError {
     let (code, message) = match error {
+        // AWS names the kind of the policy that denies ("with an explicit deny in a service control policy"), and no condition that is not met.
+        AwsCallError::AccessDenied { message, .. } if message.contains("explicit deny") => {
+            return LoginError::Forbidden(message);
+        }
         AwsCallError::AccessDenied { message, .. } if message.contains("sts:TagGetWebIdentityToken") => {
             return LoginError::MayNotTag(message);
         }
@@ -143,6 +197,10 @@ mod tests {
             (
                 denied("sts:TagGetWebIdentityToken"),
                 "allows sts:TagGetWebIdentityToken",
+            ),
+            (
+                denied("sts:GetWebIdentityToken on resource: * with an explicit deny in a service control policy,"),
+                "a policy forbids",
             ),
             (
                 refused("OutboundWebIdentityFederationDisabledException"),
