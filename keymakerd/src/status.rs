@@ -37,6 +37,7 @@ struct StatusFile<'a> {
     issuers: Vec<IssuerStatus<'a>>,
     issuers_from: Option<String>,
     issuers_failure: Option<String>,
+    proofs_from: Option<u64>,
     generation: u64,
     users: usize,
     groups: usize,
@@ -121,6 +122,7 @@ impl<I: Iam + 'static> Service<I> {
             issuers: self.issuers(&state),
             issuers_from: issuers_from(&state.config),
             issuers_failure: self.issuers_failure(),
+            proofs_from: proofs_from(&state),
             generation: published.generation,
             users: published.users,
             groups: published.groups,
@@ -158,6 +160,12 @@ fn issuers_from(config: &KeymakerdConfig) -> Option<String> {
         None => "login_issuers".to_owned(),
     };
     config.proofs_are_on().then_some(from)
+}
+
+/// From when on a proof may open a login, for everybody; `None` where none does, or nothing says so.
+fn proofs_from(state: &State) -> Option<u64> {
+    let from = state.config.login_not_before.max(state.ids.proofs_revoked());
+    (state.config.proofs_are_on() && from > 0).then_some(from)
 }
 
 fn grade_means(grade: Grade) -> &'static str {
@@ -277,6 +285,7 @@ mod tests {
             }],
             issuers_from: None,
             issuers_failure: None,
+            proofs_from: None,
             generation: 0,
             users: 0,
             groups: 0,

@@ -259,6 +259,148 @@ fn a_new_key_of_the_issuers_opens_at_the_first_try_and_a_flood_of_unknown_ones_a
     sh("rm -rf /root/kept /sandbox/issuer-keys /sandbox/signing-key");
 }
 
+#[test]
+fn why_lets_nobody_in_by_proof_alone_where_no_proof_can_open() {
+    let host = with_proofs("login_by = [\"proof\"]");
+    let gate = || {
+        sh(
+            "keymaker why dave --json | jq -r '.gates[-1] | select(.state == \"closed\") | \"\\(.gate): \\(.evidence)\\n\\(.remedy)\"'",
+        )
+    };
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    assert_eq!(gate(), "");
+    let status = sh("keymaker status");
+    assert!(
+        status.contains("logins by proof  by https://10.77.0.1:5443/")
+            && status.contains("(from IAM), keys EC384_0 fetched"),
+        "{status}"
+    );
+    sh("sed -i 's/ %t %k$//' /etc/ssh/sshd_config.d/50-keymaker.conf; systemctl reload ssh");
+    let said = gate();
+    assert!(
+        said.starts_with("sshd: sshd does not give the keys command the certificate") && said.contains("sshd-drop-in"),
+        "{said}"
+    );
+    tell_sshd();
+    sh("sandbox-admin aws iam disable-outbound-web-identity-federation; keymaker sync");
+    let said = gate();
+    assert!(
+        said.starts_with("issuer: ")
+            && said.contains("federation is off")
+            && said.contains("enable-outbound-web-identity-federation"),
+        "{said}"
+    );
+    sh("sandbox-admin aws iam enable-outbound-web-identity-federation; keymaker sync");
+    sh("keymaker revoke-proofs --yes || keymaker revoke-proofs");
+    assert!(sh("keymaker status").contains("only tokens made since"));
+    sh(&format!("mv {KEYS} /root/issuers"));
+    let said = gate();
+    sh(&format!("mv /root/issuers {KEYS}"));
+    assert!(
+        said.starts_with("issuer: ") && said.contains("no key of an issuer"),
+        "{said}"
+    );
+    drop(host);
+}
+
+// P21, P22
+#[test]
+fn no_key_set_that_is_empty_or_elsewhere_takes_the_place_of_one_and_a_name_of_two_issuers_is_each_ones() {
+    let host = with_proofs(ON);
+    let published = || sh(&format!("tr -d '\\0' < {KEYS} | grep -ao 'EC384_[0-9]' | sort"));
+    for shown in ["nothing", "elsewhere"] {
+        sh(&format!("echo {shown} > /sandbox/issuer-keys; keymaker sync"));
+        let failure = sh("jq -r .issuers_failure /run/keymaker/status.json");
+        println!("{shown}: {failure}");
+        assert_ne!(failure, "null", "{shown}");
+        assert_eq!(published(), "EC384_0", "{shown}");
+        sh(&format!("rm -rf {LAPTOP}/.ssh"));
+        assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave", "{shown}");
+    }
+    sh("rm /sandbox/issuer-keys; keymaker sync");
+    // Two issuers that root has named, and each has a key of one name.
+    let first = sh("jq -r '.issuers[0].issuer' /run/keymaker/status.json");
+    let other = "https://10.77.0.1:5443/22222222-2222-3333-4444-555555555555";
+    host.add_settings(&format!("login_issuers = [\"{first}\", \"{other}\"]"));
+    host.reload();
+    sh("keymaker accept-settings --yes || keymaker accept-settings; keymaker sync");
+    until("both issuers' keys", Duration::from_secs(20), || {
+        published() == "EC384_0\nEC384_0"
+    });
+    for (signs, opens) in [
+        ("EC384_0 EC384_0", true),
+        ("EC384_1 EC384_0 other", true),
+        ("EC384_1 EC384_0", false),
+        ("EC384_0 EC384_0 other", false),
+        ("EC384_2 EC384_0", false),
+        ("EC384_2 EC384_0 other", false),
+    ] {
+        sh(&format!("echo {signs} > /sandbox/signing-key; rm -rf {LAPTOP}/.ssh"));
+        let came = keymaker_ssh("dave", "dave", "id -un");
+        assert_eq!(came.status == 0, opens, "{signs}: {came}");
+    }
+    sh("rm -f /sandbox/signing-key");
+}
+
+// P21
+#[test]
+fn no_ticket_that_keymaker_keys_has_not_written_for_the_very_login_opens_a_session() {
+    let _host = with_proofs(ON);
+    assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
+    let own = key();
+    // sshd that takes the certificate by itself: what is left is PAM, which goes by the ticket.
+    sh(&format!(
+        "printf 'cert-authority,principals=\"keymaker-proof\" %s\\n' \"$(cat {own}.pub)\" > /etc/ssh/forged
+         printf 'AuthorizedKeysCommand none\\nAuthorizedKeysFile /etc/ssh/forged\\n' > /etc/ssh/sshd_config.d/00-forged.conf; systemctl restart ssh"
+    ));
+    let ticket = sh("ls /run/keymaker-keys/$(id -u dave).*");
+    sh(&format!("cp -a {ticket} /root/ticket"));
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave", "with the ticket as it was written");
+    let altered = |change: &str| format!("sed '{change}' /root/ticket > {ticket}");
+    let crc = ticket.rsplit('.').next().unwrap().to_owned();
+    for (what, make) in [
+        ("none", format!("rm {ticket}")),
+        ("of another user's making", format!("chown nobody {ticket}")),
+        ("of the login user's own making", format!("chown dave {ticket}")),
+        ("of root's making", format!("chown root {ticket}")),
+        ("that others may write", format!("chmod 666 {ticket}")),
+        (
+            "that is a link",
+            format!("mv {ticket} /run/keymaker-keys/x; ln -s x {ticket}"),
+        ),
+        (
+            "that is a link to elsewhere",
+            format!("mv {ticket} /root/x; ln -s /root/x {ticket}"),
+        ),
+        (
+            "in a folder that others may write",
+            "chmod 777 /run/keymaker-keys".to_owned(),
+        ),
+        ("of another name", altered("2s/.*/alice/")),
+        ("of another uid", altered("3s/.*/70001/")),
+        ("of another UserId", altered("4s/.*/AIDASOMEBODYELSE00000/")),
+        ("that has ended", altered("5s/ .*/ 1700000000/")),
+        ("older than the name's holder", altered("5s/.* /1 /")),
+        ("of another certificate", altered("1s/....$/AAAA/")),
+        ("with a line more", altered("$a x")),
+        ("cut", format!("head -c -1 /root/ticket > {ticket}")),
+        ("empty", format!(": > {ticket}")),
+    ] {
+        sh(&make);
+        let came = ssh_by(&own, "dave");
+        sh(&format!(
+            "rm -rf /run/keymaker-keys/* /root/x; chmod 700 /run/keymaker-keys; cp -a /root/ticket {ticket}"
+        ));
+        assert_ne!(came.status, 0, "a ticket {what}: {came}");
+        assert_eq!(ssh_by(&own, "dave").ok(), "dave", "after a ticket {what}");
+    }
+    // Copied to the number of somebody else, for whom sshd takes the certificate as well.
+    sh(&format!("cp -a {ticket} /run/keymaker-keys/$(id -u alice).{crc}"));
+    ssh_by(&own, "alice").refused();
+    sh("rm -f /root/ticket /etc/ssh/forged /etc/ssh/sshd_config.d/00-forged.conf; systemctl restart ssh");
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave");
+}
+
 // P22
 #[test]
 fn a_valid_proof_opens_with_network_aws_and_keymakerd_down() {
@@ -435,7 +577,34 @@ fn a_plain_key_costs_the_same_system_calls_whether_proofs_are_on_or_off() {
     let on = calls_for("$(cut -d' ' -f1,2 /sandbox/keys/alice.pub)");
     assert!(off.lines().count() > 20, "{off}");
     assert_eq!(on, off);
+    // What the keys command looks at, as it was before there were proofs.
+    let looked_at = sh("sed -n '/execve.*keymaker-keys/,$p' /root/strace | \
+         grep -oE '^[a-z0-9]+\\(.*\"(/etc/(passwd|group)|/var/lib/keymaker/[^\"]*|/run/keymaker[^\"]*|/home[^\"]*)\"' | sed -E 's/^([a-z0-9]+)\\(.*\"([^\"]*)\"$/\\1 \\2/'");
+    // At the heartbeat only where the answer is not there at once.
+    let looked_at = looked_at.replace("statx /run/keymaker/alive\n", "");
+    assert_eq!(looked_at, LOOKED_AT, "{looked_at}");
 }
+
+/// By a key login where proofs are off: files, and the socket at which it asks.
+const LOOKED_AT: &str = "openat /etc/passwd
+openat /etc/group
+openat /etc/passwd
+connect /run/keymaker/login.sock
+statx /var/lib/keymaker/public
+openat /var/lib/keymaker/public/directory
+openat /etc/passwd
+statx /var/lib/keymaker/public
+openat /var/lib/keymaker/public/directory
+statx /etc/passwd
+statx /etc/group
+openat /etc/passwd
+openat /etc/group
+statx /var/lib/keymaker/public
+openat /var/lib/keymaker/public/keys
+statx /var/lib/keymaker/public
+openat /var/lib/keymaker/public/contact
+statx /home
+statx /home/alice";
 
 // P8
 #[test]

@@ -1,8 +1,9 @@
 """Tokens: sts:GetWebIdentityToken, IAM's three calls about the account's issuer, and the issuer itself over HTTPS.
 
 sts.py and iam_answers.py call this; server.py starts the issuer. A token has the form of the public records of AWS's. The issuer's
-authority is FOLDER/issuer-ca.pem. Where a test writes them, FOLDER/issuer-keys says which of its keys are shown, by their names, and
-FOLDER/signing-key by which of them tokens are signed.
+authority is FOLDER/issuer-ca.pem. Where a test writes them, FOLDER/issuer-keys says which of its keys are shown, by their names ("nothing":
+a set without any; "elsewhere": by a redirect, behind which EC384_2 is), and FOLDER/signing-key by which of them tokens are signed, then under
+which name, and whether by the "other" issuer's word. That one is OTHER: its EC384_0 is the first one's EC384_1.
 """
 
 import base64
@@ -27,6 +28,7 @@ from wire import AwsError, invalid, members
 
 ADDRESS, PORT = "10.77.0.1", 5443
 NAMESPACE = "https://sts.amazonaws.com/"
+OTHER = f"https://{ADDRESS}:{PORT}/22222222-2222-3333-4444-555555555555"
 KEYS = {kid: ec.generate_private_key(ec.SECP384R1()) for kid in ("EC384_0", "EC384_1", "EC384_2")}
 RSA = rsa.generate_private_key(65537, 2048)
 # AWS does not publish its own.
@@ -90,7 +92,9 @@ def token(caller, params):
     }
     if len(json.dumps(claims)) > LARGEST_PAYLOAD:
         raise AwsError("JWTPayloadSizeExceededException", "The requested token payload size exceeds the maximum allowed size.")
-    made = signed(claims, said("signing-key")[0]) if algorithm == "ES384" else signed_by_rsa(claims)
+    key, kid, whose = [*said("signing-key"), None, None][:3]
+    claims["iss"] = OTHER if whose == "other" else issuer
+    made = signed(claims, kid or key, key=KEYS[key]) if algorithm == "ES384" else signed_by_rsa(claims)
     return {"WebIdentityToken": made, "Expiration": ends}
 
 
@@ -136,8 +140,8 @@ def signed_by_rsa(claims):
     return text + "." + base64url(RSA.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))
 
 
-def key_set():
-    points = {kid: KEYS[kid].public_key().public_numbers() for kid in said("issuer-keys") if kid in KEYS}
+def key_set(shown):
+    points = {kid: KEYS[key].public_key().public_numbers() for kid, key in shown.items()}
     ours = [{"kty": "EC", "crv": "P-384", "use": "sig", "alg": "ES384", "kid": kid, "x": number(p.x, 48), "y": number(p.y, 48)} for kid, p in points.items()]
     public = RSA.public_key().public_numbers()
     return {"keys": [{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "RSA_0", "n": number(public.n, 256), "e": "AQAB"}] + ours}
@@ -152,15 +156,21 @@ def serve(folder):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            match = re.fullmatch(r"/([0-9a-f-]+)/\.well-known/(openid-configuration|jwks\.json)", self.path)
+            match = re.fullmatch(r"/([0-9a-f-]+)/\.well-known/(openid-configuration|jwks\.json)(\?elsewhere)?", self.path)
             issuer = f"https://{ADDRESS}:{PORT}/{match[1]}" if match else None
-            known = any(issuer == url for url, _ in issuers.values())
+            known = issuer == OTHER or any(issuer == url for url, _ in issuers.values())
             down = "down" in ((folder / "faults").read_text() if (folder / "faults").exists() else "")
-            status, body = (404, {}) if not known else (503, {}) if down else (200, key_set())
+            words = said("issuer-keys")
+            shown = {"EC384_0": "EC384_1"} if issuer == OTHER else {"EC384_2": "EC384_2"} if match and match[3] else {kid: kid for kid in words if kid in KEYS}
+            status, body = (404, {}) if not known else (503, {}) if down else (200, {"keys": []} if words == ["nothing"] else key_set(shown))
+            if known and words == ["elsewhere"] and match[2] == "jwks.json" and not match[3]:
+                status = 302
             if known and match[2] == "openid-configuration":
                 body = {"issuer": issuer, "jwks_uri": f"{issuer}/.well-known/jwks.json", "id_token_signing_alg_values_supported": ["RS256", "ES384"]}
             text = json.dumps(body).encode()
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", f"{issuer}/.well-known/jwks.json?elsewhere")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()

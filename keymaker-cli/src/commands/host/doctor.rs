@@ -20,7 +20,7 @@ mod logins;
 mod names;
 mod penalties;
 mod ports;
-mod proofs;
+pub mod proofs;
 mod session_manager;
 mod sudo;
 mod users;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use keymaker_core::client::AskError;
-use keymaker_core::login::{last_contact, older_than};
+use keymaker_core::login::{last_contact, older_than, unix_time};
 use keymaker_core::paths;
 use keymaker_core::sys::LocalStream;
 use serde_json::{Value, json};
@@ -95,6 +95,9 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
     if let Some(group) = status.get("required_group").and_then(Value::as_str) {
         line("required group", group.to_owned());
     }
+    if let Some(from) = status.get("issuers_from").and_then(Value::as_str) {
+        by_proof(&mut line, from, status, now);
+    }
     if let Some(sudo) = status.get("sudo").and_then(Value::as_str) {
         line("sudo", sudo.to_owned());
     }
@@ -133,6 +136,44 @@ fn describe(status: &Value, contact: Option<SystemTime>, now: SystemTime) -> Str
         );
     }
     text
+}
+
+/// Logins by proof, which are on.
+fn by_proof(line: &mut impl FnMut(&str, String), from: &str, status: &Value, now: SystemTime) {
+    let issuers = status.get("issuers").and_then(Value::as_array);
+    let issuers = issuers.map(Vec::as_slice).unwrap_or_default();
+    for issuer in issuers {
+        let kids = issuer.get("kids").and_then(Value::as_array).into_iter().flatten();
+        let kids: Vec<&str> = kids.filter_map(Value::as_str).collect();
+        let fetched = issuer.get("fetched_at").and_then(Value::as_u64).unwrap_or_default();
+        let url = issuer.get("issuer").and_then(Value::as_str).unwrap_or_default();
+        let fetched = ago(unix_time(fetched), now);
+        line(
+            "logins by proof",
+            format!("by {url} (from {from}), keys {} fetched {fetched}", kids.join(", ")),
+        );
+    }
+    if issuers.is_empty() {
+        line(
+            "logins by proof",
+            format!("none opens, for no key of an issuer is known (from {from})"),
+        );
+    }
+    if let Some(since) = status.get("proofs_from").and_then(Value::as_u64) {
+        line(
+            "",
+            format!(
+                "only tokens made since {} count (login_not_before, revoke-proofs)",
+                ago(unix_time(since), now)
+            ),
+        );
+    }
+    if let Some(failure) = status.get("issuers_failure").and_then(Value::as_str) {
+        line(
+            "",
+            format!("the keys could not be fetched when that was last tried: {failure}"),
+        );
+    }
 }
 
 /// How many IAM users have no entry since nothing says that they are people, and why; nothing where there are none.
@@ -203,6 +244,29 @@ mod tests {
             "60 seconds ago"
         );
         assert!(contact_sentence(Some(now - day * 2), day, now).contains("nobody from IAM may log in"));
+    }
+
+    #[test]
+    fn logins_by_proof_are_shown_where_they_are_on_with_the_age_of_the_keys() {
+        let now = unix_time(1_800_000_000);
+        let shown = |status: Value| describe(&status, None, now);
+        assert!(!shown(json!({ "issuers_from": null, "issuers": [] })).contains("proof"));
+        let text = shown(json!({
+            "issuers_from": "IAM", "issuers_failure": "federation is off in this account", "proofs_from": 1_799_999_940,
+            "issuers": [{ "issuer": "https://1.example", "kids": ["EC384_0", "EC384_1"], "fetched_at": 1_799_999_400 }],
+        }));
+        for part in [
+            "logins by proof  by https://1.example (from IAM), keys EC384_0, EC384_1 fetched 10 minutes ago",
+            "only tokens made since 60 seconds ago count",
+            "federation is off in this account",
+        ] {
+            assert!(text.contains(part), "{part} is missing from\n{text}");
+        }
+        let none = shown(json!({ "issuers_from": "/etc/keys", "issuers": [] }));
+        assert!(
+            none.contains("none opens, for no key of an issuer is known (from /etc/keys)"),
+            "{none}"
+        );
     }
 
     #[test]

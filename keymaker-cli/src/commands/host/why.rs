@@ -210,6 +210,9 @@ fn walk_all(walk: &mut Walk, text: &str, from: Option<IpAddr>, proof: Option<&Pa
         Some(proven) => LoginOffer::Proof(proven),
         None => LoginOffer::Keys(gates::keys(walk, &directory, &user)?),
     };
+    if matches!(&offered, LoginOffer::Keys(keys) if keys.is_empty()) && user.proofs_from.is_some() {
+        proof::has_an_issuer(walk)?;
+    }
     let settings = at_sshd::lets(walk, &user, &offered, from)?;
     at_pam::lets(walk, &user, settings.as_ref(), from)?;
     gates::home(walk, &user);

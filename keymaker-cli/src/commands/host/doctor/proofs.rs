@@ -26,7 +26,7 @@ const NO_KEYS: &str = "nobody can log in by proof once they are older than max_s
 const TURN_OFF: &str =
     "sed -i 's/^login_by.*/login_by = [\"iam-keys\"]/' /etc/keymaker/keymakerd.toml; systemctl reload keymakerd";
 /// Before, sshd ends the whole connection over a long certificate.
-const LEAST_SSHD: (u32, u32) = (8, 1);
+pub const LEAST_SSHD: (u32, u32) = (8, 1);
 
 fn are_on() -> bool {
     list_setting_has(paths::KEYMAKERD_TOML, "login_by", "proof")
@@ -72,9 +72,10 @@ fn keys_that_are_on(found: &mut Findings, status: &Value, now: SystemTime) {
 }
 
 /// In keymakerd's sentence where the account makes no tokens.
-const FEDERATION_IS_OFF: &str = "federation is off";
+pub const FEDERATION_IS_OFF: &str = "federation is off";
 
-fn remedy(failure: &str, status: &Value) -> String {
+/// What to do about keymakerd's not getting the keys; `keymaker why` says it, too.
+pub fn remedy(failure: &str, status: &Value) -> String {
     let from = word(status, "issuers_from");
     if failure.contains(FEDERATION_IS_OFF) {
         "aws iam enable-outbound-web-identity-federation; keymaker sync  # with an administrator's AWS credentials"

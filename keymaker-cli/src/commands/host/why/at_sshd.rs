@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use keymaker_core::directory_file::User;
 use keymaker_core::keys_file::PublishedKey;
+use keymaker_core::proof::CERTIFICATE_TYPES;
 
+use super::super::doctor::proofs::LEAST_SSHD;
 use super::super::probe;
 use super::super::probe::sshd::admission::{Admission, AdmissionRule, admits_user};
 use super::super::probe::sshd::configuration::{self, ConfigLine, LooksAt};
-use super::super::probe::sshd::keys::{Obstacle, accepts, accepts_certificate};
+use super::super::probe::sshd::keys::{Obstacle, accepts, accepts_certificate, takes_certificates};
 use super::super::probe::sshd::{self, SshdSettings, Started};
 use super::super::remedy;
 use super::proof::ProvenCertificate;
@@ -179,6 +181,7 @@ fn takes_a_key(settings: &SshdSettings, user: &User<'_>, offered: &LoginOffer<'_
     let keys = match offered {
         LoginOffer::Proof(proven) => return takes_the_certificate(settings, user, proven, doubts),
         LoginOffer::Keys(keys) if keys.is_empty() => {
+            gives_certificates(settings)?;
             let name = user.name;
             doubts.push(format!(
                 "whether sshd takes a proof is said by: keymaker why {name} --proof FILE"
@@ -207,6 +210,31 @@ fn takes_a_key(settings: &SshdSettings, user: &User<'_>, offered: &LoginOffer<'_
     });
     let why = format!("sshd accepts none of the keys: {}", said.collect::<Vec<_>>().join(", "));
     refuse(why, "keymaker doctor")
+}
+
+/// Whether sshd can take any certificate of `keymaker login`: of a user who has no key, and of whom none is given.
+fn gives_certificates(settings: &SshdSettings) -> Result<(), SshdRefuses> {
+    if let Some((major, minor)) = sshd::version().filter(|version| *version < LEAST_SSHD) {
+        let why = format!("sshd is OpenSSH {major}.{minor}, and logins by proof need 8.1");
+        return refuse(why, "keymaker doctor");
+    }
+    let command = settings.get("authorizedkeyscommand").unwrap_or_default();
+    if !command.ends_with(" %t %k") {
+        let why = format!(
+            "sshd does not give the keys command the certificate, by which alone the user logs in: authorizedkeyscommand {command}"
+        );
+        return refuse(why, remedy::NEW_DROP_IN);
+    }
+    if !CERTIFICATE_TYPES
+        .iter()
+        .any(|(certificate, plain)| takes_certificates(settings, certificate, plain).is_ok())
+    {
+        return refuse(
+            "sshd takes no certificate of the two types that keymaker login makes",
+            "keymaker doctor",
+        );
+    }
+    Ok(())
 }
 
 /// Asks the keys command as a login by this certificate does.

@@ -6,17 +6,19 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use keymaker_core::client::ask;
 use keymaker_core::directory_file::User;
 use keymaker_core::issuers_file::{self, IssuerKey, ProofRules};
-use keymaker_core::login::unix_time;
+use keymaker_core::login::{older_than, unix_time};
 use keymaker_core::paths;
 use keymaker_core::proof::{Proof, ProofGate, is_certificate, is_young_enough};
 use keymaker_core::protocol::{KEYS_BUDGET, MAX_ANSWER, Question};
 use keymaker_proof::{RightSoFar, verify_telling};
+use serde_json::Value;
 
+use super::super::doctor::proofs::{FEDERATION_IS_OFF, remedy};
 use super::super::probe;
 use super::super::status::ago;
 use super::{Shut, Walk};
@@ -112,6 +114,37 @@ pub(super) fn proves(walk: &mut Walk, file: &Path) -> Result<ProvenCertificate, 
             walk.closed(gate, none.to_string(), none.remedy())
         }
     }
+}
+
+/// The gate of a user who has nothing but proofs, where none is given: whether the issuer's keys are here, and whether AWS gives tokens.
+pub(super) fn has_an_issuer(walk: &mut Walk) -> Result<(), Shut> {
+    const GATE: &str = "issuer";
+    let status = super::status();
+    let failure = status
+        .get("issuers_failure")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let remedy = || remedy(failure, &status);
+    if failure.contains(FEDERATION_IS_OFF) {
+        let why = format!("the user logs in by proof alone, and AWS makes nobody a token: {failure}");
+        return walk.closed(GATE, why, remedy());
+    }
+    let (rules, keys) = issuers_file::read(Path::new(paths::ISSUERS)).unwrap_or_default();
+    let latest = keys.iter().max_by_key(|key| key.fetched_at);
+    let known = latest.map_or("none is known here".to_owned(), |key| {
+        let shown = ago(unix_time(key.fetched_at), SystemTime::now());
+        format!("{} showed its last one, {}, {shown}", key.issuer, key.kid)
+    });
+    let max_stale = Duration::from_secs(rules.max_stale.into());
+    let is_fresh = latest.is_some_and(|key| !older_than(unix_time(key.fetched_at), max_stale, SystemTime::now()));
+    if !is_fresh {
+        let why = format!(
+            "the user logs in by proof alone, and no key of an issuer is here that is not older than max_stale: {known}"
+        );
+        return walk.closed(GATE, why, remedy());
+    }
+    walk.open(GATE, known);
+    Ok(())
 }
 
 /// Whether it is this user's, as the keys command sees it.

@@ -42,6 +42,11 @@ impl IdMap {
             .unwrap_or(u64::MAX)
     }
 
+    /// Proofs made before open nothing, whosever they are; 0: none was revoked so.
+    pub fn proofs_revoked(&self) -> u64 {
+        self.proofs_revoked
+    }
+
     /// Proofs that were made until now, of this user or of everybody, open nothing from now on.
     pub fn revoke_proofs(&mut self, iam_id: Option<&str>, now: u64) {
         match iam_id {
