@@ -156,6 +156,7 @@ sandbox-admin aws iam update-role --role-name sandbox-instance --description '';
 shown 0 "keymaker accept-settings"
 both 1 "keymaker accept-settings"
 both 1 "keymaker release alice"
+both 1 "keymaker link-home alice"
 dave() { sandbox-admin aws iam "$1" --user-name dave "${@:2}" > /dev/null; }
 # Of two answers within five seconds the more refusing one counts, also about who is in a group.
 until_why_says() { timeout 30 sh -c "until keymaker sync > /dev/null; keymaker why dave | grep -q '$1'; do sleep 1; done" || wrong "why does not say: $1"; }

@@ -61,6 +61,7 @@ pub const TOPICS: [(&str, &[&str]); 5] = [
             "invalidate",
             "accept-settings",
             "release",
+            "link-home",
             "revoke-proofs",
             "capture",
             "log-level",

@@ -9,6 +9,7 @@ pub mod doctor;
 mod error;
 pub mod get;
 pub mod install;
+mod link_home;
 pub mod log_level;
 pub mod migrate;
 pub mod order;
@@ -93,6 +94,16 @@ pub enum HostCommand {
         /// A login name.
         #[arg(add = ArgValueCompleter::new(completion::users))]
         name: String,
+    },
+    /// Make a link at the former home of a user whom IAM has renamed, to where the home is now. (root)
+    ///
+    /// None is made by itself: 'chown -R OLD: /home/OLD/' for somebody of that name would change the other's files. So it
+    /// is made only while OLD is nobody's name, and 'keymaker release OLD' takes it away; nobody from IAM who gets the name
+    /// logs in before that. 'useradd -m OLD' leaves the link, makes no home and copies nothing: remove the link first. 'keymaker
+    /// doctor' finds one whose name is taken.
+    LinkHome {
+        /// The former name.
+        old: String,
     },
     /// Say whose a user or group id is or was on this host; only root is told of former groups, and of users who were never here.
     WhoWas {
@@ -232,6 +243,7 @@ fn is_well(command: &HostCommand, output: &Output) -> Result<bool, HostError> {
         }
         HostCommand::AcceptSettings => order::run(Question::AcceptSettings, output)?,
         HostCommand::Release { name } => release::run(login_name(name)?, output)?,
+        HostCommand::LinkHome { old } => link_home::run(login_name(old)?, output)?,
         HostCommand::WhoWas { uid } => who_was::run(*uid, output)?,
         HostCommand::Reset { consent, no_backup } => reset::run(*consent, *no_backup, output)?,
         HostCommand::GetAuthorizedKeys { user } => get::authorized_keys(login_name(user)?, output)?,

@@ -334,6 +334,89 @@ fn a_renamed_user_keeps_the_uid_and_the_next_of_the_old_name_is_somebody_else() 
     assert_eq!(as_alicia("id -u").ok(), uid_of_alice.to_string());
 }
 
+// P2
+#[test]
+fn a_link_at_a_former_home_is_made_while_the_name_is_nobodys_and_gone_before_its_next_holder_logs_in() {
+    let host = Host::with_settings("authz_ttl = 1");
+    for mode in ["755", "1777"] {
+        sh(&format!("chmod {mode} /home"));
+        ssh("alice", "echo secret > diary").ok();
+        let own = run("keymaker link-home alice").refused();
+        assert!(own.stderr.contains("is the name of uid"), "{own}");
+        iam("update-user --user-name alice --new-user-name alicia");
+        host.sync();
+        let unmoved = run("keymaker link-home alice").refused();
+        assert!(unmoved.stderr.contains("/home/alicia is not there yet"), "{unmoved}");
+        ssh_with_key("/sandbox/keys/alice", "alicia", "true").ok();
+        // Who else has the name, or could have it.
+        for (name, why) in [
+            ("bob", "is the name of uid"),
+            ("root", "reserved"),
+            ("nosuch", "nobody from IAM"),
+        ] {
+            let refused = run(&format!("keymaker link-home {name}")).refused();
+            assert!(refused.stderr.contains(why), "{refused}");
+        }
+        sh("mkdir /home/alice");
+        let there = run("keymaker link-home alice").refused();
+        assert!(there.stderr.contains("/home/alice is there already"), "{there}");
+        sh("rmdir /home/alice");
+        assert!(sh("keymaker link-home alice").starts_with("/home/alice leads to /home/alicia"));
+        assert_eq!(
+            sh("readlink /home/alice; stat -c %u /home/alice; cat /home/alice/diary"),
+            "/home/alicia\n0\nsecret"
+        );
+        ssh_with_key("/sandbox/keys/alice", "alicia", "true").ok();
+        let left = "/var/spool/cron/crontabs/alice is alicia's";
+        sh("mkdir -p /var/spool/cron/crontabs; install -o alicia -m 600 /dev/null /var/spool/cron/crontabs/alice");
+        assert!(run("keymaker why alicia").stdout.contains(left));
+        assert!(run("keymaker doctor").stdout.contains(left));
+        sh("$(keymaker --json doctor | jq -r '.findings[] | select(.what | contains(\"crontabs\")).remedy')");
+        assert_eq!(sh("stat -c %U /var/spool/cron/crontabs/*"), "alicia");
+        let healthy = run("keymaker doctor").stdout;
+        assert!(
+            !healthy.contains("crontabs") && !healthy.contains("leads to"),
+            "{healthy}"
+        );
+        sh("rm /var/spool/cron/crontabs/alicia");
+        // A local account of that name.
+        sh("echo 'alice:x:4242:4242::/home/alice:/bin/bash' >> /etc/passwd");
+        assert!(
+            run("keymaker doctor")
+                .stdout
+                .contains("/home/alice leads to /home/alicia")
+        );
+        sh("sed -i /^alice:/d /etc/passwd");
+        // The next of that name in IAM does not get in by it, and gets a home of their own.
+        make_user("alice", &["prod_ssh_users"]);
+        host.sync();
+        let login = ssh("alice", "cat diary").refused();
+        assert!(!login.stdout.contains("secret"), "{login}");
+        assert!(
+            run("keymaker doctor")
+                .stdout
+                .contains("/home/alice leads to /home/alicia")
+        );
+        assert!(sh("keymaker release alice").contains("the link /home/alice is removed"));
+        assert_eq!(
+            ssh("alice", "pwd; ls; stat -c '%F %u' .").ok(),
+            format!("/home/alice\ndirectory {}", uid("alice"))
+        );
+        assert_eq!(sh("cat /home/alicia/diary"), "secret");
+        assert!(!run("keymaker doctor").stdout.contains("leads to"));
+        for name in ["alice", "alicia"] {
+            delete_user(name);
+            sh(&format!("rm -r /home/{name}"));
+        }
+        make_user("alice", &["prod_ssh_users"]);
+        host.sync();
+        for name in ["alice", "alicia"] {
+            sh(&format!("keymaker release {name}"));
+        }
+    }
+    sh("chmod 755 /home");
+}
+
 // P2 P11
 #[test]
 fn a_folder_that_is_prepared_for_somebody_does_not_become_their_home() {

@@ -45,6 +45,7 @@ fn anybody_may_read_the_status_and_only_root_may_give_orders() {
         "invalidate alice",
         "accept-settings",
         "release alice",
+        "link-home alice",
         "reset",
     ] {
         let refused = as_nobody(&format!("keymaker {order}")).refused();

@@ -15,6 +15,7 @@ mod daemon_status;
 mod files;
 mod finding;
 mod fix;
+pub mod former_names;
 mod iam;
 mod logins;
 mod names;

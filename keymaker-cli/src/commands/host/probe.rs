@@ -7,6 +7,7 @@ pub mod sshd;
 pub mod status_socket;
 pub mod sudo;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use keymaker_core::local_files::{NamedLine, lines};
@@ -72,6 +73,12 @@ pub fn text_of(path: &str) -> std::io::Result<String> {
 pub fn text_setting(path: &str, key: &str) -> Option<String> {
     let settings: toml::Table = text_of(path).ok()?.parse().ok()?;
     settings.get(key)?.as_str().map(str::to_owned)
+}
+
+/// In which folder homes lie.
+pub fn home_base() -> PathBuf {
+    let set = text_setting(paths::KEYMAKERD_TOML, "home_base");
+    set.map_or_else(|| PathBuf::from("/home"), PathBuf::from)
 }
 
 /// Whether a list in a settings file has this text, likewise.

@@ -19,21 +19,25 @@ use rustix::io::Errno;
 use serde_json::json;
 
 use super::probe::text_of;
-use super::{HostError, order};
+use super::{HostError, link_home, order, who_was};
 use crate::output::Output;
 
 /// Releases the name, then moves a home of another uid from the user's home path to PATH.UID, or the next free
-/// PATH.UID.1, PATH.UID.2, ….
+/// PATH.UID.1, PATH.UID.2, …. A link of that name to the former one's home goes first: nobody is to be let in by it.
 pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
+    let link = link_home::remove(name)?;
     let (released, moved) = match order::give(Question::Release(name)) {
         Ok(released) => (released, move_home_of_another(name)?),
         // The name may be free already, and only the home in the way.
         Err(HostError::Refused(why)) => match move_home_of_another(name)? {
-            Some(moved) => (why, Some(moved)),
-            None => return Err(HostError::Refused(why)),
+            None if link.is_none() => return Err(HostError::Refused(why)),
+            moved => (why, moved),
         },
         Err(error) => return Err(error),
     };
+    let link_gone = link.as_ref().map_or(String::new(), |link| {
+        format!("\nthe link {} is removed", link.display())
+    });
     let text = match &moved {
         Some(MovedHome { from, to, owner }) => {
             let whose = owner.map_or(String::new(), |owner| {
@@ -46,9 +50,9 @@ pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
             )
         }
         None => released.clone(),
-    };
+    } + &link_gone;
     let moved = moved.map(|moved| json!({ "from": moved.from, "to": moved.to }));
-    output.print(&text, &json!({ "done": released, "moved": moved }));
+    output.print(&text, &json!({ "done": released, "moved": moved, "unlinked": link }));
     Ok(())
 }
 
@@ -116,6 +120,10 @@ fn move_to_owner(home: &Path, of_owner: &Path) -> Option<PathBuf> {
 pub fn who_keeps_the_home(user: &User<'_>, directory: &Directory) -> Option<String> {
     let owner = std::fs::symlink_metadata(user.home).ok()?.uid();
     if owner == user.uid.get() {
+        return None;
+    }
+    let map = who_was::map().ok().flatten().unwrap_or_default();
+    if link_home::target(Path::new(user.home), 0, &map).is_some() {
         return None;
     }
     if Uid::new(owner).is_none() {

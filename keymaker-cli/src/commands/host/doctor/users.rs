@@ -13,12 +13,12 @@ use keymaker_core::paths;
 use keymaker_core::roots_folder::{self, FolderError};
 
 use super::super::get::MAX_GROUP_RECORD;
-use super::super::probe::text_setting;
+use super::super::probe::{home_base, text_setting};
 use super::super::published::of_each_published;
 use super::super::who_was;
 use super::files::room;
 use super::finding::FaultCause;
-use super::{Findings, configure};
+use super::{Findings, configure, former_names};
 
 /// Looks at those who may log in.
 pub fn look(found: &mut Findings) {
@@ -32,11 +32,12 @@ pub fn look(found: &mut Findings) {
     });
     // A directory that cannot be read is told with the files.
     let users: Vec<(String, PathBuf, PathBuf, bool)> = users.into_iter().flatten().flatten().collect();
-    let home_base = text_setting(paths::KEYMAKERD_TOML, "home_base").unwrap_or_else(|| "/home".to_owned());
+    let home_base = home_base();
+    former_names::look(found, &home_base);
     let bases: BTreeSet<&Path> = users
         .iter()
         .map(|(_, _, base, _)| base.as_path())
-        .chain([Path::new(&home_base)])
+        .chain([home_base.as_path()])
         .collect();
     bases.into_iter().for_each(|base| homes_in(found, base));
     if users.is_empty() {
@@ -76,8 +77,8 @@ pub fn look(found: &mut Findings) {
                 those(&whose)
             ),
             "they get no home",
-            if *base == *home_base {
-                format!("mkdir -p -m 0755 {home_base}")
+            if **base == home_base {
+                format!("mkdir -p -m 0755 {}", home_base.display())
             } else {
                 without_tag("home", &whose)
             },

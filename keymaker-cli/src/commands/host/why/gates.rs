@@ -13,6 +13,7 @@ use keymaker_core::running::{CONTINUING, has_begun_anything};
 use keymaker_core::{nsswitch, paths, roots_folder, sys};
 use serde_json::Value;
 
+use super::super::doctor::former_names;
 use super::super::get::group_names;
 use super::super::status::ago;
 use super::super::{probe, release};
@@ -262,7 +263,12 @@ pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
         },
         Err(error) => return walk.untold("home", format!("{} cannot be looked at: {error}", user.home)),
     };
-    walk.open("home", format!("{} {found}{said}", user.home));
+    let left = former_names::left_of(user.uid.get(), user.name.as_str());
+    let left: String = left
+        .iter()
+        .map(|left| format!("; {}: {}", left.what(), left.remedy()))
+        .collect();
+    walk.open("home", format!("{} {found}{said}{left}", user.home));
 }
 
 /// What keymakerd says of a tag of the user's that decides nothing here.
