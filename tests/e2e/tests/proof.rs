@@ -348,10 +348,10 @@ fn no_ticket_that_keymaker_keys_has_not_written_for_the_very_login_opens_a_sessi
     let _host = with_proofs(ON);
     assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
     let own = key();
-    // sshd that takes the certificate by itself: what is left is PAM, which goes by the ticket.
+    // sshd that takes the certificate by itself, before the Match of the drop-in: what is left is PAM, which goes by the ticket.
     sh(&format!(
         "printf 'cert-authority,principals=\"keymaker-proof\" %s\\n' \"$(cat {own}.pub)\" > /etc/ssh/forged
-         printf 'AuthorizedKeysCommand none\\nAuthorizedKeysFile /etc/ssh/forged\\n' > /etc/ssh/sshd_config.d/00-forged.conf; systemctl restart ssh"
+         printf 'Match User dave,alice\\n  AuthorizedKeysCommand none\\n  AuthorizedKeysFile /etc/ssh/forged\\n' > /etc/ssh/sshd_config.d/00-forged.conf; systemctl restart ssh"
     ));
     let ticket = sh("ls /run/keymaker-keys/$(id -u dave).*");
     sh(&format!("cp -a {ticket} /root/ticket"));
