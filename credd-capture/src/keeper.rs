@@ -115,6 +115,7 @@ impl Keeper {
         let guard = self.settle_guard(&mut report);
         let has_guard = guard.is_ok();
         report.failed.extend(guard.err().map(|error| error.to_string()));
+        let without_routing = report.failed.len();
         for family in Family::here() {
             match routing::drift(&self.plan, family) {
                 Ok(repairs) => {
@@ -126,10 +127,11 @@ impl Keeper {
                 Err(error) => report.failed.push(error.to_string()),
             }
         }
+        let has_routing = report.failed.len() == without_routing;
         report.failed.extend(self.no_good_plan.clone());
         let before = report.failed.len();
         report.is_broken = before > 0;
-        let has_filters = self.settle_filters(has_guard, &mut report);
+        let has_filters = self.settle_filters(has_guard || !has_routing, &mut report);
         self.say(match (before, has_filters) {
             (0, true) => CaptureState::Planned,
             // Where this part cannot be had, the two before it are no worse.
@@ -225,10 +227,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Puts the filters up where there is a guard: whom it spares has its mark, and without one the filters would stop
-    /// our daemons and root as well. Where some are up already, they are completed whatever became of the guard.
-    fn settle_filters(&self, has_guard: bool, report: &mut Report) -> bool {
-        if !has_guard && guard::mark().is_none() && !egress::is_up() {
+    /// Puts the filters up, but for one case: without a guard, whose mark they let through, they would stop our daemons
+    /// and root as well, so they wait for it while routing holds users back. Where some are up already, or routing is
+    /// missing as well, they go up whatever became of the guard.
+    fn settle_filters(&self, at_once: bool, report: &mut Report) -> bool {
+        let are_wanted = self.plan.mode == CaptureMode::Enforce;
+        if !at_once && are_wanted && guard::mark().is_none() && !egress::is_up() {
             report.failed.push(egress::NO_GUARD.to_owned());
             return false;
         }

@@ -112,25 +112,27 @@ fn put_up(keeper: &mut Keeper) -> ExitCode {
 /// Keeps capture until ^C or SIGTERM; then everything is taken down. Where it cannot be put up, nothing is left of it,
 /// unless some of it was up before: that is not a trial's to open.
 fn try_out(mut keeper: Keeper) -> Result<Report, String> {
-    let is_first = nothing_is_up(keeper.plan());
-    let mut report = keeper.settle();
-    if report.is_broken {
-        if is_first {
-            take_down(keeper.plan());
-        }
-        let is_as_before = is_first && nothing_is_up(keeper.plan());
-        report
-            .failed
-            .push(if is_as_before { UNDONE } else { STAYS_CLOSED }.to_owned());
-        return Err(report.failed.join("\n"));
-    }
-    keeper.record("up", report);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register(signal, Arc::clone(&stop)).map_err(|why| format!("cannot receive signals: {why}"))?;
     }
-    let plan = keeper.keep(|| tracing::info!("capture is up; ^C takes it down"), &stop);
-    plan.map(|plan| take_down(&plan)).map_err(|error| error.to_string())
+    let (first_plan, is_first) = (keeper.plan().clone(), nothing_is_up(keeper.plan()));
+    let report = keeper.settle();
+    let mut failed = if report.is_broken {
+        report.failed
+    } else {
+        keeper.record("up", report);
+        match keeper.keep(|| tracing::info!("capture is up; ^C takes it down"), &stop) {
+            Ok(plan) => return Ok(take_down(&plan)),
+            Err(error) => vec![error.to_string()],
+        }
+    };
+    if is_first {
+        take_down(&first_plan);
+    }
+    let is_as_before = is_first && nothing_is_up(&first_plan);
+    failed.push(if is_as_before { UNDONE } else { STAYS_CLOSED }.to_owned());
+    Err(failed.join("\n"))
 }
 
 fn shown(plan: &Plan) -> String {

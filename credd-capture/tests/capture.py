@@ -241,7 +241,7 @@ def at_each_step(capture, config):
         failing = WORK / f"failing-{program}"
         failing.write_text(f'''#!/bin/sh
 case " $* " in *" add "*|*" replace "*|*" -f "*) echo "$0 $*" >>{changes}
-    [ "$(wc -l <{changes})" != "$(cat {WORK}/fails)" ] || {{ echo "no place for it" >&2; exit 1; }} ;;
+    case " $(cat {WORK}/fails) " in *" $(wc -l <{changes}) "*|*" {program} "*) echo "no place for it" >&2; exit 1; esac ;;
 esac
 exec {real} "$@"
 ''')
@@ -284,6 +284,13 @@ exec {real} "$@"
         promise(f"{what}: and everybody reaches the service", lambda: all(SECRET in ask(uid, address) for uid in (0, ALICE) for address in (V4, V6)))
         without_places()
         position += 1
+    up = commanded("ip nft", "up")
+    up.communicate()
+    RECORD.write_text("")
+    promise("without rules and guard, the filters hold users back", lambda: up.returncode != 0 and [ask(ALICE, address) for address in (V4, V6)] == ["", ""] and heard_of_users() == [])
+    (WORK / "fails").write_text("0")
+    run(capture, "--config", str(config), "down")
+    promise("without rules and guard: down leaves the host as it was", lambda: host_state() == before or print(host_state(), before))
     for program in ("ip", "nft", "tc"):
         run("umount", "--lazy", os.path.realpath(f"/usr/sbin/{program}"))
     # The filters can be missing: such a host is degraded, and the trial goes on.

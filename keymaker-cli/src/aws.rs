@@ -250,7 +250,7 @@ pub enum AwsError {
     KeyNotTaken(String),
     #[error(
         "AWS shows no document of the policy {0}, so what it says now cannot be told, and nothing was changed: look at it \
-         by 'aws iam get-policy-version', and run this again"
+         by 'aws iam get-policy --policy-arn {0}' and 'aws iam get-policy-version', and run this again"
     )]
     NoDocument(String),
     #[error("~/.aws/config and ~/.aws/credentials cannot be used: {0}; correct the line, or unset AWS_PROFILE")]

@@ -415,6 +415,39 @@ fn a_link_at_a_former_home_is_made_while_the_name_is_nobodys_and_gone_before_its
         }
     }
     sh("chmod 755 /home");
+    // Renamed twice: the link leads to where the home was, and to nobody who has that name next.
+    ssh("alice", "true").ok();
+    iam("update-user --user-name alice --new-user-name ally");
+    host.sync();
+    ssh_with_key("/sandbox/keys/alice", "ally", "true").ok();
+    sh("keymaker link-home alice");
+    iam("update-user --user-name ally --new-user-name alix");
+    host.sync();
+    ssh_with_key("/sandbox/keys/alice", "alix", "true").ok();
+    assert!(
+        run("keymaker doctor")
+            .stdout
+            .contains("no longer the home of who had the name alice")
+    );
+    let released = sh("keymaker release ally");
+    assert!(released.contains("the link /home/alice is removed"), "{released}");
+    assert_eq!(sh("ls -A /home | grep al"), "alix");
+    // And back: doctor says what is in the way.
+    iam("update-user --user-name alix --new-user-name ally");
+    host.sync();
+    ssh_with_key("/sandbox/keys/alice", "ally", "true").ok();
+    sh("keymaker link-home alix");
+    iam("update-user --user-name ally --new-user-name alix");
+    host.sync();
+    assert!(
+        run("keymaker doctor")
+            .stdout
+            .contains("alix is the name of who has that home again")
+    );
+    sh("rm /home/alix");
+    ssh_with_key("/sandbox/keys/alice", "alix", "true").ok();
+    delete_user("alix");
+    sh("rm -r /home/alix");
 }
 
 // P2 P11

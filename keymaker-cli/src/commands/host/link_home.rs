@@ -59,7 +59,7 @@ pub fn run(old: UserName, output: &Output) -> Result<(), HostError> {
         return Err(why);
     }
     let done = format!(
-        "{} leads to {}; 'keymaker release {old}' takes it away",
+        "{0} leads to {1}; 'rm {0}' takes it away, and so does 'keymaker release {old}', which hands the name on",
         link.path.display(),
         home.display()
     );
@@ -67,34 +67,66 @@ pub fn run(old: UserName, output: &Output) -> Result<(), HostError> {
     Ok(())
 }
 
-/// The link of this name is taken away; returns where it was.
-pub fn remove(old: UserName) -> Result<Option<PathBuf>, HostError> {
+/// The link of this name is taken away, and any that leads to the home of this name, which is to be another's; returns where they were.
+pub fn remove(name: UserName) -> Result<Vec<PathBuf>, HostError> {
     let base = home_base();
-    if !is_root() || target(&base.join(old.as_str()), ROOT, &map()?.unwrap_or_default()).is_none() {
-        return Ok(None);
+    if !is_root() {
+        return Ok(Vec::new());
     }
-    let link = Link::at(&base, old)?;
-    link.remove()?;
-    Ok(Some(link.path))
+    let map = map().ok().flatten().unwrap_or_default();
+    let of_name = |path: &Path| path.file_name() == Some(OsStr::new(name.as_str()));
+    let mut removed = Vec::new();
+    for (link, led) in links_in(&base, ROOT, &map) {
+        if of_name(&base.join(link.as_str())) || of_name(&led.home) {
+            let link = Link::at(&base, link)?;
+            link.remove()?;
+            removed.push(link.path);
+        }
+    }
+    Ok(removed)
+}
+
+/// Those in the folder of homes that were made here.
+pub fn links_in(base: &Path, owner: u32, map: &Value) -> Vec<(UserName, LinkedHome)> {
+    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = UserName::parse(entry.file_name().as_bytes()).ok()?;
+            Some((name, target(&entry.path(), owner, map)?))
+        })
+        .collect()
+}
+
+/// Where a link leads.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LinkedHome {
+    /// The home.
+    pub home: PathBuf,
+    /// Whose both names were: somebody deleted had them before, perhaps.
+    pub uids: Vec<u32>,
 }
 
 /// Where the link leads, if it is one of root's from a former name of somebody to the home beside it that bears another name of theirs:
 /// that is what is made here.
-pub fn target(link: &Path, owner: u32, map: &Value) -> Option<PathBuf> {
+pub fn target(link: &Path, owner: u32, map: &Value) -> Option<LinkedHome> {
     let metadata = std::fs::symlink_metadata(link).ok()?;
     if !metadata.is_symlink() || metadata.uid() != owner {
         return None;
     }
     let target = std::fs::read_link(link).ok()?;
     let (old, new) = (link.file_name()?.to_str()?, target.file_name()?.to_str()?);
-    let kept = map.get("kept")?.as_object()?;
-    let is_same_person = target.parent() == link.parent()
-        && old != new
-        && kept.values().any(|kept| {
-            let had = |name: &str| names(kept).any(|known| known == name);
-            is_user(kept) && had(old) && had(new)
-        });
-    is_same_person.then_some(target)
+    if target.parent() != link.parent() || old == new {
+        return None;
+    }
+    let had_both = |kept: &&Value| {
+        let had = |name: &str| names(kept).any(|known| known.as_str() == name);
+        is_user(kept) && had(old) && had(new)
+    };
+    let people = map.get("kept")?.as_object()?.values().filter(had_both);
+    let uids: Vec<u32> = people
+        .filter_map(|kept| u32::try_from(kept.get("id")?.as_u64()?).ok())
+        .collect();
+    (!uids.is_empty()).then_some(LinkedHome { home: target, uids })
 }
 
 /// The home of today of who had the name last, and their number.
@@ -145,10 +177,11 @@ pub fn is_user(kept: &Value) -> bool {
     kept.get("kind").and_then(Value::as_str) == Some("user")
 }
 
-/// The names that an entry of the map had here, the last one last.
-pub fn names(kept: &Value) -> impl Iterator<Item = &str> {
+/// The names that an entry of the map had here, the last one last: keymakerd wrote them, which is not root.
+pub fn names(kept: &Value) -> impl Iterator<Item = UserName> {
     let names = kept.get("names").and_then(Value::as_array);
-    names.into_iter().flatten().filter_map(Value::as_str)
+    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    names.filter_map(|name| UserName::parse(name.as_bytes()).ok())
 }
 
 /// A place in the folder of homes, which is held open.
@@ -277,5 +310,22 @@ mod tests {
         assert!(!ours("devs", &folder.join("eng"), own));
         std::fs::create_dir(folder.join("alice")).unwrap();
         assert_eq!(target(&folder.join("alice"), own, &map), None);
+    }
+
+    // P2
+    #[test]
+    fn of_the_links_in_the_folder_each_that_was_made_here_is_found_with_whose_it_is() {
+        let folder = TestFolder::new();
+        let map = json!({ "kept": { "AIDA1": { "kind": "user", "id": 2000, "names": ["alice", "alicia", "../x"] } } });
+        symlink(folder.join("alicia"), folder.join("alice")).unwrap();
+        symlink("/etc", folder.join("etc")).unwrap();
+        std::fs::create_dir(folder.join("alicia")).unwrap();
+        let home = folder.join("alicia");
+        let alice = UserName::parse(b"alice").unwrap();
+        assert_eq!(
+            links_in(&folder, sys::own_uid(), &map),
+            [(alice, LinkedHome { home, uids: vec![2000] })]
+        );
+        assert_eq!(names(&map["kept"]["AIDA1"]).count(), 2);
     }
 }

@@ -23,21 +23,20 @@ use super::{HostError, link_home, order, who_was};
 use crate::output::Output;
 
 /// Releases the name, then moves a home of another uid from the user's home path to PATH.UID, or the next free
-/// PATH.UID.1, PATH.UID.2, …. A link of that name to the former one's home goes first: nobody is to be let in by it.
+/// PATH.UID.1, PATH.UID.2, …. Links of that name or to its home go first: nobody is to be let in by one, or led to the next holder's.
 pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
-    let link = link_home::remove(name)?;
+    let unlinked = link_home::remove(name)?;
     let (released, moved) = match order::give(Question::Release(name)) {
         Ok(released) => (released, move_home_of_another(name)?),
         // The name may be free already, and only the home in the way.
         Err(HostError::Refused(why)) => match move_home_of_another(name)? {
-            None if link.is_none() => return Err(HostError::Refused(why)),
+            None if unlinked.is_empty() => return Err(HostError::Refused(why)),
             moved => (why, moved),
         },
         Err(error) => return Err(error),
     };
-    let link_gone = link.as_ref().map_or(String::new(), |link| {
-        format!("\nthe link {} is removed", link.display())
-    });
+    let gone = |link: &PathBuf| format!("\nthe link {} is removed", link.display());
+    let links_gone: String = unlinked.iter().map(gone).collect();
     let text = match &moved {
         Some(MovedHome { from, to, owner }) => {
             let whose = owner.map_or(String::new(), |owner| {
@@ -50,9 +49,12 @@ pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
             )
         }
         None => released.clone(),
-    } + &link_gone;
+    } + &links_gone;
     let moved = moved.map(|moved| json!({ "from": moved.from, "to": moved.to }));
-    output.print(&text, &json!({ "done": released, "moved": moved, "unlinked": link }));
+    output.print(
+        &text,
+        &json!({ "done": released, "moved": moved, "unlinked": unlinked }),
+    );
     Ok(())
 }
 

@@ -159,14 +159,16 @@ fn by_proof(line: &mut impl FnMut(&str, String), from: &str, status: &Value, now
             format!("none opens, for no key of an issuer is known (from {from})"),
         );
     }
-    if let Some(since) = status.get("proofs_from").and_then(Value::as_u64) {
-        line(
-            "",
+    if let Some(since) = status.get("proofs_from").and_then(Value::as_u64).map(unix_time) {
+        let said = if since > now {
+            "no token counts yet (login_not_before is in the future)".to_owned()
+        } else {
             format!(
                 "only tokens made since {} count (login_not_before, revoke-proofs)",
-                ago(unix_time(since), now)
-            ),
-        );
+                ago(since, now)
+            )
+        };
+        line("", said);
     }
     if let Some(failure) = status.get("issuers_failure").and_then(Value::as_str) {
         line(
@@ -262,6 +264,8 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing from\n{text}");
         }
+        let later = shown(json!({ "issuers_from": "IAM", "proofs_from": 1_800_000_060 }));
+        assert!(later.contains("no token counts yet"), "{later}");
         let none = shown(json!({ "issuers_from": "/etc/keys", "issuers": [] }));
         assert!(
             none.contains("none opens, for no key of an issuer is known (from /etc/keys)"),

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use self::proof::ProvenCertificate;
 use super::get::group_names;
+use super::probe::list_setting_has;
 use super::{HostError, probe, remedy as remedies};
 use crate::output::{Output, Paint};
 
@@ -210,7 +211,8 @@ fn walk_all(walk: &mut Walk, text: &str, from: Option<IpAddr>, proof: Option<&Pa
         Some(proven) => LoginOffer::Proof(proven),
         None => LoginOffer::Keys(gates::keys(walk, &directory, &user)?),
     };
-    if matches!(&offered, LoginOffer::Keys(keys) if keys.is_empty()) && user.proofs_from.is_some() {
+    let by_pushed_key = list_setting_has(paths::KEYMAKERD_TOML, "login_by", "instance-connect");
+    if matches!(&offered, LoginOffer::Keys(keys) if keys.is_empty()) && user.proofs_from.is_some() && !by_pushed_key {
         proof::has_an_issuer(walk)?;
     }
     let settings = at_sshd::lets(walk, &user, &offered, from)?;

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use keymaker_core::directory_file::User;
 use keymaker_core::keys_file::PublishedKey;
+use keymaker_core::paths;
 use keymaker_core::proof::CERTIFICATE_TYPES;
 
 use super::super::doctor::proofs::LEAST_SSHD;
-use super::super::probe;
 use super::super::probe::sshd::admission::{Admission, AdmissionRule, admits_user};
 use super::super::probe::sshd::configuration::{self, ConfigLine, LooksAt};
 use super::super::probe::sshd::keys::{Obstacle, accepts, accepts_certificate, takes_certificates};
 use super::super::probe::sshd::{self, SshdSettings, Started};
+use super::super::probe::{self, list_setting_has};
 use super::super::remedy;
 use super::proof::ProvenCertificate;
 use super::{LoginOffer, Shut, Walk};
@@ -181,8 +182,12 @@ fn takes_a_key(settings: &SshdSettings, user: &User<'_>, offered: &LoginOffer<'_
     let keys = match offered {
         LoginOffer::Proof(proven) => return takes_the_certificate(settings, user, proven, doubts),
         LoginOffer::Keys(keys) if keys.is_empty() => {
-            gives_certificates(settings)?;
             let name = user.name;
+            if list_setting_has(paths::KEYMAKERD_TOML, "login_by", "instance-connect") {
+                doubts.push("whether EC2 Instance Connect pushes a key is known to AWS alone".to_owned());
+            } else {
+                gives_certificates(settings)?;
+            }
             doubts.push(format!(
                 "whether sshd takes a proof is said by: keymaker why {name} --proof FILE"
             ));
