@@ -160,15 +160,15 @@ fn by_proof(line: &mut impl FnMut(&str, String), from: &str, status: &Value, now
         );
     }
     if let Some(since) = status.get("proofs_from").and_then(Value::as_u64).map(unix_time) {
-        let said = if since > now {
-            "no token counts yet (login_not_before is in the future)".to_owned()
-        } else {
-            format!(
-                "only tokens made since {} count (login_not_before, revoke-proofs)",
-                ago(since, now)
-            )
-        };
-        line("", said);
+        // A revocation counts from the next second on.
+        let from = since.duration_since(now).map_or_else(
+            |_| format!("since {}", ago(since, now)),
+            |left| format!("in {} seconds or later", left.as_secs().max(1)),
+        );
+        line(
+            "",
+            format!("only tokens made {from} count (login_not_before, revoke-proofs)"),
+        );
     }
     if let Some(failure) = status.get("issuers_failure").and_then(Value::as_str) {
         line(
@@ -265,7 +265,10 @@ mod tests {
             assert!(text.contains(part), "{part} is missing from\n{text}");
         }
         let later = shown(json!({ "issuers_from": "IAM", "proofs_from": 1_800_000_060 }));
-        assert!(later.contains("no token counts yet"), "{later}");
+        assert!(
+            later.contains("only tokens made in 60 seconds or later count"),
+            "{later}"
+        );
         let none = shown(json!({ "issuers_from": "/etc/keys", "issuers": [] }));
         assert!(
             none.contains("none opens, for no key of an issuer is known (from /etc/keys)"),
