@@ -73,7 +73,8 @@ pub fn remove(name: UserName) -> Result<Vec<PathBuf>, HostError> {
     if !is_root() {
         return Ok(Vec::new());
     }
-    let map = map().ok().flatten().unwrap_or_default();
+    // What cannot be read is an error: the next holder of the name would find the link.
+    let map = map()?.unwrap_or_default();
     let of_name = |path: &Path| path.file_name() == Some(OsStr::new(name.as_str()));
     let mut removed = Vec::new();
     for (link, led) in links_in(&base, ROOT, &map) {
