@@ -86,20 +86,16 @@ fn typed_value(option: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn whoever_types_waits_for_no_hung_aws() {
-        let began = Instant::now();
+        // Nobody else would end it.
         let offered = in_time(|| {
-            thread::sleep(Duration::from_secs(60));
-            Ok(vec!["late".to_owned()])
+            loop {
+                thread::park();
+            }
         });
-        assert!(
-            offered.is_empty() && began.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(offered.is_empty());
         assert_eq!(in_time(|| Ok(vec!["alice".to_owned()])), ["alice"]);
     }
 }

@@ -196,12 +196,12 @@ mod tests {
         assert!(asked_by_name(&host.host(), "alice").is_ok() && asked_by_name(&host.host(), "bob").is_ok());
         let local = "alice:x:1000:1000::/:/bin/sh\nbob\nzoe:x:1001:1001::/:/bin/sh\n";
         std::fs::write(host.host().passwd, local).unwrap();
-        let _hung = UnixListener::bind(host.host().lookup_socket).unwrap();
-        let began = Instant::now();
+        let daemon = UnixListener::bind(host.host().lookup_socket).unwrap();
+        daemon.set_nonblocking(true).unwrap();
         for name in ["alice", "bob", "zoe"] {
             assert_eq!(asked_by_name(&host.host(), name), Err(LookupError::NotFound), "{name}");
         }
-        assert!(began.elapsed() < host.host().patience);
+        assert_eq!(daemon.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(asked_by_name(&host.host(), "dave"), Err(LookupError::CannotTell));
         let waited = started.elapsed();
         assert!(
-            waited >= host.host().patience && waited < host.host().patience * 4,
+            waited >= host.host().patience && waited < host.host().patience * 50,
             "{waited:?}"
         );
         assert!(listener.accept().is_ok());

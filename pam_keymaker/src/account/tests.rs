@@ -302,7 +302,7 @@ fn a_hung_daemon_costs_a_login_the_budget_and_others_nothing() {
     let started = Instant::now();
     assert_eq!(decided(&host, "alice", "cron"), Some(Allowed));
     assert_eq!(decided(&host, "bob", "cron"), None);
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < ACCOUNT_BUDGET);
     assert_eq!(decided(&host, "alice", "sshd"), Some(Allowed));
     assert!(started.elapsed() >= ACCOUNT_BUDGET && started.elapsed() < ACCOUNT_BUDGET * 2);
 }
@@ -602,5 +602,5 @@ fn who_is_refused_waits_for_no_pass() {
     let started = Instant::now();
     let refused = Some(Refused(Refusal::NotInRequiredGroup));
     assert_eq!(decided(&host, "alice", "cron"), refused);
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < ACCOUNT_BUDGET);
 }

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::{Host, Outcome, run, sh, ssh, ssh_with_key, until};
+use e2e::{Host, NOISE, Outcome, run, sh, ssh, ssh_with_key, until};
 
-/// How much longer than on the sound host a local user's login may take: nothing, but for what the machine does
-/// besides.
-const NOISE: Duration = Duration::from_millis(1500);
 const KEY: &str = "/sandbox/keys/break-glass";
 const PUBLIC: &str = "/var/lib/keymaker/public";
 

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use e2e::{Host, Outcome, delete_user, journal, make_user, run, sh, ssh, uid, until};
+use e2e::{Host, NOISE, Outcome, delete_user, journal, make_user, run, sh, ssh, uid, until};
 
 fn show(property: &str) -> String {
     sh(&format!("systemctl show -p {property} --value keymakerd"))
@@ -357,10 +357,7 @@ fn a_local_user_who_floods_the_socket_delays_nobodys_login_and_nobodys_lookup() 
     });
     let flooded = slowest("alice");
     println!("figure: a login took {healthy:?}, in the flood {flooded:?}");
-    assert!(
-        flooded < healthy + Duration::from_secs(1),
-        "{flooded:?} instead of {healthy:?}"
-    );
+    assert!(flooded < healthy + NOISE, "{flooded:?} instead of {healthy:?}");
     // First logins of users made in the flood.
     make_user("dave", &["keymaker_devs"]);
     let dave = ssh("dave", "id -Gn");
@@ -368,14 +365,14 @@ fn a_local_user_who_floods_the_socket_delays_nobodys_login_and_nobodys_lookup() 
     assert_eq!(dave.ok(), "dave keymaker-users devs");
     for n in 0..5 {
         let unknown = lookup("mike", &format!("nobody{n}")).refused();
-        assert!(unknown.took < Duration::from_millis(1800), "{unknown}");
+        assert!(unknown.took < Duration::from_millis(1500) + NOISE, "{unknown}");
         let known = lookup("mike", "bob");
-        assert!(known.took < Duration::from_millis(500), "{known}");
+        assert!(known.took < NOISE, "{known}");
         known.ok();
     }
     make_user("erin", &[]);
     let erin = lookup("mike", "erin");
-    assert!(erin.took < Duration::from_millis(1800), "{erin}");
+    assert!(erin.took < Duration::from_millis(1500) + NOISE, "{erin}");
     assert!(erin.ok().starts_with("erin:"));
     // The account's quota: six names, then one every two seconds, and one early listing a minute.
     let asked: u32 = sh("sandbox-calls | awk '/GetUser / { print $2 }'")

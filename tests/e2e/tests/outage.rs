@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use e2e::{Host, Outcome, groups, iam, journal, make_user, order, run, sh, ssh, uid, until};
+use e2e::{Host, NOISE, Outcome, groups, iam, journal, make_user, order, run, sh, ssh, uid, until};
 
 /// Every way in which the fake AWS can fail to answer, for all its actions at once. The first four differ in kind: no
 /// answer, an answer that leaves out half, no connection, and a refusal.
 const FAULTS: [&str; 8] = ["hang", "partial", "down", "deny", "throttle", "500", "cut", "wrong"];
-/// A lookup's budget (P5), and what a process takes to start on a busy machine.
-const LOOKUP: Duration = Duration::from_millis(1500 + 300);
+/// A lookup's budget (P5).
+const LOOKUP: Duration = Duration::from_millis(1500);
 /// Every login asks IAM, and passes come often.
 const SETTINGS: &str = "authz_ttl = 1\nsync_interval = 10";
 
@@ -112,7 +112,7 @@ fn an_unknown_name_is_answered_within_its_budget_whatever_iam_answers() {
         for n in 1..=if e2e::is_long() { 4 } else { 2 } {
             for asked in [format!("getent passwd nobody{n}"), format!("id nobody{n}")] {
                 let asked = run(&asked).refused();
-                assert!(asked.took < LOOKUP, "{mode}: {asked}");
+                assert!(asked.took < LOOKUP + NOISE, "{mode}: {asked}");
                 slowest = slowest.max(asked.took);
             }
         }
@@ -139,7 +139,7 @@ fn while_iam_hangs_the_second_login_takes_at_most_a_second_longer_than_a_healthy
     // sshd asks for the keys, once per offered key and once more, then PAM; what is known to be silent is asked once.
     assert!(first.took < healthy + Duration::from_secs(4), "{first}");
     for login in [second, other] {
-        assert!(login.took < healthy + Duration::from_secs(1), "{login}");
+        assert!(login.took < healthy + Duration::from_secs(1) + NOISE, "{login}");
     }
 }
 

@@ -159,16 +159,18 @@ mod tests {
 
     #[test]
     fn what_hangs_is_named_and_the_others_are_heard() {
-        let began = Instant::now();
         let parts: [Part; 3] = [
             ("one", |found| {
                 found.fault("a", "", "x");
             }),
-            ("hangs", |_| thread::sleep(Duration::from_secs(60))),
+            ("hangs", |_| {
+                loop {
+                    thread::park();
+                }
+            }),
             ("two", |found| found.note("b")),
         ];
         let (found, unseen) = look_at(&parts, Duration::from_millis(500));
-        assert!(began.elapsed() < Duration::from_secs(5));
         assert_eq!((found.findings.len(), found.notes.len()), (1, 1));
         assert!(
             unseen.len() == 1 && unseen[0].starts_with("hangs: not seen"),
