@@ -52,8 +52,8 @@ pub struct State {
     pub offered_keys: OfferedKeys,
     /// Names that IAM does not have, and until when that is believed.
     pub no_such_user: BTreeMap<String, Instant>,
-    /// When a pass was last begun because unknown names had run out of tokens.
-    pub early_pass: Option<Instant>,
+    /// When a pass was last begun to look for an unknown name, and whether it has told who there is.
+    pub early_pass: Option<(Instant, bool)>,
     /// Whether IAM finds users only by the case of their names, once somebody has shown it.
     pub iam_goes_by_case: Option<bool>,
     /// Tags that IAM told before this answer time are asked for in the next pass.

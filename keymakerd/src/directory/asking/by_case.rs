@@ -15,6 +15,7 @@ use crate::directory::facts::UserFacts;
 use crate::directory::iam::Iam;
 use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::Service;
+use crate::directory::state::Grade;
 
 impl<I: Iam + 'static> Service<I> {
     /// Asks about who logs in as `login`. Whom this host knows, it asks for as IAM calls them; somebody new by the name that was typed,
@@ -32,10 +33,16 @@ impl<I: Iam + 'static> Service<I> {
         }
         self.ask_by_listing(login).await;
         let found = self.state().iam_name(login.as_str());
-        if found == typed {
-            return DirectoryOutcome::NoSuchUser;
+        if found != typed {
+            return self.ask_joined(&found, origin, wanted).await;
         }
-        self.ask_joined(&found, origin, wanted).await
+        let mut state = self.state_mut();
+        // A listing that failed says nothing of anybody, and neither does IAM's answer about the small letters alone.
+        if state.grade != Grade::Three && state.early_pass.is_some_and(|(_, told)| !told) {
+            state.no_such_user.remove(&typed);
+            return DirectoryOutcome::CannotTell;
+        }
+        DirectoryOutcome::NoSuchUser
     }
 
     /// Whether IAM finds users only by the case of their names, or nobody can tell. (IAM API Reference: "Names are not distinguished by

@@ -433,16 +433,19 @@ impl<I: Iam + 'static> Service<I> {
             let mut state = self.state_mut();
             let lately = state
                 .early_pass
-                .is_some_and(|at| now.saturating_duration_since(at).as_secs() < 60);
+                .is_some_and(|(at, _)| now.saturating_duration_since(at).as_secs() < 60);
             if state.grade == Grade::Three || lately && !self.passes.is_under_way("pass") {
                 return DirectoryOutcome::CannotTell;
             }
             if !lately {
-                state.early_pass = Some(now);
+                state.early_pass = Some((now, false));
             }
         }
         if self.pass_over_people().await != DirectoryOutcome::Fresh {
             return DirectoryOutcome::CannotTell;
+        }
+        if let Some((_, told)) = &mut self.state_mut().early_pass {
+            *told = true;
         }
         let iam_name = self.state().iam_name(login.as_str());
         if self.state().facts.user_named(&iam_name).is_none() {

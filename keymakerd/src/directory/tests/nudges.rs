@@ -71,6 +71,30 @@ fn under_lowercase_names_a_user_made_just_now_is_found_however_iam_takes_case() 
     }
 }
 
+// P3 P6
+#[test]
+fn under_lowercase_names_a_listing_that_fails_says_of_nobody_that_they_are_not_there() {
+    on_one_thread(async {
+        let host = host("lowercase_names = true");
+        host.service.pass().await;
+        host.iam.add_user("Dave", "AIDADAVE", 200);
+        host.iam.add_key("Dave", "APKA2", KEY);
+        host.iam.time_out(Action::LIST_USERS);
+        // At once, from memory, and when it is asked for again within the minute that a listing counts.
+        for seconds in [0, 0, 10] {
+            host.pass_time(seconds);
+            let asked = host.service.refresh_account(name("dave"), SSHD).await;
+            assert_eq!(asked, DirectoryOutcome::CannotTell, "{seconds}");
+        }
+        host.iam.mend(Action::LIST_USERS);
+        host.pass_time(60);
+        let asked = host.service.refresh_account(name("dave"), SSHD).await;
+        assert_eq!(asked, DirectoryOutcome::Fresh);
+        let asked = host.service.refresh_account(name("erin"), SSHD).await;
+        assert_eq!(asked, DirectoryOutcome::NoSuchUser);
+    });
+}
+
 // P6
 #[test]
 fn an_unknown_name_is_asked_for_again_after_five_seconds() {
