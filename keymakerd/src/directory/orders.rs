@@ -185,7 +185,9 @@ impl<I: Iam + 'static> Service<I> {
 
     /// The pending settings are meant.
     pub async fn order_acceptance(self: &Rc<Self>) -> Result<String, String> {
-        let text = self.state().pending_settings().join("; ");
+        let waited = self.state().pending_settings();
+        let text: Vec<&str> = waited.iter().map(|change| without_remedy(change)).collect();
+        let text = text.join("; ");
         if text.is_empty() {
             return Err("no change of settings is pending".to_owned());
         }
@@ -198,7 +200,7 @@ impl<I: Iam + 'static> Service<I> {
         }
         self.reconnect();
         self.order_issuers().await;
-        Ok(text)
+        Ok(format!("accepted: {text}"))
     }
 
     /// Everything is forgotten, and nothing is published until the daemon is started again: this host becomes an image.
@@ -210,6 +212,14 @@ impl<I: Iam + 'static> Service<I> {
         self.write_status();
         Ok("users, ids and settings are forgotten; keymakerd stays idle until it is started again".to_owned())
     }
+}
+
+/// What has changed, without how to allow it.
+fn without_remedy(change: &str) -> &str {
+    let remedy = change
+        .rsplit_once("; ")
+        .filter(|(_, remedy)| remedy.ends_with("accept-settings"));
+    remedy.map_or(change, |(change, _)| change)
 }
 
 impl State {

@@ -92,8 +92,7 @@ impl fmt::Display for GoneLine {
         let Self { key, value } = self;
         write!(
             f,
-            "keymakerd.toml no longer says {key} = {value}, which still holds; write the line back, or to accept that \
-            it is gone: \
+            "keymakerd.toml no longer says {key} = {value}; that still holds: write the line back, or to accept that it is gone: \
              keymaker accept-settings"
         )
     }

@@ -59,7 +59,8 @@ pub fn run(old: UserName, output: &Output) -> Result<(), HostError> {
         return Err(why);
     }
     let done = format!(
-        "{0} leads to {1}; 'rm {0}' takes it away, and so does 'keymaker release {old}', which hands the name on",
+        "{0} leads to {1}; 'rm {0}' takes it away, and so does 'keymaker release {old}', which hands the name on: do one before a local \
+         account gets the name",
         link.path.display(),
         home.display()
     );

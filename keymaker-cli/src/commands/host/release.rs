@@ -26,17 +26,15 @@ use crate::output::Output;
 /// PATH.UID.1, PATH.UID.2, …. Links of that name or to its home go first: nobody is to be let in by one, or led to the next holder's.
 pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
     let unlinked = link_home::remove(name)?;
-    let (released, moved) = match order::give(Question::Release(name)) {
-        Ok(released) => (released, move_home_of_another(name)?),
-        // The name may be free already, and only the home in the way.
-        Err(HostError::Refused(why)) => match move_home_of_another(name)? {
-            None if unlinked.is_empty() => return Err(HostError::Refused(why)),
-            moved => (why, moved),
-        },
-        Err(error) => return Err(error),
-    };
     let gone = |link: &PathBuf| format!("\nthe link {} is removed", link.display());
     let links_gone: String = unlinked.iter().map(gone).collect();
+    let (released, moved) = hand_on(name, !unlinked.is_empty()).map_err(|error| {
+        if unlinked.is_empty() {
+            error
+        } else {
+            HostError::Refused(format!("{error}{links_gone}"))
+        }
+    })?;
     let text = match &moved {
         Some(MovedHome { from, to, owner }) => {
             let whose = owner.map_or(String::new(), |owner| {
@@ -56,6 +54,19 @@ pub fn run(name: UserName, output: &Output) -> Result<(), HostError> {
         &json!({ "done": released, "moved": moved, "unlinked": unlinked }),
     );
     Ok(())
+}
+
+/// keymakerd's sentence, and the home that was moved; where only links were in the way, the sentence says that the name is free.
+fn hand_on(name: UserName, links_are_gone: bool) -> Result<(String, Option<MovedHome>), HostError> {
+    match order::give(Question::Release(name)) {
+        Ok(released) => Ok((released, move_home_of_another(name)?)),
+        // The name may be free already, and only the home in the way.
+        Err(HostError::Refused(why)) => match move_home_of_another(name)? {
+            None if !links_are_gone => Err(HostError::Refused(why)),
+            moved => Ok((why, moved)),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 /// A home that made room.

@@ -301,9 +301,15 @@ fn program(is_meant: impl Fn(&str) -> bool) -> Option<String> {
     names.find(|iam_name| is_meant(iam_name)).map(str::to_owned)
 }
 
+/// Why a name that IAM was asked about is not among the published.
+enum Unpublished {
+    NotInIam,
+    LeftOut,
+}
+
 /// Asks as a login would, as far as the caller may: what is to be said of a name that is not published, and whether a
 /// login goes by what is.
-fn nudge(name: UserName) -> (Result<String, String>, bool) {
+fn nudge(name: UserName) -> (Result<Unpublished, String>, bool) {
     let mut buffer = [0; MAX_ANSWER];
     let answer = if probe::is_root() {
         ask(
@@ -322,16 +328,17 @@ fn nudge(name: UserName) -> (Result<String, String>, bool) {
     };
     let files_stand = !matches!(answer, Ok(Answer::NotPublished) | Err(AskError::ThisHost(_)));
     let said = match answer {
-        Ok(Answer::NoSuchUser) => Ok("IAM says that there is no such user".to_owned()),
+        Ok(Answer::NoSuchUser) => Ok(Unpublished::NotInIam),
         Ok(Answer::CannotTell) => Err("keymakerd cannot verify whether IAM has the user".to_owned()),
-        Ok(_) => Ok("keymakerd does not publish the user".to_owned()),
+        Ok(Answer::Fresh) => Ok(Unpublished::LeftOut),
+        Ok(_) => Err("keymakerd does not publish the user".to_owned()),
         Err(error) => Err(format!("keymakerd does not answer: {error}")),
     };
     (said, files_stand)
 }
 
 /// Refused an entry, unknown to IAM, or nobody can tell.
-fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, String>) -> Result<T, Shut> {
+fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<Unpublished, String>) -> Result<T, Shut> {
     // The suffix of a name in IAM is not known here; it does not begin with a character of a Unix name in practice.
     let meant = |iam_name: &str| {
         let base = iam_name.split('@').next();
@@ -352,10 +359,18 @@ fn not_in_directory<T>(walk: &mut Walk, name: UserName, asked: Result<String, St
         return walk.closed("directory", why, remedy);
     }
     match asked {
-        Ok(said) => walk.closed(
+        Ok(Unpublished::NotInIam) => walk.closed(
             "directory",
-            format!("not among the published users; {said}"),
+            "not among the published users; IAM says that there is no such user",
             "create the user in IAM, or see 'keymaker status' for the account and the settings that decide who is published",
+        ),
+        Ok(Unpublished::LeftOut) => walk.closed(
+            "directory",
+            "not among the published users; keymakerd does not publish the user, whom IAM has",
+            format!(
+                "change the user's path or groups in IAM, or user_path_prefix and only_group_members in {}, whichever leaves them out",
+                paths::KEYMAKERD_TOML
+            ),
         ),
         Err(why) => walk.closed("directory", format!("not among the published users; {why}"), "keymaker doctor"),
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::super::probe::run_for;
 use super::super::probe::sshd::SshdSettings;
+use super::super::probe::sshd::pattern::list_names_address;
 use super::Findings;
 
 /// Looks at the last hour of the journal.
@@ -24,7 +25,14 @@ pub fn look(settings: &SshdSettings, found: &mut Findings) {
     }
     let of_ours = journal(&["KEYMAKER_EVENT=login", "--output-fields=KEYMAKER_ADDRESS"]);
     let of_ours: BTreeSet<IpAddr> = of_ours.lines().filter_map(|line| line.trim().parse().ok()).collect();
-    let addresses: Vec<String> = turned_away.intersection(&of_ours).map(IpAddr::to_string).collect();
+    let exempt = settings
+        .get("persourcepenaltyexemptlist")
+        .filter(|list| *list != "none");
+    let addresses: Vec<String> = turned_away
+        .intersection(&of_ours)
+        .filter(|address| is_punished(exempt, **address))
+        .map(IpAddr::to_string)
+        .collect();
     if addresses.is_empty() {
         return;
     }
@@ -32,8 +40,8 @@ pub fn look(settings: &SshdSettings, found: &mut Findings) {
     found.fault(
         format!("sshd has turned away {listed} in the last hour, from where IAM users log in: logins from there were refused before"),
         "everybody who comes from that address is kept out for a while; it is nobody's fault but one user's where it is a bastion or NAT",
-        match settings.get("persourcepenaltyexemptlist") {
-            None | Some("none") => format!(
+        match exempt {
+            None => format!(
                 "echo 'PerSourcePenaltyExemptList {listed}' > {EXEMPT} && sshd -t && systemctl reload ssh  # if it is one of yours"
             ),
             Some(exempt) => format!(
@@ -42,6 +50,11 @@ pub fn look(settings: &SshdSettings, found: &mut Findings) {
             ),
         },
     );
+}
+
+/// Not who has been exempted since.
+fn is_punished(exempt: Option<&str>, address: IpAddr) -> bool {
+    exempt.is_none_or(|list| !list_names_address(list, address))
 }
 
 /// What of `drop connection #1 from [192.0.2.7]:50000 on [192.0.2.1]:22 penalty: failed authentication` is the client's.
@@ -70,5 +83,18 @@ mod tests {
                    Invalid user drop connection #1 from [192.0.2.9]:1 on [192.0.2.1]:22 penalty: x from 192.0.2.5\n";
         let expected = ["192.0.2.7", "2001:db8::7"].map(|address| address.parse().unwrap());
         assert_eq!(turned_away(log), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn who_is_exempt_by_now_is_no_finding() {
+        let address: IpAddr = "192.0.2.7".parse().unwrap();
+        for (exempt, punished) in [
+            (None, true),
+            (Some("192.0.2.8"), true),
+            (Some("192.0.2.8,192.0.2.7"), false),
+            (Some("192.0.2.0/24"), false),
+        ] {
+            assert_eq!(is_punished(exempt, address), punished, "{exempt:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ pub mod admission;
 mod command_line;
 pub mod configuration;
 pub mod keys;
-mod pattern;
+pub mod pattern;
 
 pub use command_line::{Started, read_at, started};
 
