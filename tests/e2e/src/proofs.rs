@@ -13,32 +13,29 @@ pub const ON: &str = "login_by = [\"iam-keys\", \"proof\"]";
 
 /// A host on which proofs are on, and dave in IAM, who has no key there.
 pub fn with_proofs(settings: &str) -> Host {
-    let host = Host::fresh();
+    let host = Host::unstarted();
     run("sandbox-admin aws iam enable-outbound-web-identity-federation");
     iam(
         "put-role-policy --role-name sandbox-instance --policy-name issuer --policy-document \
          '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"iam:GetOutboundWebIdentityFederationInfo\",\"Resource\":\"*\"}]}'",
     );
     empty_laptop();
-    take_proofs(&host, settings);
     person("dave");
-    host.sync();
+    start_with_proofs(&host, settings);
     host
 }
 
-/// The settings on the host, and in sshd's drop-in what they ask for.
-pub fn take_proofs(host: &Host, settings: &str) {
+/// Starts keymakerd with these settings, by which it has keys of an issuer, and tells sshd of them.
+pub fn start_with_proofs(host: &Host, settings: &str) {
     sh(
         "install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem; rm -f /sandbox/issuer-keys /sandbox/signing-key",
     );
     host.add_settings(&format!("ca_bundle = \"/etc/keymaker/issuer-ca.pem\"\n{settings}"));
     tell_sshd();
-    host.reload();
-    if settings.contains("proof") {
-        until("the issuer's keys", Duration::from_secs(30), || {
-            run(&format!("grep -q EC384_0 {KEYS}")).status == 0
-        });
-    }
+    host.start();
+    until("the issuer's keys", Duration::from_secs(30), || {
+        run(&format!("grep -q EC384_0 {KEYS}")).status == 0
+    });
 }
 
 /// With nothing of a former test's.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::proofs::{
-    LAPTOP, ON, access_key, as_person, empty_laptop, keymaker_ssh, may_ask, person, take_proofs, with_proofs,
+    LAPTOP, ON, access_key, as_person, empty_laptop, keymaker_ssh, may_ask, person, start_with_proofs, with_proofs,
 };
 use e2e::{Host, calls, iam, run, sh, until};
 
@@ -36,7 +36,7 @@ fn second_factor() {
 // P21
 #[test]
 fn what_configure_makes_of_an_account_is_enough_to_log_in_by_proof_and_undone_no_token_is_given() {
-    let host = Host::fresh();
+    let host = Host::unstarted();
     run("sandbox-admin aws iam disable-outbound-web-identity-federation");
     empty_laptop();
     let before = policies();
@@ -78,11 +78,10 @@ fn what_configure_makes_of_an_account_is_enough_to_log_in_by_proof_and_undone_no
     let refused = run(&narrower).refused().stderr;
     assert!(refused.contains("aws:MultiFactorAuthPresent"), "{refused}");
 
-    take_proofs(&host, ON);
     iam("create-user --user-name dave");
     iam("add-user-to-group --user-name dave --group-name prod_ssh_users");
     access_key("dave");
-    host.sync();
+    start_with_proofs(&host, ON);
     let by_key_alone = as_person("dave", "keymaker login").refused().stderr;
     assert!(by_key_alone.contains("second factor"), "{by_key_alone}");
     second_factor();

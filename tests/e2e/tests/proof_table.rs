@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::proofs::tell_sshd;
-use e2e::{Host, Outcome, iam, run, sh, ssh, until};
+use e2e::proofs::{ON, start_with_proofs};
+use e2e::{Host, Outcome, iam, run, sh, ssh};
 
 const CLIENT: &str = include_str!("../clients/proofs.py");
 const KEYS: &str = "/etc/keymaker/issuer-keys.json";
@@ -14,19 +14,9 @@ fn host() -> Host {
     std::fs::write("/root/proofs.py", CLIENT).unwrap();
     sh(&format!("rm -rf {FOLDER} {KEYS}*; mkdir -p /etc/keymaker {FOLDER}"));
     client("issuer", "");
-    let host = Host::fresh();
-    host.add_settings(&format!(
-        "login_by = [\"iam-keys\", \"proof\"]\nlogin_keys_file = \"{KEYS}\""
-    ));
-    tell_sshd();
-    host.reload();
-    until("the issuer's key", Duration::from_secs(30), || {
-        run("grep -q EC384_0 /var/lib/keymaker/public/issuers").status == 0
-    });
-    if !sh("sandbox-admin aws iam list-users --output text").contains("user/dave") {
-        iam("create-user --user-name dave");
-    }
-    host.sync();
+    let host = Host::unstarted();
+    iam("create-user --user-name dave");
+    start_with_proofs(&host, &format!("{ON}\nlogin_keys_file = \"{KEYS}\""));
     host
 }
 

@@ -77,7 +77,6 @@ fn a_key_pushed_by_instance_connect_opens_where_login_by_has_that_and_no_other_k
     pushed("alice").refused();
     host.add_settings("login_by = [\"iam-keys\", \"instance-connect\"]");
     host.reload();
-    host.sync();
     assert_eq!(pushed("alice").ok(), "alice");
     until("the audit", Duration::from_secs(5), || {
         journal("KEYMAKER_EVENT=login").contains(" by EC2 Instance Connect,")
@@ -109,12 +108,10 @@ fn a_key_pushed_by_instance_connect_opens_where_login_by_has_that_and_no_other_k
     }
     host.add_settings("require_iam_group = \"prod_ssh_users\"");
     host.reload();
-    host.sync();
     assert_eq!(pushed("alice").ok(), "alice");
     pushed("carol").refused();
     sh("sed -i '/^login_by\\|^require_iam/d' /etc/keymaker/keymakerd.toml; keymaker accept-settings; true");
     host.reload();
-    host.sync();
     pushed("alice").refused();
     sh("rm -rf /sandbox/pushed /root/pushed* /usr/share/ec2-instance-connect");
 }
