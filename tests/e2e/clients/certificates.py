@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Gives the keys command certificates made of a good one, as sshd would, and says what became of them.
 
-usage: certificates.py CERTIFICATE NAME UID COUNT    as root
+usage: certificates.py CERTIFICATE NAME UID COUNT FIRST    as root
 
 Every second one has another nonce and is right in all else: to the keys command it is another certificate of the same token, since
 sshd has looked at the signature by then. The others are damaged somewhere.
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 TYPE, TEXT = open(sys.argv[1]).read().split()[:2]
 BLOB = base64.b64decode(TEXT)
-NAME, UID, COUNT = sys.argv[2], sys.argv[3], int(sys.argv[4])
+NAME, UID, COUNT, FIRST = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 USER = pwd.getpwnam("keymaker-keys")
 # The type's name and the nonce, each after its length.
 NONCE = 4 + len(TYPE) + 4
@@ -50,6 +50,6 @@ def judged(number):
 
 
 with ThreadPoolExecutor(2) as several:
-    became = collections.Counter(several.map(judged, range(COUNT)))
+    became = collections.Counter(several.map(judged, range(FIRST, FIRST + COUNT)))
 for (kind, status, lines), count in sorted(became.items()):
     print(f"{kind}: exit {status}, {lines} lines: {count}")
