@@ -1,6 +1,6 @@
 #!/bin/bash
 # The examples, as far as their tools can be had: schemas, syntax, the policies against `keymaker configure`; and the Ansible role on this
-# host, twice, after which alice logs in. Each tool is also shown a broken example, which it must refuse.
+# host, twice, after which alice logs in; and Ansible over ssh, by proof. Each tool is also shown a broken example, which it must refuse.
 #
 # usage: tests/examples.sh TOOLS DEBS    as root in a sandbox where our packages are not installed; TOOLS is what ./check examples puts
 # together: KEYMAKER_SANDBOX_BIND=TOOLS:/sandbox/tools ./sandbox --no-install -- /sandbox/project/tests/examples.sh /sandbox/tools /sandbox/packages
@@ -85,6 +85,34 @@ check "a wider resource is found" refuses 's/resources = \[aws_iam_role.*/resour
 check "a role that more services may take is found" refuses 's/ec2\.\$\{AWS::URLSuffix\}/lambda.amazonaws.com/' cloudformation/keymaker-host.yaml compare "$work/wanted.json" .
 check "user data that differs is found" refuses 's/^( +)only_group_members = true/\1only_group_members = false/' cloudformation/keymaker-host.yaml compare "$work/wanted.json" .
 check "HCL that cannot be parsed is found" refuses 's/^build \{/build {{/' packer/debian.pkr.hcl compare "$work/wanted.json" .
+
+# Over ssh now, by the lines for ssh_config, as dave, who has no key in IAM.
+proofs_are_on() (
+  unset PYTHONPATH
+  sandbox-admin aws iam create-user --user-name dave && sandbox-admin aws iam add-user-to-group --user-name dave --group-name keymaker_devs &&
+    "$here/proofs-on" dave && keymaker sync && as_dave keymaker login --ssh-config localhost >/root/laptop/config && sandbox-calls --reset
+)
+as_dave() { (. /root/dave.env; HOME=/root/laptop "$@"); }
+over_ssh() { # ARGUMENTS OF ansible…
+  as_dave python3 -m ansible "$@" --inventory localhost, --user dave --ssh-common-args "-F /root/laptop/config" \
+    --extra-vars ansible_python_interpreter=/usr/bin/python3 | tee "$work/play"
+}
+pings() { over_ssh adhoc all -m ping; grep -q '"ping": "pong"' "$work/play"; }
+furnishes_the_home() {
+  cat >"$work/home.yml" <<'END'
+- hosts: all
+  tasks:
+    - ansible.builtin.file: {path: "{{ ansible_facts.env.HOME }}/site", state: directory, mode: "0750"}
+    - ansible.builtin.copy: {content: "{{ ansible_facts.user_id }}\n", dest: "{{ ansible_facts.env.HOME }}/site/owner"}
+END
+  over_ssh playbook "$work/home.yml"; grep -qE "$1 +unreachable=0 +failed=0" "$work/play" && grep -qx dave /home/dave/site/owner
+}
+takes_one_token() { sandbox-calls | tee "$work/calls"; grep -qE 'GetWebIdentityToken 1$' "$work/calls"; }
+check "logins by proof are turned on" proofs_are_on
+check "Ansible reaches the host by proof" pings
+check "a playbook by proof furnishes a home" furnishes_the_home changed=2
+check "a second run of it changes nothing" furnishes_the_home changed=0
+check "all of that takes one token" takes_one_token
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
