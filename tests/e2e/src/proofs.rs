@@ -70,6 +70,14 @@ pub fn may_ask(name: &str, actions: &str) {
     ));
 }
 
+/// Lets them do what the policy of `keymaker configure --logins` allows people without a second factor.
+pub fn have_the_policy(name: &str) {
+    sh(&format!(
+        "keymaker configure --logins --logins-without-mfa --print cloudformation | jq -c '.Resources.KeymakerLogins.Properties.PolicyDocument' > /root/policy.json
+         sandbox-admin aws iam put-user-policy --user-name {name} --policy-name proofs --policy-document file:///root/policy.json"
+    ));
+}
+
 /// Puts an access key of theirs into /root/NAME.env.
 pub fn access_key(name: &str) {
     sh(&format!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::proofs::{LAPTOP, ON, as_person, key, keymaker_ssh, person, ssh_by, with_proofs};
+use e2e::proofs::{LAPTOP, ON, as_person, have_the_policy, key, keymaker_ssh, person, ssh_by, with_proofs};
 use e2e::{calls, iam, journal, run, sh, ssh, until};
 
 // P21, P6
@@ -160,27 +160,16 @@ fn a_revoked_proof_and_one_of_a_former_holder_open_nothing() {
     ssh_by(&own, "dave").refused();
 }
 
-/// The policy of `keymaker configure --logins` for people without a second factor, with this right, too.
-fn with_the_policy_and(name: &str, action: &str) {
-    let policy = sh(
-        "keymaker configure --logins --logins-without-mfa --print cloudformation | jq -c '.Resources.KeymakerLogins.Properties.PolicyDocument'",
-    );
-    std::fs::write("/root/policy.json", policy).unwrap();
-    iam(&format!(
-        "put-user-policy --user-name {name} --policy-name proofs --policy-document file:///root/policy.json"
-    ));
-    iam(&format!(
-        "put-user-policy --user-name {name} --policy-name more --policy-document '{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\
-         \"Action\":\"{action}\",\"Resource\":\"*\"}}]}}'"
-    ));
-}
-
 // P21, P2
 #[test]
 fn who_may_rename_users_logs_in_as_nobody_else() {
     let _host = with_proofs(ON);
     person("bob");
-    with_the_policy_and("bob", "iam:UpdateUser");
+    have_the_policy("bob");
+    iam(
+        "put-user-policy --user-name bob --policy-name more --policy-document '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\
+         \"Action\":\"iam:UpdateUser\",\"Resource\":\"*\"}]}'",
+    );
     assert_eq!(keymaker_ssh("bob", "bob", "id -un").ok(), "bob");
     let renamed = |from: &str, to: &str| {
         as_person(
