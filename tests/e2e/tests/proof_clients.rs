@@ -306,6 +306,23 @@ fn who_gets_no_token_is_told_why_and_what_to_do() {
          env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY AWS_EC2_METADATA_DISABLED=true keymaker login",
     );
     assert!(told.contains("has ended") && told.contains("aws sso login"), "{told}");
+    // One of `aws login`, which a profile with this line hands over.
+    let alone = "env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY AWS_EC2_METADATA_DISABLED=true keymaker login";
+    let told = refused(&format!(
+        "printf '[default]\\nlogin_session = arn:aws:iam::123456789012:user/dave\\n' > $HOME/.aws/config; {alone}"
+    ));
+    assert!(
+        told.contains("aws configure export-credentials") && told.contains("credential_process"),
+        "{told}"
+    );
+    as_person(
+        "dave",
+        &format!(
+            "printf '{{\"Version\":1,\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"%s\"}}' $AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY > $HOME/handed
+             printf '[default]\\ncredential_process = cat %s\\n' $HOME/handed > $HOME/.aws/config; {alone}"
+        ),
+    )
+    .ok();
     run("sandbox-admin aws iam disable-outbound-web-identity-federation");
     let told = refused("keymaker login");
     assert!(
