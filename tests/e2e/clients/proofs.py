@@ -2,7 +2,8 @@
 """Makes an issuer, and proofs of its tokens of which each differs in one thing from a right one; says of each what it must open.
 
 usage: proofs.py issuer KEYS                   writes the key set for login_keys_file, and KEYS.pem
-       proofs.py make KEYS FOLDER NAME ID      FOLDER/NUMBER/key and key-cert.pub; prints NUMBER TAB opens|nothing TAB what it is
+       proofs.py make KEYS FOLDER NAME ID FIRST COUNT
+                                               FOLDER/NUMBER/key and key-cert.pub; prints NUMBER TAB opens|nothing TAB what it is
        proofs.py one KEYS FOLDER NAME ID       the right one alone, in FOLDER
 
 Everything but the tokens' issuer is the product's and the distribution's: sshd checks the certificates first.
@@ -274,10 +275,11 @@ def main():
         return
     with open(keys + ".pem", "rb") as file:
         issuer = serialization.load_pem_private_key(file.read(), None)
-    folder, name, user_id = rest
+    folder, name, user_id, *which = rest
     if what == "one":
         return Proof(name, user_id, issuer).write(folder)
-    for number, (opens, said, change) in enumerate(rows(name)):
+    first, count = map(int, which)
+    for number, (opens, said, change) in list(enumerate(rows(name)))[first:first + count]:
         proof = Proof(name, user_id, issuer)
         change(proof)
         proof.write(f"{folder}/{number}")
