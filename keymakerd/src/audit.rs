@@ -238,6 +238,17 @@ pub mod tests {
         assert!((20..40).contains(&of("bob")), "{}", of("bob"));
     }
 
+    // With sizes that `bench growth` chooses.
+    #[test]
+    fn a_line_about_one_more_is_written_after_whatever_number_of_others() {
+        let (others, more) = counted::wanted();
+        let (audit, lines) = audit();
+        for uid in 0..(others + more) as u32 {
+            audit.report(line(AuditEvent::Login, AuditDecision::Refused, "bob", uid).with(AuditField::Process, uid));
+        }
+        assert_eq!(lines.lines.borrow().len() as u64, others + more);
+    }
+
     #[test]
     fn what_a_hanging_journal_does_not_take_is_written_later_or_counted() {
         let (audit, lines) = audit();

@@ -25,6 +25,7 @@ mod asking;
 mod boot;
 mod disk;
 mod ending;
+mod growth;
 mod identity;
 mod many;
 mod model;

@@ -4,8 +4,9 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use counted::Budgets;
 use e2e::{Host, NOISE, Outcome, delete_user, journal, make_user, run, sh, ssh, uid, until};
 
 fn show(property: &str) -> String {
@@ -57,6 +58,51 @@ fn the_daemon_has_no_capability_and_is_confined_to_an_exposure_of_1_5_at_most() 
         status.contains(&format!("Uid:\t{keymakerd}\t{keymakerd}\t{keymakerd}\t{keymakerd}")),
         "{status}"
     );
+}
+
+/// How often threads of a unit's program have waited so far: each time something woke them.
+fn waits(unit: &str) -> u64 {
+    let threads = sh(&format!(
+        "cat /proc/$(systemctl show -p MainPID --value {unit})/task/*/status"
+    ));
+    let waits = threads
+        .lines()
+        .filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    waits.map(|waits| waits.trim().parse::<u64>().expect("a number")).sum()
+}
+
+/// What has gone over the host's cables so far.
+fn bytes() -> u64 {
+    sh("awk '!/lo:|[|]/ {sum += $2 + $10} END {print sum}' /proc/net/dev")
+        .parse()
+        .expect("a number")
+}
+
+#[test]
+fn a_pass_and_an_idle_minute_cost_what_their_budgets_say() {
+    let host = Host::fresh();
+    host.sync();
+    let mut budgets = Budgets::default();
+    let before = bytes();
+    host.sync();
+    budgets.judge("pass", "bytes", (bytes() - before) as f64);
+    // Of three spans: what happens every few minutes is in one of them at most.
+    let units = ["keymakerd", "credd", "credd-capture"];
+    let mut seldom = [u64::MAX; 3];
+    for _ in 0..3 {
+        let (before, began) = (units.map(waits), Instant::now());
+        until("ten seconds have passed", Duration::from_secs(60), || {
+            began.elapsed() > Duration::from_secs(10)
+        });
+        for ((seldom, unit), before) in seldom.iter_mut().zip(units).zip(before) {
+            let a_minute = (waits(unit) - before) as f64 * 60.0 / began.elapsed().as_secs_f64();
+            *seldom = (*seldom).min(a_minute.round() as u64);
+        }
+    }
+    for (unit, seldom) in units.into_iter().zip(seldom) {
+        budgets.judge(unit, "wakeups", seldom as f64);
+    }
+    budgets.are_kept();
 }
 
 /// Nothing that leaves the host is answered, or refused.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use counted::Budgets;
 use e2e::proofs::{KEYS, ON, key, keymaker_ssh, ssh_by, tell_sshd, with_proofs};
 use e2e::{Host, run, sh, ssh, until};
 
@@ -174,6 +175,9 @@ fn a_plain_key_costs_the_same_system_calls_whether_proofs_are_on_or_off() {
     let on = calls_for("$(cut -d' ' -f1,2 /sandbox/keys/alice.pub)");
     assert!(off.lines().count() > 20, "{off}");
     assert_eq!(on, off);
+    let mut budgets = Budgets::default();
+    budgets.judge("keys-command", "calls", off.lines().count() as f64);
+    budgets.are_kept();
     // What the keys command looks at, as it was before there were proofs.
     let looked_at = sh("sed -n '/execve.*keymaker-keys/,$p' /root/strace | \
          grep -oE '^[a-z0-9]+\\(.*\"(/etc/(passwd|group)|/var/lib/keymaker/[^\"]*|/run/keymaker[^\"]*|/home[^\"]*)\"' | sed -E 's/^([a-z0-9]+)\\(.*\"([^\"]*)\"$/\\1 \\2/'");

@@ -123,6 +123,17 @@ impl Answer {
     }
 }
 
+/// What getgrouplist(3) says about a known user.
+pub fn groups_of(user: &KnownUser) -> Vec<libc::gid_t> {
+    let mut groups = vec![0; 100];
+    let mut count = groups.len() as c_int;
+    // SAFETY: as below.
+    let code = unsafe { libc::getgrouplist(user.name.as_ptr(), user.uid, groups.as_mut_ptr(), &raw mut count) };
+    assert!(code >= 0);
+    groups.truncate(count as usize);
+    groups
+}
+
 /// getgrouplist(3) about a known user, into a list of this size: the groups must be exactly the user's, in any order.
 pub fn group_list(user: &KnownUser) -> Judged {
     let mut groups = [0; 16];

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::path::Path;
 
+use keymaker_core::directory_file::records::MAX_GROUPS;
 use keymaker_core::directory_file::{DirectoryBuilder, FileStamp, Header, NewGroup, NewUser, Verdict};
 use keymaker_core::id::{Gid, IdRange, Uid};
 use keymaker_core::name::{GroupName, UserName};
@@ -85,21 +86,40 @@ pub fn team(number: u32) -> u32 {
 /// The bytes of the directory's publication `number`: the known users, and others that make each publication's layout
 /// differ.
 pub fn directory(number: u64) -> Vec<u8> {
-    let users = (0..USERS + number as u32 % 8 * 150).map(KnownUser::new);
-    directory_of_all(users, number)
+    let users: Vec<KnownUser> = (0..USERS + number as u32 % 8 * 150).map(KnownUser::new).collect();
+    builder_of(&users).build(number).unwrap()
 }
 
 /// One in which publication `number` is the full name of every user: 20 of them.
 pub fn signed_directory(number: u64) -> Vec<u8> {
-    directory_of_all((0..20).map(|user| KnownUser::signed(user, number)), number)
+    let users: Vec<KnownUser> = (0..20).map(|user| KnownUser::signed(user, number)).collect();
+    builder_of(&users).build(number).unwrap()
 }
 
 /// The bytes of a directory of this many users.
 pub fn directory_of(users: u32) -> Vec<u8> {
-    directory_of_all((0..users).map(KnownUser::new), 1)
+    let users: Vec<KnownUser> = (0..users).map(KnownUser::new).collect();
+    builder_of(&users).build(1).unwrap()
 }
 
-fn directory_of_all(users: impl DoubleEndedIterator<Item = KnownUser> + Clone, generation: u64) -> Vec<u8> {
+/// A directory of these users, to be laid out.
+pub fn builder_of(users: &[KnownUser]) -> DirectoryBuilder {
+    let mut builder = empty();
+    for user in users.iter().rev() {
+        add(&mut builder, user, &[team(user.number % TEAMS), SUDO]);
+    }
+    for number in 0..TEAMS {
+        let members: Vec<UserName> = users
+            .iter()
+            .filter(|user| user.number < USERS && user.number % TEAMS == number)
+            .map(|user| UserName::parse(user.name.as_bytes()).unwrap())
+            .collect();
+        add_group(&mut builder, &format!("team{number}"), team(number), &members);
+    }
+    builder
+}
+
+fn empty() -> DirectoryBuilder {
     let stamp = |path: &str| FileStamp::of(&std::fs::metadata(path).unwrap());
     let mut header = Header {
         account: "123456789012",
@@ -110,28 +130,35 @@ fn directory_of_all(users: impl DoubleEndedIterator<Item = KnownUser> + Clone, g
     };
     header.ranges[0] = IdRange::WIDE;
     header.local_gids[0] = SUDO;
-    let mut builder = DirectoryBuilder::new(&header);
-    for user in users.clone().rev() {
-        add(&mut builder, &user);
-    }
-    for number in 0..TEAMS {
-        let members: Vec<UserName> = users
-            .clone()
-            .filter(|user| user.number < USERS && user.number % TEAMS == number)
-            .map(|user| UserName::parse(user.name.as_bytes()).unwrap())
-            .collect();
-        add_group(&mut builder, &format!("team{number}"), team(number), &members);
-    }
-    builder.build(generation).unwrap()
+    DirectoryBuilder::new(&header)
 }
 
 /// Puts publication `number` in place.
 pub fn publish(number: u64) {
-    std::fs::create_dir_all(paths::PUBLIC).unwrap();
-    replace_published(Path::new(paths::DIRECTORY), &directory(number), 0o644).unwrap();
+    put(&directory(number));
 }
 
-fn add(builder: &mut DirectoryBuilder, user: &KnownUser) {
+/// Puts a publication of this many users in place.
+pub fn publish_of(users: u32) {
+    put(&directory_of(users));
+}
+
+/// Puts one in place whose users are each in as many groups as a record holds.
+pub fn publish_with_most_groups() {
+    let groups: Vec<u32> = (0..MAX_GROUPS as u32).map(team).collect();
+    let mut builder = empty();
+    for number in 0..USERS {
+        add(&mut builder, &KnownUser::new(number), &groups);
+    }
+    put(&builder.build(1).unwrap());
+}
+
+fn put(directory: &[u8]) {
+    std::fs::create_dir_all(paths::PUBLIC).unwrap();
+    replace_published(Path::new(paths::DIRECTORY), directory, 0o644).unwrap();
+}
+
+fn add(builder: &mut DirectoryBuilder, user: &KnownUser, groups: &[u32]) {
     let name = user.name.to_str().unwrap();
     let new = NewUser {
         name: UserName::parse(name.as_bytes()).unwrap(),
@@ -147,7 +174,7 @@ fn add(builder: &mut DirectoryBuilder, user: &KnownUser) {
         iam_user_id: "AIDAEXAMPLE",
         iam_user_name: name,
         proofs_from: None,
-        groups: &[team(user.number % TEAMS), SUDO],
+        groups,
         former_names: &[],
     };
     builder.user(&new).unwrap();

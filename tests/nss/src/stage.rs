@@ -16,6 +16,14 @@ const MODULES: &str = "/run/modules";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nlocal:x:1000:1000::/home/local:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nsudo:x:27:\nkeymaker-users:x:990:\nlocal:x:1000:\n";
 
+/// Of how many users the directory is, where not of [`published::USERS`].
+const SIZE: &str = "KEYMAKER_HARNESS_USERS";
+
+/// How many users are in the directory with which the host begins.
+pub fn users() -> u32 {
+    std::env::var(SIZE).map_or(published::USERS, |users| users.parse().unwrap())
+}
+
 /// Whether this process already runs inside.
 pub fn is_entered() -> bool {
     std::env::var_os(ENTERED).is_some()
@@ -43,7 +51,10 @@ pub fn enter(module: &str, arguments: &[String]) -> ! {
         fs::write(&own, text).unwrap();
         mount(Some(&own), &format!("/etc/{name}"), None, libc::MS_BIND);
     }
-    published::publish(0);
+    match users() {
+        published::USERS => published::publish(0),
+        users => published::publish_of(users),
+    }
     let mut command = match std::env::var(UNDER) {
         Ok(under) => {
             let mut words = under.split_whitespace();

@@ -25,6 +25,7 @@ pub fn run(scenario: &str) {
         "homes" => homes(),
         "no-home" => no_home(),
         "panic" => panics(),
+        "cost" => log_in(counted::wanted().1),
         _ => panic!("no scenario {scenario:?}"),
     }
 }
@@ -214,6 +215,23 @@ fn keys() {
         codes(&session(&log, "sshd", "gone", Some(&own))),
         (SESSION_ERR, SESSION_ERR)
     );
+}
+
+/// That many logins, each of them account and session, of a user whose home is there.
+fn log_in(times: u64) {
+    let log = log();
+    publish();
+    fs::create_dir("/home/alice").unwrap();
+    chown("/home/alice", Some(ALICE), None).unwrap();
+    let info = format!("publickey {KEY}\n");
+    for _ in 0..times {
+        assert_eq!(login("sshd", "alice").stack(&log, Call::Account).0, SUCCESS);
+        let session = Login {
+            auth_info: Some(&info),
+            ..login("sshd", "alice")
+        };
+        assert_eq!(session.stack(&log, Call::Session).0, SUCCESS);
+    }
 }
 
 /// The home is the user's, with the line's permissions and skel; another's is not taken.

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 const ENTERED: &str = "KEYMAKER_HARNESS_STAGE";
+/// A command, with its options, under which the program runs inside: valgrind.
+const UNDER: &str = "KEYMAKER_HARNESS_UNDER";
 const MODULES: &str = "/run/modules";
 /// The PAM module inside.
 pub const PAM_MODULE: &str = "/run/modules/pam_keymaker.so";
@@ -54,7 +56,11 @@ pub fn enter(pam_module: &str, nss_module: &str, arguments: &[String]) -> ! {
     fs::write(PAM_MODULE, pam_module).unwrap();
     fs::write(format!("{MODULES}/libnss_keymaker.so.2"), nss_module).unwrap();
     make_files();
-    let error = Command::new(program)
+    let mut under = std::env::var(UNDER).unwrap_or_default();
+    under = format!("{under} {}", program.to_str().unwrap());
+    let mut words = under.split_whitespace();
+    let error = Command::new(words.next().unwrap())
+        .args(words)
         .args(arguments)
         .env(ENTERED, "1")
         .env("LD_LIBRARY_PATH", MODULES)

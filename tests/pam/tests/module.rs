@@ -93,6 +93,23 @@ fn a_home_that_cannot_be_made_is_not_left_half_made() {
     holds("no-home");
 }
 
+/// Of PAM's part: what sshd itself does, and the question to keymakerd, are not in it.
+#[test]
+fn a_login_costs_what_its_budget_says() {
+    let logins = |under: &str, times: u64| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pam-harness"));
+        command
+            .env("KEYMAKER_HARNESS_UNDER", under)
+            .env("KEYMAKER_COUNTED", format!("1 {times}"));
+        command.args([&*PAM_MODULE, &*NSS_MODULE]).arg("cost");
+        command
+    };
+    let mut budgets = counted::Budgets::default();
+    let calls = |times| counted::system_calls(&mut logins(counted::SYSTEM_CALLS, times));
+    budgets.judge("login-pam", "calls", counted::each(5, 15, calls));
+    budgets.are_kept();
+}
+
 // P12
 #[test]
 fn a_panic_ignores_local_users_denies_others_and_prints_nothing() {

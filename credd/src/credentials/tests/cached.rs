@@ -495,3 +495,42 @@ async fn credentials_that_have_ended_by_this_clock_are_none() {
         })
         .await;
 }
+
+/// A cache that has this many answers.
+async fn full(answers: u32) -> (Rc<Cache<Scripted>>, Scripted) {
+    let (cache, source) = stage(usize::MAX >> 4);
+    for uid in 0..answers {
+        source.clock.pass(Duration::from_millis(100));
+        get(&cache, &question(uid, local("alice"))).await.unwrap();
+    }
+    (cache, source)
+}
+
+// With sizes that `bench growth` chooses.
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_among_many_is_no_call() {
+    let (answers, times) = counted::wanted();
+    LocalSet::new()
+        .run_until(async {
+            let (cache, source) = full(answers as u32).await;
+            for _ in 0..times {
+                get(&cache, &question(0, local("alice"))).await.unwrap();
+            }
+            assert_eq!(source.calls() as u64, answers);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tidied_among_many_is_what_has_ended() {
+    let (answers, times) = counted::wanted();
+    LocalSet::new()
+        .run_until(async {
+            let (cache, _source) = full(answers as u32).await;
+            for _ in 0..times {
+                cache.tidy();
+            }
+            assert_eq!(cache.len() as u64, answers);
+        })
+        .await;
+}

@@ -15,6 +15,8 @@ pub fn run(scenario: &str, module: &str, argument: &str) {
         "enumeration" => answers::are_enumerated(),
         "local-files-changed" => answers::follow_changed_local_files(),
         "lookups" => answers::repeat(argument.parse().unwrap()),
+        "cost-layout" => cost::lay_out(argument),
+        "cost-most-groups" => cost::ask_about_most_groups(argument.parse().unwrap()),
         kind if kind.starts_with("cost-") => cost::ask(&kind["cost-".len()..], argument.parse().unwrap()),
         "hung-daemon" => answers::wait_for_a_hung_daemon(),
         "benchmark" => benchmark::compare(module),
