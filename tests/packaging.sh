@@ -412,17 +412,6 @@ reconfigured_with_drop_in() { dpkg-reconfigure keymaker && test -e "$drop_in"; }
 remove_then_purge() { install_all && dpkg -r $packages && dpkg -P $packages; }
 all_configured() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}\n' $packages | grep -c '^ii')" = 4 ]; }
 
-newer_packages() {
-    local deb
-    mkdir -p "$1"
-    for deb in "$debs"/{keymaker,keymaker-cli,libnss-keymaker,libpam-keymaker}_*.deb; do
-        rm -rf "$work/unpacked"
-        dpkg-deb -R "$deb" "$work/unpacked"
-        sed -i -E '/^Version:/s/$/+newer/; /^Depends:/s/\(= ([^)]*)\)/(= \1+newer)/g' "$work/unpacked/DEBIAN/control"
-        dpkg-deb -b "$work/unpacked" "$1/$(basename "$deb")" >/dev/null
-    done
-}
-
 # The modules under another architecture's name; what is in them is of no importance here.
 foreign_modules() {
     local name deb

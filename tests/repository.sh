@@ -13,6 +13,8 @@ work=$(mktemp -d -p "${TMPDIR:-/var/tmp}" keymaker-repository.XXXXXX)
 trap 'rm -rf "$work"; [ -z "${server:-}" ] || kill "$server"' EXIT
 . "$here/packaging/host.sh"
 . "$here/packaging/el-system.sh"
+. "$here/packaging/table.sh"
+. "$here/packaging/debs.sh"
 
 main() {
   case ${1:-} in
@@ -74,20 +76,30 @@ try_on_a_host() {
   repository=$1
   [ -d /run/systemd/system ] && ! getent passwd keymakerd >/dev/null || { echo "repository.sh: runs in a sandbox without our packages" >&2; exit 2; }
   make_local_user
+  before=$(configuration)
   settings
   check "a web server begins" serve
-  if command -v apt-get >/dev/null && ! command -v dnf >/dev/null; then by_apt; else by_dnf; fi
-  check "an IAM user exists" within "getent passwd alice"
-  check "alice logs in" within "ssh -o BatchMode=yes alice@localhost true"
-  check "doctor finds nothing" keymaker doctor
-  host_works "then"
-  check "what is linked is said beside each package" says_what_is_linked
+  row=$(. /etc/os-release && echo "${NAME%% *} ${VERSION_ID:-}, signed repository") rows=("$row")
+  if command -v apt-get >/dev/null && ! command -v dnf >/dev/null; then
+    debs=$repository/right/apt/pool/main
+    cell install installed by_apt
+    cell login alice_logs_in
+    cell credentials credentials
+    cell upgrade upgraded_by_apt
+    cell erase purged_by_apt
+    table
+  else
+    installed by_dnf
+    check "alice logs in" logs_in alice
+    check "doctor finds nothing" keymaker doctor
+  fi
 }
 
-# The endpoints of the fake AWS, which no package knows.
-settings() {
-  mkdir -p /etc/keymaker
-  printf 'iam_endpoint = "%s"\nsts_endpoint = "%s"\n' "$AWS_ENDPOINT_URL" "$AWS_ENDPOINT_URL" >/etc/keymaker/keymakerd.toml
+installed() {
+  "$1"
+  check "an IAM user exists" within "getent passwd alice"
+  host_works "then"
+  check "what is linked is said beside each package" says_what_is_linked
 }
 
 # packages.example.com is this host; what it gives is what the link $work/www leads to.
@@ -136,6 +148,11 @@ by_apt() {
   check "nor a package that somebody has changed" nothing_from "$wrong" give_changed last_bytes apt/pool/main deb
   give right
   check "README's second command" bash -euc "${commands[1]}"
+}
+
+credentials() {
+  check "keymaker-credd comes from there, too" apt-get install -q keymaker-credd
+  users_have_credentials
 }
 
 by_dnf() {

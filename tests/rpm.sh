@@ -19,9 +19,8 @@ drop_in=/etc/ssh/sshd_config.d/50-keymaker.conf
 stacks="/etc/pam.d/system-auth /etc/pam.d/password-auth"
 . "$(dirname "$0")/packaging/host.sh"
 . "$(dirname "$0")/packaging/el-system.sh"
+. "$(dirname "$0")/packaging/table.sh"
 
-declare -A result
-columns="resolved install login credentials upgrade erase"
 rows=("glibc 2.26 (Amazon Linux 2)" "glibc 2.28 (EL 8)" "glibc 2.34 (EL 9, Amazon Linux 2023)" "glibc of this build" "EL-like, authselect, dnf" "EL-like, no authselect, rpm")
 
 main() {
@@ -51,28 +50,6 @@ main() {
     table
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
-}
-
-# A cell is green where no check failed in it.
-cell() {
-    local column=$1 former=$failed; shift
-    # Where nothing was installed, nothing can be asked.
-    [ "${result["$row|install"]:-}" != FAILED ] || [ "$column" = erase ] || return 0
-    step "$row: $column"
-    outcome=yes
-    "$@"
-    [ "$failed" = "$former" ] || outcome=FAILED
-    result["$row|$column"]=$outcome
-}
-
-table() {
-    echo; printf '| %-36s |' "system"; printf ' %-11s |' $columns; echo
-    printf '|%s|' "$(printf -- '-%.0s' {1..38})"; for _ in $columns; do printf -- '-------------|'; done; echo
-    local row column
-    for row in "${rows[@]}"; do
-        printf '| %-36s |' "$row"
-        for column in $columns; do printf ' %-11s |' "${result["$row|$column"]:--}"; done; echo
-    done
 }
 
 # --- what the rpms need of a system ---
@@ -210,12 +187,6 @@ users_log_in() {
     check "and asks her for no password" same_text 0 "$(ssh -o BatchMode=yes alice@localhost sudo -n id -u)"
 }
 
-users_have_credentials() {
-    check "credd is turned on by one command" keymaker capture up
-    check "alice has credentials of her own" has_credentials alice
-    check "doctor finds nothing then either" keymaker doctor
-}
-
 upgraded() { # SENTENCE COMMAND…
     local sentence=$1 pid; shift
     pid=$(systemctl show -p MainPID --value keymakerd)
@@ -293,9 +264,6 @@ presets_hold() {
 profile_is() { same_text "$*" "$(authselect current --raw | sed 's/ *$//')"; }
 doctor_says() { keymaker doctor >"$work/doctor" && return 1; local text; for text; do grep -qF -- "$text" "$work/doctor" || { cat "$work/doctor"; return 1; }; done; }
 resolves() { timeout 10 sh -c "until getent passwd $1; do sleep 0.1; done"; }
-# sshd may be reloading.
-logs_in() { timeout 20 sh -c "until ssh -o BatchMode=yes $1@localhost true; do sleep 0.1; done"; }
-has_credentials() { timeout 20 sh -c "until ssh -o BatchMode=yes $1@localhost aws sts get-caller-identity --query Arn --output text | grep -q user-$1; do sleep 0.2; done"; }
 stack_begins_with_us() { grep -E '^-?account' "$1" | head -n 1 | grep -F "$control" | grep -q pam_keymaker.so; }
 # c: configuration; and what tmpfiles and sysusers own.
 verified() { local changed; changed=$(rpm -V $packages | grep -v ' c /etc/keymaker/'); [ -z "$changed" ] || { echo "$changed"; return 1; }; }

@@ -1,33 +1,53 @@
 #!/bin/bash
 # What every supported system has to do, as the short list for those that the whole of ./check does not run on: packages, capture, one login with
-# credentials, sudo, removal of credd.
+# credentials, sudo, upgrade, removal. Ends with the system's row.
 #
-# Runs as root in a sandbox: ./sandbox --suite bullseye -- /sandbox/project/tests/suite.sh
+# usage: tests/suite.sh [--keep]     as root in a sandbox: ./sandbox --suite bullseye --no-install -- /sandbox/project/tests/suite.sh
+#   --keep     neither upgrades nor removes
 set -u
-failed=0 passed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+here=$(dirname "$(realpath "$0")")
+debs=/sandbox/packages
+. "$here/packaging/host.sh"
+. "$here/packaging/table.sh"
+. "$here/packaging/debs.sh"
 
-check() { # SENTENCE COMMAND…
-  local sentence=$1; shift
-  if "$@" > /tmp/check.log 2>&1; then passed=$((passed + 1)); echo "ok: $sentence"; else failed=$((failed + 1)); echo "FAILED: $sentence"; cat /tmp/check.log; fi
+main() {
+    . /etc/os-release
+    echo "$PRETTY_NAME, $(nft --version), $(ssh -V 2>&1), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2)"
+    row="${NAME%% *} $VERSION_ID, packages alone" rows=("$row")
+    make_local_user
+    before=$(configuration)
+    settings
+    cell install installed
+    cell login alice_logs_in
+    cell credentials credentials
+    if [ "${1:-}" != --keep ]; then
+        cell upgrade upgraded_by_apt
+        cell erase purged_by_apt
+        table
+    fi
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ]
 }
-within() { timeout 30 sh -c "until $1; do sleep 0.1; done"; }
-as_alice() { ssh -o BatchMode=yes -o ConnectTimeout=10 alice@localhost "$@"; }
-role() { as_alice aws sts get-caller-identity --query Arn --output text; }
 
-. /etc/os-release
-echo "$PRETTY_NAME, $(nft --version), $(ssh -V 2>&1), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2)"
-within "getent passwd alice" > /dev/null
-check "alice logs in" [ "$(as_alice id -un)" = alice ]
-check "capture is as planned" within "/usr/libexec/keymaker/credd-capture check"
-check "alice has credentials of her own" grep -x 'arn:aws:sts::.*:assumed-role/.*alice.*' <<< "$(role)"
-check "root has the instance's" grep assumed-role/sandbox-instance <<< "$(aws sts get-caller-identity --query Arn --output text)"
-check "keymakerd, restarted under capture, reaches AWS" within "systemctl restart keymakerd && keymaker sync"
-check "the redirecting way of capture loads as well" bash -c 'echo "capture = \"nft\"" > /tmp/nft.toml && /usr/libexec/keymaker/credd-capture --config /tmp/nft.toml plan |
-  sed -n "/^table/,/^}/p" | nft --check -f -'
-check "and so does the one that only looks" bash -c 'echo "mode = \"observe\"" > /tmp/observe.toml && /usr/libexec/keymaker/credd-capture --config /tmp/observe.toml plan |
-  sed -n "/^table/,/^}/p" | nft --check -f -'
-check "doctor finds nothing that stops anybody" keymaker doctor
-check "keymaker-credd is removed" apt-get purge -y -q keymaker-credd
-check "and nothing of capture is left" bash -c '! { ip rule; ip -6 rule; nft list ruleset; } | grep -e 169.254 -e ec2 -e keymaker'
-printf '\n%s passed, %s failed\n' $passed $failed
-exit $((failed > 0))
+installed() {
+    check "apt installs the packages" apt-get install -q -y "$debs"/*.deb
+    check "an IAM user exists" within "getent passwd alice"
+}
+
+credentials() {
+    users_have_credentials
+    check "capture is as planned" within "/usr/libexec/keymaker/credd-capture check"
+    check "root has the instance's credentials" grep assumed-role/sandbox-instance <<<"$(aws sts get-caller-identity --query Arn --output text)"
+    check "keymakerd, restarted under capture, reaches AWS" within "systemctl restart keymakerd && keymaker sync"
+    echo 'capture = "nft"' >"$work/nft.toml"; echo 'mode = "observe"' >"$work/observe.toml"
+    check "the redirecting way of capture loads as well" loads "$work/nft.toml"
+    check "and so does the one that only looks" loads "$work/observe.toml"
+}
+
+within() { timeout 30 sh -c "until $1; do sleep 0.1; done"; }
+loads() { /usr/libexec/keymaker/credd-capture --config "$1" plan | sed -n '/^table/,/^}/p' | nft --check -f -; }
+
+main "$@"

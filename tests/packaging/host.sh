@@ -109,6 +109,16 @@ no_file_left() {
     [ -z "$left" ] || { echo "$left"; return 1; }
 }
 
+# sshd may be reloading.
+logs_in() { timeout 20 sh -c "until ssh -o BatchMode=yes $1@localhost true; do sleep 0.1; done"; }
+has_credentials() { timeout 20 sh -c "until ssh -o BatchMode=yes $1@localhost aws sts get-caller-identity --query Arn --output text | grep -q user-$1; do sleep 0.2; done"; }
+
+users_have_credentials() {
+    check "credd is turned on by one command" keymaker capture up
+    check "alice has credentials of her own" has_credentials alice
+    check "doctor finds nothing then either" keymaker doctor
+}
+
 mode_is() { same_text "$2" "$(stat -c '%a %U' "$1")"; }
 in_group() { id -nG "$1" | tr ' ' '\n' | grep -qx "$2"; }
 is_empty_group() { [ -z "$(getent group "$1" | cut -d: -f4)" ]; }
@@ -126,4 +136,15 @@ apparmor_accepts_abstraction() {
     grep -qs 'nameservice\.d' /etc/apparmor.d/abstractions/nameservice && command -v apparmor_parser >/dev/null || return 0
     printf '#include <tunables/global>\nprofile packaging-test {\n  #include <abstractions/nameservice>\n}\n' >"$work/profile"
     apparmor_parser -QK "$work/profile" && apparmor_parser -QKp "$work/profile" | grep -q keymaker
+}
+
+newer_packages() {
+    local deb
+    mkdir -p "$1"
+    for deb in "$debs"/{keymaker,keymaker-cli,libnss-keymaker,libpam-keymaker}_*.deb; do
+        rm -rf "$work/unpacked"
+        dpkg-deb -R "$deb" "$work/unpacked"
+        sed -i -E '/^Version:/s/$/+newer/; /^Depends:/s/\(= ([^)]*)\)/(= \1+newer)/g' "$work/unpacked/DEBIAN/control"
+        dpkg-deb -b "$work/unpacked" "$1/$(basename "$deb")" >/dev/null
+    done
 }
