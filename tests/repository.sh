@@ -75,6 +75,8 @@ in_rpms() { rpm -qp --qf '%{name} %{sha256header} %{payloaddigest}\n' "$1"/*.rpm
 try_on_a_host() {
   repository=$1
   [ -d /run/systemd/system ] && ! getent passwd keymakerd >/dev/null || { echo "repository.sh: runs in a sandbox without our packages" >&2; exit 2; }
+  # The sandbox brings a configuration of its own.
+  rm -rf /etc/keymaker
   make_local_user
   before=$(configuration)
   settings
