@@ -14,7 +14,7 @@ settings() {
 alice_logs_in() {
     check "alice logs in" logs_in alice
     check "into her home" same_text /home/alice "$(ssh -o BatchMode=yes alice@localhost pwd)"
-    check "doctor finds nothing" keymaker doctor
+    check "doctor finds nothing" doctor_finds_nothing
 }
 
 upgraded_by_apt() {
@@ -22,15 +22,22 @@ upgraded_by_apt() {
     check "apt installs a newer version" apt-get install -q -y "$work"/newer/*.deb
     check "which is the one that is there" grep -q '+newer$' <<<"$(dpkg-query -W -f '${Version}\n' keymaker)"
     check "alice logs in after the upgrade" logs_in alice
-    check "and has her credentials" has_credentials alice
-    check "doctor finds nothing after it" keymaker doctor
+    [ -z "${result["$row|credentials"]:-}" ] || check "and has her credentials" has_credentials alice
+    check "doctor finds nothing after it" doctor_finds_nothing
     host_works "after the upgrade"
 }
 
 purged_by_apt() {
-    check "apt removes everything" apt-get purge -q -y keymaker keymaker-cli keymaker-credd libnss-keymaker libpam-keymaker
+    check "apt removes everything" apt-get purge -q -y $(dpkg-query -W -f '${Package} ' '*keymaker*')
     check "alice is nobody again" fails getent passwd alice
     check "the host is configured as before" same_text "$before" "$(configuration)"
     check "and nothing of capture is left" fails grep -e 169.254 -e ec2 -e keymaker <<<"$({ ip rule; ip -6 rule; nft list ruleset; } 2>&1)"
     host_works "after the removal"
+}
+
+# qemu passes nothing on between a program of another processor and the kernel's netfilter; and what runs there is called qemu, so that
+# doctor sees no sshd.
+is_emulated() { ! nft list ruleset >/dev/null 2>&1; }
+doctor_finds_nothing() {
+    if is_emulated; then [ "$(keymaker doctor --json | jq -c '[.findings[].what]')" = '["sshd does not run"]' ]; else keymaker doctor; fi
 }
