@@ -255,12 +255,8 @@ fn every_token_of_the_python_keymaker_is_understood() {
     host.start();
     let login = |user: &str| ssh_with_key(&format!("/sandbox/keys/{user}@example.com"), user, "id -Gn");
     assert_eq!(login("alice").ok(), "alice keymaker-users devs");
-    assert!(
-        login("bob")
-            .refused()
-            .reads()
-            .contains("bob is not in the IAM group login")
-    );
+    let bob = login("bob").refused();
+    assert!(bob.reads().contains("bob is not in the IAM group login"), "{bob}");
     assert_eq!(run("getent passwd carol; getent group others").stdout, "");
 }
 
