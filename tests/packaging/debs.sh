@@ -37,7 +37,7 @@ purged_by_apt() {
 
 # qemu passes nothing on between a program of another processor and the kernel's netfilter; and what runs there is called qemu, so that
 # doctor sees no sshd.
-is_emulated() { ! nft list ruleset >/dev/null 2>&1; }
+is_emulated() { grep -qa qemu /proc/1/cmdline; }
 doctor_finds_nothing() {
     if is_emulated; then [ "$(keymaker doctor --json | jq -c '[.findings[].what]')" = '["sshd does not run"]' ]; else keymaker doctor; fi
 }
