@@ -27,7 +27,7 @@ fuzz_target!(|claims: &[u8]| {
         max_stale: 86_400,
         ..ProofRules::default()
     };
-    let Ok(proof) = check(claims, &certificate, ISSUER, &rules, 200) else {
+    let Ok(proof) = check(claims, &certificate, &[ISSUER], &rules, 200) else {
         return;
     };
     let claims: Value = serde_json::from_slice(claims).expect("JSON");

@@ -16,5 +16,5 @@ fuzz_target!(|text: &str| {
         point,
         fetched_at: 1_800_000_000,
     };
-    assert!(token.signer(&[key], 86_400, 1_800_000_000).is_err());
+    assert!(token.signers(&[key], 86_400, 1_800_000_000).is_err());
 });

@@ -50,11 +50,11 @@ pub(crate) fn remedy(what: &str) -> &'static str {
     }
 }
 
-/// The proof, where the claims of an issuer's token are one for this certificate.
+/// The proof, where the claims of a token of one of these issuers are one for this certificate.
 pub fn check(
     claims: &[u8],
     certificate: &Certificate,
-    issuer: &str,
+    issuers: &[&str],
     rules: &ProofRules,
     now: u64,
 ) -> Result<Proof, NoProof> {
@@ -62,7 +62,8 @@ pub fn check(
     let must = |holds: bool, what| holds.then_some(()).ok_or(NoProof::Claims(what));
     let claims = parse(claims).filter(Value::is_object);
     let claims = claims.ok_or_else(wrong("it is no JSON object in which each name stands once"))?;
-    must(text_of(&claims, "iss") == Some(issuer), "its issuer")?;
+    let issuer = text_of(&claims, "iss");
+    must(issuers.iter().any(|one| issuer == Some(one)), "its issuer")?;
     must(
         !rules.audience.is_empty() && text_of(&claims, "aud") == Some(&rules.audience),
         AUDIENCE,

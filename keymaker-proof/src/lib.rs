@@ -71,9 +71,10 @@ pub fn verify_telling(
     tell(RightSoFar::Certificate(&certificate));
     let token = Token::parse(&certificate.token)?;
     tell(RightSoFar::Token(&token));
-    let key = token.signer(keys, rules.max_stale, now)?;
-    tell(RightSoFar::Signature(key));
-    claims::check(&token.claims, &certificate, &key.issuer, rules, now)
+    let signers = token.signers(keys, rules.max_stale, now)?;
+    signers.iter().for_each(|key| tell(RightSoFar::Signature(key)));
+    let issuers: Vec<&str> = signers.iter().map(|key| key.issuer.as_str()).collect();
+    claims::check(&token.claims, &certificate, &issuers, rules, now)
 }
 
 impl NoProof {

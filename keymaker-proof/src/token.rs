@@ -16,7 +16,7 @@ pub struct Token<'t> {
     /// The name that it gives to the key which signed it.
     pub kid: String,
     signed: &'t str,
-    /// The claims, unread: worth nothing before [`Self::signer`].
+    /// The claims, unread: worth nothing before [`Self::signers`].
     pub claims: Vec<u8>,
     signature: Vec<u8>,
 }
@@ -45,9 +45,9 @@ impl<'t> Token<'t> {
         Ok(token)
     }
 
-    /// The published key that has signed it: whose name it gives, and young enough.
-    pub fn signer<'k>(&self, keys: &'k [IssuerKey], max_stale: u32, now: u64) -> Result<&'k IssuerKey, NoProof> {
-        let mut why = NoProof::UnknownKey;
+    /// The published keys that have signed it, whose name it gives, and young enough: more than one where issuers share one.
+    pub fn signers<'k>(&self, keys: &'k [IssuerKey], max_stale: u32, now: u64) -> Result<Vec<&'k IssuerKey>, NoProof> {
+        let (mut signers, mut why) = (Vec::new(), NoProof::UnknownKey);
         for key in keys.iter().filter(|key| key.kid == self.kid) {
             // A time in the future says nothing about when it was (P3).
             let is_fresh = key.fetched_at <= now.saturating_add(MOST_AHEAD)
@@ -57,11 +57,11 @@ impl<'t> Token<'t> {
                 continue;
             }
             if has_signed(&key.point, self.signed.as_bytes(), &self.signature) {
-                return Ok(key);
+                signers.push(key);
             }
             why = NoProof::Signature;
         }
-        Err(why)
+        if signers.is_empty() { Err(why) } else { Ok(signers) }
     }
 }
 
