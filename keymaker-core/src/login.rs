@@ -41,6 +41,8 @@ pub enum Refusal {
     NotInKeymakerUsers,
     /// the key that opened the connection is not one of the user's in IAM
     ForeignKey,
+    /// the same, where none of them would have opened it
+    NoKeyCounts,
     /// IAM has the user, but this host gives no entry
     NoEntry,
 }
@@ -175,7 +177,7 @@ impl Refusal {
             Self::HomeOfAnother => AuditReason::HomeOfAnother,
             Self::EntryOfAnother => AuditReason::EntryOfAnother,
             Self::NotInKeymakerUsers => AuditReason::NotInKeymakerUsers,
-            Self::ForeignKey => AuditReason::ForeignKey,
+            Self::ForeignKey | Self::NoKeyCounts => AuditReason::ForeignKey,
             Self::NoEntry => AuditReason::NoEntry,
         }
     }
@@ -280,6 +282,11 @@ impl fmt::Display for Sentence<'_> {
             Refusal::ForeignKey => write!(
                 f,
                 "keymaker: the key that opened this connection is not one of {name}'s keys in IAM; {ONLY_IAM}."
+            ),
+            Refusal::NoKeyCounts => write!(
+                f,
+                "keymaker: the key that opened this connection counts for nothing here, nor would one in IAM; an \
+                administrator can find what does with: keymaker why {name}"
             ),
         }
     }

@@ -239,6 +239,7 @@ fn about_keys<'k>(
 ) -> Result<Vec<ProvedKey<'k>>, LoginDecision> {
     let proved = match proved {
         ProvedKeys::None => Vec::new(),
+        ProvedKeys::Foreign if header.without_iam_keys => return Err(LoginDecision::Refused(Refusal::NoKeyCounts)),
         ProvedKeys::Foreign => return Err(LoginDecision::Refused(Refusal::ForeignKey)),
         ProvedKeys::Known(proved) => proved,
     };

@@ -31,6 +31,7 @@ const FLAG_WHOLE_RANGE_OURS: u32 = 2;
 const FLAG_SETTINGS_UNREAD: u32 = 4;
 const FLAG_END_SESSIONS: u32 = 8;
 const FLAG_INSTANCE_CONNECT: u32 = 16;
+const FLAG_WITHOUT_IAM_KEYS: u32 = 32;
 const REQUIRED_GROUP_AT: usize = 268;
 const ID_RESOLVER_AT: usize = 398;
 const MAX_STALE_RUNNING_AT: usize = 430;
@@ -59,6 +60,8 @@ pub struct Header<'a> {
     pub end_sessions: bool,
     /// Whether a key that was pushed by EC2 Instance Connect opens a login.
     pub instance_connect: bool,
+    /// Whether no key in IAM opens a login.
+    pub without_iam_keys: bool,
     /// How old a fact may be before logins stop, in seconds.
     pub max_stale: u32,
     /// How old it may be, while AWS is silent, before what users began here stops, in seconds.
@@ -148,6 +151,7 @@ impl<'a> Header<'a> {
         settings_unread: true,
         end_sessions: false,
         instance_connect: false,
+        without_iam_keys: false,
         max_stale: 0,
         max_stale_running: 0,
         authz_ttl: 0,
@@ -191,6 +195,7 @@ impl<'a> Header<'a> {
             settings_unread: flags & FLAG_SETTINGS_UNREAD != 0,
             end_sessions: flags & FLAG_END_SESSIONS != 0,
             instance_connect: flags & FLAG_INSTANCE_CONNECT != 0,
+            without_iam_keys: flags & FLAG_WITHOUT_IAM_KEYS != 0,
             max_stale: u32_at(meta, 212)?,
             max_stale_running: u32_at(meta, MAX_STALE_RUNNING_AT)?,
             authz_ttl: u32_at(meta, 216)?,
@@ -221,7 +226,8 @@ impl<'a> Header<'a> {
             | flag(self.whole_range_ours, FLAG_WHOLE_RANGE_OURS)
             | flag(self.settings_unread, FLAG_SETTINGS_UNREAD)
             | flag(self.end_sessions, FLAG_END_SESSIONS)
-            | flag(self.instance_connect, FLAG_INSTANCE_CONNECT);
+            | flag(self.instance_connect, FLAG_INSTANCE_CONNECT)
+            | flag(self.without_iam_keys, FLAG_WITHOUT_IAM_KEYS);
         put(&mut meta, 208, &flags.to_le_bytes());
         put(&mut meta, 212, &self.max_stale.to_le_bytes());
         put(&mut meta, 216, &self.authz_ttl.to_le_bytes());

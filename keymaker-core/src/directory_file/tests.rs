@@ -24,6 +24,7 @@ fn header() -> Header<'static> {
         settings_unread: false,
         end_sessions: true,
         instance_connect: true,
+        without_iam_keys: true,
         max_stale: 86_400,
         max_stale_running: 604_800,
         authz_ttl: 60,
@@ -279,6 +280,7 @@ fn each_flag_of_the_header_says_one_thing() {
         settings_unread: false,
         end_sessions: false,
         instance_connect: false,
+        without_iam_keys: false,
         ..header()
     };
     for flags in [
@@ -297,7 +299,14 @@ fn each_flag_of_the_header_says_one_thing() {
         },
         Header {
             end_sessions: true,
-            instance_connect: false,
+            ..none
+        },
+        Header {
+            instance_connect: true,
+            ..none
+        },
+        Header {
+            without_iam_keys: true,
             ..none
         },
     ] {

@@ -66,6 +66,23 @@ fn a_key_that_iam_does_not_have_for_the_user_starts_nothing() {
         refusal_after(|host| host.keys.iam_user_id = "AIDAOLD".to_owned()),
         foreign
     );
+    // Where no key in IAM opens anything, nobody is told to put one there.
+    let told = |without_iam_keys| {
+        let mut host = TestHost::new();
+        host.keys.keys.clear();
+        host.header.without_iam_keys = without_iam_keys;
+        host.publish();
+        match opening(&host, "alice", &publickey()) {
+            Opening::Refused(decided) => decided.sentence,
+            _ => panic!("no key of hers opens it"),
+        }
+    };
+    assert!(told(false).contains("keymaker upload-key"), "{}", told(false));
+    assert!(
+        !told(true).contains("upload-key") && told(true).contains("keymaker why alice"),
+        "{}",
+        told(true)
+    );
     let host = TestHost::new();
     host.publish();
     fs::remove_file(host.file("keys")).unwrap();

@@ -21,6 +21,19 @@ fn why_lets_nobody_in_by_proof_alone_where_no_proof_can_open() {
             && status.contains("(from IAM), keys EC384_0 fetched"),
         "{status}"
     );
+    // Who is outside login_proof_group is told of the group, and to upload no key, which would open nothing.
+    host.add_settings("login_proof_group = \"prod_ssh_users\"");
+    host.reload();
+    let said = gate();
+    let (why, remedy) = said.split_once('\n').unwrap();
+    assert!(
+        why.starts_with("keys: no key in IAM opens a login here")
+            && why.contains("prod_ssh_users")
+            && !said.contains("upload"),
+        "{said}"
+    );
+    sh(&format!("sandbox-admin {remedy}"));
+    until("the remedy helps", Duration::from_secs(20), || gate().is_empty());
     sh("sed -i 's/ %t %k$//' /etc/ssh/sshd_config.d/50-keymaker.conf; systemctl reload ssh");
     let said = gate();
     assert!(

@@ -188,9 +188,11 @@ fn takes_a_key(settings: &SshdSettings, user: &User<'_>, offered: &LoginOffer<'_
             } else {
                 gives_certificates(settings)?;
             }
-            doubts.push(format!(
-                "whether sshd takes a proof is said by: keymaker why {name} --proof FILE"
-            ));
+            if user.proofs_from.is_some() {
+                doubts.push(format!(
+                    "whether sshd takes a proof is said by: keymaker why {name} --proof FILE"
+                ));
+            }
             return Ok(doubts);
         }
         LoginOffer::Keys(keys) => keys,

@@ -17,7 +17,7 @@ use super::super::doctor::former_names;
 use super::super::get::group_names;
 use super::super::status::ago;
 use super::super::{probe, release};
-use super::{Shut, Walk};
+use super::{Shut, Walk, proof};
 
 pub(super) fn decision(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> Result<(), Shut> {
     let header = directory.header();
@@ -208,14 +208,29 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
     if let LoginDecision::CannotTell(doubt) = decision {
         return walk.closed("keys", doubt.to_string(), "keymaker doctor");
     }
-    let aside = keys_aside(user);
-    if keys.keys.is_empty() && user.proofs_from.is_some() {
+    let header = directory.header();
+    let aside = keys_aside(user, &header);
+    let without_keys = keys.keys.is_empty() || header.without_iam_keys;
+    if without_keys && user.proofs_from.is_some() {
         let said = format!(
             "none that opens a login here; by proof, without any (keymaker ssh; keymaker why {} --proof FILE){aside}",
             user.name
         );
         walk.open("keys", said);
         return Ok(Vec::new());
+    }
+    if without_keys && header.instance_connect {
+        let said = format!("none that opens a login here; by one that EC2 Instance Connect pushes{aside}");
+        walk.open("keys", said);
+        return Ok(Vec::new());
+    }
+    if header.without_iam_keys {
+        let (why, remedy) = proof::no_proof_counts(user);
+        return walk.closed(
+            "keys",
+            format!("no key in IAM opens a login here (login_by), and {why}{aside}"),
+            remedy,
+        );
     }
     if keys.keys.is_empty() {
         let why = format!("IAM has no active SSH key for {iam_name}{aside}");
@@ -240,13 +255,13 @@ pub(super) fn keys(walk: &mut Walk, directory: &Directory, user: &User<'_>) -> R
 }
 
 /// What `ssh-copy-id` left, where the caller can see it.
-fn keys_aside(user: &User<'_>) -> String {
+fn keys_aside(user: &User<'_>, header: &Header<'_>) -> String {
     let file = Path::new(user.home).join(".ssh/authorized_keys");
     let is_there = std::fs::symlink_metadata(file).is_ok();
-    if is_there {
-        format!("; {}", login::ONLY_IAM)
-    } else {
-        String::new()
+    match is_there {
+        true if header.without_iam_keys => "; ~/.ssh/authorized_keys counts for nothing here".to_owned(),
+        true => format!("; {}", login::ONLY_IAM),
+        false => String::new(),
     }
 }
 

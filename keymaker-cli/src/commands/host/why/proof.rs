@@ -19,7 +19,7 @@ use keymaker_proof::{RightSoFar, verify_telling};
 use serde_json::Value;
 
 use super::super::doctor::proofs::{FEDERATION_IS_OFF, remedy};
-use super::super::probe;
+use super::super::probe::{self, list_setting_has, text_setting};
 use super::super::status::ago;
 use super::{Shut, Walk};
 
@@ -166,11 +166,10 @@ pub(super) fn is_of(walk: &mut Walk, user: &User<'_>, proof: &Proof) -> Result<(
     }
     let made = ago(unix_time(proof.issued_at), SystemTime::now());
     match user.proofs_from {
-        None => walk.closed(
-            GATE,
-            "this user logs in by no proof here: login_by has no \"proof\", or login_proof_group is a group that they are not in",
-            format!("grep ^login_ {}  # and put the user into login_proof_group", paths::KEYMAKERD_TOML),
-        ),
+        None => {
+            let (why, remedy) = no_proof_counts(user);
+            walk.closed(GATE, why, remedy)
+        }
         Some(_) if is_young_enough(proof.issued_at, user) => {
             walk.open(GATE, format!("made {made}, while the user had the name here"));
             Ok(())
@@ -183,8 +182,30 @@ pub(super) fn is_of(walk: &mut Walk, user: &User<'_>, proof: &Proof) -> Result<(
             let why = format!(
                 "it was made {made}, and only those count that are made since {from}: it was revoked, or is older than the user's having the name"
             );
-            walk.closed(GATE, why, "sleep 3; keymaker login  # on the user's computer: makes a new one")
+            walk.closed(
+                GATE,
+                why,
+                "sleep 3; keymaker login  # on the user's computer: makes a new one",
+            )
         }
+    }
+}
+
+/// Why no proof opens a login of a user whom the directory gives no time from which on one does, and what to do.
+pub(super) fn no_proof_counts(user: &User<'_>) -> (String, String) {
+    let group = text_setting(paths::KEYMAKERD_TOML, "login_proof_group");
+    match group.filter(|_| list_setting_has(paths::KEYMAKERD_TOML, "login_by", "proof")) {
+        Some(group) => (
+            format!("the user logs in by no proof here: they are not in the IAM group {group} (login_proof_group)"),
+            format!(
+                "aws iam add-user-to-group --user-name {} --group-name {group}; keymaker sync",
+                user.iam_user_name
+            ),
+        ),
+        None => (
+            "the user logs in by no proof here: login_by has no \"proof\"".to_owned(),
+            format!("grep ^login_ {}; keymaker doctor", paths::KEYMAKERD_TOML),
+        ),
     }
 }
 
