@@ -1,4 +1,5 @@
-//! A week of a host that is stopped, sleeps and loses AWS: who could do what when, as a table that the run prints.
+//! A week of a host that is stopped, sleeps and loses AWS: who could do what when, as a table that the run prints. In a moment, by touched
+//! files; `tests/vm/week` is the long form.
 
 use std::time::{Duration, Instant};
 
