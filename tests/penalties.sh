@@ -30,5 +30,6 @@ check "its remedy works" bash -c "$(finding)"
 check "alice logs in again" within "ssh -4 -o BatchMode=yes -o ConnectTimeout=10 alice@localhost true"
 refuse_carol > /tmp/refused.log 2>&1
 check "and whatever carol does" login alice
+check "doctor finds nothing any more" fails finding
 printf '\n%s passed, %s failed\n' $passed $failed
 exit $((failed > 0))

@@ -367,18 +367,45 @@ fn a_link_at_a_former_home_is_made_while_the_name_is_nobodys_and_gone_before_its
             "/home/alicia\n0\nsecret"
         );
         ssh_with_key("/sandbox/keys/alice", "alicia", "true").ok();
-        let left = "/var/spool/cron/crontabs/alice is alicia's";
-        sh("mkdir -p /var/spool/cron/crontabs; install -o alicia -m 600 /dev/null /var/spool/cron/crontabs/alice");
-        assert!(run("keymaker why alicia").stdout.contains(left));
-        assert!(run("keymaker doctor").stdout.contains(left));
-        sh("$(keymaker --json doctor | jq -r '.findings[] | select(.what | contains(\"crontabs\")).remedy')");
-        assert_eq!(sh("stat -c %U /var/spool/cron/crontabs/*"), "alicia");
-        let healthy = run("keymaker doctor").stdout;
-        assert!(
-            !healthy.contains("crontabs") && !healthy.contains("leads to"),
-            "{healthy}"
-        );
-        sh("rm /var/spool/cron/crontabs/alicia");
+        // Her crontab, in Debian's folder and in that of Enterprise Linux.
+        for folder in ["/var/spool/cron/crontabs", "/var/spool/cron"] {
+            let left = format!("{folder}/alice is alicia's");
+            sh(&format!(
+                "mkdir -p {folder}; install -o alicia -m 600 /dev/null {folder}/alice"
+            ));
+            assert!(run("keymaker why alicia").stdout.contains(&left));
+            assert!(run("keymaker doctor").stdout.contains(&left));
+            sh(
+                "$(keymaker --json doctor | jq -r '.findings[] | select(.what | contains(\"/var/spool/cron\")).remedy')",
+            );
+            assert_eq!(
+                sh(&format!(
+                    "stat -c %U {folder}/alicia; test -e {folder}/alice || echo moved"
+                )),
+                "alicia\nmoved"
+            );
+            let healthy = run("keymaker doctor").stdout;
+            assert!(
+                !healthy.contains("is alicia's") && !healthy.contains("leads to"),
+                "{healthy}"
+            );
+            sh(&format!("rm {folder}/alicia"));
+        }
+        // Her mail: moved, and where she has some already, added to it.
+        for (mail, there) in [("first", ""), ("second", "first\n")] {
+            sh(&format!(
+                "install -o alicia -g mail -m 660 /dev/null /var/mail/alice; echo {mail} > /var/mail/alice"
+            ));
+            assert!(run("keymaker doctor").stdout.contains("/var/mail/alice is alicia's"));
+            sh(
+                "bash -c \"$(keymaker --json doctor | jq -r '.findings[] | select(.what | contains(\"/var/mail\")).remedy')\"",
+            );
+            assert_eq!(
+                sh("ls /var/mail; stat -c %U /var/mail/alicia; cat /var/mail/alicia"),
+                format!("alicia\nalicia\n{there}{mail}")
+            );
+        }
+        sh("rm /var/mail/alicia");
         // A local account of that name.
         sh("echo 'alice:x:4242:4242::/home/alice:/bin/bash' >> /etc/passwd");
         assert!(
@@ -420,7 +447,11 @@ fn a_link_at_a_former_home_is_made_while_the_name_is_nobodys_and_gone_before_its
     iam("update-user --user-name alice --new-user-name ally");
     host.sync();
     ssh_with_key("/sandbox/keys/alice", "ally", "true").ok();
-    sh("keymaker link-home alice");
+    // Without keymakerd no name is released, and what was done is said.
+    sh("keymaker link-home alice; systemctl stop keymakerd");
+    let said = run("keymaker release alice").refused().stderr;
+    assert!(said.contains("the link /home/alice is removed"), "{said}");
+    sh("systemctl start keymakerd; keymaker link-home alice");
     iam("update-user --user-name ally --new-user-name alix");
     host.sync();
     ssh_with_key("/sandbox/keys/alice", "alix", "true").ok();

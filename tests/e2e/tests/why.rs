@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Host, describe_role, iam, run, sh, ssh, until};
+use e2e::{Host, describe_role, iam, make_user, run, sh, ssh, ssh_with_key, until};
 
 /// The first closed gate, as `GATE: evidence`; empty where all are open.
 fn closed_gate(user: &str) -> String {
@@ -128,6 +128,13 @@ fn the_first_closed_gate_to_a_shell_is_named() {
     iam("create-group --group-name keymaker_alice2");
     iam("create-user --user-name ALICE2");
     host.reload();
+    // P6: somebody whom IAM calls by a capital, and this host has never seen.
+    make_user("Nora", &[]);
+    assert_eq!(
+        ssh_with_key("/sandbox/keys/Nora", "nora", "pwd; id -un").ok(),
+        "/home/nora\nnora"
+    );
+    sh("loginctl terminate-user nora; rm -r /home/nora");
     let gate = closed_gate("alice2");
     assert!(
         gate.starts_with("directory: ") && gate.contains("the name alice2 belongs to the IAM group"),
@@ -160,6 +167,16 @@ fn of_two_users_whose_uids_collide_the_later_one_is_told_whose_it_is() {
     assert!(
         gate.contains("the id 1933750192 belongs to AIDAESTKAAAAAAAAAAAAA"),
         "{gate}"
+    );
+
+    // Whom the settings leave out need not be created.
+    host.add_settings("user_path_prefix = \"/staff/\"");
+    host.reload();
+    iam("create-user --user-name third");
+    let said = run("keymaker why third").refused().reads();
+    assert!(
+        said.contains("user_path_prefix and only_group_members") && !said.contains("create the user"),
+        "{said}"
     );
 }
 
