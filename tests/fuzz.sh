@@ -2,8 +2,9 @@
 # Runs the fuzz targets, two at a time: what they find is written to a folder that the end names, and is a failure. Every target begins
 # with what fuzz/corpus keeps and with what earlier runs found on this machine.
 #
-# usage: tests/fuzz.sh [--seconds N] [--executions N] [TARGET…]      (default: every target for 5 seconds)
+# usage: tests/fuzz.sh [--seconds N] [--executions N] [--each N] [TARGET…]      (default: every target for 5 seconds)
 #   --executions N   goes on in rounds of --seconds each until all targets together have executed N times, as libFuzzer counts
+#   --each N         one round, in which each target executes N times, however long that takes
 #   --seed N         draws the same inputs each time, as far as the seconds reach
 #   --build          builds them and runs nothing
 #   --keep           puts what this machine's corpus has and fuzz/corpus lacks into fuzz/corpus, no more than reaches new code
@@ -12,15 +13,16 @@
 # and the little unsafe code that there is follows glibc's pointers, under valgrind (tests/nss).
 set -uo pipefail
 cd "$(dirname "$(realpath "$0")")/../fuzz"
-seconds=5 executions=0 seed=0 how=run targets=()
+seconds=5 executions=0 each=-1 seed=0 how=run targets=()
 while [ $# -gt 0 ]; do
   case $1 in
     --seconds) seconds=$2; shift 2 ;;
     --executions) executions=$2; shift 2 ;;
+    --each) each=$2 seconds=0; shift 2 ;;
     --seed) seed=$2; shift 2 ;;
     --build) how=build; shift ;;
     --keep) how=keep; shift ;;
-    -*) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    -*) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     *) targets+=("$1"); shift ;;
   esac
 done
@@ -51,7 +53,7 @@ build() {
 # Every target once, two at a time; adds to total.
 round() {
   mkdir -p "$target_dir/found" "$target_dir/logs"
-  printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c "$(declare -f run); run '{}' '$seconds' '$target_dir' '$host' '$seed'" || {
+  printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c "$(declare -f run); run '{}' '$seconds' '$target_dir' '$host' '$seed' '$each'" || {
     echo "something was found; the inputs are in $target_dir/found"
     return 1
   }
@@ -63,9 +65,9 @@ round() {
 }
 
 run() {
-  local name=$1 seconds=$2 folder=$3 host=$4 seed=$5 own=$3/corpus/$1
+  local name=$1 seconds=$2 folder=$3 host=$4 seed=$5 each=$6 own=$3/corpus/$1
   mkdir -p "$own"
-  if ! "$folder/build/$host/fuzz/$name" "$own" "corpus/$name" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+  if ! "$folder/build/$host/fuzz/$name" "$own" "corpus/$name" -seed="$seed" -runs="$each" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
       -artifact_prefix="$folder/found/$name-" $([ ! -e "dictionaries/$name" ] || echo "-dict=dictionaries/$name") >"$folder/logs/$name" 2>&1; then
     echo "$name FAILED"
     tail -n 40 "$folder/logs/$name"
