@@ -34,7 +34,7 @@ main() {
     cell login users_log_in
     cell credentials users_have_credentials
     authselects_profiles
-    cell upgrade upgraded "dnf upgrade" dnf_ upgrade
+    cell upgrade upgraded_and_back
     cell erase erased_where_authselect_rules
 
     row="EL-like, no authselect, rpm"
@@ -192,7 +192,7 @@ upgraded() { # SENTENCE COMMAND…
     pid=$(systemctl show -p MainPID --value keymakerd)
     sed -i '1i # an administrator was here' /etc/keymaker/keymakerd.toml "$drop_in" "$(readlink -f /etc/sudoers.d/keymaker)"
     repository=repo-2 from=$newer
-    check "$sentence" "$@"
+    check "$sentence while alice logs in" while_alice_logs_in "$@"
     check "to the new release" same_text 2 "$(rpm -q --qf '%{release}\n' keymaker)"
     check "the daemon was restarted" fails same_text "$pid" "$(systemctl show -p MainPID --value keymakerd)"
     for file in /etc/keymaker/keymakerd.toml "$drop_in" /etc/sudoers.d/keymaker; do
@@ -206,6 +206,17 @@ upgraded() { # SENTENCE COMMAND…
     rm -rf "$drop_in" /var/lib/keymaker-rpm
     check "another package brings sshd again" rpm -U --replacepkgs "$work"/system-2.99/*/*.rpm
     check "and the drop-in comes with it" test -e "$drop_in"
+}
+
+upgraded_and_back() {
+    upgraded "dnf upgrade" dnf_ upgrade
+    repository=repo-1
+    check "dnf goes back to the former release" dnf_ downgrade
+    check "which is the one that is there" same_text 1 "$(rpm -q --qf '%{release}\n' keymaker)"
+    check "alice logs in" logs_in alice
+    check "and has credentials" has_credentials alice
+    check "files are as rpm placed them" verified
+    host_works "after the downgrade"
 }
 
 erased_where_authselect_rules() {

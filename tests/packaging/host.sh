@@ -111,6 +111,22 @@ no_file_left() {
 
 # sshd may be reloading.
 logs_in() { timeout 20 sh -c "until ssh -o BatchMode=yes $1@localhost true; do sleep 0.1; done"; }
+
+# Alice logs in all the while, one login after another: nothing that COMMAND does may refuse one.
+while_alice_logs_in() { # COMMAND…
+    local loop status
+    rm -f "$work"/{logins,refused,enough}
+    until [ -e "$work/enough" ]; do
+        if timeout 60 ssh -o BatchMode=yes -o ConnectionAttempts=5 alice@localhost true; then echo yes >>"$work/logins"; else date >>"$work/refused"; fi
+    done </dev/null 2>>"$work/refused" &
+    loop=$!
+    "$@"
+    status=$?
+    sleep 2; touch "$work/enough"; wait "$loop"
+    echo "$(wc -l <"$work/logins") logins"
+    [ ! -s "$work/refused" ] || { cat "$work/refused"; return 1; }
+    [ -s "$work/logins" ] && return $status
+}
 has_credentials() { timeout 20 sh -c "until ssh -o BatchMode=yes $1@localhost aws sts get-caller-identity --query Arn --output text | grep -q user-$1; do sleep 0.2; done"; }
 
 users_have_credentials() {
