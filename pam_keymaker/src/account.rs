@@ -140,11 +140,7 @@ fn nudge(account: &LoginAccount<'_>, service: &[u8], host: &PamHost<'_>, deadlin
 /// A pass may be under way: after a boot, a resume, an outage. What is published decides once it has ended. keymakerd alone knows whether
 /// AWS or this host is silent; without its answer nothing goes on.
 fn await_contact(account: &LoginAccount<'_>, service: &[u8], host: &PamHost<'_>) -> Knowledge {
-    let budget = if tries_once(service) {
-        FIRST_PASS_BUDGET
-    } else {
-        ACCOUNT_BUDGET
-    };
+    let budget = contact_budget(service);
     let question = match account.user_name {
         Some(name) if is_continuing(service) => Question::GoOn(name),
         _ => Question::Contact,
@@ -168,9 +164,12 @@ enum Knowledge {
     Withheld,
 }
 
-/// Services for which nobody sits there to try again: a line `@reboot` or a job that was due is lost.
-fn tries_once(service: &[u8]) -> bool {
-    matches!(service, b"cron" | b"crond" | b"atd" | b"systemd-user")
+/// Some services try once, and nobody sits there to try again: a line `@reboot` or a job that was due is lost.
+fn contact_budget(service: &[u8]) -> Duration {
+    match service {
+        b"cron" | b"crond" | b"atd" | b"systemd-user" => FIRST_PASS_BUDGET,
+        _ => ACCOUNT_BUDGET,
+    }
 }
 
 fn worth(asked: Option<Result<Answer<'_>, AskError>>) -> AccountAfterNudge {

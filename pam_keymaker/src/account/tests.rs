@@ -591,6 +591,20 @@ fn where_there_is_no_contact_every_service_waits_for_the_pass_that_is_under_way(
     }
 }
 
+// P5
+#[test]
+fn cron_at_and_user_managers_alone_wait_for_a_first_pass_longer_than_others() {
+    assert!(FIRST_PASS_BUDGET > ACCOUNT_BUDGET);
+    for service in ["cron", "crond", "atd", "systemd-user"] {
+        assert_eq!(contact_budget(service.as_bytes()), FIRST_PASS_BUDGET, "{service}");
+    }
+    for service in [
+        "sudo", "sudo-i", "polkit-1", "sshd", "login", "su", "vsftpd", "at", "cron.d", "CRON", "",
+    ] {
+        assert_eq!(contact_budget(service.as_bytes()), ACCOUNT_BUDGET, "{service}");
+    }
+}
+
 // P5 P7
 #[test]
 fn who_is_refused_waits_for_no_pass() {
