@@ -267,7 +267,8 @@ impl fmt::Display for Sentence<'_> {
             Refusal::Expired => write!(f, "keymaker: the access of {name} to this host has expired."),
             Refusal::HomeOfAnother => write!(
                 f,
-                "keymaker: the home directory of {name} belongs to somebody else; an administrator can move it away: keymaker release {name}"
+                "keymaker: the home directory of {name} belongs to somebody else; an administrator can find what to do with: \
+                keymaker why {name}"
             ),
             Refusal::EntryOfAnother => write!(
                 f,
@@ -455,6 +456,9 @@ mod tests {
         assert_eq!(decided("/no/such/home", LoginDecision::Allowed), LoginDecision::Allowed);
         let expired = LoginDecision::Refused(Refusal::Expired);
         assert_eq!(decided("/tmp", expired), expired);
+        // It may be root's, or a link: what helps differs, and `keymaker release` is often not it.
+        let sentence = refused.sentence(UserName::parse(b"alice").unwrap(), "").to_string();
+        assert!(sentence.ends_with("with: keymaker why alice"), "{sentence}");
     }
 
     // P9
