@@ -64,6 +64,26 @@ pub fn others_may_move(folder: &Metadata) -> bool {
     others_may_write(folder) && folder.mode() & libc::S_ISVTX == 0
 }
 
+/// What a folder that bears a former name of a renamed user is to them, who have no home yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormerFolder {
+    /// nothing
+    NotTheirs,
+    /// their home, which stays: others may have put there what a shell of the user's would run, or it is a file system of its own
+    Stays,
+    /// their home, which is moved to the present name
+    Moves,
+}
+
+/// The same of what lies in the folder `base` of homes, no link followed.
+pub fn former_folder(found: &Metadata, base: &Metadata, uid: u32) -> FormerFolder {
+    match found.is_dir() && found.uid() == uid {
+        false => FormerFolder::NotTheirs,
+        true if others_may_write(found) || found.dev() != base.dev() => FormerFolder::Stays,
+        true => FormerFolder::Moves,
+    }
+}
+
 fn of(found: &Metadata, uid: u32) -> HomeState {
     let roots_alone = found.uid() == 0 && found.is_dir() && !others_may_write(found);
     match found.uid() == uid {
@@ -131,5 +151,37 @@ mod tests {
             assert_eq!(state(&host.join(name), ALICE).unwrap(), expected, "{name}");
         }
         assert!(state(&host.join("file/home"), ALICE).is_err());
+    }
+
+    // P2
+    #[test]
+    fn a_folder_of_a_former_name_moves_only_where_it_is_the_users_alone_and_of_one_disk_with_the_others() {
+        let host = TestFolder::new();
+        let (uid, base) = (sys::own_uid(), fs::metadata(&*host).unwrap());
+        let elsewhere = fs::metadata("/proc").unwrap();
+        fs::write(host.join("file"), "").unwrap();
+        symlink(&*host, host.join("link")).unwrap();
+        for (name, mode, expected) in [
+            ("private", 0o700, FormerFolder::Moves),
+            ("readable", 0o755, FormerFolder::Moves),
+            ("groups", 0o770, FormerFolder::Stays),
+            ("everybodys", 0o702, FormerFolder::Stays),
+            ("file", 0o644, FormerFolder::NotTheirs),
+            ("link", 0o777, FormerFolder::NotTheirs),
+        ] {
+            let path = host.join(name);
+            if fs::symlink_metadata(&path).is_err() {
+                fs::create_dir(&path).unwrap();
+                fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            }
+            let found = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(former_folder(&found, &base, uid), expected, "{name}");
+            assert_eq!(former_folder(&found, &base, uid + 1), FormerFolder::NotTheirs, "{name}");
+            let mounted = match expected {
+                FormerFolder::NotTheirs => expected,
+                _ => FormerFolder::Stays,
+            };
+            assert_eq!(former_folder(&found, &elsewhere, uid), mounted, "{name}");
+        }
     }
 }

@@ -7,10 +7,9 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use keymaker_core::home::others_may_write;
+use keymaker_core::home::{FormerFolder, former_folder, others_may_write};
 
 use super::{HomeError, NewHome, Workshop, is_same};
 use crate::abi::folder::Folder;
@@ -32,12 +31,11 @@ impl Workshop<'_> {
         for former in home.former_names {
             let (former, from) = (OsStr::new(former), base.path.join(former));
             let failed = |error| HomeError::Io("move the former home", from.clone(), error);
-            let entry = match base.look_at(former) {
-                Ok(entry) if entry.is_dir() && entry.uid() == home.uid => entry,
-                _ => continue,
-            };
-            if others_may_write(&entry) || entry.dev() != base.file().metadata().map_err(failed)?.dev() {
-                return Ok(FormerHome::Stays(from));
+            let Ok(entry) = base.look_at(former) else { continue };
+            match former_folder(&entry, &base.file().metadata().map_err(failed)?, home.uid) {
+                FormerFolder::NotTheirs => continue,
+                FormerFolder::Stays => return Ok(FormerHome::Stays(from)),
+                FormerFolder::Moves => {}
             }
             let held = base.folder(former).map_err(failed)?;
             let held = held.file().metadata().map_err(failed)?;

@@ -1,11 +1,11 @@
 //! The gates of a user who is in the directory, in the order in which a login meets them. Called by [`super::run`].
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use keymaker_core::directory_file::{Directory, Header, User};
-use keymaker_core::home::{self, HomeState};
+use keymaker_core::home::{self, FormerFolder, HomeState};
 use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::login::{self, Doubt, LoginDecision, Refusal};
 use keymaker_core::name::UserName;
@@ -273,7 +273,18 @@ pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
         Ok(HomeState::Theirs) => "exists and belongs to the user".to_owned(),
         Ok(HomeState::NotAFolder | HomeState::OfAnother) => "is no folder".to_owned(),
         Ok(HomeState::Absent) => match roots_folder::find(path.parent().unwrap_or(path), 0) {
-            Ok(_) => "will be made at the first login".to_owned(),
+            Ok(_) => match former_home(path.parent().unwrap_or(path), user.former_names(), user.uid.get()) {
+                Some((from, true)) => format!(
+                    "does not exist; {}, the user's under a former name, will be moved there at the first login",
+                    from.display()
+                ),
+                Some((from, false)) => format!(
+                    "will be made at the first login; {}, the user's under a former name, stays where it is, since others may write \
+                     to it or it is a file system of its own",
+                    from.display()
+                ),
+                None => "will be made at the first login".to_owned(),
+            },
             Err(error) => format!("will not be made: {error}"),
         },
         Err(error) => return walk.untold("home", format!("{} cannot be looked at: {error}", user.home)),
@@ -284,6 +295,17 @@ pub(super) fn home(walk: &mut Walk, user: &User<'_>) {
         .map(|left| format!("; {}: {}", left.what(), left.remedy()))
         .collect();
     walk.open("home", format!("{} {found}{said}{left}", user.home));
+}
+
+/// The folder of the last former name that has one of the user's, and whether the PAM module moves it.
+fn former_home(base: &Path, names: impl Iterator<Item = UserName>, uid: u32) -> Option<(PathBuf, bool)> {
+    let homes = std::fs::metadata(base).ok()?;
+    let mut folders = names.map(|name| base.join(name.as_str())).filter_map(|path| {
+        let found = std::fs::symlink_metadata(&path).ok()?;
+        Some((path, home::former_folder(&found, &homes, uid)))
+    });
+    let (path, is) = folders.find(|(_, is)| *is != FormerFolder::NotTheirs)?;
+    Some((path, is == FormerFolder::Moves))
 }
 
 /// What keymakerd says of a tag of the user's that decides nothing here.
@@ -316,4 +338,30 @@ pub(super) fn shell(walk: &mut Walk, user: &User<'_>) -> Result<(), Shut> {
     };
     let remedy = format!("{remedy}, or set default_shell in keymakerd.toml");
     walk.closed("shell", format!("{shell} {why}"), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use test_folder::TestFolder;
+
+    #[test]
+    fn the_home_that_will_be_moved_is_the_one_that_the_module_takes() {
+        let base = TestFolder::new();
+        let names = ["third", "second", "first"].map(|name| UserName::parse(name.as_bytes()).unwrap());
+        let found = || former_home(&base, names.into_iter(), sys::own_uid());
+        assert_eq!(found(), None);
+        fs::create_dir(base.join("other")).unwrap();
+        fs::write(base.join("third"), "").unwrap();
+        assert_eq!(found(), None);
+        for name in ["first", "second"] {
+            fs::create_dir(base.join(name)).unwrap();
+            fs::set_permissions(base.join(name), Permissions::from_mode(0o700)).unwrap();
+            assert_eq!(found(), Some((base.join(name), true)));
+        }
+        fs::set_permissions(base.join("second"), Permissions::from_mode(0o770)).unwrap();
+        assert_eq!(found(), Some((base.join("second"), false)));
+    }
 }
