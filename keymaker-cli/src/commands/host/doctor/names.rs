@@ -1,10 +1,13 @@
 //! Whether glibc asks us: nsswitch.conf, the module, caching daemons.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD};
 use keymaker_core::paths::{self, NSSWITCH};
 use keymaker_core::{nsswitch, sys};
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::super::install::authselect;
 use super::super::probe::run;
@@ -30,7 +33,7 @@ pub fn look(found: &mut Findings) {
         database_line(found, &text, database);
     }
     for (socket, unit) in [("/run/nscd/socket", "nscd"), ("/run/unscd/socket", "unscd")] {
-        if Path::new(socket).exists() {
+        if answers_in_our_place(Path::new(socket), NSNCD) {
             found.fault(
                 format!("{unit} answers in Keymaker's place ({socket})"),
                 "it goes on showing removed groups and deleted users for up to an hour",
@@ -39,6 +42,30 @@ pub fn look(found: &mut Findings) {
         }
     }
     resolving(found);
+}
+
+/// It stands at nscd's socket, keeps nothing, and asks glibc: so programs that are linked statically or with musl see IAM users.
+const NSNCD: &str = "nsncd";
+
+/// Whether a socket is there at which anything but `forwarder` answers, or something that cannot be told.
+fn answers_in_our_place(socket: &Path, forwarder: &str) -> bool {
+    socket.exists() && listener(socket).as_deref() != Some(forwarder)
+}
+
+/// The name of the program that listens at this socket; `None` where it cannot be told, or nobody listens. Only root makes a socket
+/// there, and no more than a finding goes by the name.
+fn listener(socket: &Path) -> Option<String> {
+    let peer = socket_peercred(connect_now(socket)?).ok()?;
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", peer.pid)).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// A daemon that hangs, with its queue full, makes nobody wait.
+fn connect_now(socket: &Path) -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+    connect(&stream, &SocketAddrUnix::new(socket).ok()?).ok()?;
+    Some(stream)
 }
 
 fn database_line(found: &mut Findings, text: &str, database: &str) {
@@ -151,4 +178,31 @@ fn module_missing() -> bool {
         .iter()
         .flat_map(|folder| multiarch.iter().map(move |arch| format!("{folder}/{arch}")));
     !places.any(|place| Path::new(&place).join("libnss_keymaker.so.2").exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use test_folder::TestFolder;
+
+    #[test]
+    fn only_a_program_that_forwards_questions_may_stand_at_the_socket_of_a_cache() {
+        let folder = TestFolder::new();
+        let socket = folder.join("socket");
+        let this = std::fs::read_to_string(format!("/proc/{}/comm", std::process::id())).unwrap();
+        let is_wrong = |forwarder: &str| answers_in_our_place(&socket, forwarder);
+        assert!(!is_wrong(NSNCD));
+        std::fs::write(&socket, "").unwrap();
+        assert!(is_wrong(NSNCD));
+        std::fs::remove_file(&socket).unwrap();
+        let listening = UnixListener::bind(&socket).unwrap();
+        assert!(is_wrong(NSNCD) && !is_wrong(this.trim_end()));
+        // Nobody takes what is in its queue.
+        rustix::net::listen(&listening, 1).unwrap();
+        let queue: Vec<_> = (0..10).map_while(|_| connect_now(&socket)).collect();
+        assert!(queue.len() < 10 && is_wrong(this.trim_end()));
+        drop(listening);
+        assert!(is_wrong(this.trim_end()));
+    }
 }
