@@ -428,6 +428,13 @@ fn a_name_that_a_setting_makes_a_login_name_is_told_the_setting() {
         closed_gate("Dora"),
         "name: \"Dora\" is no name of this host: the name here is dora"
     );
+    ssh("Dora", "true").refused();
+    run("ssh -o BatchMode=yes -l Emil@example.com localhost true").refused();
+    until("doctor says so, too", Duration::from_secs(30), || {
+        let notes = run("keymaker doctor --json | jq -r '.notes[]'").stdout;
+        notes.contains("as \"Dora\" in the last hour: the name here is dora (ssh dora@")
+            && notes.contains("as \"Emil@example.com\" in the last hour: the name here is emil (ssh emil@")
+    });
 }
 
 #[test]

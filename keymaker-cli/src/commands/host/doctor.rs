@@ -24,6 +24,7 @@ mod ports;
 pub mod proofs;
 mod session_manager;
 mod sudo;
+mod typed_names;
 mod users;
 
 use std::sync::mpsc::channel;

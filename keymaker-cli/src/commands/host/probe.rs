@@ -43,6 +43,12 @@ pub fn run_for(seconds: &str, program: &str, arguments: &[&str]) -> Result<Strin
     output_of(program, limited_to(seconds, program).args(arguments))
 }
 
+/// Messages of the last hour that journalctl(1) selects so, a line each; nothing where that takes longer than doctor can wait.
+pub fn journal_of_last_hour(arguments: &[&str]) -> String {
+    let all = [&["--since=-1h", "--no-pager", "--output=cat"], arguments].concat();
+    run_for("1", "journalctl", &all).unwrap_or_default()
+}
+
 /// The same of a [`limited`] program.
 pub fn output_of(program: &str, command: &mut Command) -> Result<String, String> {
     let output = command

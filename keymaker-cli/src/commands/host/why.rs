@@ -10,6 +10,7 @@ mod credentials;
 mod gates;
 mod proof;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use self::proof::ProvenCertificate;
 use super::get::group_names;
 use super::probe::list_setting_has;
+use super::published::{NameTyped, meant_by};
 use super::{HostError, probe, remedy as remedies};
 use crate::output::{Output, Paint};
 
@@ -249,8 +251,8 @@ fn legal_name(walk: &mut Walk, text: &str) -> Result<UserName, Shut> {
 fn not_a_name<T>(walk: &mut Walk, text: &str, why: NameError) -> Result<T, Shut> {
     // A second name of one uid would have a home and rules of its own, so there is none (and a Mac sends its own name as
     // it is).
-    let typed_small = || published_as(UserName::parse(text.to_ascii_lowercase().as_bytes()).ok()?);
-    if let Some(name) = login_of(text).or_else(typed_small) {
+    let meant = meant_by(&BTreeSet::from([text])).unwrap_or_default();
+    if let Some(NameTyped { name, .. }) = meant.first() {
         let why = format!("{text:?} is no name of this host: the name here is {name}");
         let remedy =
             format!("ssh {name}@…, or the line \"User {name}\" in ~/.ssh/config; keymaker why {name}  # says more");
@@ -259,28 +261,6 @@ fn not_a_name<T>(walk: &mut Walk, text: &str, why: NameError) -> Result<T, Shut>
     let refused = refused_user(|iam_name| iam_name == text);
     let (why, remedy) = refused.unwrap_or_else(|| (format!("{text:?}: {why}"), "rename the user in IAM".to_owned()));
     walk.closed("name", why, remedy)
-}
-
-/// The name, where it is a published user's.
-fn published_as(name: UserName) -> Option<UserName> {
-    let directory = Directory::open(Path::new(paths::DIRECTORY)).ok()?;
-    let mut buffer = [0; MAX_USER_RECORD];
-    let user = directory.user_by_name(name, &mut buffer).ok().flatten()?;
-    (!user.tombstone).then_some(name)
-}
-
-/// The login name of the published user whom IAM calls so.
-fn login_of(iam_name: &str) -> Option<UserName> {
-    let directory = Directory::open(Path::new(paths::DIRECTORY)).ok()?;
-    let mut buffer = [0; MAX_USER_RECORD];
-    let mut from = 0;
-    while let Ok(Some((next, user))) = directory.next_user(from, &mut buffer) {
-        if user.iam_user_name == iam_name && !user.tombstone {
-            return Some(user.name);
-        }
-        from = next;
-    }
-    None
 }
 
 /// Why this host refuses an entry to the first user of such a name in IAM, and what to do.

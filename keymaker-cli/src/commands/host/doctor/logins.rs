@@ -15,7 +15,7 @@ use super::super::probe::{local_line, pam, run};
 use super::super::published::{of_each_published, published_names};
 use super::super::remedy::NEW_DROP_IN;
 use super::finding::FaultCause;
-use super::{Findings, JOIN, penalties, proofs};
+use super::{Findings, JOIN, penalties, proofs, typed_names};
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
 
@@ -28,6 +28,7 @@ pub fn look(found: &mut Findings) {
     sshd_settings(found);
     nologin(found);
     predecessor(found);
+    typed_names::look(found);
 }
 
 fn pam_stacks(found: &mut Findings) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::probe::run_for;
+use super::super::probe::journal_of_last_hour;
 use super::super::probe::sshd::SshdSettings;
 use super::super::probe::sshd::pattern::list_names_address;
 use super::Findings;
@@ -14,16 +14,12 @@ pub fn look(settings: &SshdSettings, found: &mut Findings) {
     if settings.get("persourcepenalties").is_none_or(|value| value == "no") {
         return;
     }
-    let journal = |arguments: &[&str]| {
-        let all = [&["--since=-1h", "--no-pager", "--output=cat"], arguments].concat();
-        run_for(SECONDS, "journalctl", &all).unwrap_or_default()
-    };
-    let dropped = journal(&["--identifier=sshd", "--grep=penalty: ", "--lines=1000"]);
+    let dropped = journal_of_last_hour(&["--identifier=sshd", "--grep=penalty: ", "--lines=1000"]);
     let turned_away = turned_away(&dropped);
     if turned_away.is_empty() {
         return;
     }
-    let of_ours = journal(&["KEYMAKER_EVENT=login", "--output-fields=KEYMAKER_ADDRESS"]);
+    let of_ours = journal_of_last_hour(&["KEYMAKER_EVENT=login", "--output-fields=KEYMAKER_ADDRESS"]);
     let of_ours: BTreeSet<IpAddr> = of_ours.lines().filter_map(|line| line.trim().parse().ok()).collect();
     let exempt = settings
         .get("persourcepenaltyexemptlist")
@@ -68,8 +64,6 @@ fn turned_away(log: &str) -> BTreeSet<IpAddr> {
 
 /// Before the files that a distribution or Keymaker places.
 const EXEMPT: &str = "/etc/ssh/sshd_config.d/10-penalties.conf";
-/// For each look at the journal, so that doctor ends in time.
-const SECONDS: &str = "1";
 
 #[cfg(test)]
 mod tests {
