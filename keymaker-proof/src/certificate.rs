@@ -132,9 +132,12 @@ fn is_plainly_written(plain: &str, signed: &[u8]) -> bool {
     }
     let mut numbers = Fields(signed);
     let mut number = || {
-        let number = numbers.string()?;
-        let needless = number.first() == Some(&0) && number.get(1).is_none_or(|next| *next < 0x80);
-        (number.first().is_some_and(|first| *first < 0x80) && number.len() <= P256_NUMBER && !needless).then_some(())
+        // A zero stands before a first bit that is set, and nowhere else.
+        let (number, begins) = match numbers.string()? {
+            [0, number @ ..] => (number, 0x80..=0xff),
+            number => (number, 1..=0x7f),
+        };
+        (begins.contains(number.first()?) && number.len() <= P256_NUMBER).then_some(())
     };
     number().is_some() && number().is_some() && numbers.0.is_empty()
 }
@@ -196,7 +199,6 @@ fn put(blob: &mut Vec<u8>, string: &[u8]) -> Option<()> {
 
 const ED25519: usize = 32;
 const ED25519_SIGNATURE: usize = 64;
-/// With the zero before a first bit that is set.
-const P256_NUMBER: usize = 33;
+const P256_NUMBER: usize = 32;
 /// Uncompressed, as OpenSSH writes points.
 const P256: usize = 65;

@@ -67,7 +67,7 @@ fn a_proof_by_an_ecdsa_key_is_one_too() {
     let mut given = fields.clone();
     given.extensions = crate::forge::fields(&token).extensions;
     assert_eq!(of(&given).unwrap().iam_user_name, "alice");
-    let others: [&[&[u8]]; 8] = [
+    let others: [&[&[u8]]; 9] = [
         &[&[0, 5], &[6]],
         &[&[5], &[0, 6]],
         &[&[5], &[]],
@@ -75,7 +75,9 @@ fn a_proof_by_an_ecdsa_key_is_one_too() {
         &[&[0x80], &[6]],
         &[&[5]],
         &[&[5], &[6], &[7]],
-        &[&[1; 34], &[6]],
+        // Larger than any that counts.
+        &[&[1; 33], &[6]],
+        &[&[5], &[0x7f; 33]],
     ];
     for written in others {
         let mut other = given.clone();

@@ -1,12 +1,14 @@
 //! Ten thousand mutated tokens (a million in `./check --long`), judged by the verifier of proofs, by RustCrypto's p384 with serde's own
 //! values, and, in pyjwt.py, by PyJWT: none opens here that those refuse, and none that anybody may make is refused otherwise. And
-//! Wycheproof's vectors for signatures of this form.
+//! Wycheproof's vectors for signatures of this form. certificates.rs does the same with certificates.
 
 #![cfg(test)]
 
 #[allow(dead_code, reason = "the verifier's own tests use the rest of it")]
 #[path = "../../../keymaker-proof/src/forge.rs"]
 mod forge;
+
+mod certificates;
 
 use forge::{
     ACCOUNT, FINGERPRINT, ISSUED, ISSUER, NOW, TOKEN_ID, claims, fields, header, issuer_key, rules, signed,
@@ -100,18 +102,17 @@ impl Numbers {
     }
 }
 
+/// How many mutations.
+fn tries() -> usize {
+    let is_long = std::env::var_os("KEYMAKER_LONG").is_some_and(|long| !long.is_empty());
+    if is_long { 1_000_000 } else { 10_000 }
+}
+
 // P21
 #[test]
 fn of_ten_thousand_mutated_tokens_none_opens_that_others_refuse() {
     let (mut numbers, good) = (Numbers(0x9e37_79b9_7f4a_7c15), token_of(&claims()));
-    let (mut opened, tries) = (
-        0,
-        if std::env::var_os("KEYMAKER_LONG").is_some_and(|long| !long.is_empty()) {
-            1_000_000
-        } else {
-            10_000
-        },
-    );
+    let (mut opened, tries) = (0, tries());
     // For pyjwt.py: the rules first, then each token with what became of it here.
     let mut judged = std::env::var_os("KEYMAKER_JUDGED").map(|path| BufWriter::new(File::create(path).unwrap()));
     let mut tell = |line: Value| {
