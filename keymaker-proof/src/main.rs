@@ -14,6 +14,11 @@ use keymaker_core::{issuers_file, paths};
 use keymaker_proof::{NoProof, verify};
 
 fn main() -> ExitCode {
+    run(look)
+}
+
+/// The program, with what looks at a certificate; tests/proof gives it something that panics.
+pub(crate) fn run(look: impl FnOnce(&str, &str) -> Result<Result<Proof, NoProof>, String>) -> ExitCode {
     // The default hook would print where in our sources, to the log of whoever runs this.
     std::panic::set_hook(Box::new(|_| {}));
     let mut arguments = std::env::args_os().skip(1).map(|argument| argument.into_string().ok());

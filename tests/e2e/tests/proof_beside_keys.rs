@@ -23,7 +23,13 @@ fn where_proofs_are_off_sshd_asks_as_before_and_where_they_are_on_nothing_of_the
     assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
     let own = key();
     let proofs = "/usr/libexec/keymaker/proof";
+    let roots = roots_key();
     for (broken, mended) in [
+        // A panic inside the verifier.
+        (
+            format!("mount --bind /sandbox/e2e/panicking-verifier {proofs}"),
+            format!("umount {proofs}"),
+        ),
         (format!("mount --bind /bin/false {proofs}"), format!("umount {proofs}")),
         (format!("chmod 0 {proofs}"), format!("chmod 755 {proofs}")),
         // As a panic ends it, and a fault in it, after a line that would open.
@@ -42,11 +48,13 @@ fn where_proofs_are_off_sshd_asks_as_before_and_where_they_are_on_nothing_of_the
         (format!("mv {KEYS} /root/issuers"), format!("mv /root/issuers {KEYS}")),
     ] {
         sh(&format!("rm -f /run/keymaker-keys/*; {broken}"));
-        let (by_proof, by_key) = (ssh_by(&own, "dave"), ssh("alice", "id -un"));
+        let (by_proof, by_key, as_root) = (ssh_by(&own, "dave"), ssh("alice", "id -un"), ssh_by(&roots, "root"));
         sh(&mended);
         assert_ne!(by_proof.status, 0, "{broken}: {by_proof}");
         assert_eq!(by_key.ok(), "alice", "{broken}");
+        assert_eq!(as_root.ok(), "root", "{broken}");
     }
+    sh("rm /root/.ssh/authorized_keys");
     assert_eq!(ssh_by(&own, "dave").ok(), "dave");
     // Without a ticket PAM lets nobody in whom the keys command let pass.
     sh("sed -i 's/login_by = .*/login_by = [\"iam-keys\"]/' /etc/keymaker/keymakerd.toml");
@@ -58,6 +66,14 @@ fn where_proofs_are_off_sshd_asks_as_before_and_where_they_are_on_nothing_of_the
     assert_eq!(ssh("alice", "id -un").ok(), "alice");
     tell_sshd();
     assert_eq!(asks(), off);
+}
+
+/// A key by which root logs in, until /root/.ssh/authorized_keys is gone.
+fn roots_key() -> String {
+    sh(
+        "rm -f /root/roots*; ssh-keygen -q -t ed25519 -N '' -f /root/roots; mkdir -p -m 700 /root/.ssh; cat /root/roots.pub >> /root/.ssh/authorized_keys",
+    );
+    "/root/roots".to_owned()
 }
 
 /// Puts a program in the verifier's place that says what the verifier does, and then ends otherwise.
@@ -78,9 +94,7 @@ fn however_many_or_broken_certificates_keep_no_key_from_working() {
     let (batches, batch) = (if e2e::is_long() { 40 } else { 1 }, 250);
     let count = batches * batch;
     std::fs::write("/root/certificates.py", CERTIFICATES).unwrap();
-    sh(
-        "rm -f /root/roots*; ssh-keygen -q -t ed25519 -N '' -f /root/roots; mkdir -p -m 700 /root/.ssh; cat /root/roots.pub >> /root/.ssh/authorized_keys",
-    );
+    let roots = roots_key();
     let made = format!("/opt/aws/bin/python3 /root/certificates.py {own}-cert.pub dave $(id -u dave) {batch}");
     let flood = std::thread::spawn(move || {
         let became = (0..batches).map(|number| sh(&format!("{made} {}", number * batch)));
@@ -89,7 +103,7 @@ fn however_many_or_broken_certificates_keep_no_key_from_working() {
     let mut logins = 0;
     while !flood.is_finished() {
         assert_eq!(ssh("alice", "id -un").ok(), "alice");
-        assert_eq!(ssh_by("/root/roots", "root").ok(), "root");
+        assert_eq!(ssh_by(&roots, "root").ok(), "root");
         logins += 1;
     }
     let became = flood.join().unwrap();
