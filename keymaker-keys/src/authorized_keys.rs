@@ -6,7 +6,7 @@
 use std::fmt::{self, Write};
 use std::io;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use keymaker_core::audit::AuditReason;
 use keymaker_core::client::{self, AskError};
@@ -113,11 +113,16 @@ pub fn uid(argument: &[u8]) -> Result<u32, NoKeys> {
 
 /// Has keymakerd look whether anything changed. What it published stands if it cannot tell; not if it says so (P9).
 pub fn nudge(name: UserName, host: &KeysHost<'_>) -> Result<KeysAfterNudge, AskError> {
+    nudge_within(KEYS_BUDGET, name, host)
+}
+
+/// The same, where another question has taken some of the time.
+pub fn nudge_within(budget: Duration, name: UserName, host: &KeysHost<'_>) -> Result<KeysAfterNudge, AskError> {
     let mut buffer = [0; MAX_ANSWER];
     worth(client::ask(
         host.login_socket,
         &Question::Keys(name),
-        KEYS_BUDGET,
+        budget,
         &mut buffer,
     ))
 }

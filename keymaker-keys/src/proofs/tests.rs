@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use keymaker_core::directory_file::Verdict;
 use keymaker_core::id::Uid;
@@ -177,7 +179,18 @@ fn whatever_ends_the_verifier_is_no_proof() {
 
 /// What is shown where the verifier knows the token's key only once keymakerd has answered so; and what keymakerd was asked.
 fn shown_after(host: &TestHost, answer: &'static str, status: u8) -> (Result<String, NoKeys>, Vec<String>) {
-    use std::io::{BufRead, BufReader, Write};
+    let (shown, asked, _) = shown_after_waiting(host, answer, status, None);
+    (shown, asked)
+}
+
+/// The same, where keymakerd takes that long for the first answer and gives no other one; and how long each question was waited for.
+fn shown_after_waiting(
+    host: &TestHost,
+    answer: &'static str,
+    status: u8,
+    waits: Option<Duration>,
+) -> (Result<String, NoKeys>, Vec<String>, mpsc::Receiver<Duration>) {
+    use std::io::{BufRead, BufReader, Read, Write};
     let folder = host.folder();
     fs::create_dir_all(folder.join("tickets")).unwrap();
     host.publish();
@@ -187,14 +200,24 @@ fn shown_after(host: &TestHost, answer: &'static str, status: u8) -> (Result<Str
     let asked = folder.join("asked");
     let _ = fs::remove_file(&asked);
     let log = asked.clone();
+    let (tell, waited) = mpsc::channel();
     std::thread::spawn(move || {
         for asker in daemon.incoming() {
-            let mut asker = asker.unwrap();
+            let (began, mut asker) = (Instant::now(), asker.unwrap());
             let mut line = String::new();
             BufReader::new(asker.try_clone().unwrap()).read_line(&mut line).unwrap();
             let mut log = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
             log.write_all(line.as_bytes()).unwrap();
-            let _ = asker.write_all(if line == "issuer-keys\n" { answer } else { "fresh\n" }.as_bytes());
+            match (line == "issuer-keys\n", waits) {
+                (true, waits) => {
+                    std::thread::sleep(waits.unwrap_or_default());
+                    let _ = asker.write_all(answer.as_bytes());
+                }
+                (false, None) => drop(asker.write_all(b"fresh\n")),
+                // Until it hangs up.
+                (false, Some(_)) => drop(asker.read(&mut [0])),
+            }
+            let _ = tell.send(began.elapsed());
         }
     });
     let verifier = format!(
@@ -204,7 +227,7 @@ fn shown_after(host: &TestHost, answer: &'static str, status: u8) -> (Result<Str
     );
     let shown = shown(host, &verifier, "AAAA");
     let asked = fs::read_to_string(asked).unwrap_or_default();
-    (shown, asked.lines().map(str::to_owned).collect())
+    (shown, asked.lines().map(str::to_owned).collect(), waited)
 }
 
 // P21, P9
@@ -232,6 +255,18 @@ fn for_a_key_that_is_not_published_keymakerd_is_asked_once_and_without_a_word_of
     let mut another = host();
     another.at_connect = UID + 1;
     assert!(shown_after(&another, "fresh\n", 5).1.is_empty());
+}
+
+// P5
+#[test]
+fn the_two_questions_about_a_proof_wait_no_longer_than_one_about_a_key() {
+    let first = Duration::from_millis(1800);
+    let (shown, asked, waited) = shown_after_waiting(&host(), "fresh\n", 5, Some(first));
+    assert_eq!(asked, ["issuer-keys", "keys alice"]);
+    // What is published stands.
+    assert!(shown.unwrap().starts_with("cert-authority"));
+    let both: Duration = waited.iter().take(2).sum();
+    assert!(both < first + KEYS_BUDGET, "{both:?}");
 }
 
 // P24
