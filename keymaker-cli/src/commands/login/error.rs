@@ -19,6 +19,10 @@ pub enum LoginError {
     #[error("{0} failed: {1}")]
     Program(&'static str, String),
     #[error(
+        "ssh-keygen makes no ED25519 key ({0}): where this computer permits none, as in FIPS mode, take another one by --key-type ecdsa"
+    )]
+    NoEd25519Key(String),
+    #[error(
         "this account makes no tokens: its administrator turns that on by 'keymaker configure --logins', or by \
          'aws iam enable-outbound-web-identity-federation'"
     )]

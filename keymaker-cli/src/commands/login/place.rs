@@ -149,7 +149,7 @@ impl Place {
             ProofKeyType::Ed25519 => &["-t", "ed25519"],
             ProofKeyType::Ecdsa => &["-t", "ecdsa", "-b", "256"],
         };
-        keygen(kind.iter().map(OsStr::new).chain([
+        let made = keygen(kind.iter().map(OsStr::new).chain([
             OsStr::new("-q"),
             OsStr::new("-N"),
             OsStr::new(""),
@@ -157,7 +157,11 @@ impl Place {
             OsStr::new("keymaker"),
             OsStr::new("-f"),
             aside.as_os_str(),
-        ]))?;
+        ]));
+        made.map_err(|error| match (error, key_type) {
+            (LoginError::Program(_, said), ProofKeyType::Ed25519) => LoginError::NoEd25519Key(said),
+            (error, _) => error,
+        })?;
         rename(&aside_public, &public)?;
         rename(&aside, &self.key)?;
         PublicKey::read_openssh_file(&public).map_err(|error| LoginError::Program("ssh-keygen", error.to_string()))
