@@ -1,8 +1,11 @@
 //! Who logs in by proof: with the AWS sign-in and a key that is registered nowhere, and by nothing that only looks like it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use e2e::proofs::{LAPTOP, ON, as_person, have_the_policy, key, keymaker_ssh, person, ssh_by, with_proofs};
+use keymaker_core::issuers_file::{self, IssuerKey, IssuersBuilder};
+
+use e2e::proofs::{KEYS, LAPTOP, ON, as_person, have_the_policy, key, keymaker_ssh, person, ssh_by, with_proofs};
 use e2e::{calls, iam, journal, run, sh, ssh, until};
 
 // P21, P6
@@ -208,13 +211,38 @@ fn who_may_rename_users_logs_in_as_nobody_else() {
 fn a_valid_proof_opens_with_network_aws_and_keymakerd_down() {
     let _host = with_proofs(ON);
     assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
-    sh("sandbox-fault down; systemctl stop keymakerd");
-    let by = ssh_by(&key(), "dave");
-    sh("sandbox-fault none");
+    let own = key();
+    let reaches_aws = || run("timeout 3 bash -c '< /dev/tcp/10.77.0.1/5443'").status == 0;
+    assert!(reaches_aws());
+    sh("sandbox-fault down; systemctl stop keymakerd; ip link set host0 down");
+    let (by, is_reached) = (ssh_by(&own, "dave"), reaches_aws());
+    sh("sandbox-fault none; ip address flush dev host0; systemctl restart sandbox-network");
+    assert!(!is_reached && reaches_aws());
     assert_eq!(by.ok(), "dave");
-    // Keys or facts that are too old let nobody in.
+    // Keys or facts that are too old let nobody in, by the same proof that opens before and after.
+    let (rules, keys) = issuers_file::read(Path::new(KEYS)).unwrap();
+    let aged = |by: u64| {
+        let mut issuers = IssuersBuilder::new(&rules).unwrap();
+        for key in &keys {
+            let fetched_at = key.fetched_at - by;
+            issuers
+                .key(&IssuerKey {
+                    fetched_at,
+                    ..key.clone()
+                })
+                .unwrap();
+        }
+        std::fs::write(KEYS, issuers.build_after(&[]).unwrap().unwrap().bytes).unwrap();
+    };
+    let opens = || assert_eq!(ssh_by(&own, "dave").ok(), "dave");
+    aged(u64::from(rules.max_stale) + 600);
+    ssh_by(&own, "dave").refused();
+    aged(0);
+    opens();
     sh("touch -d '2 days ago' /var/lib/keymaker/public/contact");
-    ssh_by(&key(), "dave").refused();
+    ssh_by(&own, "dave").refused();
+    sh("touch /var/lib/keymaker/public/contact");
+    opens();
 }
 
 // P8

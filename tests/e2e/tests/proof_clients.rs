@@ -437,6 +437,59 @@ fn an_agent_gets_the_certificate_alone_and_none_without_lifetimes_gets_any() {
     sh("rm -f /root/agent*");
 }
 
+// P19
+#[test]
+fn no_other_server_than_the_one_that_was_meant_is_offered_the_certificate() {
+    let _host = with_proofs(ON);
+    by_ssh_config();
+    sh("rm -f /root/agent*; ssh-agent -a /root/agent > /dev/null; /usr/sbin/sshd -p 2222 -o PidFile=/root/second.pid");
+    let said = |line: &str| {
+        let line = format!("{line} -v -o BatchMode=yes -o ConnectTimeout=10 -o HostKeyAlias=localhost");
+        as_person("dave", &format!("export SSH_AUTH_SOCK=/root/agent; {line}")).reads()
+    };
+    let offer = "Offering public key: ";
+    for meant in ["keymaker ssh dave@localhost", "$HOME/s dave@localhost"] {
+        let said = said(meant);
+        assert!(said.contains(offer) && said.contains("ED25519-CERT"), "{said}");
+    }
+    for other in ["ssh -F none -p 2222 dave@localhost", "$HOME/s -p 2222 dave@10.77.0.2"] {
+        let said = said(other);
+        // It came as far as asking for a key.
+        assert!(said.contains("Authentications that can continue"), "{said}");
+        assert!(!said.contains(offer), "{said}");
+    }
+    let agent = as_person("dave", "SSH_AUTH_SOCK=/root/agent ssh-add -L");
+    sh("kill $(cat /root/second.pid) $(pgrep -f '^ssh-agent -a /root/agent$'); rm -f /root/agent*");
+    assert_eq!(agent.stdout.trim(), "The agent has no identities.");
+}
+
+#[test]
+fn nothing_of_a_hostile_name_is_run_by_the_lines_for_ssh_config() {
+    let _host = with_proofs(ON);
+    as_person("dave", "(umask 077; keymaker login --ssh-config '*' > $HOME/config; (echo 'Host *'; echo '  User x`touch${IFS}/root/touched`'; cat $HOME/config) > $HOME/named)").ok();
+    let mut ran = Vec::new();
+    for ssh in [
+        // Most of them a newer ssh refuses by itself, but not the one in a file.
+        "ssh -F $HOME/config -l '$(touch /root/touched)' localhost",
+        "ssh -F $HOME/config -l $'x\ntouch /root/touched\n' localhost",
+        "ssh -F $HOME/named localhost",
+        "ssh -F $HOME/config 'localhost;touch /root/touched'",
+        "ssh -F $HOME/config -o 'HostKeyAlias=`touch /root/touched`' localhost",
+    ] {
+        sh(&format!("rm -rf {LAPTOP}/.ssh/keymaker /root/touched"));
+        let before = calls("GetWebIdentityToken");
+        let came = as_person("dave", &format!("{ssh} -o BatchMode=yes -o ConnectTimeout=10 true")).refused();
+        assert!(!std::path::Path::new("/root/touched").exists(), "{came}");
+        ran.push(calls("GetWebIdentityToken") - before);
+    }
+    println!("the lines' command ran: {ran:?}");
+    assert_eq!(ran[2], 1, "{ran:?}");
+}
+
+/// As OpenSSH on a computer in FIPS mode.
+const FIPS: &str = "mkdir -p $HOME/fips; printf '#!/bin/sh\ncase \"$*\" in *ed25519*) echo \"ED25519 keys are not allowed in FIPS mode\" >&2; exit 255;; esac\n\
+                    exec /usr/bin/ssh-keygen \"$@\"\n' > $HOME/fips/ssh-keygen; chmod 755 $HOME/fips/ssh-keygen; export PATH=$HOME/fips:$PATH;";
+
 // P24
 #[test]
 fn both_types_of_key_log_in_and_one_proof_opens_the_instance_that_it_names() {
@@ -459,6 +512,12 @@ fn both_types_of_key_log_in_and_one_proof_opens_the_instance_that_it_names() {
     .refused();
     let told = as_person("dave", "keymaker login --host web").refused().stderr;
     assert!(told.contains("an instance's id"), "{told}");
+    let told = as_person("dave", &format!("{FIPS} keymaker login")).refused().stderr;
+    assert!(
+        told.contains("not allowed in FIPS mode") && told.contains("--key-type ecdsa"),
+        "{told}"
+    );
+    as_person("dave", &format!("{FIPS} keymaker login --key-type ecdsa")).ok();
 }
 
 // P19

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::proofs::{KEYS, LAPTOP, ON, keymaker_ssh, ssh_by, with_proofs};
+use e2e::proofs::{KEYS, LAPTOP, ON, key, keymaker_ssh, ssh_by, with_proofs};
 use e2e::{calls, run, sh, ssh, until};
 
 // P21, P9
@@ -46,6 +46,12 @@ fn a_new_key_of_the_issuers_opens_at_the_first_try_and_a_flood_of_unknown_ones_a
     // One that the issuer shows no longer opens nothing after the next fetch.
     sh("keymaker sync");
     assert!(!sh(&format!("cat {KEYS} | tr -d '\\0'")).contains("EC384_0"));
+    let own = key();
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave");
+    sh("echo EC384_1 > /sandbox/issuer-keys; keymaker sync");
+    ssh_by(&own, "dave").refused();
+    sh("echo EC384_1 EC384_2 > /sandbox/issuer-keys; keymaker sync");
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave", "it has not ended meanwhile");
     sh("rm -rf /root/kept /sandbox/issuer-keys /sandbox/signing-key");
 }
 
