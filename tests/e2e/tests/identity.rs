@@ -336,6 +336,70 @@ fn a_renamed_user_keeps_the_uid_and_the_next_of_the_old_name_is_somebody_else() 
 
 // P2
 #[test]
+fn a_home_under_a_former_name_goes_to_its_renamed_owner_where_the_name_is_released() {
+    let host = Host::with_settings("authz_ttl = 1");
+    ssh("alice", "echo secret > diary").ok();
+    // She has not logged in by her new name, when the old one is somebody else's already.
+    iam("update-user --user-name alice --new-user-name alicia");
+    make_user("alice", &["prod_ssh_users"]);
+    host.sync();
+    let released = sh("keymaker release alice");
+    assert!(
+        released.contains("/home/alice is now /home/alicia, the home of alicia, who had the name before"),
+        "{released}"
+    );
+    assert_eq!(
+        ssh_with_key("/sandbox/keys/alice", "alicia", "pwd; cat diary").ok(),
+        "/home/alicia\nsecret"
+    );
+    assert_eq!(ssh("alice", "pwd; ls").ok(), "/home/alice");
+}
+
+// P2
+#[test]
+fn a_group_made_again_keeps_nobodys_files_until_an_administrator_gives_it_the_number_of_the_former() {
+    let host = Host::fresh();
+    let gid = || sh("getent group devs | cut -d: -f3");
+    let former = gid();
+    sh("touch /home/of-devs; chgrp devs /home/of-devs");
+    // As Terraform does where a group's path changes.
+    for member in ["alice", "bob"] {
+        iam(&format!(
+            "remove-user-from-group --group-name keymaker_devs --user-name {member}"
+        ));
+    }
+    iam("delete-group --group-name keymaker_devs");
+    iam("create-group --group-name keymaker_devs");
+    iam("add-user-to-group --group-name keymaker_devs --user-name bob");
+    host.sync();
+    assert_ne!(gid(), former);
+    assert!(!sh("id -G bob").split(' ').any(|gid| gid == former));
+    let was = sh(&format!("keymaker who-was {former}"));
+    assert!(
+        was.starts_with(&format!(
+            "gid {former} was, and no longer is on this host the group devs (IAM group id AGPA"
+        )),
+        "{was}"
+    );
+    // Either of the two remedies that doctor names.
+    let note = sh("keymaker --json doctor | jq -r '.notes[] | select(contains(\"was made again in IAM\"))'");
+    let (chgrp, line) = note
+        .split_once("the same people: ")
+        .and_then(|(_, remedies)| remedies.split_once(", or, in /etc/keymaker/keymakerd.toml, "))
+        .unwrap_or_else(|| panic!("{note}"));
+    sh(chgrp);
+    assert_eq!(sh("stat -c %g /home/of-devs"), gid());
+    sh(&format!("chgrp {former} /home/of-devs"));
+    host.add_settings(line);
+    host.reload();
+    assert_eq!((gid(), sh("stat -c %G /home/of-devs")), (former, "devs".to_owned()));
+    assert_eq!(groups("bob"), ["bob", "devs", "keymaker-users"]);
+    let healthy = run("keymaker doctor").stdout;
+    assert!(!healthy.contains("was made again in IAM"), "{healthy}");
+}
+
+// P2
+#[test]
 fn a_link_at_a_former_home_is_made_while_the_name_is_nobodys_and_gone_before_its_next_holder_logs_in() {
     let host = Host::with_settings("authz_ttl = 1");
     for mode in ["755", "1777"] {

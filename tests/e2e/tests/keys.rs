@@ -17,6 +17,11 @@ fn a_key_planted_in_a_users_home_opens_nothing_and_a_local_users_own_does() {
     plant("bob");
     ssh_with_key(INTRUDER, "bob", "true").refused();
     ssh("bob", "true").ok();
+    let why = sh("keymaker why bob");
+    assert!(
+        why.contains("~/.ssh/authorized_keys counts for nothing here: keymaker upload-key"),
+        "{why}"
+    );
     sh("useradd -m -s /bin/bash lola");
     plant("lola");
     assert_eq!(ssh_with_key(INTRUDER, "lola", "id -un").ok(), "lola");

@@ -1,6 +1,7 @@
 //! What may not depend on IAM answering: who is known stays known and gets in, and nobody waits for it.
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::{Host, NOISE, Outcome, groups, iam, journal, make_user, order, run, sh, ssh, uid, until};
@@ -378,6 +379,8 @@ fn after_a_weekend_no_line_at_reboot_is_lost_and_logins_wait_for_the_first_pass(
     std::fs::write("/etc/cron.d/e2e-monday", "@reboot alice touch rebooted\n").expect("root may write there");
     monday("slow:1500");
     let began = Instant::now();
+    // What atd asks for a job that came due while the host was off.
+    let due = thread::spawn(|| run("pamtester atd alice acct_mgmt"));
     let login = ssh("alice", "true");
     println!(
         "figure: a login during the first pass ended with {} after {:?}",
@@ -387,6 +390,9 @@ fn after_a_weekend_no_line_at_reboot_is_lost_and_logins_wait_for_the_first_pass(
         run("test -e /home/alice/rebooted").status == 0
     });
     println!("figure: it ran {:?} after the boot", began.elapsed());
+    let due = due.join().expect("it asks");
+    assert_eq!(due.status, 0, "a job that is due is lost: {due}");
+    println!("figure: atd had its answer after {:?}", due.took);
     // The first call is throttled: a pass by itself is put off.
     monday("throttle:GetRole");
     until("a pass has failed", Duration::from_secs(20), || {
