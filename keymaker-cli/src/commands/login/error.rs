@@ -14,6 +14,10 @@ pub enum LoginError {
     NoHome,
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),
+    #[error(
+        "{0} is not yours alone, so no key is written there: chown it, chmod go-w it, or set HOME to your own (sudo -H does)"
+    )]
+    FolderOfOthers(PathBuf),
     #[error("{0} cannot be run ({1}): install OpenSSH's client")]
     NoProgram(&'static str, io::Error),
     #[error("{0} failed: {1}")]

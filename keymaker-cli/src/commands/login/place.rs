@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -33,7 +33,7 @@ pub struct Left {
 }
 
 impl Place {
-    /// Others for each profile, host and audience: a proof of one must not serve for another.
+    /// Others for each profile, file of credentials, host and audience: a proof of one must not serve for another.
     pub fn of(how: &HowToProve, aws: &AwsOptions) -> Result<Self, LoginError> {
         let home = std::env::var_os("HOME")
             .filter(|home| !home.is_empty())
@@ -43,7 +43,7 @@ impl Place {
             "{:?}",
             (
                 aws.profile.clone().unwrap_or_else(|| variable("AWS_PROFILE")),
-                variable("AWS_ACCESS_KEY_ID"),
+                ["AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"].map(variable),
                 &aws.endpoint_url,
                 how.audience.as_deref(),
                 how.key_type as u8,
@@ -74,10 +74,15 @@ impl Place {
     /// Sees to a proof that holds for another minute, or, where none is to be kept, to a new one.
     pub fn ready(&self, keep: bool, how: &HowToProve, aws: &AwsOptions) -> Result<Left, LoginError> {
         self.make_folder()?;
+        let kept = || self.seconds_left(now()).filter(|left| keep && *left >= ENOUGH);
+        // Whoever waits for AWS meanwhile holds up nobody who needs no word of it.
+        if let Some(seconds) = kept() {
+            return Ok(Left { seconds, kept: true });
+        }
         let lock = self.folder.join("lock");
         let held = File::create(&lock).and_then(|file| file.lock().map(|()| file));
         let _held = held.map_err(|error| LoginError::File(lock, error))?;
-        if keep && let Some(seconds) = self.seconds_left(now()).filter(|left| *left >= ENOUGH) {
+        if let Some(seconds) = kept() {
             return Ok(Left { seconds, kept: true });
         }
         let public = self.key_of_today(how.key_type)?;
@@ -87,8 +92,8 @@ impl Place {
             fingerprint,
             host: how.host.clone(),
         };
-        let kept = self.beside(".caller");
-        let token = with_aws(aws, |config| async move { asked.token(config, &kept).await })?;
+        let caller = self.beside(".caller");
+        let token = with_aws(aws, |config| async move { asked.token(config, &caller).await })?;
         self.certify(&Told::by(&token).ok_or(LoginError::NoToken)?, &token)?;
         let seconds = self.seconds_left(now()).ok_or(LoginError::NoToken)?;
         Ok(Left { seconds, kept: false })
@@ -121,6 +126,7 @@ impl Place {
                 }
                 _ => {}
             }
+            ours_alone(folder)?;
         }
         Ok(())
     }
@@ -198,6 +204,21 @@ impl Place {
     }
 }
 
+/// Refuses a folder in which another could put a link where files are written here, as in the home of somebody else that sudo kept.
+fn ours_alone(folder: &Path) -> Result<(), LoginError> {
+    let of = |error| LoginError::File(folder.to_owned(), error);
+    let found = fs::metadata(folder).map_err(of)?;
+    // Whoever this process is, what it makes is theirs; a name that is there already is never followed.
+    let probe = folder.join(format!(".whose-{}", std::process::id()));
+    let made = File::create_new(&probe).and_then(|file| file.metadata());
+    remove(&probe)?;
+    if found.uid() == made.map_err(of)?.uid() && found.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(LoginError::FolderOfOthers(folder.to_owned()))
+    }
+}
+
 /// `YYYYMMDDHHMMSS` in UTC, which every ssh-keygen reads.
 fn calendar(unix: u64) -> String {
     use aws_smithy_types::date_time::{DateTime, Format};
@@ -251,7 +272,20 @@ const A_DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn nothing_is_written_where_others_may_write() {
+        let folder = test_folder::TestFolder::new();
+        let inner = folder.join("keymaker");
+        DirBuilder::new().mode(0o700).create(&inner).unwrap();
+        assert!(ours_alone(&inner).is_ok());
+        assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o720)).unwrap();
+        assert!(matches!(ours_alone(&inner), Err(LoginError::FolderOfOthers(_))));
+    }
 
     #[test]
     fn times_are_as_ssh_keygen_reads_them() {

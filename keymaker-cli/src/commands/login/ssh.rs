@@ -12,9 +12,9 @@ use crate::aws::AwsOptions;
 
 /// Becomes ssh. What ssh ends with is the user's, so nothing here learns that a host has refused the token: they say it with `new`.
 pub fn run(new: bool, how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), LoginError> {
-    let host = destination(arguments).ok_or(LoginError::NoHost)?;
-    let host = host.rsplit('@').next().unwrap_or(host);
-    let instance = InstanceId::parse(host);
+    let arguments = &with_the_end_of_options(arguments, std::env::args_os());
+    let host = host_of(destination(arguments).ok_or(LoginError::NoHost)?);
+    let instance = InstanceId::parse(&host);
     let mut how = how.clone();
     how.host = how
         .host
@@ -54,13 +54,37 @@ fn knows_a_way(arguments: &[OsString]) -> bool {
     says("proxycommand") || says("proxyjump")
 }
 
-/// The host among ssh's arguments, with the user before it.
+/// ssh's arguments with the `--` before them that clap has taken for its own: what follows one is never an option.
+fn with_the_end_of_options(arguments: &[OsString], typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let ends = |word: &OsString| word == "--";
+    let is_gone = typed.filter(ends).count() > arguments.iter().filter(|word| ends(word)).count();
+    let end = is_gone.then(|| OsString::from("--"));
+    end.into_iter().chain(arguments.iter().cloned()).collect()
+}
+
+/// The host of a destination, as ssh takes it from `user@host` and from `ssh://user@host:port`: an instance's id is told from it, so that
+/// its token is for that instance however it is written.
+fn host_of(destination: &str) -> String {
+    let (host, is_url) = match destination.strip_prefix("ssh://") {
+        Some(rest) => (rest, true),
+        None => (destination, false),
+    };
+    let host = host.rsplit('@').next().unwrap_or(host);
+    let host = if is_url {
+        host.split(['/', ':']).next().unwrap_or(host)
+    } else {
+        host
+    };
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// The destination among ssh's arguments, with the user before it.
 fn destination(arguments: &[OsString]) -> Option<&str> {
     let mut arguments = arguments.iter().map(|argument| argument.to_str());
     while let Some(argument) = arguments.next() {
         let argument = argument?;
         let Some(options) = argument.strip_prefix('-') else {
-            return Some(argument.strip_prefix("ssh://").unwrap_or(argument));
+            return Some(argument);
         };
         // Letters may be written together; one that takes a value has the rest, or the next argument.
         match options.find(|letter| TAKES_A_VALUE.contains(letter)) {
@@ -93,11 +117,37 @@ mod tests {
             ("-vvp 22 h", "h"),
             ("-o User=x -J a,b -i f h", "h"),
             ("-- h", "h"),
-            ("ssh://alice@h", "alice@h"),
+            ("ssh://alice@h", "ssh://alice@h"),
         ] {
             assert_eq!(destination(&words(arguments)), Some(host), "{arguments}");
         }
+        for written in [
+            "i-01234567",
+            "alice@i-01234567",
+            "ssh://alice@i-01234567:22",
+            "ssh://i-01234567/",
+            "i-01234567.",
+            "I-01234567",
+            "a@b@i-01234567",
+        ] {
+            assert_eq!(host_of(written), "i-01234567", "{written}");
+        }
         assert_eq!(destination(&words("-v")), None);
         assert_eq!(destination(&[]), None);
+    }
+
+    #[test]
+    fn what_follows_two_hyphens_is_no_option_of_sshs() {
+        let handed =
+            |typed: &str, arguments: &str| with_the_end_of_options(&words(arguments), words(typed).into_iter());
+        assert_eq!(
+            handed("keymaker ssh -- -oX=y uptime", "-oX=y uptime"),
+            words("-- -oX=y uptime")
+        );
+        assert_eq!(destination(&words("-- -oX=y uptime")), Some("-oX=y"));
+        for kept in ["-v -- h", "h -- -x"] {
+            assert_eq!(handed(&format!("keymaker ssh {kept}"), kept), words(kept));
+        }
+        assert_eq!(handed("keymaker ssh -- h -- x", "h -- x"), words("-- h -- x"));
     }
 }
