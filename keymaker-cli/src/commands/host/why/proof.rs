@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,7 @@ use keymaker_core::paths;
 use keymaker_core::proof::{Proof, ProofGate, is_certificate, is_young_enough};
 use keymaker_core::protocol::{KEYS_BUDGET, MAX_ANSWER, Question};
 use keymaker_proof::{RightSoFar, verify_telling};
+use rustix::fs::OFlags;
 use serde_json::Value;
 
 use super::super::doctor::proofs::{FEDERATION_IS_OFF, remedy};
@@ -36,7 +38,7 @@ pub(super) fn proves(walk: &mut Walk, file: &Path) -> Result<ProvenCertificate, 
         Ok(certificate) => certificate,
         Err(why) => {
             let remedy = "keymaker login  # names the file that it writes: …-cert.pub";
-            return walk.closed("certificate", format!("{}: {why}", file.display()), remedy);
+            return walk.closed("certificate", format!("{file:?}: {why}"), remedy);
         }
     };
     let published = || issuers_file::read(Path::new(paths::ISSUERS));
@@ -217,8 +219,19 @@ fn now_unix() -> u64 {
 /// The type and the base64 of the certificate in a file, as sshd's `%t` and `%k`.
 fn certificate_in(file: &Path) -> Result<(String, String), String> {
     let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
-    read.map_err(|error| error.to_string())?;
+    // Somebody else's file: a FIFO would be waited for.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(file);
+    let opened = opened.and_then(|file| Ok((file.metadata()?.is_file(), file)));
+    let (is_file, file) = opened.map_err(|error| error.to_string())?;
+    if !is_file {
+        return Err("no regular file".to_owned());
+    }
+    file.take(LONGEST)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
     let mut words = text.split_ascii_whitespace();
     match (words.next(), words.next()) {
         (Some(key_type), Some(base64)) if is_certificate(key_type) => Ok((key_type.to_owned(), base64.to_owned())),
