@@ -131,7 +131,11 @@ impl Ticket {
                         of_this_token += usize::from(ticket.token() == self.token());
                         tokens.insert(ticket.token().to_owned());
                     }
-                    _ => fs::remove_file(path).map_err(TicketError::Io)?,
+                    _ => match fs::remove_file(path) {
+                        // Another run saw that it had ended, too.
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(TicketError::Io(error)),
+                        _ => {}
+                    },
                 }
             }
         }

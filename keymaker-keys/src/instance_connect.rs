@@ -5,10 +5,13 @@
 //! somebody may push a key for the name, and not who did. What the program prints is parsed and written again; PAM goes by a ticket.
 
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use keymaker_core::directory_file::MAX_USER_RECORD;
 use keymaker_core::keys_file::is_fingerprint;
@@ -58,30 +61,26 @@ pub fn line(
     let Some(program) = program(places)? else {
         return Ok(String::new());
     };
-    let said = Command::new(places.timeout)
-        .args([
-            "-k",
-            "1",
-            LONGEST,
-            &program.to_string_lossy(),
-            name.as_str(),
-            fingerprint,
-        ])
+    let mut command = Command::new(places.timeout);
+    command
+        .args(["-k", "1", &LONGEST.as_secs().to_string()])
+        .args([&program.to_string_lossy(), name.as_str(), fingerprint])
         .env_clear()
         .env("PATH", PATH)
         .env("LC_ALL", "C")
         .current_dir("/")
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let said = said.map_err(|error| format!("{} cannot be run: {error}", program.display()))?;
-    match said.status.code() {
-        Some(0) => {}
-        Some(TIMED_OUT) => return Err(format!("{} did not end within {LONGEST} s", program.display())),
-        // So it ends where nothing was pushed.
-        _ => return Ok(String::new()),
-    }
-    let Some(key) = only_key(&said.stdout) else {
+        .stderr(Stdio::null());
+    let said = said_by(&mut command).map_err(|error| format!("{} cannot be run: {error}", program.display()))?;
+    let Some((status, said)) = said.filter(|(status, _)| status.code() != Some(TIMED_OUT)) else {
+        return Err(format!(
+            "{} did not end within {} s",
+            program.display(),
+            LONGEST.as_secs()
+        ));
+    };
+    // With another status it ends where nothing was pushed.
+    let Some(key) = only_key(&said).filter(|_| status.success()) else {
         return Ok(String::new());
     };
     // The program took its time: who has the name now, and may they log in?
@@ -113,6 +112,23 @@ pub fn line(
     ))
 }
 
+/// How a program ended, and what it said, where both came in time. What it has begun may outlive what timeout(1) ends, and hold the pipe open, as
+/// the timeout(1) of AWS's own does: nobody waits for that.
+fn said_by(command: &mut Command) -> io::Result<Option<(ExitStatus, Vec<u8>)>> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let (tell, told) = mpsc::channel();
+    let pipe = child.stdout.take();
+    thread::Builder::new().spawn(move || {
+        let mut said = Vec::new();
+        let read = pipe.map_or(Ok(0), |pipe| pipe.take(MOST).read_to_end(&mut said));
+        tell.send(read.map(|_| said))
+    })?;
+    match told.recv_timeout(LONGEST) {
+        Ok(said) => Ok(Some((child.wait()?, said?))),
+        Err(_) => Ok(None),
+    }
+}
+
 /// AWS's program, if it is installed, and nobody else than root can have changed it.
 fn program<'a>(places: &ConnectPlaces<'a>) -> Result<Option<&'a Path>, String> {
     let mut programs = places.programs.iter().map(|program| Path::new(*program));
@@ -142,9 +158,11 @@ fn only_key(said: &[u8]) -> Option<String> {
 }
 
 /// In seconds; AWS's program gives itself five.
-const LONGEST: &str = "3";
+const LONGEST: Duration = Duration::from_secs(3);
 /// What timeout(1) ends with then.
 const TIMED_OUT: i32 = 124;
+/// More than a key and its comments.
+const MOST: u64 = 64 * 1024;
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// For as long as AWS keeps a pushed key.
 const LIFE: u64 = 60;
