@@ -77,6 +77,11 @@ impl<I: Iam + 'static> Service<I> {
     /// Waits for contact at most so long, and no longer than it can come: while a try is under way, and where none has
     /// been made just now, one is.
     pub(crate) async fn await_contact(&self, patience: Duration) {
+        self.await_contact_unless(|| false, patience).await;
+    }
+
+    /// The same; where this is so once a try has ended, no further one is waited for.
+    async fn await_contact_unless(&self, is_enough: impl Fn() -> bool, patience: Duration) {
         let mut latest = self.tries.latest.subscribe();
         let contact = async {
             while !self.is_in_contact() {
@@ -90,7 +95,7 @@ impl<I: Iam + 'static> Service<I> {
                         self.tries.begin();
                         self.tries.wanted.notify_one();
                     }
-                    Latest::Ended(_) if self.tries.is_first(&self.clock) => {}
+                    Latest::Ended(_) if self.tries.is_first(&self.clock) && !is_enough() => {}
                     Latest::Ended(_) => return,
                 }
                 // By the clock, in which the next try may be wanted; else at the latest's end.
@@ -116,7 +121,11 @@ impl<I: Iam + 'static> Service<I> {
     }
 
     pub(super) async fn contact_within(&self, patience: Duration) -> DirectoryOutcome {
-        self.await_contact(patience).await;
+        self.contact_unless(|| false, patience).await
+    }
+
+    pub(super) async fn contact_unless(&self, is_enough: impl Fn() -> bool, patience: Duration) -> DirectoryOutcome {
+        self.await_contact_unless(is_enough, patience).await;
         if self.is_in_contact() {
             DirectoryOutcome::Fresh
         } else {

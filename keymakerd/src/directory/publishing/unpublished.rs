@@ -98,7 +98,8 @@ impl State {
             return false;
         };
         let header = directory.header();
-        if header.max_stale > self.config.max_stale || !header.settings_unread && !self.effective().known {
+        let by_pushed_keys = header.instance_connect && !self.config.login_by.contains(&LoginBy::InstanceConnect);
+        if by_pushed_keys || header.max_stale > self.config.max_stale || !header.settings_unread && !self.effective().known {
             return true;
         }
         let keys = KeysFile::open(&store.public.join("keys")).ok();

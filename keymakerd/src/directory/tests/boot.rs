@@ -217,6 +217,34 @@ fn what_runs_goes_on_only_where_the_last_pass_ended_in_aws_being_silent() {
     });
 }
 
+// P5 P7
+#[test]
+fn after_a_boot_who_was_here_goes_on_as_soon_as_aws_is_known_to_be_silent() {
+    on_one_thread(async {
+        let mut host = host("");
+        host.iam.add_user("zoe", "AIDAZOE", 100);
+        host.service.pass().await;
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        host.pass_time(WEEKEND.as_secs());
+        host.iam.time_out(Action::GET_ROLE);
+        host.restart("").await;
+        host.service.tries.begin_first(&host.service.clock);
+        let _passing = kept_passing(&host).await;
+        let asking = |host: &Host, who: &'static str| {
+            let service = Rc::clone(&host.service);
+            tokio::task::spawn_local(async move { service.go_on(name(who)).await })
+        };
+        // PAM gives up on sudo long before the first minute is over.
+        assert_eq!(asking(&host, "alice").await.unwrap(), DirectoryOutcome::AwsSilent);
+        let newcomer = asking(&host, "zoe");
+        moment().await;
+        assert!(!newcomer.is_finished(), "the network may come up late");
+        host.iam.mend(Action::GET_ROLE);
+        host.pass_time(7);
+        assert_eq!(newcomer.await.unwrap(), DirectoryOutcome::Fresh);
+    });
+}
+
 // P7 P9
 #[test]
 fn who_is_taken_out_while_only_listings_are_silent_goes_on_no_longer() {
