@@ -26,6 +26,7 @@ use crate::directory::entitlement::refused::{EntryRefusal, Kind, RefusedEntry};
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
 use crate::directory::iam::ssh_keys;
+use crate::settings::EffectiveSettings;
 
 /// When and where this is published.
 #[derive(Clone, Copy)]
@@ -404,6 +405,11 @@ fn tombstone(name: UserName, uid: Uid, verdict: Verdict, iam_user_id: &str) -> N
     }
 }
 
+/// AWS's permission to push a key goes by the IAM name: where names here are shorter, it may be the name of somebody else in IAM.
+pub(super) fn takes_pushed_keys(config: &KeymakerdConfig, settings: &EffectiveSettings) -> bool {
+    config.login_by.contains(&LoginBy::InstanceConnect) && settings.user_suffix.is_empty()
+}
+
 fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of: AsOf<'a>) -> Header<'a> {
     let Known { config, settings, .. } = known;
     let mut local_gids = [0; LOCAL_GIDS];
@@ -427,7 +433,7 @@ fn header<'a>(known: &'a Known<'_>, ids: &IdMap, entitled: &Entitlements, as_of:
         whole_range_ours: matches!(config.id_scheme(), IdScheme::Wide(_)),
         settings_unread: !settings.known,
         end_sessions: config.end_sessions != EndSessions::Ends(false),
-        instance_connect: config.login_by.contains(&LoginBy::InstanceConnect),
+        instance_connect: takes_pushed_keys(config, settings),
         without_iam_keys: !config.login_by.contains(&LoginBy::IamKeys),
         max_stale: config.max_stale,
         max_stale_running: config.max_stale_running,

@@ -16,7 +16,7 @@ use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::name::UserName;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::composition::{keys_of, proofs_from};
+use super::composition::{keys_of, proofs_from, takes_pushed_keys};
 use super::store::Store;
 use crate::clock::AnswerClock;
 use crate::directory::entitlement::entitled::Entitlements;
@@ -98,8 +98,11 @@ impl State {
             return false;
         };
         let header = directory.header();
-        let by_pushed_keys = header.instance_connect && !self.config.login_by.contains(&LoginBy::InstanceConnect);
-        if by_pushed_keys || header.max_stale > self.config.max_stale || !header.settings_unread && !self.effective().known {
+        let by_pushed_keys = header.instance_connect && !takes_pushed_keys(&self.config, &self.effective());
+        if by_pushed_keys
+            || header.max_stale > self.config.max_stale
+            || !header.settings_unread && !self.effective().known
+        {
             return true;
         }
         let keys = KeysFile::open(&store.public.join("keys")).ok();

@@ -83,6 +83,39 @@ fn there_is_no_contact_while_files_that_cannot_be_written_allow_anybody_more_tha
     }
 }
 
+// P8: AWS's permission goes by the IAM name, and what is left of one may be another's.
+#[test]
+fn no_pushed_key_counts_where_names_here_are_shorter_than_in_iam() {
+    on_one_thread(async {
+        let host = host("login_by = [\"iam-keys\", \"instance-connect\"]\nlinux_user_suffix = \"@example.com\"");
+        host.service.pass().await;
+        assert!(!host.directory().header().instance_connect);
+    });
+}
+
+// P9
+#[test]
+fn a_way_in_that_is_closed_while_the_disk_is_full_opens_nothing() {
+    on_one_thread(async {
+        let mut host = host("login_by = [\"iam-keys\", \"instance-connect\"]");
+        host.service.pass().await;
+        assert!(host.directory().header().instance_connect);
+        let out_of_contact = Some(LoginDecision::CannotTell(Doubt::OutOfContact));
+        assert_ne!(host.decision("alice"), out_of_contact);
+        host.fill_disk(true);
+        let clock = Rc::clone(&host.service.clock);
+        host.service = start(&host.folder, "", &host.iam, clock);
+        for _ in 0..2 {
+            host.pass_time(LONG);
+            host.service.pass().await;
+        }
+        assert_eq!(host.decision("alice"), out_of_contact);
+        host.fill_disk(false);
+        host.service.pass().await;
+        assert_ne!(host.decision("alice"), out_of_contact);
+    });
+}
+
 // P5 P9
 #[test]
 fn a_slow_disk_keeps_nobody_waiting_and_lets_nobody_in_whom_iam_refuses() {

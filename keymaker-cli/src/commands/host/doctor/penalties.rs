@@ -14,7 +14,7 @@ pub fn look(settings: &SshdSettings, found: &mut Findings) {
     if settings.get("persourcepenalties").is_none_or(|value| value == "no") {
         return;
     }
-    let dropped = journal_of_last_hour(&["--identifier=sshd", "--grep=penalty: ", "--lines=1000"]);
+    let dropped = journal_of_last_hour(&["_UID=0", "--identifier=sshd", "--grep=penalty: ", "--lines=1000"]);
     let turned_away = turned_away(&dropped);
     if turned_away.is_empty() {
         return;
