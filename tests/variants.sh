@@ -15,6 +15,7 @@ nsswitch=/etc/nsswitch.conf
 drop_in=/etc/ssh/sshd_config.d/50-keymaker.conf
 packages="keymaker keymaker-cli libnss-keymaker libpam-keymaker"
 . "$(dirname "$0")/packaging/host.sh"
+. "$(dirname "$0")/packaging/nsswitch-forms.sh"
 
 main() {
     if [ -e "$work/built" ]; then
@@ -50,45 +51,9 @@ settings() {
 
 # --- nsswitch.conf ---
 
-variants="debian compat sss-first sss-return merge merge-sss initgroups initgroups-sss comments tabs crlf no-newline lines-missing empty no-file
-    symlink no-colon no-space extrausers oslogin twice db named-before"
-
 # `keymaker install` runs the packages' script: all of them by it by night.
 variants_by_install="debian merge-sss no-newline symlink"
 [ -z "${KEYMAKER_LONG:-}" ] || variants_by_install=$variants
-
-# What each of them is, put into the place of nsswitch.conf.
-write() {
-    rm -f "$nsswitch"
-    case $1 in
-        debian)         text 'passwd:         files systemd\ngroup:          files systemd\nshadow:         files\n' ;;
-        compat)         text 'passwd: compat\ngroup: compat\nshadow: compat\n' ;;
-        sss-first)      text 'passwd: sss files\ngroup: sss files\n' ;;
-        sss-return)     text 'passwd: files sss [NOTFOUND=return] ldap\ngroup: files [!SUCCESS=return] sss\n' ;;
-        merge)          text 'passwd: files systemd\ngroup: files [SUCCESS=merge] systemd\n' ;;
-        merge-sss)      text 'passwd: files sss\ngroup: files [SUCCESS=merge] sss [SUCCESS=merge] systemd\n' ;;
-        initgroups)     text 'passwd: files\ngroup: files\ninitgroups: files\n' ;;
-        initgroups-sss) text 'passwd: files\ngroup: files\ninitgroups: files [NOTFOUND=return] sss\n' ;;
-        comments)       text '# f\xfcr alle: keymaker\npasswd: files # not keymaker, f\xfcr alle\n#group: x\ngroup: files #keymaker\n' ;;
-        tabs)           text '\tpasswd:\tfiles\tsystemd\t\ngroup:\t\tfiles\t\n' ;;
-        crlf)           text 'passwd: files systemd\r\ngroup: files\r\ninitgroups: files\r\n' ;;
-        no-newline)     text 'passwd: files\ngroup: files' ;;
-        lines-missing)  text '#passwd: files\nshadow: files' ;;
-        empty)          : >"$nsswitch" ;;
-        no-file)        ;;
-        symlink)        text 'passwd: files\ngroup: files\n'; chmod 600 "$nsswitch"; chmod 644 "$nsswitch"; mv "$nsswitch" /etc/nsswitch.real; ln -s nsswitch.real "$nsswitch" ;;
-        no-colon)       text 'passwd files systemd\n  group : files\n' ;;
-        no-space)       text 'passwd:files\ngroup:files[NOTFOUND=return]sss\n' ;;
-        extrausers)     text 'passwd: files extrausers\ngroup: files extrausers\n' ;;
-        # As google-compute-engine-oslogin leaves it.
-        oslogin)        text 'passwd: files cache_oslogin oslogin systemd\ngroup: files cache_oslogin oslogin systemd\n' ;;
-        twice)          text 'passwd: files\npasswd: files systemd\ngroup: files\n' ;;
-        db)             text 'passwd: db files\ngroup: db files\n' ;;
-        named-before)   text 'passwd: files keymaker\ngroup: files keymaker systemd\n' ;;
-    esac
-}
-
-text() { printf "$1" >"$nsswitch"; }
 
 # Byte for byte; where an administrator had named us, our word alone is gone.
 as_before() {

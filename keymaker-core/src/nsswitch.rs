@@ -15,22 +15,21 @@ pub fn read(path: &Path) -> io::Result<String> {
 
 /// The line of this database in the text of an nsswitch.conf(5).
 pub fn line(text: &str, database: &str) -> Option<Line> {
-    let line = text.lines().find(|line| names(line, database))?;
+    let line = raw_line(text, database)?;
     Some(Line(words(line).iter().map(|word| word.text.to_owned()).collect()))
 }
 
-/// The services beside the local files and us that any line of this database names, in their order. Of two lines glibc
-/// goes by the last (2.34 and later, `nss_database.c`); a service too many is asked for nothing, one too few would
-/// leave its users unseen.
+/// The services beside the local files and us that any line of this database names, in their order: a service too many is
+/// asked for nothing, one too few would leave its users unseen.
 pub fn others<'t>(text: &'t str, database: &'t str) -> impl Iterator<Item = &'t str> {
     let lines = text.lines().filter(move |line| names(line, database));
     let services = lines.flat_map(words).map(|word| word.text);
     services.filter(|word| !word.starts_with('[') && !matches!(*word, "files" | "keymaker"))
 }
 
-/// The whole line of this database, as it is written.
+/// The whole line of this database, as it is written. Of two glibc goes by the last: tried with 2.31, 2.36 and 2.41.
 pub fn raw_line<'t>(text: &'t str, database: &str) -> Option<&'t str> {
-    text.lines().find(|line| names(line, database))
+    text.lines().rfind(|line| names(line, database))
 }
 
 fn names(line: &str, database: &str) -> bool {
@@ -170,6 +169,9 @@ mod tests {
         assert_eq!(line(text, "shadow"), None);
         assert_eq!(line("  passwd files\tsss\n", "passwd").unwrap().0, ["files", "sss"]);
         assert_eq!(line("passwd_compat: nis\n", "passwd"), None);
+        let twice = "passwd: files keymaker\npasswd: files\n";
+        assert_eq!(line(twice, "passwd").unwrap().0, ["files"]);
+        assert_eq!(raw_line(twice, "passwd"), Some("passwd: files"));
     }
 
     // P13

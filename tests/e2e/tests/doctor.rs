@@ -30,8 +30,9 @@ const fn by_hand(breaks: &'static str, finding: &'static str, mends: &'static st
 }
 
 const NAMES: [Fault; 10] = [
+    // Of two lines glibc goes by the last.
     fault(
-        "sed -i '/^passwd:/s/ keymaker//' /etc/nsswitch.conf",
+        "echo 'passwd: files' >> /etc/nsswitch.conf",
         "the line passwd of /etc/nsswitch.conf does not name keymaker",
     ),
     fault(
@@ -613,6 +614,12 @@ fn a_healthy_host_has_no_finding() {
     let _host = Host::fresh();
     let seen = doctor();
     assert_eq!((seen.status, findings(&seen).len()), (0, 0), "{seen}");
+    let ids = sh("id -u alice; id -u bob; id -u carol");
+    assert!(
+        ids.lines().any(|id| id.parse::<u32>().is_ok_and(|id| id > 0o777_7777)),
+        "{ids}"
+    );
+    assert!(seen.stdout.contains("IAM users have numbers above 2097151"), "{seen}");
     sh("systemctl is-active keymakerd.service credd.service credd.socket credd-capture.service");
     // What stopped alone is started, too.
     sh("systemctl stop credd-capture; keymaker capture up; systemctl is-active credd-capture credd.socket credd");

@@ -184,6 +184,7 @@ fn module_missing() -> bool {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
+    use std::process::Command;
     use test_folder::TestFolder;
 
     #[test]
@@ -204,5 +205,26 @@ mod tests {
         assert!(queue.len() < 10 && is_wrong(this.trim_end()));
         drop(listening);
         assert!(is_wrong(this.trim_end()));
+    }
+
+    #[test]
+    fn doctor_finds_no_fault_of_any_nsswitch_conf_that_the_packages_have_joined() {
+        let folder = TestFolder::new();
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let joined = Command::new(project.join("tests/packaging/nsswitch-forms.sh"))
+            .arg(&*folder)
+            .output()
+            .unwrap();
+        assert!(joined.status.success(), "{joined:?}");
+        let variants = String::from_utf8(joined.stdout).unwrap();
+        assert!(variants.lines().count() > 20, "{variants}");
+        for variant in variants.lines() {
+            let text = nsswitch::read(&folder.join(variant).join("etc/nsswitch.conf")).unwrap();
+            let mut found = Findings::default();
+            for database in ["passwd", "group", "initgroups"] {
+                database_line(&mut found, &text, database);
+            }
+            assert!(found.findings.is_empty(), "{variant}: {:?}\n{text}", found.findings);
+        }
     }
 }

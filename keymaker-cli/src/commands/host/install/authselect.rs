@@ -241,6 +241,8 @@ mod tests {
             "",
             "passwd: files systemd\ngroup: files keymaker\n",
             "passwd: files keymaker\n",
+            // Added since.
+            "passwd: files keymaker\ngroup: files keymaker\npasswd: files\n",
             // Rendered from a word that we had put into an operator, or behind one.
             "passwd: keymaker sss files systemd\ngroup: files keymaker\n",
         ] {
