@@ -1,6 +1,6 @@
 #!/bin/bash
 # One user who is refused with a good key makes a newer sshd turn away everybody behind the same address: doctor names the address, and
-# its remedy lets the others in.
+# its remedy lets the others in. Then one login by proof.
 #
 # Runs as root in a sandbox whose sshd is 9.8 or newer: ./sandbox --suite trixie -- /sandbox/project/tests/penalties.sh
 set -u
@@ -31,5 +31,10 @@ check "alice logs in again" within "ssh -4 -o BatchMode=yes -o ConnectTimeout=10
 refuse_carol > /tmp/refused.log 2>&1
 check "and whatever carol does" login alice
 check "doctor finds nothing any more" fails finding
+# The one login by proof with this OpenSSH in each ./check, and by no key that IAM has.
+by_proof() { (. /root/alice.env && HOME=/root/laptop keymaker ssh -4 -F none -o BatchMode=yes -o ConnectTimeout=10 alice@localhost id -un) | grep -x alice; }
+check "proofs are turned on" "$(dirname "$0")/proofs-on" alice
+check "alice logs in by proof" by_proof
+check "the audit says so" within "journalctl -q KEYMAKER_EVENT=login | grep -q 'by proof'"
 printf '\n%s passed, %s failed\n' $passed $failed
 exit $((failed > 0))
