@@ -203,6 +203,8 @@ for_any_computer() {
     "$(find "$prefix" -type f -printf '%f\n' | LC_ALL=C sort | xargs)"
   check "packed again, elsewhere and by somebody with other settings" packed_by_another "$target"
   check "it is the same, byte by byte" cmp "$archive" "$work/archive again/${archive##*/}"
+  check "README names that file" grep -qF "/${archive##*/} | tar" README.md
+  check "without the licences of others nothing is packed" without_third_party "$target"
   check "cargo binstall asks for a file of that name" same_text "${archive##*/}" "$(basename "$(for_binstall pkg-url "$target")")"
   check "and finds the command in it" grep -qxF "$(for_binstall bin-dir "$target")" <(tar -tzf "$archive")
   check "Homebrew's formula is made of it" eval "dist/formula https://packages.example.com/ '$archive' >'$work/keymaker.rb'"
@@ -210,6 +212,7 @@ for_any_computer() {
   check "and its hash" grep -qF "sha256 \"$(sha256sum <"$archive" | cut -d' ' -f1)\"" "$work/keymaker.rb"
   check "of anything else none is made" fails_saying "is no archive of dist/archive" dist/formula https://packages.example.com LICENSE
 }
+without_third_party() { mkdir -p "$work/bare" && cp "$built/keymaker" "$work/bare/" && fails_saying "dist/third-party $1" dist/archive "$work/bare/keymaker" "$1" "$work/archive"; }
 for_binstall() { # FIELD TARGET
   sed -n "s/^$1 = \"\(.*\)\"/\1/p" keymaker-cli/Cargo.toml |
     sed "s/{ version }/$version/g; s/{ target }/$2/g; s/{ bin }/keymaker/; s/{ binary-ext }//"

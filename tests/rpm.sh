@@ -98,15 +98,24 @@ make_repositories() {
 }
 
 dnf_() {
+    # Not named, since what depends on SELinux's policy comes by itself.
+    local named=$packages
+    [ "$1" != install ] || named=${packages/keymaker-selinux /}
     dnf -y --repofrompath="keymaker,$work/$repository" --repo=keymaker --nogpgcheck --releasever=9 --setopt=module_platform_id=platform:el9 \
-        --setopt=keepcache=0 --setopt=clean_requirements_on_remove=0 "$1" $packages >"$work/transaction" 2>&1 </dev/null || { cat "$work/transaction"; return 1; }
+        --setopt=keepcache=0 --setopt=clean_requirements_on_remove=0 "$1" $named >"$work/transaction" 2>&1 </dev/null || { cat "$work/transaction"; return 1; }
 }
 rpm_() { if [ "$1" = -e ]; then set -- -e $packages; else set -- "$1" "$from"/*.rpm; fi; rpm "$@" >"$work/transaction" 2>&1 || { cat "$work/transaction"; return 1; }; }
 
 # --- the steps ---
 
 installed_where_authselect_rules() {
+    # As cloud-init does (examples/cloud-init/rpm.yaml).
+    mkdir -p /etc/keymaker; cp "$work"/aside/*.toml /etc/keymaker/
     check "dnf installs the packages" dnf_ install
+    check "settings that were there before are kept" diff -r --exclude '*.rpmnew' "$work/aside" /etc/keymaker
+    check "the packages' own lie beside them" test -e /etc/keymaker/keymakerd.toml.rpmnew -a -e /etc/keymaker/credd.toml.rpmnew
+    rm -f /etc/keymaker/*.rpmnew
+    check "the policy module comes along with SELinux's policy" rpm -q keymaker-selinux
     settings
     check "it says once which step is left" same_text 1 "$(grep -c "run 'keymaker install'" "$work/transaction")"
     check "authselect's files are as they were" authselect check

@@ -44,6 +44,10 @@ reads_local_accounts_by_itself() {
     ! grep -qE 'paths::(PASSWD|GROUP)' "$file" || grep -nE "split(n|_once)?\(.*':'" "$file" | sed "s|^|$file:|"
   done
 }
+# On Enterprise Linux sshd's unit does not look at the file before, and one with a mistake ends sshd.
+reloads_sshd_untested() { product | xargs grep -nE 'systemctl reload ssh' /dev/null | grep -vE 'sshd -t &&|// '; }
+# systemd before 244 (Enterprise Linux 8) does not load it.
+oneshot_that_restarts() { grep -l '^Type=oneshot' dist/systemd/*.service | xargs grep -n '^Restart=' /dev/null; }
 # What is handed to a shell is read a second time, by other rules (SSSD, CVE-2021-3621).
 starts_a_shell() { product | grep '/src/' | xargs grep -nE '(Command::new|run)\("(/usr)?(/bin/)?(ba|da)?sh"' /dev/null; }
 program_imports_program() {
@@ -162,6 +166,8 @@ rule "IAM is listed, roles are assumed, callers named and the metadata service a
 rule "the words of the role's description are read in one place" reads_the_description_by_itself
 rule "the lines of /etc/passwd and /etc/group are read in one place" reads_local_accounts_by_itself
 rule "no program starts a shell" starts_a_shell
+rule "a remedy that reloads sshd tests its configuration before" reloads_sshd_untested
+rule "no unit asks for more than the systemd of Enterprise Linux 8 has" oneshot_that_restarts
 rule "no program imports a program" program_imports_program
 rule "what is loaded into other programs depends on libc and a PAM binding only" module_dependencies
 rule "credd-capture links no client of AWS, HTTP server or runtime, and session policies not even libc" forbidden_dependencies

@@ -16,6 +16,11 @@ if ! diff <(echo "$taken") <(echo "$said" | grep -vxE 'unconfined_service_t|init
   echo "selinux.sh: above, what the module takes (<) and what docs/selinux.md says (>) differ: write there which policies have it" >&2
   exit 1
 fi
+# Fedora looks each file of /usr/sbin up as one of /usr/bin (file_contexts.subs_dist).
+while read -r file type; do
+  grep -qE "^/usr/bin/${file#/usr/sbin/}[[:space:]].*:$type" dist/selinux/keymaker.fc ||
+    { echo "selinux.sh: keymaker.fc has $file and not the same below /usr/bin" >&2; exit 1; }
+done < <(sed -nE 's,^(/usr/sbin/[^[:space:]]+).*:([a-z_]+_exec_t).*,\1 \2,p' dist/selinux/keymaker.fc)
 # A domain that may do everything, or is refused nothing, would make every other rule idle.
 ! grep -E '\(typepermissive|unconfined' "$out/keymaker.cil"
 echo "$(grep -c '^ *(allow' "$out/keymaker.cil") rules; takes $(wc -w <<<"$taken") names from the host's policy, as docs/selinux.md says"

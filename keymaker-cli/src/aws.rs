@@ -288,12 +288,12 @@ fn describe(error: &AwsCallError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         AwsCallError::Outage { action, cause } => match cause {
             OutageCause::Credentials(why) if why.starts_with(NOWHERE) => write!(
                 f,
-                "no AWS credentials were found: run 'aws configure' or 'aws sso login', choose a profile with --profile or \
+                "no AWS credentials were found: run 'aws login', 'aws configure' or 'aws sso login', choose a profile with --profile or \
                  AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ),
             OutageCause::Credentials(why) => write!(
                 f,
-                "no AWS credentials that AWS accepts were found ({why}): run 'aws configure' or 'aws sso login', or choose a \
+                "no AWS credentials that AWS accepts were found ({why}): run 'aws login', 'aws configure' or 'aws sso login', or choose a \
                  profile with --profile or AWS_PROFILE"
             ),
             OutageCause::Unreachable(why) => write!(

@@ -102,7 +102,7 @@ words! {
         UserStale "user_stale" "what IAM said about the user is older than max_stale",
         KeysStale "keys_stale" "what IAM said about the user's keys is older than max_stale",
         NotPublished "not_published" "this host lacks ports, memory or disk space to ask IAM or to write the answer",
-        NoUid "no_uid" "sshd gave the keys command no uid: dpkg-reconfigure keymaker",
+        NoUid "no_uid" "sshd gave the keys command no uid: dpkg-reconfigure keymaker, or dnf reinstall keymaker",
         NotAName "not_a_name" "no IAM user can have this name here",
         LocalAccount "local_account" "the name is a local account's",
         Unreadable "unreadable" "a published file or /etc/passwd could not be read",

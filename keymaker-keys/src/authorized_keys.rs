@@ -249,8 +249,8 @@ impl fmt::Display for NoKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no key: ")?;
         match self {
-            Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U %f (dpkg-reconfigure keymaker \
-                corrects it)"),
+            Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U %f (dpkg-reconfigure keymaker or \
+                dnf reinstall keymaker corrects it)"),
             Self::NotAName => f.write_str("no IAM user can have this name here"),
             Self::LocalAccount => f.write_str("the name is a local account's (/etc/passwd)"),
             Self::Unreadable(file, error) => write!(f, "{file}: {error}"),

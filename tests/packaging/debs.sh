@@ -19,8 +19,8 @@ alice_logs_in() {
 
 upgraded_by_apt() {
     newer_packages "$work/newer"
-    check "apt installs a newer version while alice logs in" while_alice_logs_in apt-get install -q -y "$work"/newer/*.deb
-    check "which is the one that is there" grep -q '+newer$' <<<"$(dpkg-query -W -f '${Version}\n' keymaker)"
+    check "apt installs a newer version while alice logs in" while_alice_logs_in apt-get install -q -y --only-upgrade "$work"/newer/*.deb
+    check "which is the one that is there" fails grep -qv '+newer$' <<<"$(dpkg-query -W -f '${Version}\n' '*keymaker*')"
     check "alice logs in after the upgrade" logs_in alice
     [ -z "${result["$row|credentials"]:-}" ] || check "and has her credentials" has_credentials alice
     check "doctor finds nothing after it" doctor_finds_nothing

@@ -19,7 +19,7 @@ END_OF_SPEC
                 [[ $symbol =~ GLIBC_(2\.[0-9]+) ]] && [ "$(printf '%s\n' "${BASH_REMATCH[1]}" "$1" | sort -V | tail -n 1)" != "$1" ] || echo "Provides: $symbol"
             done
         done
-        printf 'Provides: %s\n' "glibc = $1" 'rtld(GNU_HASH)' /bin/sh /sbin/ldconfig coreutils gawk grep sed systemd openssh-server iproute iproute-tc nftables sudo libselinux-utils policycoreutils
+        printf 'Provides: %s\n' "glibc = $1" 'rtld(GNU_HASH)' /bin/sh /sbin/ldconfig coreutils gawk grep sed systemd openssh-server iproute iproute-tc nftables sudo libselinux-utils policycoreutils selinux-policy-targeted
         # glibc of Enterprise Linux runs ldconfig so.
         printf '%s\n' '%description' It. %install 'cp --parents -p /etc/ssh/sshd_config /usr/share/authselect/default/local/README %{buildroot}' %files /etc/ssh/sshd_config /usr/share/authselect/default/local/README \
             '%transfiletriggerin -- /usr/lib64' ldconfig

@@ -157,7 +157,7 @@ apparmor_accepts_abstraction() {
 newer_packages() {
     local deb
     mkdir -p "$1"
-    for deb in "$debs"/{keymaker,keymaker-cli,libnss-keymaker,libpam-keymaker}_*.deb; do
+    for deb in "$debs"/{keymaker,keymaker-cli,keymaker-credd,libnss-keymaker,libpam-keymaker}_*.deb; do
         rm -rf "$work/unpacked"
         dpkg-deb -R "$deb" "$work/unpacked"
         sed -i -E '/^Version:/s/$/+newer/; /^Depends:/s/\(= ([^)]*)\)/(= \1+newer)/g' "$work/unpacked/DEBIAN/control"

@@ -217,7 +217,7 @@ fn each_refusal_names_the_remedy() {
         (as_role("list-keys"), "--user NAME"),
         (
             none("list-keys --user carol"),
-            "no AWS credentials were found: run 'aws configure'",
+            "no AWS credentials were found: run 'aws login', 'aws configure'",
         ),
         (
             run("keymaker --endpoint-url http://127.0.0.1:1 list-keys --user carol"),

@@ -103,7 +103,7 @@ fn sleeps(seconds: u32) -> bool {
 
 /// What still runs of that, once end-sessions has looked at what is published.
 fn left() -> Vec<u32> {
-    sh("systemctl start keymaker-end-sessions");
+    sh("systemctl start --wait keymaker-end-sessions");
     (611..=615).filter(|seconds| sleeps(*seconds)).collect()
 }
 

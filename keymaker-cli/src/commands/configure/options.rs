@@ -13,7 +13,7 @@ use crate::consent::Consent;
 #[derive(Args, Debug)]
 pub struct ConfigureOptions {
     /// The role of the instances, by name or ARN. It is created if it does not exist.
-    #[arg(long, value_name = "NAME_OR_ARN", required_unless_present_any = ["guard_policy", "self_service_policy", "logins", "logins_guard_policy"])]
+    #[arg(long, value_name = "NAME_OR_ARN", required_unless_present_any = ["guard_policy", "self_service_policy", "logins", "logins_group", "logins_without_mfa", "logins_guard_policy"])]
     pub(super) instance_iam_role: Option<String>,
     /// How much of IAM the hosts may read: 3 members of groups, 2 everyone, 1 everyone in one call, policies included.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -82,7 +82,7 @@ pub struct LoginsOptions {
     /// account alone.
     #[arg(long)]
     pub logins: bool,
-    /// Attach that policy to this IAM group, whose members then may log in by proof; may be repeated.
+    /// Attach that policy to this IAM group, which exists already and whose members then may log in by proof; may be repeated.
     #[arg(long, value_name = "GROUP", requires = "logins", value_parser = group_name)]
     pub logins_group: Vec<String>,
     /// Let people ask whose session has no second factor, such as those with an access key alone.

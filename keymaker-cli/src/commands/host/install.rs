@@ -6,7 +6,7 @@
 
 pub mod authselect;
 pub mod files;
-mod joints;
+pub mod joints;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use self::before::Before;
 use super::install::files::write;
+use super::install::joints::reload_sshd;
 use super::probe::{self, run as command};
 use super::{HostError, backup};
 use crate::consent::Consent;
@@ -217,7 +218,7 @@ fn sshd_config() -> Option<MigrationStep> {
                 write(Path::new(SSHD_CONFIG), text.as_bytes(), 0o644)?;
                 return Err(format!("sshd does not accept it without them ({why}); it is as it was"));
             }
-            command("systemctl", &["try-reload-or-restart", "ssh.service"]).map(|_| ())
+            reload_sshd()
         },
     ))
 }

@@ -7,7 +7,7 @@ use super::install::authselect;
 
 /// Makes sshd's drop-in anew. One that fails leaves the drop-in that is there, without which keys in a home would open a login.
 pub const NEW_DROP_IN: &str = "new=$(/usr/libexec/keymaker/sshd-drop-in) && printf '%s\\n' \"$new\" > /etc/ssh/sshd_config.d/50-keymaker.conf \
-     && systemctl reload ssh";
+     && sshd -t && systemctl reload ssh";
 
 /// The remedy for Debian as it is here.
 pub fn for_this_host(remedy: &str) -> String {
@@ -26,6 +26,7 @@ fn is_debian() -> bool {
 fn for_enterprise_linux(remedy: &str) -> String {
     let mut remedy = remedy.replace("apt-get install -y --reinstall", "dnf reinstall -y");
     remedy = remedy.replace("apt-get install -y", "dnf install -y");
+    remedy = remedy.replace("dpkg-reconfigure keymaker", "dnf reinstall -y keymaker");
     for verb in ["reload", "restart", "revert", "enable --now"] {
         remedy = remedy.replace(&format!("systemctl {verb} ssh"), &format!("systemctl {verb} sshd"));
     }
@@ -47,5 +48,9 @@ mod tests {
         );
         let remedy = for_enterprise_linux("apt-get install -y --reinstall libnss-keymaker");
         assert_eq!(remedy, "dnf reinstall -y libnss-keymaker");
+        assert_eq!(
+            for_enterprise_linux("dpkg-reconfigure keymaker"),
+            "dnf reinstall -y keymaker"
+        );
     }
 }

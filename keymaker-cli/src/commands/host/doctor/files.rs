@@ -177,9 +177,37 @@ pub(super) fn room(found: &mut Findings, path: &str, why: &'static str) {
 /// Without our policy module sshd, among others, may neither read what is published nor connect to the sockets.
 fn selinux(found: &mut Findings) {
     let enforcing = std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1");
-    if !enforcing {
-        return;
+    if enforcing {
+        label_of_what_is_published(found);
+        domains(found);
     }
+}
+
+/// A program that is not labelled is started in the domain of daemons without one, and what it makes has no label of ours.
+fn domains(found: &mut Findings) {
+    for (unit, domain) in [
+        ("keymakerd", "keymakerd_t"),
+        ("credd", "keymaker_credd_t"),
+        ("credd-capture", "keymaker_capture_t"),
+    ] {
+        let process = run("systemctl", &["show", "-P", "MainPID", unit]).unwrap_or_default();
+        let label = std::fs::read_to_string(format!("/proc/{}/attr/current", process.trim())).unwrap_or_default();
+        let label = label.trim_end_matches(['\0', '\n']);
+        if label.is_empty() || label.contains(&format!(":{domain}:")) {
+            continue;
+        }
+        found.fault(
+            format!("{unit} runs as {label}, not in {domain}"),
+            "SELinux keeps sshd from asking it, and nothing confines it",
+            format!(
+                "restorecon -RF /usr/sbin/keymakerd /usr/sbin/credd /usr/libexec/keymaker /var/lib/keymaker /run/keymaker* && \
+                 systemctl restart {unit}"
+            ),
+        );
+    }
+}
+
+fn label_of_what_is_published(found: &mut Findings) {
     let why = "SELinux keeps confined programs, sshd among them, from reading it";
     let is_ours = |label: &str| label.contains(":keymaker_public_t:");
     let label = run("stat", &["-c", "%C", paths::PUBLIC]).unwrap_or_default();
@@ -190,7 +218,7 @@ fn selinux(found: &mut Findings) {
     // What the loaded policy would label it.
     let policy = run("matchpathcon", &["-n", paths::PUBLIC]).unwrap_or_default();
     let remedy = if is_ours(&policy) {
-        "restorecon -RF /var/lib/keymaker /run/keymaker"
+        "restorecon -RF /var/lib/keymaker /run/keymaker*"
     } else {
         "dnf install keymaker-selinux (on Debian: docs/selinux.md)"
     };

@@ -19,8 +19,9 @@ use super::{Findings, JOIN, penalties, proofs, typed_names};
 
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/50-keymaker.conf";
 
-/// What stands first counts, and above every Match for everybody.
-const INCLUDE: &str = "sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh";
+/// What stands first counts, and above every Match for everybody. An sshd before 8.2 may not know the word, and would not start with it.
+const INCLUDE: &str = "(echo 'Include /etc/ssh/sshd_config.d/*.conf'; cat /etc/ssh/sshd_config) | sshd -t -f /dev/stdin && \
+     sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && sshd -t && systemctl reload ssh";
 
 /// Looks at how users get in.
 pub fn look(found: &mut Findings) {
@@ -259,7 +260,9 @@ fn remedy_for(keyword: &str, options: &[String]) -> String {
         "authorizedkeyscommand" if Path::new(DROP_IN).exists() && !drop_in_counts(options) => INCLUDE.to_owned(),
         _ => match rival(keyword) {
             Some(file) => {
-                format!("sed -i -E 's/^[[:space:]]*{keyword}(user)?[[:space:]=]/#&/I' {file} && systemctl reload ssh")
+                format!(
+                    "sed -i -E 's/^[[:space:]]*{keyword}(user)?[[:space:]=]/#&/I' {file} && sshd -t && systemctl reload ssh"
+                )
             }
             None => NEW_DROP_IN.to_owned(),
         },

@@ -165,7 +165,7 @@ fn take_out(keyword: &str, options: &[String]) -> String {
             line.file.display()
         ),
         None => format!(
-            "sshd -T | grep {keyword}; systemctl reload ssh  # after the place that sets it names the certificates"
+            "sshd -T | grep {keyword}; sshd -t && systemctl reload ssh  # after the place that sets it names the certificates"
         ),
     }
 }

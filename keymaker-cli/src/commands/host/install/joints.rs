@@ -98,7 +98,7 @@ fn pam_auth_update(arguments: &[&str]) -> Result<(), String> {
 }
 
 /// Each new sshd of a socket reads its settings again; one that runs is told.
-fn reload_sshd() -> Result<(), String> {
+pub fn reload_sshd() -> Result<(), String> {
     for unit in ["ssh.service", "sshd.service"] {
         if run("systemctl", &["is-active", unit]).is_ok() {
             run("systemctl", &["reload-or-restart", unit])?;

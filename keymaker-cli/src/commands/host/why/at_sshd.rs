@@ -62,7 +62,7 @@ pub(super) fn lets(
         doubts.push("sshd has usedns yes: it may go by a name of that address, and that is not looked up".to_owned());
     }
     if already_runs && configuration.changed > sshd::read_at().or(configuration.changed) {
-        let reload = remedy::for_this_host("systemctl reload ssh");
+        let reload = remedy::for_this_host("sshd -t && systemctl reload ssh");
         doubts.push(format!(
             "sshd's configuration was changed since sshd read it ({reload} has it read)"
         ));

@@ -47,7 +47,9 @@ impl AdmissionRule {
         let (place, names) = (self.place(lines), names.join(" "));
         if keyword.starts_with("Deny") {
             let why = format!("{keyword} {pattern} shuts {names} out ({place})");
-            let remedy = format!("take {pattern} out of {place}, if {names} is to log in; then: systemctl reload ssh");
+            let remedy = format!(
+                "take {pattern} out of {place}, if {names} is to log in; then: sshd -t && systemctl reload ssh"
+            );
             return (why, remedy);
         }
         let missing = match *keyword {
@@ -57,11 +59,11 @@ impl AdmissionRule {
         let remedy = match self.line(lines).filter(|line| !line.value.contains('#')) {
             Some(ConfigLine { file, number, .. }) => {
                 format!(
-                    "sed -i '{number}s/$/ {missing}/' {} && systemctl reload ssh",
+                    "sed -i '{number}s/$/ {missing}/' {} && sshd -t && systemctl reload ssh",
                     file.display()
                 )
             }
-            None => format!("add {missing} to {keyword} in {place}; then: systemctl reload ssh"),
+            None => format!("add {missing} to {keyword} in {place}; then: sshd -t && systemctl reload ssh"),
         };
         (format!("{keyword} {pattern} does not name {names} ({place})"), remedy)
     }
