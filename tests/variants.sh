@@ -33,6 +33,7 @@ main() {
     nsswitch_by_packages
     pam_by_packages
     nscd
+    oslogin
     fips
     nsswitch_by_install
     pam_by_install
@@ -187,6 +188,26 @@ pam_by_packages() {
     host_works "with such a line and without the module"
     dpkg -P $packages >/dev/null 2>&1; put_stacks_back; settings
 }
+# Google's, whose own users there are none of here.
+oslogin() {
+    step "beside google-compute-engine-oslogin"
+    local was
+    check "it is installed" dpkg -i /sandbox/tools/*.deb
+    check "and activated" google_oslogin_control activate
+    was=$(oslogins_files)
+    check "the packages install" install_all
+    check "IAM users exist and log in" resolves
+    check "doctor finds nothing" keymaker doctor
+    check "deactivated and activated again it takes nothing of ours away" eval 'google_oslogin_control deactivate && resolves && google_oslogin_control activate && resolves'
+    check "the packages are purged" dpkg -P $packages
+    check "and leave its lines as they were" same_text "$was" "$(oslogins_files)"
+    check "it is deactivated and purged" eval 'google_oslogin_control deactivate && dpkg -P google-compute-engine-oslogin'
+    host_works "after both"
+    settings
+}
+# It leaves empty lines of its own each time.
+oslogins_files() { grep . "$nsswitch" /etc/ssh/sshd_config /etc/pam.d/sshd /etc/pam.d/su; }
+
 removal_says() { dpkg -r $packages >"$work/dpkg" 2>&1; cat "$work/dpkg"; grep -qF "$1" "$work/dpkg"; }
 
 pam_by_install() {

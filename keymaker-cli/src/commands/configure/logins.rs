@@ -273,8 +273,8 @@ pub fn said(done: &AccountLogins<'_>, role: Option<&str>) -> String {
         }
     };
     format!(
-        "Issuer: {issuer}\nPeople: {holders}\nHosts: login_by = [\"iam-keys\", \"proof\"] in /etc/keymaker/keymakerd.toml, then what \
-         'keymaker doctor' says. {role}\nOthers: 'keymaker configure --logins-guard-policy' prints what keeps roles from asking, for an organisation."
+        "Issuer: {issuer}\nPeople: {holders}\nHosts: login_by = [\"iam-keys\", \"proof\"] in /etc/keymaker/keymakerd.toml, then \
+         'systemctl reload keymakerd' and 'dpkg-reconfigure keymaker' (or 'dnf reinstall keymaker'). {role}\nOthers: 'keymaker configure --logins-guard-policy' prints what keeps roles from asking, for an organisation."
     )
 }
 

@@ -5,7 +5,7 @@
 use keymaker_core::paths;
 use serde_json::Value;
 
-use super::super::probe::{credd, run, text_setting};
+use super::super::probe::{credd, list_setting_has, run, text_setting};
 
 /// The command, for an administrator of the account.
 pub fn command(status: &Value) -> String {
@@ -19,6 +19,9 @@ pub fn command(status: &Value) -> String {
         word("required_group").filter(|_| text_setting(paths::KEYMAKERD_TOML, "require_iam_group").is_none())
     {
         arguments += &format!(" --require-iam-group {group}");
+    }
+    if list_setting_has(paths::KEYMAKERD_TOML, "login_by", "proof") {
+        arguments += " --logins";
     }
     if word("id_resolver_account").is_some() {
         arguments += " --cross-account-profile PROFILE_OF_THE_INSTANCES";

@@ -62,7 +62,7 @@ fn keys_that_are_on(found: &mut Findings, status: &Value, now: SystemTime) {
         failure
     };
     let finding = found.fault(
-        format!("the issuer's keys for logins by proof cannot be fetched: {why}; {known}"),
+        format!("the keys by which AWS signs logins by proof cannot be fetched: {why}; {known}"),
         NO_KEYS,
         remedy(failure, status),
     );
@@ -87,7 +87,10 @@ pub fn remedy(failure: &str, status: &Value) -> String {
             "keymaker sync  # after {from} is root's, and has the issuer and its keys (keymakerd.toml(5), login_keys_file)"
         )
     } else {
-        "keymaker sync  # once this host reaches the issuer: https_proxy and ca_bundle in keymakerd.toml, or login_keys_file".to_owned()
+        // keymakerd may not have read login_by yet.
+        "systemctl reload keymakerd; keymaker sync  # once this host reaches the issuer: https_proxy and ca_bundle in keymakerd.toml, or \
+         login_keys_file"
+            .to_owned()
     }
 }
 
