@@ -40,6 +40,7 @@ def opens(token, key, rules):
         return (header["kid"] == "EC384_0" and claims["iat"] == rules["issued_at"] and claims["exp"] == rules["issued_at"] + 300
                 and claims["jti"] == rules["token_id"] and aws["aws_account"] == rules["account"]
                 and aws["request_tags"]["keymaker-key"] == rules["fingerprint"]
+                and aws["request_tags"]["keymaker-user"] == rules["user_id"]
                 and claims["sub"] == aws["principal_id"] and claims["sub"].startswith("arn:aws:iam::123456789012:user/"))
     except (jwt.PyJWTError, KeyError, TypeError, AttributeError, ValueError):
         return False

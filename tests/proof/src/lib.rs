@@ -11,7 +11,7 @@ mod forge;
 mod certificates;
 
 use forge::{
-    ACCOUNT, FINGERPRINT, ISSUED, ISSUER, NOW, TOKEN_ID, claims, fields, header, issuer_key, rules, signed,
+    ACCOUNT, FINGERPRINT, ISSUED, ISSUER, NOW, TOKEN_ID, USER_ID, claims, fields, header, issuer_key, rules, signed,
     signing_key, token_of,
 };
 use keymaker_proof::token::has_signed;
@@ -32,7 +32,7 @@ fn opens(token: &str) -> bool {
         &[issuer_key(1)],
         NOW,
     )
-    .is_ok()
+    .is_ok_and(|proof| proof.iam_user_id == USER_ID)
 }
 
 /// How RustCrypto's p384 and serde's own values judge a token: nothing of ours but the rules.
@@ -69,6 +69,7 @@ fn judged_by_others(token: &str) -> bool {
         && claims["jti"] == TOKEN_ID
         && aws["aws_account"] == ACCOUNT
         && aws["request_tags"]["keymaker-key"] == FINGERPRINT
+        && aws["request_tags"]["keymaker-user"] == USER_ID
         && claims["sub"]
             .as_str()
             .is_some_and(|sub| sub.starts_with("arn:aws:iam::123456789012:user/"))
@@ -122,7 +123,7 @@ fn of_ten_thousand_mutated_tokens_none_opens_that_others_refuse() {
     };
     tell(
         json!({"point": issuer_key(1).point.to_vec(), "issuer": ISSUER, "audience": rules().audience, "account": ACCOUNT,
-        "fingerprint": FINGERPRINT, "token_id": TOKEN_ID, "issued_at": ISSUED}),
+        "fingerprint": FINGERPRINT, "user_id": USER_ID, "token_id": TOKEN_ID, "issued_at": ISSUED}),
     );
     for round in 0..tries {
         // Most of them by anybody; the others signed by AWS, over claims that were changed in a byte.
