@@ -334,6 +334,10 @@ impl Host {
 
     #[track_caller]
     fn as_installed() -> Self {
+        assert!(
+            Path::new("/sandbox/project").exists(),
+            "this takes a whole host apart, its /home included: ./check host-NAME runs it in the sandbox"
+        );
         let host = Self {
             _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         };
