@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::proofs::{ON, key, keymaker_ssh, ssh_by, with_proofs};
+use e2e::proofs::{ON, as_person, key, keymaker_ssh, ssh_by, with_proofs};
 use e2e::{Host, journal, sh, ssh, until};
 
 // P21
@@ -19,6 +19,16 @@ fn no_ticket_that_keymaker_keys_has_not_written_for_the_very_login_opens_a_sessi
     let ticket = sh("ls /run/keymaker-keys/$(id -u dave).*");
     sh(&format!("cp -a {ticket} /root/ticket"));
     assert_eq!(ssh_by(&own, "dave").ok(), "dave", "with the ticket as it was written");
+    // Another certificate of the same key, of a token of its own, has no ticket by that.
+    let named = |what: &str| sh(&format!("ssh-keygen -Lf {own}-cert.pub | sed -n 's/^ *{what}: *//p'"));
+    let (of_key, of_token) = (named("Public key"), named("Key ID"));
+    sh(&format!("cp {own}-cert.pub /root/first-cert.pub"));
+    as_person("dave", "keymaker login").ok();
+    assert_eq!(named("Public key"), of_key);
+    assert_ne!(named("Key ID"), of_token);
+    ssh_by(&own, "dave").refused();
+    sh(&format!("mv /root/first-cert.pub {own}-cert.pub"));
+    assert_eq!(ssh_by(&own, "dave").ok(), "dave");
     let altered = |change: &str| format!("sed '{change}' /root/ticket > {ticket}");
     let crc = ticket.rsplit('.').next().unwrap().to_owned();
     for (what, make) in [
