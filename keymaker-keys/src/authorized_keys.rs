@@ -67,6 +67,8 @@ pub enum NoKeys {
     NotProven(ProofGate, String),
     /// it proves another user, or opens nothing here
     NoProof(String),
+    /// the same as the other says, of a certificate with a token of this name (`jti`), which the issuer has signed
+    OfToken(String, Box<Self>),
 }
 
 /// What the published files are worth after a nudge.
@@ -143,6 +145,8 @@ pub struct ShownKeys {
     pub decision: LoginDecision,
     /// IAM's `UserId`
     pub iam_user_id: String,
+    /// the name of the token, where they are shown for a proof
+    pub token_id: Option<String>,
     /// the keys' fingerprints, where a key that EC2 Instance Connect has opens a login of this user's, too
     pub beside_instance_connect: Option<Vec<String>>,
 }
@@ -168,6 +172,7 @@ pub fn lines(name: UserName, sshds_uid: u32, host: &KeysHost<'_>, now: SystemTim
         lines: spell(&keys, decision),
         decision,
         iam_user_id: user.iam_user_id.to_owned(),
+        token_id: None,
         beside_instance_connect: instance_connect.then(fingerprints),
     })
 }
@@ -241,13 +246,24 @@ impl NoKeys {
             Self::NotProven(ProofGate::Signature, _) => AuditReason::ProofsSignature,
             Self::NotProven(ProofGate::Claims, _) => AuditReason::ProofsClaims,
             Self::NoProof(_) => AuditReason::NoProof,
+            Self::OfToken(_, why) => why.audited(),
+        }
+    }
+
+    /// The name of the token, where the issuer has signed it.
+    pub fn token_id(&self) -> Option<&str> {
+        match self {
+            Self::OfToken(id, _) => Some(id),
+            _ => None,
         }
     }
 }
 
 impl fmt::Display for NoKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no key: ")?;
+        if !matches!(self, Self::OfToken(..)) {
+            f.write_str("no key: ")?;
+        }
         match self {
             Self::NoUid => f.write_str("sshd gave no uid: the keys command takes %u %U %f (dpkg-reconfigure keymaker or \
                 dnf reinstall keymaker corrects it)"),
@@ -268,6 +284,7 @@ impl fmt::Display for NoKeys {
             ),
             Self::NotPrinted(error) => write!(f, "sshd did not read the keys: {error}"),
             Self::NotProven(_, why) | Self::NoProof(why) => write!(f, "no proof: {why}"),
+            Self::OfToken(_, why) => why.fmt(f),
         }
     }
 }

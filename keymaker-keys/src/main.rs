@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -23,6 +24,18 @@ use keymaker_keys::instance_connect::{self, ConnectPlaces};
 use keymaker_keys::proofs::{self, Offered, ProofPlaces};
 
 fn main() -> ExitCode {
+    whatever_becomes_of(answer)
+}
+
+/// A panic, too, is no other status: sshd would discard what it has matched, and log the certificate.
+fn whatever_becomes_of(answer: impl FnOnce()) -> ExitCode {
+    if catch_unwind(AssertUnwindSafe(answer)).is_err() {
+        say("ended by a fault of its own; whatever it had not shown yet is not shown");
+    }
+    ExitCode::SUCCESS
+}
+
+fn answer() {
     let mut arguments = std::env::args_os().skip(1);
     let asked = KeysWanted {
         name: arguments.next().unwrap_or_default(),
@@ -36,7 +49,6 @@ fn main() -> ExitCode {
         Ok(shown) => asked.tell_of_refusal(&shown, &host),
         Err(why) => asked.tell_of_none(&why, &host),
     }
-    ExitCode::SUCCESS
 }
 
 /// What sshd says: whose keys it wants, as whom it would start the session, and which key was offered, if any
@@ -105,6 +117,7 @@ impl KeysWanted {
         let line = self
             .line(decision, reason)
             .with(AuditField::IamUserId, &shown.iam_user_id)
+            .with(AuditField::Proof, shown.token_id.as_deref().unwrap_or_default())
             .saying(
                 PROGRAM,
                 format!("{:?}: keys that open nothing: {}", self.name, reason.meaning()),
@@ -120,6 +133,7 @@ impl KeysWanted {
         let _ = writeln!(io::stderr(), "{PROGRAM}: {message}");
         let line = self
             .line(AuditDecision::Refused, why.audited())
+            .with(AuditField::Proof, why.token_id().unwrap_or_default())
             .saying(PROGRAM, message);
         if !has_taken(&line, host) {
             let _ = log(&line.message);
@@ -158,3 +172,19 @@ fn log(line: &str) -> io::Result<()> {
 }
 
 const PROGRAM: &str = "keymaker-keys";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P24
+    #[test]
+    fn a_panic_ends_this_program_as_everything_does() {
+        let ended = |answer: fn()| format!("{:?}", whatever_becomes_of(answer));
+        assert_eq!(
+            ended(|| panic!("inside the answer")),
+            format!("{:?}", ExitCode::SUCCESS)
+        );
+        assert_eq!(ended(|| ()), format!("{:?}", ExitCode::SUCCESS));
+    }
+}

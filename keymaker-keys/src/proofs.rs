@@ -8,14 +8,14 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use keymaker_core::client;
 use keymaker_core::directory_file::MAX_USER_RECORD;
 use keymaker_core::login::{self, LoginDecision};
 use keymaker_core::name::UserName;
 use keymaker_core::paths;
-use keymaker_core::proof::{MAX_CERTIFICATE, PRINCIPAL, Proof, ProofGate};
+use keymaker_core::proof::{MAX_CERTIFICATE, PRINCIPAL, Proof, ProofGate, is_token_id};
 use keymaker_core::protocol::{Answer, KEYS_BUDGET, MAX_ANSWER, Question};
 use keymaker_core::ticket::Ticket;
 
@@ -66,6 +66,19 @@ pub fn lines(
         left = left.saturating_sub(began.elapsed());
     }
     let proof = proof?;
+    let token_id = proof.token_id.clone();
+    lines_for(proof, left, offered, host, places, now).map_err(|why| NoKeys::OfToken(token_id, Box::new(why)))
+}
+
+/// The same of what AWS says, where keymakerd may be waited for that long.
+fn lines_for(
+    proof: Proof,
+    left: Duration,
+    offered: &Offered<'_>,
+    host: &KeysHost<'_>,
+    places: &ProofPlaces<'_>,
+    now: SystemTime,
+) -> Result<ShownKeys, NoKeys> {
     let (name, sshds_uid) = offered.login;
     let mut buffer = [0; MAX_USER_RECORD];
     // Nobody is asked on behalf of somebody else's token.
@@ -85,6 +98,7 @@ pub fn lines(
     let contact = login::last_contact(host.contact);
     let decision = LoginDecision::about(&user, &directory.header(), contact, now).and_home(&user);
     let line = spell(&proof.key, decision);
+    let token_id = Some(proof.token_id.clone());
     if decision == LoginDecision::Allowed {
         let ticket = Ticket {
             certificate: format!("{} {}", offered.key_type, offered.base64.to_string_lossy()),
@@ -104,6 +118,7 @@ pub fn lines(
         lines: line,
         decision,
         iam_user_id: user.iam_user_id.to_owned(),
+        token_id,
         beside_instance_connect: None,
     })
 }
@@ -120,6 +135,9 @@ fn verified(offered: &Offered<'_>, verifier: &Path) -> Result<Proof, NoKeys> {
         .stdin(Stdio::null())
         .output();
     let run = run.map_err(|error| NoKeys::NoProof(format!("{} cannot be run: {error}", verifier.display())))?;
+    let line = str::from_utf8(&run.stdout)
+        .ok()
+        .and_then(|line| line.strip_suffix('\n'));
     if !run.status.success() {
         let said = String::from_utf8_lossy(&run.stderr);
         let said: String = said
@@ -129,14 +147,18 @@ fn verified(offered: &Offered<'_>, verifier: &Path) -> Result<Proof, NoKeys> {
             .take(LONGEST_REASON)
             .collect();
         return Err(match run.status.code().and_then(ProofGate::of_status) {
-            Some(gate) => NoKeys::NotProven(gate, said),
+            Some(gate) => {
+                let signed = line.filter(|id| gate == ProofGate::Claims && is_token_id(id));
+                let why = NoKeys::NotProven(gate, said);
+                match signed {
+                    Some(id) => NoKeys::OfToken(id.to_owned(), Box::new(why)),
+                    None => why,
+                }
+            }
             None if said.is_empty() => NoKeys::NoProof(format!("the verifier failed: {}", run.status)),
             None => NoKeys::NoProof(said),
         });
     }
-    let line = str::from_utf8(&run.stdout)
-        .ok()
-        .and_then(|line| line.strip_suffix('\n'));
     line.and_then(Proof::parse)
         .ok_or_else(|| NoKeys::NoProof("the verifier's answer cannot be read".to_owned()))
 }

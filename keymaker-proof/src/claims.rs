@@ -82,9 +82,7 @@ pub fn check(
         certificate.valid_after == issued_at.saturating_sub(TOKEN_LEEWAY) && certificate.valid_before == ends_at,
         "its certificate has other times",
     )?;
-    let token_id = text_of(&claims, "jti")
-        .filter(|id| is_token_id(id))
-        .ok_or_else(wrong("its jti"))?;
+    let token_id = named(&claims).ok_or_else(wrong("its jti"))?;
     must(certificate.key_id == token_id, "its certificate is of another token")?;
     let aws = claims.get(NAMESPACE).filter(|aws| aws.is_object());
     let aws = aws.ok_or_else(wrong("it has no claims of AWS's"))?;
@@ -105,6 +103,15 @@ pub fn check(
         fingerprint: certificate.fingerprint.clone(),
         key: certificate.key.clone(),
     })
+}
+
+/// The name of a token that a published key has signed, whatever else it says: for the log.
+pub fn token_id(claims: &[u8]) -> Option<String> {
+    parse(claims).as_ref().and_then(named).map(str::to_owned)
+}
+
+fn named(claims: &Value) -> Option<&str> {
+    text_of(claims, "jti").filter(|id| is_token_id(id))
 }
 
 /// The tags that `keymaker login` asked for: nobody else may choose them, and IAM does not tell capitals in them apart. Returns the user's.

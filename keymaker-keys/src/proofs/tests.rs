@@ -35,6 +35,15 @@ fn line_of(host: &TestHost) -> String {
 
 /// What sshd is shown where the verifier is this script.
 fn shown(host: &TestHost, verifier: &str, base64: &str) -> Result<String, NoKeys> {
+    let shown = shown_of_token(host, verifier, base64).map(|shown| shown.lines);
+    shown.map_err(|why| match why {
+        NoKeys::OfToken(_, why) => *why,
+        why => why,
+    })
+}
+
+/// The same, and what is known of the token.
+fn shown_of_token(host: &TestHost, verifier: &str, base64: &str) -> Result<ShownKeys, NoKeys> {
     let folder = host.folder();
     let program = folder.join("proof");
     fs::write(&program, format!("#!/bin/sh\n{verifier}\n")).unwrap();
@@ -50,7 +59,6 @@ fn shown(host: &TestHost, verifier: &str, base64: &str) -> Result<String, NoKeys
         login: (host.alice.name, host.at_connect),
     };
     host.asked(|asked| lines(&offered, asked, &places, host.now))
-        .map(|shown| shown.lines)
 }
 
 fn proved(host: &TestHost) -> Result<String, NoKeys> {
@@ -97,6 +105,39 @@ fn a_proof_of_another_user_or_older_than_the_name_opens_nothing_and_leaves_no_ti
         assert!(matches!(proved(&host), Err(NoKeys::NoProof(_))));
         assert_eq!(tickets(&host), 0);
     }
+}
+
+#[test]
+fn the_name_of_a_token_is_told_where_the_issuer_has_signed_it_and_is_one() {
+    let mut host = host();
+    fs::create_dir_all(host.folder().join("tickets")).unwrap();
+    host.publish();
+    let told = |host: &TestHost, verifier: &str| match shown_of_token(host, verifier, "AAAA") {
+        Ok(shown) => shown.token_id,
+        Err(why) => why.token_id().map(str::to_owned),
+    };
+    let proves = format!("echo '{}'", line_of(&host));
+    let named = Some("4dcf-1".to_owned());
+    assert_eq!(told(&host, &proves), named);
+    assert_eq!(told(&host, "echo 4dcf-1; exit 7"), named);
+    for verifier in [
+        // Nobody has signed it yet.
+        "echo 4dcf-1; exit 6",
+        "echo 4dcf-1; exit 1",
+        "exit 7",
+        "printf 4dcf-1; exit 7",
+        "echo 4dcf-1; echo x; exit 7",
+        "echo '4dcf 1'; exit 7",
+        "printf '4dcf\\001\\n'; exit 7",
+    ] {
+        assert_eq!(told(&host, verifier), None, "{verifier}");
+    }
+    host.alice.proofs_from = None;
+    host.publish();
+    assert_eq!(told(&host, &proves), named);
+    let why = shown_of_token(&host, &proves, "AAAA").unwrap_err();
+    assert_eq!(why.audited(), keymaker_core::audit::AuditReason::NoProof);
+    assert!(why.to_string().starts_with("no key: no proof: proofs are off"), "{why}");
 }
 
 // P2, P7

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use counted::Budgets;
 use e2e::proofs::{KEYS, ON, key, keymaker_ssh, ssh_by, tell_sshd, with_proofs};
-use e2e::{Host, run, sh, ssh, until};
+use e2e::{Host, journal, run, sh, ssh, until};
 
 const CERTIFICATES: &str = include_str!("../clients/certificates.py");
 
@@ -49,11 +49,19 @@ fn where_proofs_are_off_sshd_asks_as_before_and_where_they_are_on_nothing_of_the
     ] {
         sh(&format!("rm -f /run/keymaker-keys/*; {broken}"));
         let (by_proof, by_key, as_root) = (ssh_by(&own, "dave"), ssh("alice", "id -un"), ssh_by(&roots, "root"));
+        // sshd would discard a match at any other status, and log the command with the certificate.
+        let ended = sh(&format!(
+            "set -- $(cat {own}-cert.pub); setpriv --reuid=keymaker-keys --regid=keymaker-keys --clear-groups /usr/libexec/keymaker/keymaker-keys \
+             dave $(id -u dave) SHA256:x $1 $2 > /dev/null 2>&1; echo $?"
+        ));
         sh(&mended);
+        assert_eq!(ended, "0", "{broken}");
         assert_ne!(by_proof.status, 0, "{broken}: {by_proof}");
         assert_eq!(by_key.ok(), "alice", "{broken}");
         assert_eq!(as_root.ok(), "root", "{broken}");
     }
+    let base64 = sh(&format!("cut -d' ' -f2 {own}-cert.pub | cut -c 1-200"));
+    assert!(!journal("").contains(&base64), "the certificate is in the journal");
     sh("rm /root/.ssh/authorized_keys");
     assert_eq!(ssh_by(&own, "dave").ok(), "dave");
     // Without a ticket PAM lets nobody in whom the keys command let pass.
