@@ -4,13 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use keymaker_aws::read_keys;
 use keymaker_core::issuers_file::POINT;
-use keymaker_core::published_file::reader::open_trusted;
+use keymaker_core::published_file::reader::{ReadError, open_trusted};
+use keymaker_core::sys;
 use serde::Deserialize;
 use tracing::{info, warn};
 
@@ -178,7 +180,18 @@ struct WrittenKeys {
 
 impl WrittenKeys {
     fn read(path: &Path) -> Result<Self, String> {
-        let (file, metadata) = open_trusted(path).map_err(|error| error.to_string())?;
+        const OTHERS: &str =
+            "the file and its folder are to be root's, and writable by nobody else (chown root, chmod go-w)";
+        let (file, metadata) = open_trusted(path).map_err(|error| match error {
+            ReadError::Missing => "the file is not there".to_owned(),
+            ReadError::Untrusted => OTHERS.to_owned(),
+            error => error.to_string(),
+        })?;
+        // Root by what it owns: in a rootless container it has another number. This process may change what it reads in any case.
+        let root = std::fs::metadata("/").map_err(|error| error.to_string())?;
+        if ![root.uid(), sys::own_uid()].contains(&metadata.uid()) {
+            return Err(OTHERS.to_owned());
+        }
         let mut text = Vec::new();
         let read = file.take(LONGEST_FILE).read_to_end(&mut text);
         read.map_err(|error| error.to_string())?;
@@ -206,3 +219,33 @@ const NUDGED: Duration = Duration::from_millis(1400);
 /// Among the questions that are under way.
 const FETCHING: &str = "issuer-keys";
 const LONGEST_FILE: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::chown;
+    use test_folder::TestFolder;
+
+    // P21
+    #[test]
+    fn a_file_of_keys_of_somebody_elses_is_none_although_its_folder_is_theirs_too() {
+        if sys::own_uid() != 0 {
+            println!("not run: only root may give a file away");
+            return;
+        }
+        let folder = TestFolder::new();
+        let number = "A".repeat(64);
+        let key = format!(r#"{{"kty":"EC","crv":"P-384","kid":"K","x":"{number}","y":"{number}"}}"#);
+        let text = format!(r#"{{"issuer":"https://1.example","keys":[{key}]}}"#);
+        let file = folder.file("keys.json", text.as_bytes());
+        assert_eq!(
+            WrittenKeys::read(&file).map(|read| read.issuer).unwrap(),
+            "https://1.example"
+        );
+        for owned in [&*file, file.parent().unwrap()] {
+            chown(owned, Some(12_345), None).unwrap();
+            let why = WrittenKeys::read(&file).err().unwrap();
+            assert!(why.contains("to be root's"), "{why}");
+        }
+    }
+}
