@@ -158,8 +158,8 @@ pub enum KeymakerCommand {
     /// Log in to HOST as whom you are signed in to AWS, with no key registered anywhere: for hosts whose login_by has "proof".
     ///
     /// Asks AWS for a token of five minutes (sts:GetWebIdentityToken) for a key of your own, and runs ssh with both; while the token has a
-    /// minute left, it is used again, but with --new. All of ssh's arguments may follow. A host i-... is reached by Session Manager, by the
-    /// AWS CLI.
+    /// minute left, it is used again, but with --new. All of ssh's arguments may follow. A host i-... is reached by Session Manager or
+    /// by an EC2 Instance Connect endpoint, by the AWS CLI.
     Ssh {
         /// Ask for a new token, whatever the present one has left: where it is refused, since it was revoked (keymaker revoke-proofs) or you
         /// were renamed.

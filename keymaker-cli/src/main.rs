@@ -63,7 +63,7 @@ fn run(arguments: &CommandLine, output: &Output) -> Result<ExitCode, CommandErro
         KeymakerCommand::EnableKey { key } => change(KeyChange::Enable, key)?,
         KeymakerCommand::DisableKey { key } => change(KeyChange::Disable, key)?,
         KeymakerCommand::DeleteKey { key, consent } => change(KeyChange::Delete(*consent), key)?,
-        KeymakerCommand::Ssh { new, how, arguments } => login::ssh(*new, how, arguments, aws)?,
+        KeymakerCommand::Ssh { new, how, arguments } => login::ssh(*new, how, arguments, aws, output)?,
         KeymakerCommand::Login(options) => login::run(options, aws, output)?,
         KeymakerCommand::Configure(options) => configure::run(options, aws, output)?,
         KeymakerCommand::SyncRoles(options) => return Ok(status_of(sync_roles::run(options, aws, output)?)),

@@ -74,6 +74,8 @@ as an object with the member
 What the AWS command line reads: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and their like, AWS_CA_BUNDLE, https_proxy. NO_COLOR,
 or a standard output that is not a terminal, turns colours off.
 .SH FILES
+.I ~/.ssh/keymaker
+.br
 .I /run/keymaker/status.json
 .br
 .I /run/keymaker/login.sock

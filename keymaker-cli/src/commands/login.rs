@@ -5,7 +5,9 @@
 
 mod caller;
 mod error;
+mod files;
 mod instance;
+mod last;
 mod options;
 mod place;
 mod ssh;
@@ -25,13 +27,14 @@ use place::Place;
 
 /// `keymaker login`.
 pub fn run(options: &LoginOptions, aws: &AwsOptions, output: &Output) -> Result<(), CommandError> {
-    let place = Place::of(&options.how, aws)?;
+    let place = Place::of(&options.how, aws, options.place.as_deref())?;
     if let Some(pattern) = &options.ssh_config {
         let text = ssh_config::lines(pattern, &place, options, aws)?;
         output.print(&text, &json!({ "ssh_config": text }));
         return Ok(());
     }
     let left = place.ready(options.if_needed, &options.how, aws)?;
+    left.remark(output);
     if options.agent {
         place.give_to_agent(left.seconds)?;
     }
@@ -51,6 +54,12 @@ pub fn run(options: &LoginOptions, aws: &AwsOptions, output: &Output) -> Result<
 }
 
 /// `keymaker ssh`: becomes ssh.
-pub fn ssh(new: bool, how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), CommandError> {
-    Ok(ssh::run(new, how, arguments, aws)?)
+pub fn ssh(
+    new: bool,
+    how: &HowToProve,
+    arguments: &[OsString],
+    aws: &AwsOptions,
+    output: &Output,
+) -> Result<(), CommandError> {
+    Ok(ssh::run(new, how, arguments, aws, output)?)
 }

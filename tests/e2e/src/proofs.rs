@@ -28,7 +28,7 @@ pub fn with_proofs(settings: &str) -> Host {
 /// Starts keymakerd with these settings, by which it has keys of an issuer, and tells sshd of them.
 pub fn start_with_proofs(host: &Host, settings: &str) {
     sh(
-        "install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem; rm -f /sandbox/issuer-keys /sandbox/signing-key",
+        "install -m 644 /sandbox/issuer-ca.pem /etc/keymaker/issuer-ca.pem; rm -f /sandbox/issuer-keys /sandbox/signing-key /sandbox/issuer-ahead",
     );
     host.add_settings(&format!("ca_bundle = \"/etc/keymaker/issuer-ca.pem\"\n{settings}"));
     tell_sshd();

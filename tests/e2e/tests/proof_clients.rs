@@ -6,7 +6,7 @@ use e2e::proofs::{
     LAPTOP, ON, access_key, as_person, empty_laptop, have_the_policy, keymaker_ssh, may_ask, person, start_with_proofs,
     with_proofs,
 };
-use e2e::{Host, calls, iam, run, sh, until};
+use e2e::{Host, calls, iam, journal, run, sh, until};
 
 const BOTH: &str = "[\"sts:GetWebIdentityToken\",\"sts:TagGetWebIdentityToken\"]";
 const FEDERATION: &str = "sandbox-admin aws iam get-outbound-web-identity-federation-info --query JwtVendingEnabled";
@@ -25,13 +25,21 @@ fn federation_is_on() -> bool {
 
 /// Gives dave's laptop a session with a second factor in the access key's place.
 fn second_factor() {
-    sh(
+    let device = sh(
         "a='sandbox-admin aws iam'; s=$($a create-virtual-mfa-device --virtual-mfa-device-name dave --outfile /root/seed --bootstrap-method Base32StringSeed \
          --query VirtualMFADevice.SerialNumber --output text) && $a enable-mfa-device --user-name dave --serial-number $s --authentication-code1 111111 \
-         --authentication-code2 222222 && set -a && . /etc/environment && . /root/dave.env && set +a && set -- $(aws sts get-session-token --serial-number $s \
-         --token-code 123456 --query 'Credentials.[AccessKeyId,SecretAccessKey,SessionToken]' --output text) && \
-         printf 'AWS_ACCESS_KEY_ID=%s\\nAWS_SECRET_ACCESS_KEY=%s\\nAWS_SESSION_TOKEN=%s\\n' $1 $2 $3 > /root/dave.env",
+         --authentication-code2 222222 && cp /root/dave.env /root/dave.key && echo $s",
     );
+    session(&format!("--serial-number {device} --token-code 123456"));
+}
+
+/// The next session of dave's access key, which lies in /root/dave.key.
+fn session(second_factor: &str) {
+    sh(&format!(
+        "set -a && . /etc/environment && . /root/dave.key && set +a && set -- $(aws sts get-session-token {second_factor} \
+         --query 'Credentials.[AccessKeyId,SecretAccessKey,SessionToken]' --output text) && \
+         printf 'AWS_ACCESS_KEY_ID=%s\\nAWS_SECRET_ACCESS_KEY=%s\\nAWS_SESSION_TOKEN=%s\\n' $1 $2 $3 > /root/dave.env"
+    ));
 }
 
 // P21
@@ -167,6 +175,86 @@ fn scp_rsync_git_a_jump_and_a_shared_connection_log_in_by_the_lines_for_ssh_conf
 }
 
 #[test]
+fn the_lines_for_ssh_config_go_on_with_each_new_session_and_show_nobody_elses_proof() {
+    let _host = with_proofs(ON);
+    person("bob");
+    sh("cp /root/dave.env /root/dave.key");
+    session("");
+    by_ssh_config();
+    let kept = || sh(&format!("cd {LAPTOP}/.ssh/keymaker && ls -d id-*"));
+    let by_lines = |laptop: &str, user: &str| {
+        let line = format!("$HOME/s -o ConnectTimeout=10 {user}@localhost id -un");
+        let before = calls("GetWebIdentityToken");
+        (as_person(laptop, &line), calls("GetWebIdentityToken") - before)
+    };
+    let (came, asked) = by_lines("dave", "dave");
+    assert_eq!((came.ok(), asked), ("dave".to_owned(), 1));
+    let (place, first) = (kept(), sh("cut -d= -f2 /root/dave.env"));
+    session("");
+    assert_ne!(sh("cut -d= -f2 /root/dave.env"), first);
+    for asked in [1, 0] {
+        let came = by_lines("dave", "dave");
+        assert_eq!((came.0.ok(), came.1), ("dave".to_owned(), asked));
+    }
+    // As once the proof that the first session left has ended.
+    session("");
+    sh(&format!("rm {LAPTOP}/.ssh/keymaker/id-*-cert.pub"));
+    let (came, asked) = by_lines("dave", "dave");
+    assert_eq!((came.ok(), asked), ("dave".to_owned(), 1));
+    assert_eq!(kept(), place, "no session leaves another key");
+    // dave's proof has minutes left, and is not bob's.
+    let (came, asked) = by_lines("bob", "bob");
+    assert_eq!((came.ok(), asked), ("bob".to_owned(), 1));
+    let (came, asked) = by_lines("bob", "dave");
+    assert_eq!((came.refused().status, asked), (255, 0));
+    // What another session left days ago goes with the next token.
+    sh(&format!(
+        "cd {LAPTOP}/.ssh/keymaker && touch -d '4 days ago' id-0badc0de id-0badc0de.pub id-0badc0de-cert.pub id-0badc0de.caller && touch -d '2 days ago' id-00c0ffee"
+    ));
+    let (came, asked) = by_lines("dave", "dave");
+    assert_eq!((came.ok(), asked), ("dave".to_owned(), 1));
+    assert_eq!(kept(), format!("id-00c0ffee\n{place}"));
+    sh("rm /root/dave.key");
+}
+
+#[test]
+fn a_computers_clock_that_is_wrong_makes_no_proof_last_longer_and_no_login_ask_again_and_is_told() {
+    let _host = with_proofs(ON);
+    // AWS's clock, as this laptop sees it whose own is behind or ahead.
+    for (ahead, told) in [
+        (200, Some(" seconds behind AWS's")),
+        (-200, Some(" seconds ahead of AWS's")),
+        (-400, Some(" seconds ahead of AWS's")),
+        (5, None),
+    ] {
+        sh(&format!("echo {ahead} > /sandbox/issuer-ahead"));
+        let before = calls("GetWebIdentityToken");
+        let said = as_person("dave", "keymaker login");
+        let seconds = said
+            .stdout
+            .split(' ')
+            .nth(1)
+            .and_then(|seconds| seconds.parse::<u32>().ok());
+        assert!(
+            seconds.is_some_and(|left| (240..=300).contains(&left)),
+            "{ahead}: {said}"
+        );
+        match told {
+            Some(told) => assert!(
+                said.stderr.contains(told) && said.stderr.contains("set-ntp true"),
+                "{ahead}: {said}"
+            ),
+            None => assert!(!said.stderr.contains("clock"), "{ahead}: {said}"),
+        }
+        for _ in 0..2 {
+            assert_eq!(as_person("dave", "keymaker login --if-needed").reads(), "", "{ahead}");
+        }
+        assert_eq!(calls("GetWebIdentityToken") - before, 1, "{ahead}");
+    }
+    sh("rm /sandbox/issuer-ahead");
+}
+
+#[test]
 fn however_many_at_once_ask_for_one_token_and_the_next_run_asks_for_none() {
     let _host = with_proofs(ON);
     // sshd's own limit of connections that have not logged in yet.
@@ -247,6 +335,20 @@ fn a_new_token_takes_one_call_of_sts_and_a_wrong_word_of_who_asks_only_another()
     assert_eq!(keymaker_ssh("dave", "dave", "id -un").ok(), "dave");
 }
 
+/// The refusal of the newest proof is in the audit with the token's name, by which CloudTrail has it.
+fn audited(reason: &str) {
+    let token = sh(&format!(
+        "ssh-keygen -Lf $(ls -t {LAPTOP}/.ssh/keymaker/id-*-cert.pub | head -n 1) | sed -n 's/^ *Key ID: \"\\(.*\\)\"$/\\1/p'"
+    ));
+    assert!(!token.is_empty());
+    until("the audit", Duration::from_secs(10), || {
+        journal(&format!(
+            "KEYMAKER_EVENT=keys KEYMAKER_REASON={reason} KEYMAKER_PROOF={token}"
+        ))
+        .contains("no proof: ")
+    });
+}
+
 #[test]
 fn a_token_that_is_refused_gives_way_to_a_new_one_where_the_user_says_so() {
     let _host = with_proofs(ON);
@@ -261,6 +363,7 @@ fn a_token_that_is_refused_gives_way_to_a_new_one_where_the_user_says_so() {
     sh("keymaker revoke-proofs dave");
     let refused = go("");
     assert_eq!(refused.status, 255, "{refused}");
+    audited("no_proof");
     until("a later second", Duration::from_secs(20), || {
         let came = go("--new");
         (came.status, came.stdout.trim()) == (7, "in")
@@ -409,7 +512,7 @@ fn an_agent_gets_the_certificate_alone_and_none_without_lifetimes_gets_any() {
     assert_eq!(calls("GetWebIdentityToken"), before);
     assert_eq!(
         sh(&format!(
-            "ls {LAPTOP}/.ssh/keymaker | grep -vcE '^(lock|id-[0-9a-f]+(-cert.pub|.pub|.caller)?)$' || true"
+            "ls {LAPTOP}/.ssh/keymaker | grep -vcE '^(lock|id-[0-9a-f]+(-cert.pub|.pub|.caller|.proof)?)$' || true"
         )),
         "0"
     );
@@ -510,6 +613,7 @@ fn both_types_of_key_log_in_and_one_proof_opens_the_instance_that_it_names() {
         "keymaker ssh --key-type ecdsa --host i-00000000000000000 -o BatchMode=yes dave@localhost id -un",
     )
     .refused();
+    audited("proofs_claims");
     let told = as_person("dave", "keymaker login --host web").refused().stderr;
     assert!(told.contains("an instance's id"), "{told}");
     let told = as_person("dave", &format!("{FIPS} keymaker login")).refused().stderr;

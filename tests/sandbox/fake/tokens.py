@@ -3,7 +3,8 @@
 sts.py and iam_answers.py call this; server.py starts the issuer. A token has the form of the public records of AWS's. The issuer's
 authority is FOLDER/issuer-ca.pem. Where a test writes them, FOLDER/issuer-keys says which of its keys are shown, by their names ("nothing":
 a set without any; "elsewhere": by a redirect, behind which EC384_2 is), and FOLDER/signing-key by which of them tokens are signed, then under
-which name, and whether by the "other" issuer's word. That one is OTHER: its EC384_0 is the first one's EC384_1.
+which name, and whether by the "other" issuer's word. That one is OTHER: its EC384_0 is the first one's EC384_1. FOLDER/issuer-ahead says by how
+many seconds the clock is ahead that tokens are made by.
 """
 
 import base64
@@ -37,11 +38,11 @@ issuers = {}  # by account: [URL, whether tokens are made]
 folders = []  # where tests say what is otherwise
 
 
-def said(file):
+def said(file, otherwise="EC384_0"):
     for folder in folders:
         if (folder / file).exists():
             return (folder / file).read_text().split()
-    return ["EC384_0"]
+    return [otherwise]
 
 
 def base64url(data):
@@ -79,7 +80,7 @@ def token(caller, params):
     issuer, enabled = issuers.get(caller.account, (None, False))
     if not enabled:
         raise AwsError("OutboundWebIdentityFederationDisabledException", "The outbound web identity federation feature is not enabled for this account.", 403)
-    now = int(time.time())
+    now = int(time.time()) + int(said("issuer-ahead", "0")[0])
     ends = datetime.datetime.fromtimestamp(now + seconds, datetime.timezone.utc)
     if caller.credentials and caller.credentials.expiration < ends.replace(tzinfo=None):
         raise AwsError("SessionDurationEscalationException", "The requested token duration would extend the session beyond its original expiration time.", 403)

@@ -3,12 +3,11 @@
 //! What belongs to an access key never changes, and a file that says something else opens nothing: AWS compares the `UserId` in the tag with
 //! its own (`aws:userid`), and hosts compare it with the directory's. Of the credentials only the id is kept, which is no secret.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::Path;
 
 use super::error::LoginError;
+use super::files;
 
 /// The IAM user of an access key.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,19 +36,13 @@ impl KeyHolder {
 
     /// Keeps it. Called under the lock of the folder.
     pub fn write(&self, file: &Path) -> Result<(), LoginError> {
-        Self::forget(file)?;
         let text = format!("{} {} {}\n", self.access_key_id, self.account, self.user_id);
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-        let put = made.and_then(|mut file| file.write_all(text.as_bytes()));
-        put.map_err(|error| LoginError::File(file.to_owned(), error))
+        files::write(file, &text)
     }
 
     /// Keeps it no longer.
     pub fn forget(file: &Path) -> Result<(), LoginError> {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LoginError::File(file.to_owned(), error)),
-            _ => Ok(()),
-        }
+        files::remove(file)
     }
 }
 

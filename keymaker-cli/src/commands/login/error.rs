@@ -55,6 +55,10 @@ pub enum LoginError {
         "your AWS session has ended ({0}): sign in again, by 'aws sso login' or 'aws login', or renew your access key"
     )]
     SessionEnded(String),
+    #[error(
+        "AWS refuses what this computer signs by its clock ({0}): set the clock, by 'sudo timedatectl set-ntp true' or in the system's settings"
+    )]
+    ClockOff(String),
     #[error("AWS's token would be too large ({0}): have fewer tags put on your user or session")]
     TooLarge(String),
     #[error(

@@ -18,6 +18,9 @@ pub struct LoginOptions {
     /// Print lines for ~/.ssh/config by which ssh, scp, rsync, git and Ansible log in so to the hosts of this pattern.
     #[arg(long, value_name = "PATTERN")]
     pub ssh_config: Option<String>,
+    /// Where in ~/.ssh/keymaker the proof is kept: the lines of --ssh-config name the place of their key, whatever session you are signed in by later.
+    #[arg(long, value_name = "ID", value_parser = place_name)]
+    pub place: Option<String>,
     #[command(flatten)]
     pub how: HowToProve,
 }
@@ -46,7 +49,17 @@ pub enum ProofKeyType {
     Ecdsa,
 }
 
+fn place_name(text: &str) -> Result<String, String> {
+    let is_one = text.len() == PLACE_NAME && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_one
+        .then(|| text.to_owned())
+        .ok_or_else(|| "write eight hexadecimal digits, as in the lines of --ssh-config".to_owned())
+}
+
 fn instance_id(text: &str) -> Result<String, String> {
     let id = InstanceId::parse(text).map(|_| text.to_owned());
     id.ok_or_else(|| "write an instance's id, such as i-0123456789abcdef0".to_owned())
 }
+
+/// How long the name of a place is, in hexadecimal digits.
+pub const PLACE_NAME: usize = 8;

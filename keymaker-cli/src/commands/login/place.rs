@@ -10,18 +10,23 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use ssh_key::{Certificate, HashAlg, PublicKey};
+use ssh_key::{Certificate, HashAlg, PrivateKey, PublicKey};
 
 use super::error::LoginError;
-use super::options::{HowToProve, ProofKeyType};
+use super::files::{remove, remove_the_unused, rename};
+use super::last::LastProof;
+use super::options::{HowToProve, PLACE_NAME, ProofKeyType};
 use super::token::{AskedToken, Told};
 use crate::aws::{AwsOptions, with_aws};
+use crate::output::Output;
 
 /// Where the key and the certificate of one identity and purpose lie.
 pub struct Place {
     folder: PathBuf,
     /// The private key; beside it the public one, and the certificate.
     pub key: PathBuf,
+    /// What tells identity and purpose from others, hashed.
+    meant: String,
 }
 
 /// What is left of a proof.
@@ -30,11 +35,29 @@ pub struct Left {
     pub seconds: u64,
     /// whether it was there already
     pub kept: bool,
+    /// how far this computer's clock is ahead of AWS's, in seconds, as a new proof told
+    pub clock_ahead: i64,
+}
+
+impl Left {
+    /// Says what is worth knowing about it.
+    pub fn remark(&self, output: &Output) {
+        let (off, how) = match self.clock_ahead {
+            ahead if ahead >= CLOCK_OFF => (ahead, "ahead of"),
+            ahead if ahead <= -CLOCK_OFF => (-ahead, "behind"),
+            _ => return,
+        };
+        output.remark(&format!(
+            "this computer's clock is {off} seconds {how} AWS's, which refuses whoever is off by five minutes: set it, by 'sudo timedatectl \
+             set-ntp true' or in the system's settings"
+        ));
+    }
 }
 
 impl Place {
-    /// Others for each profile, file of credentials, host and audience: a proof of one must not serve for another.
-    pub fn of(how: &HowToProve, aws: &AwsOptions) -> Result<Self, LoginError> {
+    /// Others for each profile, access key, file of credentials, host and audience: a proof of one must not serve for another. One that is named
+    /// serves all in turn, and then a proof of another is none: lines in ~/.ssh/config go on when the access key is another session's.
+    pub fn of(how: &HowToProve, aws: &AwsOptions, named: Option<&str>) -> Result<Self, LoginError> {
         let home = std::env::var_os("HOME")
             .filter(|home| !home.is_empty())
             .ok_or(LoginError::NoHome)?;
@@ -51,13 +74,16 @@ impl Place {
             )
         );
         let folder = Path::new(&home).join(".ssh/keymaker");
-        let name: String = Sha256::digest(meant)
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let meant: String = Sha256::digest(meant).iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = named.or_else(|| meant.get(..PLACE_NAME)).unwrap_or_default();
         let key = folder.join(format!("id-{name}"));
-        Ok(Self { folder, key })
+        Ok(Self { folder, key, meant })
+    }
+
+    /// By which lines in ~/.ssh/config name it.
+    pub fn name(&self) -> &str {
+        let name = self.key.file_name().and_then(OsStr::to_str);
+        name.and_then(|name| name.strip_prefix("id-")).unwrap_or_default()
     }
 
     fn beside(&self, ending: &str) -> PathBuf {
@@ -74,17 +100,25 @@ impl Place {
     /// Sees to a proof that holds for another minute, or, where none is to be kept, to a new one.
     pub fn ready(&self, keep: bool, how: &HowToProve, aws: &AwsOptions) -> Result<Left, LoginError> {
         self.make_folder()?;
-        let kept = || self.seconds_left(now()).filter(|left| keep && *left >= ENOUGH);
+        let kept = || {
+            let left = self.seconds_left(now()).filter(|left| keep && *left >= ENOUGH);
+            left.map(|seconds| Left {
+                seconds,
+                kept: true,
+                clock_ahead: 0,
+            })
+        };
         // Whoever waits for AWS meanwhile holds up nobody who needs no word of it.
-        if let Some(seconds) = kept() {
-            return Ok(Left { seconds, kept: true });
+        if let Some(left) = kept() {
+            return Ok(left);
         }
         let lock = self.folder.join("lock");
         let held = File::create(&lock).and_then(|file| file.lock().map(|()| file));
         let _held = held.map_err(|error| LoginError::File(lock, error))?;
-        if let Some(seconds) = kept() {
-            return Ok(Left { seconds, kept: true });
+        if let Some(left) = kept() {
+            return Ok(left);
         }
+        remove_the_unused(&self.folder, SystemTime::now());
         let public = self.key_of_today(how.key_type)?;
         let fingerprint = public.fingerprint(HashAlg::Sha256).to_string();
         let asked = AskedToken {
@@ -94,9 +128,15 @@ impl Place {
         };
         let caller = self.beside(".caller");
         let token = with_aws(aws, |config| async move { asked.token(config, &caller).await })?;
-        self.certify(&Told::by(&token).ok_or(LoginError::NoToken)?, &token)?;
-        let seconds = self.seconds_left(now()).ok_or(LoginError::NoToken)?;
-        Ok(Left { seconds, kept: false })
+        let told = Told::by(&token).ok_or(LoginError::NoToken)?;
+        let last = LastProof::made(&told, &self.meant, now());
+        last.write(&self.beside(".proof"))?;
+        self.certify(&told, &token)?;
+        Ok(Left {
+            seconds: self.seconds_left(now()).ok_or(LoginError::NoToken)?,
+            kept: false,
+            clock_ahead: last.clock_ahead(&told),
+        })
     }
 
     /// Gives the certificate to the agent, the key without it not; an agent that knows no lifetime refuses.
@@ -131,12 +171,13 @@ impl Place {
         Ok(())
     }
 
-    /// How long the certificate holds, if it is one of the present key.
+    /// How long the certificate holds, if it is one of the present key, and of who asks now.
     fn seconds_left(&self, now: u64) -> Option<u64> {
         let certificate = Certificate::read_file(&self.certificate()).ok()?;
         let public = PublicKey::read_openssh_file(&self.beside(".pub")).ok()?;
         (certificate.public_key() == public.key_data()).then_some(())?;
-        certificate.valid_before().checked_sub(now).filter(|left| *left > 0)
+        let last = LastProof::read(&self.beside(".proof"), certificate.key_id(), &self.meant)?;
+        last.seconds_left(now)
     }
 
     /// The key; another one each day.
@@ -144,7 +185,12 @@ impl Place {
         let public = self.beside(".pub");
         let age = fs::metadata(&self.key).and_then(|metadata| metadata.modified()).ok();
         let is_young = age.is_some_and(|made| made.elapsed().is_ok_and(|age| age < A_DAY));
-        if is_young && let Ok(public) = PublicKey::read_openssh_file(&public) {
+        // What ended between the two renames below has left one of another.
+        if is_young
+            && let Ok(public) = PublicKey::read_openssh_file(&public)
+            && PrivateKey::read_openssh_file(&self.key)
+                .is_ok_and(|key| key.public_key().key_data() == public.key_data())
+        {
             return Ok(public);
         }
         let (aside, aside_public) = (self.beside(".new"), self.beside(".new.pub"));
@@ -247,17 +293,6 @@ fn finished(program: &'static str, run: io::Result<std::process::Output>) -> Res
     Err(LoginError::Program(program, said))
 }
 
-fn remove(file: &Path) -> Result<(), LoginError> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LoginError::File(file.to_owned(), error)),
-        _ => Ok(()),
-    }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), LoginError> {
-    fs::rename(from, to).map_err(|error| LoginError::File(to.to_owned(), error))
-}
-
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.unwrap_or_default().as_secs()
@@ -269,6 +304,8 @@ const PRINCIPAL: &str = "keymaker-proof";
 /// What a proof must have left to be used again, in seconds: time to connect.
 const ENOUGH: u64 = 60;
 const A_DAY: Duration = Duration::from_secs(86_400);
+/// How far a clock may be off without a word, in seconds; from five minutes on AWS refuses what it signs.
+const CLOCK_OFF: i64 = 60;
 
 #[cfg(test)]
 mod tests {
@@ -285,6 +322,30 @@ mod tests {
         assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
         fs::set_permissions(&inner, fs::Permissions::from_mode(0o720)).unwrap();
         assert!(matches!(ours_alone(&inner), Err(LoginError::FolderOfOthers(_))));
+    }
+
+    #[test]
+    fn a_public_key_that_is_another_private_ones_is_not_used_again() {
+        let folder = test_folder::TestFolder::new();
+        let at = |name: &str| Place {
+            folder: folder.to_path_buf(),
+            key: folder.join(name),
+            meant: String::new(),
+        };
+        for key_type in [ProofKeyType::Ed25519, ProofKeyType::Ecdsa] {
+            let place = at("id-1");
+            let first = place.key_of_today(key_type).unwrap();
+            assert_eq!(place.key_of_today(key_type).unwrap(), first);
+            let other = at("id-2");
+            other.key_of_today(key_type).unwrap();
+            fs::copy(other.beside(".pub"), place.beside(".pub")).unwrap();
+            let next = place.key_of_today(key_type).unwrap();
+            let private = PrivateKey::read_openssh_file(&place.key).unwrap();
+            assert_eq!(private.public_key().key_data(), next.key_data());
+            for file in [&place.key, &other.key] {
+                fs::remove_file(file).unwrap();
+            }
+        }
     }
 
     #[test]

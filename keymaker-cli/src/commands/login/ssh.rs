@@ -9,9 +9,16 @@ use super::instance::{InstanceId, WayToInstance};
 use super::options::HowToProve;
 use super::place::Place;
 use crate::aws::AwsOptions;
+use crate::output::Output;
 
 /// Becomes ssh. What ssh ends with is the user's, so nothing here learns that a host has refused the token: they say it with `new`.
-pub fn run(new: bool, how: &HowToProve, arguments: &[OsString], aws: &AwsOptions) -> Result<(), LoginError> {
+pub fn run(
+    new: bool,
+    how: &HowToProve,
+    arguments: &[OsString],
+    aws: &AwsOptions,
+    output: &Output,
+) -> Result<(), LoginError> {
     let arguments = &with_the_end_of_options(arguments, std::env::args_os());
     let host = host_of(destination(arguments).ok_or(LoginError::NoHost)?);
     let instance = InstanceId::parse(&host);
@@ -23,8 +30,8 @@ pub fn run(new: bool, how: &HowToProve, arguments: &[OsString], aws: &AwsOptions
         Some(instance) if !knows_a_way(arguments) => Some(WayToInstance::found(instance)?),
         _ => None,
     };
-    let place = Place::of(&how, aws)?;
-    place.ready(!new, &how, aws)?;
+    let place = Place::of(&how, aws, None)?;
+    place.ready(!new, &how, aws)?.remark(output);
     let mut ssh = Command::new("ssh");
     // ssh takes the certificate beside the key.
     ssh.arg("-i").arg(&place.key).args(["-o", "IdentitiesOnly=yes"]);

@@ -7,7 +7,7 @@ use crate::aws::AwsOptions;
 
 /// Without any of ssh's tokens (%h, %r): what a server or a URL chose would stand in a command (CVE-2026-35386).
 pub fn lines(pattern: &str, place: &Place, options: &LoginOptions, aws: &AwsOptions) -> Result<String, LoginError> {
-    let mut again = "keymaker login --if-needed".to_owned();
+    let mut again = format!("keymaker login --if-needed --place {}", place.name());
     let given = [
         ("profile", aws.profile.as_deref()),
         ("region", aws.region.as_deref()),
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn nothing_of_a_hostile_name_gets_into_ssh_config() {
-        let place = Place::of(&HowToProve::default(), &AwsOptions::default()).unwrap();
+        let place = Place::of(&HowToProve::default(), &AwsOptions::default(), Some("01234567")).unwrap();
         let made = |pattern: &str, profile: &str| {
             let aws = AwsOptions {
                 profile: Some(profile.to_owned()),
@@ -56,11 +56,9 @@ mod tests {
             lines(pattern, &place, &LoginOptions::default(), &aws)
         };
         let text = made("*.example.com,!bastion", "dev").unwrap();
-        assert!(
-            text.starts_with(
-                "Match host \"*.example.com,!bastion\" exec \"keymaker login --if-needed --profile dev\"\n"
-            )
-        );
+        assert!(text.starts_with(
+            "Match host \"*.example.com,!bastion\" exec \"keymaker login --if-needed --place 01234567 --profile dev\"\n"
+        ));
         assert!(!text.contains('%'));
         for bad in [
             "", "a b", "a\"b", "a\nb", "$(id)", "`id`", "%h", "a;b", "-x", "a'b", "a\\b",

@@ -106,6 +106,13 @@ fn named(error: AwsCallError) -> LoginError {
             cause: OutageCause::Credentials(why),
             ..
         } if why.contains("credentials-login") => return LoginError::TooOld(why),
+        // As Signature Version 4 has it ("Troubleshoot signed requests", IAM User Guide).
+        AwsCallError::Outage {
+            cause: OutageCause::Credentials(why),
+            ..
+        } if why.contains("Signature expired") || why.contains("Signature not yet current") => {
+            return LoginError::ClockOff(why);
+        }
         // STS says InvalidClientTokenId of a session that it knows no longer.
         AwsCallError::Outage {
             cause: OutageCause::Credentials(why),
@@ -212,6 +219,18 @@ mod tests {
             (
                 credentials("ExpiredToken: The security token included in the request is expired"),
                 "aws sso login",
+            ),
+            (
+                credentials(
+                    "SignatureDoesNotMatch: Signature expired: 20270115T080000Z is now earlier than 20270115T081000Z",
+                ),
+                "set the clock",
+            ),
+            (
+                credentials(
+                    "SignatureDoesNotMatch: Signature not yet current: 20270115T082000Z is still later than 20270115T081500Z",
+                ),
+                "set the clock",
             ),
             (
                 credentials("the SSO token has expired and cannot be refreshed"),
