@@ -33,8 +33,11 @@ pub fn run(
     let place = Place::of(&how, aws, None)?;
     place.ready(!new, &how, aws)?.remark(output);
     let mut ssh = Command::new("ssh");
-    // ssh takes the certificate beside the key.
-    ssh.arg("-i").arg(&place.key).args(["-o", "IdentitiesOnly=yes"]);
+    // ssh takes the certificate beside the key by itself, but where ~/.ssh/config names another.
+    let certificate = format!("CertificateFile=\"{}\"", place.certificate().display());
+    ssh.arg("-i")
+        .arg(&place.key)
+        .args(["-o", &certificate, "-o", "IdentitiesOnly=yes"]);
     // Whoever is root where an agent is forwarded to could log in elsewhere with what is in it.
     ssh.args(["-o", "AddKeysToAgent=no"]);
     if let (Some(way), Some(instance)) = (way, instance) {

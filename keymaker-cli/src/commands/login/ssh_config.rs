@@ -5,7 +5,8 @@ use super::options::{LoginOptions, ProofKeyType};
 use super::place::Place;
 use crate::aws::AwsOptions;
 
-/// Without any of ssh's tokens (%h, %r): what a server or a URL chose would stand in a command (CVE-2026-35386).
+/// By the last one whatever follows in the file counts for every host, so that these may stand first. Without any of ssh's tokens (%h, %r):
+/// what a server or a URL chose would stand in a command (CVE-2026-35386).
 pub fn lines(pattern: &str, place: &Place, options: &LoginOptions, aws: &AwsOptions) -> Result<String, LoginError> {
     let mut again = format!("keymaker login --if-needed --place {}", place.name());
     let given = [
@@ -30,7 +31,7 @@ pub fn lines(pattern: &str, place: &Place, options: &LoginOptions, aws: &AwsOpti
         .ok_or_else(|| LoginError::NotAPattern(pattern.to_owned()))?;
     let key = place.key.display();
     Ok(format!(
-        "Match host \"{pattern}\" exec \"{again}\"\n  IdentityFile \"{key}\"\n  CertificateFile \"{key}-cert.pub\"\n  IdentitiesOnly yes\n  AddKeysToAgent no"
+        "Match host \"{pattern}\" exec \"{again}\"\n  IdentityFile \"{key}\"\n  CertificateFile \"{key}-cert.pub\"\n  IdentitiesOnly yes\n  AddKeysToAgent no\nMatch all"
     ))
 }
 
