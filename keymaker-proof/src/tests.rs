@@ -1,12 +1,12 @@
 //! What opens nothing: every way in which a certificate or a token can differ from a proof for this key, host and time.
 
 use keymaker_core::issuers_file::{IssuerKey, ProofRules};
-use keymaker_core::proof::Proof;
+use keymaker_core::proof::{MAX_CERTIFICATE, Proof};
 use serde_json::{Value, json};
 
 use crate::certificate::{Certificate, MAX_TOKEN};
 use crate::forge::*;
-use crate::{NoProof, verify};
+use crate::{NoProof, claims as read_claims, verify};
 
 fn verified(fields: &ForgedCertificate, rules: &ProofRules, keys: &[IssuerKey], now: u64) -> Result<Proof, NoProof> {
     verify(&fields.certificate_type, &fields.base64(), rules, keys, now)
@@ -191,6 +191,17 @@ fn a_certificate_cut_or_long_anywhere_is_none() {
         let looked = verify("ssh-ed25519-cert-v01@openssh.com", &"A".repeat(len), &rules(), &[], NOW);
         assert!(matches!(looked, Err(NoProof::Certificate(_))), "{len}");
     }
+    let longest = verify(
+        "ssh-ed25519-cert-v01@openssh.com",
+        &"A".repeat(MAX_CERTIFICATE),
+        &rules(),
+        &[],
+        NOW,
+    );
+    assert_ne!(longest, Err(NoProof::Certificate("it is too long")));
+    let longer = "A".repeat(MAX_CERTIFICATE + 1);
+    let longer = verify("ssh-ed25519-cert-v01@openssh.com", &longer, &rules(), &[], NOW);
+    assert_eq!(longer, Err(NoProof::Certificate("it is too long")));
     let long = with("~/padding", json!("x".repeat(MAX_TOKEN)));
     assert!(matches!(of_claims(&long), Err(NoProof::Certificate(_))));
 }
@@ -458,6 +469,43 @@ fn who_is_no_iam_user_of_this_account_is_nobody() {
     ] {
         assert_eq!(of_subject(subject).unwrap().iam_user_name, name);
     }
+}
+
+// P21
+#[test]
+fn where_the_account_or_its_partition_is_not_known_nobody_is_its_user() {
+    let opens = |rules: &ProofRules, subject: &str| {
+        let mut claims = with("~/principal_id", json!(subject));
+        claims["sub"] = json!(subject);
+        claims["https://sts.amazonaws.com/"]["aws_account"] = json!(rules.account);
+        verified(&fields(&token_of(&claims)), rules, &[issuer_key(1)], NOW).is_ok()
+    };
+    let unknown = |partition: &str, account: &str| ProofRules {
+        partition: partition.to_owned(),
+        account: account.to_owned(),
+        ..rules()
+    };
+    assert!(opens(&rules(), "arn:aws:iam::123456789012:user/alice"));
+    assert!(!opens(&unknown("", ACCOUNT), "arn::iam::123456789012:user/alice"));
+    assert!(!opens(&unknown("aws", ""), "arn:aws:iam:::user/alice"));
+}
+
+#[test]
+fn a_token_has_a_name_for_the_log_where_it_can_be_one() {
+    let of = |claims: &Value| read_claims::token_id(claims.to_string().as_bytes());
+    assert_eq!(of(&claims()), Some(TOKEN_ID.to_owned()));
+    // Whatever else of it is refused.
+    assert_eq!(of(&json!({"jti": "a-1"})), Some("a-1".to_owned()));
+    for bad in [
+        json!({}),
+        json!({"jti": 1}),
+        json!({"jti": ""}),
+        json!({"jti": "a\nb"}),
+        json!([]),
+    ] {
+        assert_eq!(of(&bad), None, "{bad}");
+    }
+    assert_eq!(read_claims::token_id(br#"{"jti":"a-1","jti":"b-2"}"#), None);
 }
 
 // P21
