@@ -82,15 +82,14 @@ pub fn remedy(failure: &str, status: &Value) -> String {
             .to_owned()
     } else if failure.contains("was denied") {
         configure::command(status)
+    } else if failure.is_empty() && list(status, "issuers").next().is_none() {
+        "systemctl reload keymakerd && keymaker sync  # keymakerd may not have read login_by yet".to_owned()
     } else if from.starts_with('/') {
         format!(
             "keymaker sync  # after {from} is root's, and has the issuer and its keys (keymakerd.toml(5), login_keys_file)"
         )
     } else {
-        // keymakerd may not have read login_by yet.
-        "systemctl reload keymakerd; keymaker sync  # once this host reaches the issuer: https_proxy and ca_bundle in keymakerd.toml, or \
-         login_keys_file"
-            .to_owned()
+        "keymaker sync  # once this host reaches the issuer: https_proxy and ca_bundle in keymakerd.toml, or login_keys_file".to_owned()
     }
 }
 
@@ -218,7 +217,12 @@ mod tests {
         let off = "outbound web identity federation is off in this account; to turn it on: keymaker configure --logins";
         let denied = "iam:GetOutboundWebIdentityFederationInfo was denied (x)";
         for (fetched_at, failure, what, remedy) in [
-            (None, None, "has not fetched them yet; none are known", "keymaker sync"),
+            (
+                None,
+                None,
+                "has not fetched them yet; none are known",
+                "systemctl reload keymakerd && keymaker sync",
+            ),
             (
                 Some(1_799_000_000),
                 None,
