@@ -69,10 +69,17 @@ impl Outcome {
         self.stdout.trim_end().to_owned()
     }
 
-    /// It must have failed.
+    /// It must have failed, and by itself.
     #[track_caller]
     pub fn refused(self) -> Self {
         assert_ne!(self.status, 0, "should fail: {self}");
+        self.ended()
+    }
+
+    /// It must have come to an end by itself.
+    #[track_caller]
+    pub fn ended(self) -> Self {
+        assert!(self.took < A_MINUTE, "should end: {self}");
         self
     }
 
@@ -98,11 +105,14 @@ impl fmt::Display for Outcome {
 /// What a busy test machine may add to what a command takes, the start of its process included.
 pub const NOISE: Duration = Duration::from_millis(1500);
 
+/// How long a line of shell may take.
+const A_MINUTE: Duration = Duration::from_secs(60);
+
 /// Runs a line of shell. What still runs after a minute has failed.
 pub fn run(line: &str) -> Outcome {
     let began = Instant::now();
     let output = Command::new("timeout")
-        .args(["-k", "5", "60", "bash", "-c", line])
+        .args(["-k", "5", &A_MINUTE.as_secs().to_string(), "bash", "-c", line])
         .stdin(Stdio::null())
         .output()
         .expect("timeout(1) runs");

@@ -82,7 +82,8 @@ fn try_everything() -> Vec<String> {
         let seen = run(&format!(
             "{SETTING}
 {attempt}"
-        ));
+        ))
+        .ended();
         assert_eq!(ran(), "", "{attempt}: {seen}");
         seen.reads()
     });
