@@ -18,7 +18,7 @@ const TRAPS: &str = "cd /home/carol; mkdir -p .ssh
     chown -R carol: /home/carol";
 
 /// What the attempts use: options, and a connection for a forwarded port alone, up until the port is open or the
-/// connection has ended.
+/// connection has ended. It ends by SIGKILL: ssh 9.2 may wait for minutes for something else after a SIGTERM.
 const SETTING: &str = "o='-o BatchMode=yes -o ConnectTimeout=10 -o ExitOnForwardFailure=yes'
     forward() { ssh $o -N $1 $2:localhost:22 carol@localhost & p=$!
       until nc -z localhost $2; do kill -0 $p || return; sleep 0.1; done; }";
@@ -33,8 +33,8 @@ const ATTEMPTS: [&str; 12] = [
     "echo 'put /etc/hostname /tmp/ran/sftp' | sftp $o -b - carol@localhost",
     "scp $o /etc/hostname carol@localhost:/tmp/ran/scp",
     "scp -O $o /etc/hostname carol@localhost:/tmp/ran/scp-old",
-    "forward -L 2201 && nc -w 2 localhost 2201 < /dev/null | grep -q SSH- && touch /tmp/ran/local-forwarding; kill $p",
-    "forward -R 2202 && touch /tmp/ran/remote-forwarding; kill $p",
+    "forward -L 2201 && nc -w 2 localhost 2201 < /dev/null | grep -q SSH- && touch /tmp/ran/local-forwarding; kill -9 $p",
+    "forward -R 2202 && touch /tmp/ran/remote-forwarding; kill -9 $p",
     "ssh $o -W localhost:22 carol@localhost < /dev/null | grep -q SSH- && touch /tmp/ran/stdio-forwarding",
     "ssh $o -A -X -o SetEnv=LD_DEBUG=files carol@localhost env > /tmp/ran/environment && [ -s /tmp/ran/environment ] || rm /tmp/ran/environment",
 ];
