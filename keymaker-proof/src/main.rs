@@ -37,6 +37,7 @@ pub(crate) fn run(look: impl FnOnce(&str, &str) -> Result<Result<Proof, Refused>
             Err(_) => ExitCode::FAILURE,
         },
         Ok(Err(Refused { why, token_id })) => {
+            // Both are for the log. Where they cannot be written the refusal stands, by the number.
             let _ = writeln!(io::stderr(), "{why}");
             if let Some(token_id) = token_id {
                 let _ = writeln!(io::stdout(), "{token_id}");
