@@ -21,7 +21,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::clock::AnswerClock;
+use crate::clock::{AnswerClock, next_second};
 use crate::config::{ConfigError, KeymakerdConfig};
 use crate::directory::asking::limits::{OfferedKeys, Outages, UnknownNames};
 use crate::directory::entitlement::neighbours::Neighbours;
@@ -362,7 +362,7 @@ fn aws_settings(config: &KeymakerdConfig) -> AwsSettings {
 
 async fn keep_probing(service: Rc<Service<AwsIam>>) {
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        next_second().await;
         service.leave_former_role(Ask::IfDue).await;
         service.probe().await;
     }
@@ -371,7 +371,7 @@ async fn keep_probing(service: Rc<Service<AwsIam>>) {
 /// Writes what the journal did not take at once.
 async fn keep_auditing(service: Rc<Service<AwsIam>>) {
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        next_second().await;
         service.audit.tidy();
     }
 }
@@ -400,7 +400,7 @@ async fn keep_metrics(service: Rc<Service<AwsIam>>) {
 /// The keys by which proofs are verified.
 async fn keep_issuers(service: Rc<Service<AwsIam>>) {
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        next_second().await;
         service.keep_issuers().await;
     }
 }
@@ -408,7 +408,7 @@ async fn keep_issuers(service: Rc<Service<AwsIam>>) {
 /// Anybody who sets this host's clock makes nothing older or younger than it is.
 async fn keep_following_clock(service: Rc<Service<AwsIam>>) {
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        next_second().await;
         service.follow_clock().await;
     }
 }
@@ -427,7 +427,8 @@ async fn keep_publishing(service: Rc<Service<AwsIam>>) {
 /// Says by the time of a file that this thread, which answers everybody, still runs (`keymaker_core::client`).
 async fn keep_beating(heartbeat: PathBuf) {
     loop {
-        tokio::time::sleep(HEARTBEAT_EVERY).await;
+        const { assert!(HEARTBEAT_EVERY.as_secs() == 1) };
+        next_second().await;
         beat(&heartbeat);
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::tries::Latest;
+use crate::clock::next_second;
 use crate::config::KeymakerdConfig;
 use crate::directory::iam::Iam;
 use crate::directory::outcome::DirectoryOutcome;
@@ -57,7 +58,7 @@ impl<I: Iam + 'static> Service<I> {
         let (due, in_contact) = (self.clock.instant() + jittered(interval), self.is_in_contact());
         let due = async {
             while self.clock.instant() < due && (self.is_in_contact() || !in_contact) {
-                tokio::time::sleep(TICK).await;
+                tick().await;
             }
         };
         tokio::select! {
@@ -131,6 +132,14 @@ impl<I: Iam + 'static> Service<I> {
         } else {
             DirectoryOutcome::CannotTell
         }
+    }
+}
+
+async fn tick() {
+    if cfg!(test) {
+        tokio::time::sleep(TICK).await;
+    } else {
+        next_second().await;
     }
 }
 
