@@ -1,6 +1,7 @@
 """Credentials, asked of credd: what an SDK's conversation takes, and what credd bears."""
 
 import itertools
+import json
 import pathlib
 import pwd
 import socket
@@ -9,8 +10,9 @@ import subprocess
 import sys
 import time
 
-from measuring import sh, show, shuffled, table
+from measuring import sh, show, shuffled, spread, table
 
+LATENCY = "/sandbox/project/tests/e2e/clients/latency.py"
 LIST = "/latest/meta-data/iam/security-credentials/"
 CREDD, HYPER = "169.254.169.254:80", "127.0.0.1:8000"
 # Each may make 1,000 requests a second after a burst of 2,000, and have 64 connections at once.
@@ -24,12 +26,68 @@ def credentials():
     print("\n### Credentials\n")
     show(["asked", "median, ms", "99 % below, ms", "of direct"], [])
     sys.stdout.flush()
-    subprocess.run(["/sandbox/project/tests/e2e/clients/latency.py"], check=True)
+    subprocess.run([LATENCY], check=True)
+    predecessor()
+
+
+def predecessor():
+    """At its own port, without the rules of iptables that lead there: credd's capture stays, and the two are asked in turn."""
+    print("\n### A conversation, credd and ec2userkeyd\n")
+    sh("python3 -m venv /opt/ec2userkeyd && /opt/ec2userkeyd/bin/pip install -q --no-index --find-links /sandbox/tools/ec2userkeyd ec2userkeyd")
+    pathlib.Path("/etc/ec2userkeyd.conf").write_text("[general]\niptables = /bin/true\n")
+    # It knows no tokens, towards the real service either.
+    sh("sandbox-imds set http-tokens optional")
+    log = open("/run/ec2userkeyd.log", "w+")
+    peer = subprocess.Popen(["/opt/ec2userkeyd/bin/ec2userkeyd", "daemon"], stdout=log, stderr=log)
+    try:
+        connected("127.0.0.1", 808, peer)
+        taken = {"credd": [], "ec2userkeyd": []}
+        for _ in range(5):
+            for name, address in (("credd", CREDD), ("ec2userkeyd", "127.0.0.1:808")):
+                taken[name] += [float(word) * 1e6 for word in sh(f"{LATENCY} alice 21 {address}").split()[1:]]
+        assert whose(CREDD) == whose("127.0.0.1:808") == "user-alice", "they are of other roles"
+    except (OSError, SystemExit) as error:
+        log.seek(0)
+        last = (log.read().splitlines() or [""])[-1]
+        print(f"ec2userkeyd 0.5.0: not possible: {error} {last}")
+        return
+    finally:
+        peer.kill()
+        sh("sandbox-imds set http-tokens required")
+    times = {name: statistics.median(of) for name, of in taken.items()}
+    print(f"warm, milliseconds of 100 in turn; ec2userkeyd 0.5.0 of PyPI takes {times['ec2userkeyd'] / times['credd']:.0f} times as long. It asks STS who it is each "
+          "time, here the fake one\n")
+    show(["asked", "median", "10 %", "90 %"], [[name, *spread(taken[name])] for name in taken])
+
+
+def whose(address):
+    """The role whose credentials alice gets there."""
+    token = alices(f"-X PUT -H X-aws-ec2-metadata-token-ttl-seconds:60 http://{address}/latest/api/token")
+    header = f"-H X-aws-ec2-metadata-token:{token}" if "<" not in token else ""
+    role = alices(f"{header} http://{address}{LIST}")
+    got = json.loads(alices(f"{header} http://{address}{LIST}{role}"))
+    names = {"AWS_ACCESS_KEY_ID": "AccessKeyId", "AWS_SECRET_ACCESS_KEY": "SecretAccessKey", "AWS_SESSION_TOKEN": "Token"}
+    words = " ".join(f"{name}={got[field]}" for name, field in names.items())
+    return sh(f"{words} aws sts get-caller-identity --query Arn --output text").split("/")[1]
+
+
+def alices(words):
+    return sh(f"runuser -u alice -- curl -sS {words}")
+
+
+def connected(address, port, server):
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return socket.create_connection((address, port)).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise
+            time.sleep(0.05)
 
 
 @table
 def load():
-    FOLDER.mkdir(parents=True, exist_ok=True)
     asked = {client: warm(client) for client in CLIENTS}
     hyper = bare_hyper(asked[CLIENTS[0]])
     taken, cells = {}, list(itertools.product((CREDD, HYPER), ("close", "keep-alive"), (1, 16, 256)))
@@ -55,6 +113,7 @@ def warm(client):
     with_token = f"X-aws-ec2-metadata-token: {token}"
     role = answer(client, "GET", LIST, with_token).split(b"\r\n\r\n", 1)[1].decode()
     whole = answer(client, "GET", LIST + role, with_token)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / client).write_bytes(whole.split(b"\r\n\r\n", 1)[1])
     return {"token": token, "path": LIST + role, "whole": whole}
 
@@ -75,15 +134,8 @@ def as_user(client):
 def bare_hyper(asked):
     (FOLDER / "whole").write_bytes(asked["whole"])
     hyper = subprocess.Popen(["/sandbox/e2e/bare-hyper", HYPER, FOLDER / "whole"])
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(tuple(HYPER.split(":"))).close()
-            return hyper
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    connected(*HYPER.split(":"), hyper)
+    return hyper
 
 
 def driven(server, kind, number, asked, turn):
@@ -91,12 +143,8 @@ def driven(server, kind, number, asked, turn):
     clients = [CLIENTS[turn]] if number == 1 else CLIENTS
     running = []
     for client in clients:
-        url = f"http://{server}{asked[client]['path']}"
         expected = FOLDER / (client if server == CREDD else CLIENTS[0])
-        running.append(subprocess.Popen(
-            ["/sandbox/tools/wrk/usr/bin/wrk", "-t1", f"-c{number // len(clients)}", f"-d{SECONDS}s", "-s", "/sandbox/project/benches/answers.lua",
-             "-H", f"X-aws-ec2-metadata-token: {asked[client]['token']}", "-H", "Host: 169.254.169.254", "-H", f"Connection: {kind}", url, "--", expected],
-            stdout=subprocess.PIPE, text=True, env={"LD_LIBRARY_PATH": "/sandbox/tools/wrk/usr/lib/x86_64-linux-gnu"}, **as_user(client)))
+        running.append(wrk(client, server, asked[client], kind, number // len(clients), SECONDS, expected))
     rate, latencies = 0, {}
     wrong = 0
     for one in running:
@@ -119,6 +167,16 @@ def driven(server, kind, number, asked, turn):
             return rate, latency / 1000
 
 
+def wrk(client, server, asked, kind, connections, seconds, expected=None):
+    command = [
+        "/sandbox/tools/wrk/usr/bin/wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", "/sandbox/project/benches/answers.lua",
+        "-H", f"X-aws-ec2-metadata-token: {asked['token']}", "-H", "Host: 169.254.169.254", "-H", f"Connection: {kind}",
+        f"http://{server}{asked['path']}", "--", expected or FOLDER / client,
+    ]
+    libraries = {"LD_LIBRARY_PATH": "/sandbox/tools/wrk/usr/lib/x86_64-linux-gnu"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=libraries, **as_user(client))
+
+
 def compared(ours, theirs, which, form):
     if None in ours or None in theirs:
         return ["wrong answers" if None in ours else "", "wrong answers" if None in theirs else ""]
@@ -134,7 +192,7 @@ def callers():
     for sockets in (0, 2000, 20_000):
         crowd = crowded(sockets)
         each, secret = (int(word) / 1000 for word in sh("/sandbox/e2e/caller-lookup").split())
-        taken = sorted(float(word) for word in sh("/sandbox/project/tests/e2e/clients/latency.py alice 100").split())
+        taken = sorted(float(word) for word in sh(f"{LATENCY} alice 100").split())
         rows.append([f"{sockets:,}", f"{each:.1f}", f"{secret:,.0f}", f"{taken[50] * 1000:,.0f}"])
         for one in crowd:
             one.kill()

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pwd
 import statistics
 import subprocess
 
@@ -11,16 +12,57 @@ from measuring import in_turn, run, sh, show, spread, table
 @table
 def logins():
     print("\n### A login, `ssh localhost true`\n")
-    subprocess.run("useradd -m -s /bin/bash local && install -d -o local -m 700 /home/local/.ssh", shell=True, check=True)
-    subprocess.run("install -o local -m 600 /sandbox/keys/alice.pub /home/local/.ssh/authorized_keys", shell=True, check=True)
-    whole = ["ssh", "-i", "/sandbox/keys/alice"]
-    for user in ["alice", "local"]:
-        run([*whole, f"{user}@localhost", "true"])
-    taken = in_turn({user: lambda user=user: run([*whole, f"{user}@localhost", "true"]) for user in ["alice", "local"]}, 50)
-    rows = [["of IAM", *spread(taken["alice"])], ["local, authorized_keys", *spread(taken["local"])]]
-    pairs = sorted(one - other for one, other in zip(taken["alice"], taken["local"]))
-    print(f"milliseconds, 50 pairs in turn; of a pair the IAM user's takes {pairs[25] / 1e6:+.1f} ms more (median)\n")
-    show(["user", "median", "10 %", "90 %"], rows)
+    local_user("local")
+    local_user("mkhomedir")
+    # For this user alone, whose home is there, as everybody's.
+    with open("/etc/pam.d/sshd", "a") as rules:
+        rules.write("session [success=1 default=ignore] pam_succeed_if.so quiet user != mkhomedir\nsession required pam_mkhomedir.so\n")
+    users = {"of IAM": "alice", "local, authorized_keys": "local", "local, with pam_mkhomedir, too": "mkhomedir"}
+    taken = compared_logins(users, 50)
+    print(f"milliseconds, 50 in turn; of a pair the IAM user's takes {more(taken, 'of IAM', 'local, authorized_keys'):+.1f} ms more (median) than the local user's, "
+          f"{more(taken, 'of IAM', 'local, with pam_mkhomedir, too'):+.1f} ms more than one with pam_mkhomedir\n")
+    show(["user", "median", "10 %", "90 %"], [[kind, *spread(taken[kind])] for kind in users])
+
+
+def local_user(name):
+    sh(f"useradd -m -s /bin/bash {name} && install -d -o {name} -m 700 /home/{name}/.ssh && "
+       f"install -o {name} -m 600 /sandbox/keys/alice.pub /home/{name}/.ssh/authorized_keys")
+
+
+def compared_logins(users, rounds):
+    def login(user):
+        return lambda: run(["ssh", "-i", "/sandbox/keys/alice", f"{user}@localhost", "true"])
+
+    for user in users.values():
+        said = sh(f"ssh -i /sandbox/keys/alice {user}@localhost id -un")
+        assert said == user, said
+    return in_turn({kind: login(user) for kind, user in users.items()}, rounds)
+
+
+def more(taken, one, other):
+    """Milliseconds, the median of the pairs'."""
+    return statistics.median(first - second for first, second in zip(taken[one], taken[other])) / 1e6
+
+
+@table
+def sudo():
+    print("\n### sudo of a member, `sudo -n true`\n")
+    sh("echo 'sudo_iam_group = \"keymaker_sudo\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync")
+    sh("groupadd -f admins; id -u member || useradd -m -G admins member")
+    pathlib.Path("/etc/sudoers.d/admins").write_text("%admins ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    members = {"of IAM": "alice", "local": "member"}
+    asked = {kind: by_sudo(user) for kind, user in members.items()}
+    taken = in_turn(asked, 200)
+    print(f"milliseconds of 200 pairs in turn; of a pair the IAM user's takes {more(taken, 'of IAM', 'local'):+.2f} ms more (median)\n")
+    show(["member", "median", "10 %", "90 %"], [[kind, *spread(taken[kind])] for kind in members])
+
+
+def by_sudo(name):
+    user = pwd.getpwnam(name)
+    whose = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": os.getgrouplist(name, user.pw_gid), "cwd": "/"}
+    said = subprocess.run(["sudo", "-n", "id", "-u"], capture_output=True, text=True, **whose)
+    assert said.stdout == "0\n", f"{name}: {said.stderr}"
+    return lambda: subprocess.run(["sudo", "-n", "true"], check=True, **whose)
 
 
 @table

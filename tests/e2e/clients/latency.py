@@ -4,7 +4,7 @@ itself, as root:
 
     ./sandbox -- /sandbox/project/tests/e2e/clients/latency.py
 
-With the words USER NUMBER it prints the milliseconds of that many conversations of this user.
+With the words USER NUMBER, and an ADDRESS:PORT that is not the service's own, it prints the milliseconds of that many conversations of this user.
 A conversation is what an SDK does: a token, the role's name, the credentials; a connection for each, since both close it.
 """
 
@@ -16,14 +16,14 @@ import subprocess
 import sys
 import time
 
-ADDRESS = "169.254.169.254"
+ADDRESS = "169.254.169.254:80"
 LIST = "/latest/meta-data/iam/security-credentials/"
 WARM, COLD = 1000, 20
 
 
 def main():
     if len(sys.argv) > 1:
-        print(*times(sys.argv[1], int(sys.argv[2])))
+        print(*times(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))
         return
     direct = times("root", WARM)
     report("direct, stand-in, conversation", direct, direct)
@@ -35,12 +35,12 @@ def main():
         subprocess.run(["systemctl", "restart", "credd"], check=True)
         cold += times("alice", 1)
     report("credd, cold, conversation", cold, direct)
-    single, direct = times("alice", WARM, only_credentials=True), times("root", WARM, only_credentials=True)
+    single, direct = (times(user, WARM, only_credentials=True) for user in ("alice", "root"))
     report("direct, stand-in, credentials alone", direct, direct)
     report("credd, warm, credentials alone", single, direct)
 
 
-def times(user, number, only_credentials=False):
+def times(user, number, address=ADDRESS, only_credentials=False):
     """Milliseconds of each conversation, by a process of that user."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -48,7 +48,7 @@ def times(user, number, only_credentials=False):
         uid = pwd.getpwnam(user).pw_uid
         os.setgroups([])
         os.setresuid(uid, uid, uid)
-        taken = measured(number, only_credentials)
+        taken = measured(number, address, only_credentials)
         os.write(writing, " ".join(taken).encode())
         os._exit(0)
     os.close(writing)
@@ -58,27 +58,31 @@ def times(user, number, only_credentials=False):
     return [float(word) for word in text.split()]
 
 
-def measured(number, only_credentials):
+def measured(number, address, only_credentials):
     taken = []
-    token, role = None, None
+    token, role, headers = None, None, {}
     for _ in range(number):
         start = time.perf_counter()
         if token is None or not only_credentials:
-            token = request("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
-            role = request("GET", LIST, {"X-aws-ec2-metadata-token": token})
+            token = request(address, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
+            # As an SDK, where a service has no tokens.
+            headers = {"X-aws-ec2-metadata-token": token} if token else {}
+            role = request(address, "GET", LIST, headers)
             if only_credentials:
                 start = time.perf_counter()
-        assert "SecretAccessKey" in request("GET", LIST + role, {"X-aws-ec2-metadata-token": token})
+        assert "SecretAccessKey" in request(address, "GET", LIST + role, headers)
         taken.append(f"{(time.perf_counter() - start) * 1000:.3f}")
     return taken
 
 
-def request(method, path, headers):
-    connection = http.client.HTTPConnection(ADDRESS, 80, timeout=5)
+def request(address, method, path, headers):
+    connection = http.client.HTTPConnection(address, timeout=5)
     connection.request(method, path, headers=headers)
-    text = connection.getresponse().read().decode()
+    answer = connection.getresponse()
+    text = answer.read().decode()
     connection.close()
-    return text
+    assert answer.status == 200 or (method, answer.status) == ("PUT", 405), (answer.status, text)
+    return text if answer.status == 200 else ""
 
 
 def report(name, taken, direct):
