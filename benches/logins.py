@@ -47,9 +47,10 @@ def more(taken, one, other):
 @table
 def sudo():
     print("\n### sudo of a member, `sudo -n true`\n")
-    sh("echo 'sudo_iam_group = \"keymaker_sudo\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync")
     sh("groupadd -f admins; id -u member || useradd -m -G admins member")
     pathlib.Path("/etc/sudoers.d/admins").write_text("%admins ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    # After that: until /etc/group has been read again, what it says of IAM users' groups counts for nothing.
+    sh("echo 'sudo_iam_group = \"keymaker_sudo\"' >> /etc/keymaker/keymakerd.toml; systemctl reload keymakerd; keymaker sync")
     members = {"of IAM": "alice", "local": "member"}
     asked = {kind: by_sudo(user) for kind, user in members.items()}
     taken = in_turn(asked, 200)
