@@ -9,6 +9,7 @@ import sys
 # Each brings its tables, which are printed in this order.
 import lookups
 import logins
+import first_logins
 import credentials
 import weight
 
@@ -17,7 +18,7 @@ from measuring import TABLES
 
 # Tables in which nobody but Keymaker answers for users.
 ALONE = {"logins", "keys-command", "proofs", "credentials", "load"}
-ALONE |= {"sudo", "packages"}
+ALONE |= {"sudo", "first-logins", "many-logins", "packages"}
 # These are of another host (large.py).
 ELSEWHERE = {"memory"}
 
