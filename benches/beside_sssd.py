@@ -27,7 +27,8 @@ def main():
     users = {"of SSSD, authorized_keys": "central", "local, authorized_keys": "local"}
     taken = compared_logins(users, 50)
     print("\n### A login of SSSD's user, `ssh localhost true`\n")
-    print(f"milliseconds, 50 pairs in turn, on a host of its own without Keymaker; of a pair SSSD's user's takes {more(taken, *users):+.1f} ms more (median)\n")
+    print(f"milliseconds, 50 pairs in turn, on a host of its own without Keymaker; of a pair SSSD's user's takes "
+          f"{more(taken, *users):+.1f} ms more (median)\n")
     show(["user", "median", "10 %", "90 %"], [[kind, *spread(taken[kind])] for kind in users])
 
 

@@ -35,8 +35,11 @@ def first_logins():
             taken[kind].append(seconds * 1e9)
     sh("sandbox-fault none")
     print(f"\n### First logins, among {users:,} users\n")
-    print(f"milliseconds of {PAIRS} pairs in turn, each of two users who were never there before; the local one has a home and authorized_keys. AWS takes {AWS_MS} ms "
-          f"a call. The IAM user's takes {more(taken, 'of IAM', 'local'):+.0f} ms more (median), and {calls.told(PAIRS)} calls, passes of the time included\n")
+    print(
+        f"milliseconds of {PAIRS} pairs in turn, each of two users who were never there before; the local one has a home and authorized_keys. "
+        f"AWS takes {AWS_MS} ms a call. The IAM user's takes {more(taken, 'of IAM', 'local'):+.0f} ms more (median), and {calls.told(PAIRS)} calls, "
+        "passes of the time included\n"
+    )
     show(["user", "median", "10 %", "90 %"], [[kind, *spread(times)] for kind, times in taken.items()])
 
 
@@ -55,16 +58,20 @@ def many_logins():
     rows.append([f"{AT_ONCE} at once, whose keys the host has had", *crowd(known)])
     sh("sandbox-fault none")
     print("\n### Many logins\n")
-    print(f"seconds, among 1,000 users; AWS takes {AWS_MS} ms a call; MaxStartups {AT_ONCE * 2} in sshd_config, whose default turns away from the tenth on. For users whose "
-          f"keys this host never had keymakerd asks IAM for 60 calls at once and then five a second, so that nobody spends the account's quota by knowing names: more "
-          f"than 15 first logins at once are refused, and 1,000 take {1000 * 4 / 5 / 60:.0f} minutes. Answers and calls include those of passes\n")
+    print(
+        f"seconds, among 1,000 users; AWS takes {AWS_MS} ms a call; MaxStartups {AT_ONCE * 2} in sshd_config, whose default turns away from "
+        "the tenth on. For users whose keys this host never had keymakerd asks IAM for 60 calls at once and then five a second, so that nobody "
+        "spends the account's quota by knowing names: when more come at once the later ones are refused and have to try again, and 1,000 who were never here take "
+        f"{1000 * 4 / 5 / 60:.0f} minutes. Answers and calls include those of passes\n"
+    )
     show(["logins", "refused", "all", "median of one", "longest", "keymakerd's answers", "calls of AWS"], rows)
 
 
 def login(user):
     """Seconds, and what ssh said if it was not let in."""
     began = time.monotonic()
-    done = subprocess.run(["ssh", "-i", "/sandbox/keys/alice", "-o", "BatchMode=yes", f"{user}@localhost", "id", "-un"], capture_output=True, text=True)
+    asking = ["ssh", "-i", "/sandbox/keys/alice", "-o", "BatchMode=yes", f"{user}@localhost", "id", "-un"]
+    done = subprocess.run(asking, capture_output=True, text=True)
     seconds = time.monotonic() - began
     return seconds, "" if done.stdout.strip() == user else done.stderr.strip().split(": ")[-1] or f"ssh exits with {done.returncode}"
 
@@ -112,7 +119,8 @@ class Calls:
 
     @staticmethod
     def counts():
-        return collections.Counter(line.split()[1] for line in pathlib.Path("/sandbox/calls.log").read_text().splitlines() if "/Administrator/" not in line)
+        lines = pathlib.Path("/sandbox/calls.log").read_text().splitlines()
+        return collections.Counter(line.split()[1] for line in lines if "/Administrator/" not in line)
 
     def told(self, of=1):
         since = self.counts() - self.before
