@@ -1,6 +1,9 @@
 //! What it costs to ask the kernel whose a connection is, by credd's own code, for `./bench load`: prints the nanoseconds of the question that
 //! credd asks at every connection, and those of the one it asks before a secret.
 
+// Not the tests of credd's file, which want more crates.
+#![cfg(not(test))]
+
 use std::error::Error;
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
@@ -19,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (own, peer) = (client.local_addr()?, client.peer_addr()?);
     let mut kernel = SockDiag::open().map_err(told)?;
     let exact = median(2000, || kernel.exact(own, peer).is_ok())?;
-    let all = median(200, || kernel.all(own, peer, &[1, 4, 5]).is_ok_and(|found| found.len() == 1))?;
+    let all = median(200, || {
+        kernel.all(own, peer, &[1, 4, 5]).is_ok_and(|found| found.len() == 1)
+    })?;
     println!("{exact} {all}");
     Ok(())
 }
