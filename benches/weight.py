@@ -67,24 +67,24 @@ def module():
     """In a process that has asked for a local user before, so that what it takes is the module's."""
     asking = (
         "import os, pwd, re, sys\n"
-        "def private(of=''):\n"
+        "def anonymous(of=''):\n"
         "    total, counts = 0, False\n"
         "    for line in open('/proc/self/smaps'):\n"
         "        if re.match('[0-9a-f]+-', line): counts = of in line\n"
-        "        elif line.startswith('Private_') and counts: total += int(line.split()[1])\n"
+        "        elif line.startswith('Anonymous') and counts: total += int(line.split()[1])\n"
         "    return total\n"
         "def ask(names):\n"
         "    for name in names:\n"
         "        entry = pwd.getpwnam(name); pwd.getpwuid(entry.pw_uid); os.getgrouplist(name, entry.pw_gid)\n"
         # The groups of a local user, too, would load it.
-        "for _ in range(20): pwd.getpwnam('root'); private()\n"
-        "before = private()\n"
+        "for _ in range(20): pwd.getpwnam('root'); anonymous()\n"
+        "before = anonymous()\n"
         "for number in (1, 1000):\n"
-        "    ask(f'u{at:05}' for at in range(number)); print(number, private() - before, private('libnss_keymaker'))\n"
+        "    ask(f'u{at:05}' for at in range(number)); print(number, anonymous() - before, anonymous('libnss_keymaker'))\n"
     )
     lines = [line.split() for line in sh(f'{sys.executable} -c "{asking}"').splitlines()]
     print("\n### The module's memory\n")
-    print("KiB private to a process, Python here, more than before its first question about an IAM user\n")
+    print("KiB that a process, Python here, has written to and so has for itself, more than before its first question about an IAM user\n")
     show(["users asked for", "all", "of the file's mapping"], [[f"{int(number):,}", *sizes] for number, *sizes in lines])
     print(f"\nOn disk the module has {os.path.getsize(MODULE) // 1024} KiB.")
 
