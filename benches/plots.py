@@ -156,7 +156,7 @@ def commands(results):
 @plot
 def logins(results):
     login, keys = columns(results, "A login"), columns(results, "The keys command")
-    figure, axes = plt.subplots(1, 2, figsize=(9, 1.9))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.2))
     for axis, rows, title in [(axes[0], login, "ssh localhost true"), (axes[1], keys, "the keys command, whole process")]:
         for place, (name, (median, low, high)) in enumerate(rows.items()):
             colour = OURS if place == 0 else FOURTH
@@ -167,7 +167,7 @@ def logins(results):
         axis.set_ylim(len(rows) - 0.5, -0.7)
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x")
-    (ours, *_), (local, *_) = login.values()
+    (ours, *_), (local, *_), *_ = login.values()
     (command, *_), (true, *_) = keys.values()
     words = (
         f"Milliseconds: a dot at the median, a line from the 10th to the 90th percentile. A login of an IAM user takes {ours:.0f} where one of a local "
