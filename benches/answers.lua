@@ -7,7 +7,7 @@ function setup(thread)
 end
 
 function init(words)
-  wrong = 0
+  wrong, status_of_wrong = 0, nil
   local file = io.open(words[1], "rb")
   expected = file:read("*a")
   file:close()
@@ -15,7 +15,7 @@ end
 
 function response(status, headers, body)
   if status ~= 200 or body ~= expected then
-    wrong = wrong + 1
+    wrong, status_of_wrong = wrong + 1, status
   end
 end
 
@@ -23,6 +23,9 @@ function done(summary, latency, requests)
   local failed = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
   for _, thread in ipairs(threads) do
     failed = failed + thread:get("wrong")
+    if thread:get("wrong") > 0 then
+      print("wrong", thread:get("status_of_wrong"))
+    end
   end
   print("all", summary.requests, summary.duration, failed)
   for at = 1, #latency do

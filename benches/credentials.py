@@ -160,6 +160,8 @@ def driven(server, kind, number, asked, turn):
             if words[:1] == ["all"]:
                 rate += int(words[1]) / int(words[2]) * 1e6
                 wrong += int(words[3])
+            elif words[:1] == ["wrong"]:
+                print(f"{server}, {number}, {kind}: status {words[1]}", file=sys.stderr)
             elif words[:1] == ["of"]:
                 latencies[int(words[1])] = latencies.get(int(words[1]), 0) + int(words[2])
         if one.returncode:
@@ -176,7 +178,8 @@ def driven(server, kind, number, asked, turn):
 
 def wrk(client, server, asked, kind, connections, seconds, expected=None):
     command = [
-        "/sandbox/tools/wrk/usr/bin/wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", "/sandbox/project/benches/answers.lua",
+        "/sandbox/tools/wrk/usr/bin/wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
+        "-s", "/sandbox/project/benches/answers.lua",
         "-H", f"X-aws-ec2-metadata-token: {asked['token']}", "-H", "Host: 169.254.169.254", "-H", f"Connection: {kind}",
         f"http://{server}{asked['path']}", "--", expected or FOLDER / client,
     ]
