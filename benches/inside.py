@@ -12,12 +12,13 @@ import logins
 import first_logins
 import credentials
 import weight
+import crowd
 
 import peers
 from measuring import TABLES
 
 # Tables in which nobody but Keymaker answers for users.
-ALONE = {"logins", "keys-command", "proofs", "credentials", "load"}
+ALONE = {"logins", "proofs", "credentials", "load"}
 ALONE |= {"sudo", "first-logins", "many-logins", "packages"}
 # These are of another host (large.py).
 ELSEWHERE = {"memory"}
