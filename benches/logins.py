@@ -90,16 +90,17 @@ def keys_command():
     able = {name: command for name, (command, _) in programs.items() if not refused.get(name)}
     with network_of("oslogin"):
         quick = in_turn({name: lambda command=command: run(command) for name, command in able.items() if name != PREDECESSOR}, 300)
-    slow = in_turn({name: lambda command=command: run(command) for name, command in able.items() if name in ("keymaker-keys", PREDECESSOR)}, 12)
+    slow = in_turn({name: lambda name=name: run(able[name]) for name in able if name in ("keymaker-keys", PREDECESSOR)}, 12)
     print("milliseconds of 300 in turn, and of 12 with the Python one; the last column is the part of its time that `keymaker-keys` takes\n")
     rows = []
     for name, (_, goal) in programs.items():
-        times = slow if name == PREDECESSOR else quick
         if refused.get(name):
             rows.append([f"`{name}`", f"not possible: {refused[name]}", "", "", ""])
             continue
+        times = slow if name == PREDECESSOR else quick
         part = statistics.median(times["keymaker-keys"]) / statistics.median(times[name])
-        rows.append([f"`{name}`", *spread(times[name]), f"{part:.2f} ({goal})" if part > 0.1 else f"1/{1 / part:.0f} ({goal})"] if goal else [f"`{name}`", *spread(times[name]), ""])
+        told = f"{part:.2f}" if part > 0.1 else f"1/{1 / part:.0f}"
+        rows.append([f"`{name}`", *spread(times[name]), f"{told} ({goal})" if goal else ""])
     show(["program", "median", "10 %", "90 %", "ours of it (goal)"], rows)
 
 

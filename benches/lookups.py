@@ -1,14 +1,17 @@
 """Lookups, and what people feel of them."""
 
 import os
+import re
 import subprocess
 import time
 
 from measuring import in_turn, ratio, sh, show, shuffled, table
-from peers import AS_PACKAGED, LIST, LOCAL_LINES, SERVICES, SPACES, USERS, inside
+from peers import AS_PACKAGED, LIST, LOCAL_LINES, SERVICES, SPACES, USERS, fill_sssd, inside, start_sssd_with_nothing
 
 LOOKUPS = "/sandbox/e2e/lookups"
 ROUNDS = 5
+# What ps has to show.
+PROCESSES = 100
 KINDS = {"name": "by name", "uid": "by uid", "absent": "nobody's name", "groups": "groups of a user"}
 FIRST = "first of a process, with loading"
 
@@ -78,10 +81,9 @@ def stopped():
     running = {"keymaker": "keymakerd", "sss": "sssd"}
     taken = timed([(service, kind) for service in running for kind in KINDS], rounds=3)
     sh("systemctl start keymakerd")
-    # Its memory cache is gone with the start, and its database is emptied.
-    sh("rm -f /var/lib/sss/db/cache_*.ldb /var/lib/sss/db/timestamps_*.ldb && systemctl start sssd")
+    start_sssd_with_nothing()
     cold = timed([("sss", "name")], rounds=1)
-    refill()
+    fill_sssd()
     print("nanoseconds: median of the runs, and in brackets the ratio to SSSD's\n")
     rows = [
         [f"`{service}`, {daemon} stopped"]
@@ -92,11 +94,6 @@ def stopped():
     show(["service", *KINDS.values(), FIRST], rows)
     once = cold["sss", "name", "once"]
     print(f"\nSSSD started with an empty cache, each user once, by name: {ratio(once, None)} a lookup; keymaker has nothing to fill")
-
-
-def refill():
-    for line in LIST.read_text().splitlines():
-        subprocess.run(["getent", "-s", "sss", "initgroups", line.split(":")[0]], stdout=subprocess.DEVNULL)
 
 
 @table
@@ -134,22 +131,19 @@ def commands():
     for process in crowd:
         process.kill()
         process.wait()
-    print(f"milliseconds of the whole command: median of 15 in turn, and the ratio to SSSD's; `files` has all {USERS} in /etc/passwd; `ps` shows {PROCESSES} "
-          "processes of as many of them\n")
+    print(f"milliseconds of the whole command: median of 15 in turn, and the ratio to SSSD's; `files` has all {USERS} in /etc/passwd; `ps` shows "
+          f"{PROCESSES} processes of as many of them\n")
     show(["command"] + [f"`{service}`" for service in services], rows)
-
-
-PROCESSES = 100
 
 
 def answers(name, command, services):
     """Who says the same as /etc/passwd does, but for the one group of the host's that Keymaker's users are in."""
     told = {service: inside(service, command) for service in services}
-    # What ps says of itself, of nsenter and of times differs, and the order of groups may.
+    # Of ps it is who runs what; the order of groups may differ.
     if name == "ps aux":
-        said = {service: sorted(line.split()[0] for line in done.stdout.splitlines() if "sleep infinity" in line) for service, done in told.items()}
+        said = {service: sorted(re.findall(r"^(\S+) .* sleep infinity$", done.stdout, re.M)) for service, done in told.items()}
     elif name.startswith("id "):
-        said = {service: sorted(part for part in done.stdout.strip().replace("=", ",").split(",") if "keymaker-users" not in part) for service, done in told.items()}
+        said = {service: sorted(re.findall(r"\d+\((?!keymaker-users)\w+\)", done.stdout)) for service, done in told.items()}
     else:
         said = {service: done.stdout for service, done in told.items()}
     # sudo's exit status says who may do something.

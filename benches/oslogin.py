@@ -46,7 +46,8 @@ def all_answers(users, groups):
 
 def profile(user):
     account = {
-        "primary": True, "username": user["name"], "uid": str(user["uid"]), "gid": str(user["gid"]), "homeDirectory": user["home"], "shell": user["shell"],
+        "primary": True, "username": user["name"], "uid": str(user["uid"]), "gid": str(user["gid"]), "homeDirectory": user["home"],
+        "shell": user["shell"],
     }
     return {"name": email(user), "posixAccounts": [account], "sshPublicKeys": {str(at): {"key": key} for at, key in enumerate(user["keys"])}}
 

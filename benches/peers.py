@@ -47,9 +47,9 @@ def prepare():
     inside("oslogin", ["google_oslogin_nss_cache"])
 
 
-def tell(names):
-    """Everybody else is told what Keymaker says of these, and of alice, whose key they have as well."""
-    names = [*names, "alice"]
+def tell(names, asked=None):
+    """Everybody else is told what Keymaker says of these, and of alice, whose key they have as well. LIST has those `asked` for."""
+    asked, names = len(names[:asked]), [*names, "alice"]
     people = known("passwd", names)
     local_gids = {line.split(":")[2] for line in pathlib.Path("/etc/group").read_text().splitlines()}
     gids = [line.split() for line in inside("keymaker", ["id", "-G", *names]).stdout.splitlines()]
@@ -62,13 +62,13 @@ def tell(names):
         for gid in theirs:
             if gid != own_gid:
                 members.setdefault(gid, []).append(name)
-    LIST.write_text("".join(lines[:-1]))
+    LIST.write_text("".join(lines[:asked]))
     shared = [":".join(group.split(":")[:3]) + ":" + ",".join(members[gid]) for gid, group in zip(members, known("group", members), strict=True)]
     groups = [group.replace(":*:", ":x:", 1) for group in shared] + [f"{person.split(':')[0]}:x:{person.split(':')[3]}:" for person in people]
     files(people, groups)
     extrausers(people, groups)
     userdb(people, groups)
-    sssd(names, members)
+    sssd()
     google(people, groups)
 
 
@@ -128,6 +128,8 @@ def extrausers(people, groups):
 def userdb(people, groups):
     folder = pathlib.Path("/run/userdb")
     folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
     for person in people:
         name, _, uid, gid, gecos, home, shell = person.split(":")
         record = {
@@ -145,28 +147,39 @@ def userdb(people, groups):
 
 def put(folder, name, number, record):
     (folder / name).write_text(json.dumps({key: value for key, value in record.items() if value != ""}))
-    link = folder / number
-    if not link.is_symlink():
-        link.symlink_to(name)
+    (folder / number).symlink_to(name)
 
 
-def sssd(names, gids):
+def sssd():
     """SSSD gets everybody from a passwd and a group file of its own, and keeps them in its cache. libnss-extrausers would not do as what
     it asks: it has no answer to whose groups somebody is in."""
     drop_in = pathlib.Path("/etc/systemd/system/sssd.service.d/bench.conf")
     drop_in.parent.mkdir(exist_ok=True)
     drop_in.write_text(f"[Service]\nBindReadOnlyPaths={SPACES}/files.passwd:/etc/passwd {SPACES}/files.group:/etc/group\n")
+    # With its own timeout it ends its backend before that has stored a group of 5,000.
     path = pathlib.Path("/etc/sssd/sssd.conf")
     path.parent.mkdir(exist_ok=True)
     path.write_text(
         "[sssd]\nservices = nss, ssh\ndomains = bench\n[nss]\n[ssh]\n[domain/bench]\nid_provider = proxy\nproxy_lib_name = files\n"
-        "auth_provider = none\naccess_provider = permit\n"
+        "auth_provider = none\naccess_provider = permit\ntimeout = 300\n"
     )
     path.chmod(0o600)
-    sh("systemctl daemon-reload && systemctl stop sssd && rm -f /var/lib/sss/db/*.ldb /var/lib/sss/mc/* && systemctl start sssd")
+    sh("systemctl daemon-reload")
+    start_sssd_with_nothing()
+    fill_sssd()
+
+
+def start_sssd_with_nothing():
+    sh("systemctl stop sssd && rm -f /var/lib/sss/db/*.ldb /var/lib/sss/mc/* && systemctl start sssd")
+
+
+def fill_sssd():
+    """Each answer once, so that its memory cache has everybody. Groups come last: those of a user bring theirs, with all the members."""
     give_sssd_a_key("alice")
-    # Each answer once, so that its memory cache has everybody.
-    for database, keys in [("passwd", names), ("group", gids), ("initgroups", names)]:
+    lines = [line.split(" ") for line in LIST.read_text().splitlines()]
+    names = [entry.split(":")[0] for entry, *_ in lines]
+    gids = {gid for _, gids, _ in lines for gid in gids.split(",")}
+    for database, keys in [("passwd", names), ("initgroups", names), ("group", gids)]:
         subprocess.run(["getent", "-s", "sss", database, *keys], stdout=subprocess.DEVNULL)
 
 
