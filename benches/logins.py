@@ -8,7 +8,7 @@ import statistics
 import subprocess
 
 from measuring import in_turn, run, sh, show, spread, table
-from peers import network_of
+from peers import FETCHED, network_of
 
 
 @table
@@ -110,7 +110,7 @@ PREDECESSOR = "keymaker 1.1.0 (Python)"
 def python_keymaker():
     """Installed as from PyPI, but into no setting of sshd's; that it finds the fake AWS is in this environment."""
     home = "/opt/predecessor"
-    sh(f"/opt/aws/bin/python -m venv {home} && {home}/bin/pip install -q --no-index --find-links /sandbox/peers/pypi keymaker")
+    sh(f"/opt/aws/bin/python -m venv {home} && {home}/bin/pip install -q --no-index --find-links {FETCHED}/pypi keymaker")
     return f"{home}/bin/keymaker"
 
 

@@ -4,9 +4,9 @@
 usage: oslogin.py PEOPLE
 
 It fakes the paths below /computeMetadata/v1/oslogin/ that Google's programs ask: users by username, uid, groupname and page, groups by
-groupname, gid, email and page, and authorize, which lets everybody in. PEOPLE is JSON: a list of users (name, uid, gid, home, shell,
-groups, keys) and one of groups (name, gid). Every answer is made before the first question, so that the time of this program is hardly
-more than that of a connection. There is no Metadata-Flavor to be refused for, and a page of users holds all of them.
+groupname, gid, email and page, and authorize, which lets everybody in, and nobody as an administrator. PEOPLE is JSON: a list of users
+(name, uid, gid, home, shell, groups, keys) and one of groups (name, gid). Every answer is made before the first question, so that this
+program takes hardly more time than a connection does. It asks for no Metadata-Flavor, and a page of users holds all of them.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ def all_answers(users, groups):
         yield f"users?uid={user['uid']}", found
         yield f"groups?email={email(user)}", entries(*((name, gids[name]) for name in user["groups"]))
         yield f"authorize?email={email(user)}&policy=login", {"success": True}
+        yield f"authorize?email={email(user)}&policy=adminLogin", {"success": False}
     for name, gid in gids.items():
         yield f"groups?groupname={name}", entries((name, gid))
         yield f"groups?gid={gid}", entries((name, gid))

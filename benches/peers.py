@@ -37,8 +37,10 @@ HELD = {}
 def prepare():
     SPACES.mkdir(exist_ok=True)
     fill_up_local_lines()
-    # Google's package would ask for users at once, the metadata service of this box.
-    sh("systemctl mask google-oslogin-cache.service google-oslogin-cache.timer && dpkg -i /sandbox/peers/debs/*.deb")
+    # Google's package would ask for users at once, the metadata service of this box. The folders are made by its google_oslogin_control,
+    # which would write into nsswitch.conf, sshd_config and PAM's stacks as well.
+    sh(f"systemctl mask google-oslogin-cache.service google-oslogin-cache.timer && dpkg -i {FETCHED}/debs/*.deb && "
+       "mkdir -p /var/google-users.d /var/google-sudoers.d")
     space("keymaker", SERVICES["keymaker"])
     tell([f"u{number:05}" for number in range(USERS)])
     for service, words in {**SERVICES, **AS_PACKAGED}.items():
@@ -189,7 +191,8 @@ def give_sssd_a_key(name):
         f"dn: name={name}@bench,cn=users,cn=bench,cn=sysdb\nchangetype: modify\nadd: sshPublicKey\nsshPublicKey: {KEY.read_text().split()[1]}\n"
     )
     (SPACES / "key.ldif").write_text(change)
-    modules = f"/usr/lib/{os.uname().machine}-linux-gnu/ldb/modules/ldb"
+    # SSSD's own module is among ldb's, wherever this Debian has them.
+    modules = next(pathlib.Path("/usr/lib").glob("*-linux-gnu/**/memberof.so")).parent
     sh(f"getent -s sss passwd {name} && systemctl stop sssd && "
        f"LDB_MODULES_PATH={modules} ldbmodify -H /var/lib/sss/db/cache_bench.ldb {SPACES}/key.ldif && systemctl start sssd")
 
