@@ -26,5 +26,6 @@ predecessors_from_pypi() {
     "$into.venv/bin/pip" download -q --disable-pip-version-check -d "$into.new" keymaker==1.1.0 &&
     "$into.venv/bin/pip" download -q --disable-pip-version-check -d "$into.new" --no-deps --no-binary :all: keymaker==1.1.0 ec2userkeyd==0.5.0 || return
   for source in "$into.new"/{keymaker,ec2userkeyd}-*.tar.gz; do tar -xzf "$source" -C "$into.new" || return; done
+  rm -rf "$into.venv"
   mv "$into.new" "$into"
 }
