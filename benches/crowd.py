@@ -20,7 +20,7 @@ def crowd():
     users = [{"name": name, "keys": [], "groups": ["keymaker_crowd"]} for name in names] + [{"name": "alice"}]
     seed = SPACES / "crowd.json"
     seed.write_text(json.dumps({"groups": [{"name": "keymaker_crowd"}], "roles": [{"name": "user-alice"}], "users": users}))
-    sh(f"sandbox-reset {seed} && keymaker sync")
+    sh(f"sandbox-reset {seed} && timeout 60 sh -c 'until keymaker sync && getent -s keymaker group crowd | grep -q {names[-1]}; do sleep 1; done'")
     began = time.monotonic()
     # SSSD stores the whole group for each member whom it is asked for.
     tell(names, ASKED)

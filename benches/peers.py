@@ -128,7 +128,8 @@ def extrausers(people, groups):
 
 
 def userdb(people, groups):
-    folder = pathlib.Path("/run/userdb")
+    """Only its own namespace has them: logind would look at them as well."""
+    folder = SPACES / "userdb"
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -220,8 +221,8 @@ def space(service, words):
     own, stays = ["--mount"], "echo there && exec sleep infinity"
     if service == "files":
         steps += [f"mount --bind {SPACES}/files.{kind} /etc/{kind}" for kind in ("passwd", "group")]
-    if service in AS_PACKAGED:
-        steps.append("mount -t tmpfs tmpfs /run/userdb")
+    if service == "systemd":
+        steps.append(f"mkdir -p /run/userdb && mount --bind {SPACES}/userdb /run/userdb")
     if service == "oslogin":
         own.append("--net")
         steps += ["ip link set lo up", "ip address add 169.254.169.254/32 dev lo"]
