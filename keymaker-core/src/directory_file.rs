@@ -34,7 +34,15 @@ pub struct Directory {
 impl Directory {
     /// Opens the directory at `path` and checks its header.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let file = PublishedFile::open(path, MAGIC)?;
+        Self::of(PublishedFile::open(path, MAGIC)?)
+    }
+
+    /// The same, read into memory: for who goes through all of it.
+    pub fn open_whole(path: &Path) -> Result<Self, ReadError> {
+        Self::of(PublishedFile::open_whole(path, MAGIC)?)
+    }
+
+    fn of(file: PublishedFile) -> Result<Self, ReadError> {
         Header::parse(file.meta()).ok_or(ReadError::Damaged)?;
         Ok(Self { file })
     }

@@ -107,6 +107,45 @@ fn a_directory_comes_back_as_it_was_written() {
     ));
 }
 
+#[test]
+fn a_directory_read_whole_is_asked_in_memory_and_says_the_same() {
+    let folder = TestFolder::new();
+    let mut builder = DirectoryBuilder::new(&header());
+    for number in 0..300 {
+        builder
+            .user(&user(&format!("user{number}"), 1_900_000_000 + number * 7, &[27]))
+            .unwrap();
+    }
+    let path = folder.file("directory", builder.build(9).unwrap());
+    let users = |directory: &Directory| {
+        let (mut from, mut buffer, mut users) = (0, [0; MAX_USER_RECORD], Vec::new());
+        while let Some((next, user)) = directory.next_user(from, &mut buffer).unwrap() {
+            users.push((user.name, user.uid));
+            from = next;
+        }
+        users
+    };
+    let (on_disk, whole) = (Directory::open(&path).unwrap(), Directory::open_whole(&path).unwrap());
+    let before = users(&on_disk);
+    assert_eq!(
+        (before.len(), whole.header(), whole.state()),
+        (300, header(), on_disk.state())
+    );
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    assert_eq!(users(&whole), before);
+    let mut buffer = [0; MAX_USER_RECORD];
+    assert!(whole.user_by_name(name("user7"), &mut buffer).unwrap().is_some());
+    assert!(whole.user_by_uid(1_900_000_001, &mut buffer).unwrap().is_none());
+    // What is no longer there is not made up.
+    assert!(matches!(on_disk.next_user(0, &mut buffer), Err(ReadError::Damaged)));
+    assert!(matches!(Directory::open_whole(&path), Err(ReadError::Damaged)));
+}
+
 // P1
 #[test]
 fn a_record_with_a_system_uid_is_damage_not_a_user() {

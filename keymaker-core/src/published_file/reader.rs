@@ -67,11 +67,32 @@ impl From<io::Error> for ReadError {
 /// An open published file whose header has been checked.
 #[derive(Debug)]
 pub struct PublishedFile {
-    file: File,
+    bytes: Bytes,
     header: [u8; HEADER],
     /// `None`: a file of version 1.
     key: Option<HashKey>,
     state: FileState,
+}
+
+/// Where the bytes of a file are read.
+#[derive(Debug)]
+enum Bytes {
+    OnDisk(File),
+    InMemory(Vec<u8>),
+}
+
+impl Bytes {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::OnDisk(file) => file.read_exact_at(buffer, offset),
+            Self::InMemory(bytes) => {
+                let begin = usize::try_from(offset).ok();
+                let bytes = begin.and_then(|begin| bytes.get(begin..)?.get(..buffer.len()));
+                buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// What tells the file that is at a path from each other one that was ever there, and from the same file changed.
@@ -161,11 +182,20 @@ impl PublishedFile {
         }
         let key = if is_old { None } else { HashKey::of(&header) };
         Ok(Self {
-            file,
+            bytes: Bytes::OnDisk(file),
             header,
             key,
             state: FileState::of(&metadata),
         })
+    }
+
+    /// The same, read at once: for who looks at every record, and would ask the kernel for each a dozen times.
+    pub fn open_whole(path: &Path, magic: [u8; 8]) -> Result<Self, ReadError> {
+        let mut file = Self::open(path, magic)?;
+        let mut bytes = vec![0; usize::try_from(file.state.len).map_err(|_| ReadError::Damaged)?];
+        file.bytes.read_exact_at(&mut bytes, 0)?;
+        file.bytes = Bytes::InMemory(bytes);
+        Ok(file)
     }
 
     /// Of the file as it was opened.
@@ -193,7 +223,7 @@ impl PublishedFile {
         let mut window = [0; SLOT * WINDOW];
         if slots != 0 {
             let home = u64::from(hash & (slots - 1));
-            self.file.read_exact_at(&mut window, offset + home * SLOT as u64)?;
+            self.bytes.read_exact_at(&mut window, offset + home * SLOT as u64)?;
         }
         Ok(Candidates { window, hash, at: 0 })
     }
@@ -259,7 +289,7 @@ impl PublishedFile {
 
     fn slot_at(&self, offset: u64) -> Result<Slot, ReadError> {
         let mut slot = [0; SLOT];
-        self.file.read_exact_at(&mut slot, offset)?;
+        self.bytes.read_exact_at(&mut slot, offset)?;
         Slot::parse(&slot).ok_or(ReadError::Damaged)
     }
 
@@ -270,7 +300,7 @@ impl PublishedFile {
             return Err(ReadError::Damaged);
         }
         let record = buffer.get_mut(..slot.len as usize).ok_or(ReadError::BufferTooSmall)?;
-        self.file.read_exact_at(record, u64::from(slot.offset))?;
+        self.bytes.read_exact_at(record, u64::from(slot.offset))?;
         if crc32c(record) != slot.crc {
             return Err(ReadError::Damaged);
         }

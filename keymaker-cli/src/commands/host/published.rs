@@ -17,7 +17,7 @@ pub fn published_names() -> Result<Vec<String>, HostError> {
 /// What is to be known of each of them.
 pub fn of_each_published<T>(known: impl Fn(&User<'_>) -> T) -> Result<Vec<T>, HostError> {
     let unreadable = |error| HostError::unreadable(paths::DIRECTORY, &error);
-    let directory = Directory::open(Path::new(paths::DIRECTORY)).map_err(unreadable)?;
+    let directory = Directory::open_whole(Path::new(paths::DIRECTORY)).map_err(unreadable)?;
     let mut buffer = [0; MAX_USER_RECORD];
     let mut all = Vec::new();
     let mut from = 0;

@@ -31,7 +31,7 @@ struct UserRights {
 impl Rights {
     /// What the directory in this store says; `None` where there is none that can be read.
     pub fn published_in(store: &Store) -> Option<Self> {
-        Self::of(&store.directory()?).ok()
+        Self::of(&store.whole_directory()?).ok()
     }
 
     fn of(directory: &Directory) -> Result<Self, ReadError> {

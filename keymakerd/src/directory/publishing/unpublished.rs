@@ -11,7 +11,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, User, Verdict};
+use keymaker_core::directory_file::{MAX_USER_RECORD, User, Verdict};
 use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::name::UserName;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -94,7 +94,7 @@ impl State {
     /// known.
     pub(super) fn files_allow_anybody_more(&mut self, store: &Store, clock: &AnswerClock) -> bool {
         // Without a directory nobody gets in, whatever the contact.
-        let Ok(directory) = Directory::open(&store.public.join("directory")) else {
+        let Some(directory) = store.whole_directory() else {
             return false;
         };
         let header = directory.header();
@@ -105,7 +105,7 @@ impl State {
         {
             return true;
         }
-        let keys = KeysFile::open(&store.public.join("keys")).ok();
+        let keys = KeysFile::open_whole(&store.public.join("keys")).ok();
         let entitlements = self.entitlements();
         let mut buffer = [0; MAX_USER_RECORD];
         let mut from = 0;

@@ -125,7 +125,7 @@ fn for_sed(line: &str) -> String {
 
 /// A user of ours, asked of glibc as every program does.
 fn resolving(found: &mut Findings) {
-    let Ok(directory) = Directory::open(Path::new(paths::DIRECTORY)) else {
+    let Ok(directory) = Directory::open_whole(Path::new(paths::DIRECTORY)) else {
         return;
     };
     let mut buffer = [0; MAX_USER_RECORD];

@@ -244,7 +244,7 @@ fn forget_ids() -> Result<(), String> {
 
 /// Whether an IAM user has logged in with a uid that keymakerd gave.
 pub fn anybody_seen_here() -> bool {
-    let Ok(directory) = Directory::open(Path::new(paths::DIRECTORY)) else {
+    let Ok(directory) = Directory::open_whole(Path::new(paths::DIRECTORY)) else {
         return false;
     };
     let mut buffer = [0; MAX_USER_RECORD];
