@@ -15,9 +15,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use keymaker_core::directory_file::{Directory, MAX_USER_RECORD, Verdict};
+use keymaker_core::local_files::{self, NamedLine};
+use keymaker_core::paths;
 use keymaker_core::published_file::reader::ReadError;
 use keymaker_core::published_file::replacement::replace_file;
-use keymaker_core::{local_files, paths};
 
 /// cron keeps what it read of a file, or that it dropped it, until the file's own time changes; so it is started again.
 /// Its jobs go on (`KillMode=process`). Debian's name, then Fedora's.
@@ -81,10 +82,14 @@ fn start() -> Result<(), String> {
 /// Whoever from IAM may log in here, and is no local account by now (P1).
 fn names_in(directory: &Path, passwd: &Path) -> Result<BTreeSet<String>, String> {
     let unreadable = |path: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    let opened = match Directory::open(directory) {
+    let opened = match Directory::open_whole(directory) {
         Err(ReadError::Missing) => return Ok(BTreeSet::new()),
         opened => opened.map_err(|why| unreadable(directory, &why))?,
     };
+    let text = fs::read(passwd).map_err(|why| unreadable(passwd, &why))?;
+    let local: BTreeSet<&[u8]> = local_files::lines(&text)
+        .filter_map(|line| Some(NamedLine::parse(line)?.name))
+        .collect();
     let (mut names, mut from, mut buffer) = (BTreeSet::new(), 0, [0; MAX_USER_RECORD]);
     while let Some((next, user)) = opened
         .next_user(from, &mut buffer)
@@ -92,8 +97,7 @@ fn names_in(directory: &Path, passwd: &Path) -> Result<BTreeSet<String>, String>
     {
         from = next;
         let name = user.name.as_str();
-        let is_local = || local_files::names(passwd, name).map_err(|why| unreadable(passwd, &why));
-        if user.verdict == Verdict::Allowed && !user.tombstone && !is_local()? {
+        if user.verdict == Verdict::Allowed && !user.tombstone && !local.contains(name.as_bytes()) {
             names.insert(name.to_owned());
         }
     }

@@ -123,11 +123,10 @@ impl Entitlements {
     /// each once, keymaker-users left to NSS.
     pub fn groups(&self, known: &Known<'_>, user: &UserFacts) -> Vec<u32> {
         let Known { config, facts, .. } = *known;
-        let joined = self
-            .names
-            .groups
-            .values()
-            .filter(|group| facts.is_in(user, &group.group_id));
+        let joined = user.groups.iter().filter(|id| facts.is_in(user, id)).filter_map(|id| {
+            let named = self.names.groups.get(&facts.groups.get(id)?.name)?;
+            (named.group_id == *id).then_some(named)
+        });
         let gids = joined.filter_map(|group| match group.unix {
             UnixGroup::Ours(_) => self.ids.gid(&group.group_id).map(Gid::get),
             UnixGroup::Local { gid, .. } => Some(gid),

@@ -235,34 +235,49 @@ impl Composition {
         entitled: &Entitlements,
         published: &BTreeMap<String, (UserName, Uid)>,
     ) {
-        let facts = known.facts;
-        let refused: BTreeSet<UserName> = self.may_not_log_in.iter().map(|(name, _)| *name).collect();
+        let members = self.members(known, published);
         for (iam_name, group) in &entitled.names.groups {
             let (UnixGroup::Ours(name), Some(gid)) = (group.unix, entitled.ids.gid(&group.group_id)) else {
                 continue;
             };
-            let is_member = |id: &&String| {
-                let user = facts.users.get(*id);
-                user.is_some_and(|user| facts.is_in(user, &group.group_id))
-            };
-            // pam_wheel, pam_access and newgrp go by names on the list, and another service may come to have a namesake
-            // while nobody looks. initgroups gives the members the group without it.
-            let listed = !known.neighbours.are_remote();
-            let members: Vec<UserName> = published
-                .iter()
-                .filter(|(id, (name, _))| listed && is_member(id) && !refused.contains(name))
-                .map(|(_, (name, _))| *name)
-                .collect();
+            let members = members
+                .get(group.group_id.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             match self.directory.group(&NewGroup {
                 name,
                 gid,
                 private: false,
-                members: &members,
+                members,
             }) {
                 Ok(()) => self.groups += 1,
                 Err(error) => self.leave_out(Kind::Group, &group.group_id, iam_name, error),
             }
         }
+    }
+
+    /// By `GroupId`, who is on its list.
+    ///
+    /// `pam_wheel`, `pam_access` and newgrp go by names on the list, and another service may come to have a namesake while
+    /// nobody looks. initgroups gives the members the group without it.
+    fn members<'f>(
+        &self,
+        known: &Known<'f>,
+        published: &BTreeMap<String, (UserName, Uid)>,
+    ) -> BTreeMap<&'f str, Vec<UserName>> {
+        let facts = known.facts;
+        let mut members: BTreeMap<&str, Vec<UserName>> = BTreeMap::new();
+        if known.neighbours.are_remote() {
+            return members;
+        }
+        let refused: BTreeSet<UserName> = self.may_not_log_in.iter().map(|(name, _)| *name).collect();
+        for (id, (name, _)) in published.iter().filter(|(_, (name, _))| !refused.contains(name)) {
+            let Some(user) = facts.users.get(id) else { continue };
+            for group_id in user.groups.iter().filter(|group_id| facts.is_in(user, group_id)) {
+                members.entry(group_id).or_default().push(*name);
+            }
+        }
+        members
     }
 
     /// Every number that somebody of ours once had here and that resolves no longer: ours still, so that PAM and credd
