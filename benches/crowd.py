@@ -6,7 +6,7 @@ import time
 
 from lookups import timed
 from measuring import in_turn, ratio, sh, show, table
-from peers import SPACES, inside, known, tell
+from peers import HELD, SPACES, inside, known, space, tell
 
 MEMBERS = 5000
 ASKED = 1
@@ -25,6 +25,9 @@ def crowd():
     # SSSD stores the whole group for each member whom it is asked for.
     tell(names, ASKED)
     filled = time.monotonic() - began
+    # The useradd of a table before has put another /etc/passwd there, and what was mounted over the former one is gone.
+    HELD["files"].kill()
+    space("files", "files")
     entry = known("group", ["crowd"])[0].split(":")
     GROUP.write_text(":".join([*entry[:3], ",".join(names)]) + "\n")
     somebody = names[0]

@@ -29,8 +29,8 @@ def shuffled(names):
     return random.sample(list(names), len(names))
 
 
-def run(command):
-    return subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+def run(command, **otherwise):
+    return subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, **otherwise)
 
 
 def ratio(times, base, unit=1):
