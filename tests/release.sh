@@ -240,8 +240,8 @@ built_twice() {
   find "$work/another/folder" -type f -exec touch -d '400 days ago' {} +
   check "a portable build" in_folder "$work/one/keymaker" dist/build --portable
   check "and another elsewhere, of files of another date, without the caches of the first" in_folder "$work/another/folder" dist/build --portable
-  built=$(cd "$work/one/keymaker" && dist/build --where --portable)
-  check "they are the same, byte by byte" diff -r "$built" "$(cd "$work/another/folder" && dist/build --where --portable)"
+  built=$(in_folder "$work/one/keymaker" dist/build --where --portable)
+  check "they are the same, byte by byte" diff -r "$built" "$(in_folder "$work/another/folder" dist/build --where --portable)"
   no_folder_of_the_builder; symbols_lie_apart; everything_linked_is_named; packed_twice
 }
 in_folder() (cd "$1" && shift && export CARGO_TARGET_DIR="$PWD/target" XDG_CACHE_HOME="$PWD/target/cache" && "$@")
