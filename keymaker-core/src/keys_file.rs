@@ -96,13 +96,6 @@ impl KeysFile {
         })
     }
 
-    /// The same, read into memory: for who asks about everybody.
-    pub fn open_whole(path: &Path) -> Result<Self, ReadError> {
-        Ok(Self {
-            file: PublishedFile::open_whole(path, MAGIC)?,
-        })
-    }
-
     /// The AWS account and the EC2 instance for which the file was made.
     pub fn origin(&self) -> (String, String) {
         let text = |from: usize, to: usize| {

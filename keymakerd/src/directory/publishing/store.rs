@@ -147,7 +147,7 @@ impl Store {
 
     /// Whether somebody is in the directory who is not in this map: it is older, or another host's.
     fn publishes_one_unknown_to(&self, ids: &IdMap) -> bool {
-        let Some(directory) = self.whole_directory() else {
+        let Some(directory) = self.directory() else {
             return false;
         };
         let mut record = [0; MAX_USER_RECORD];
@@ -187,7 +187,8 @@ impl Store {
         Directory::open(&self.public.join("directory")).ok()
     }
 
-    /// The same, for who goes through all of it.
+    /// The same, read at once, for the audit. What decides reads record by record: a place that cannot be read is no reason to
+    /// take the rest for empty.
     pub fn whole_directory(&self) -> Option<Directory> {
         Directory::open_whole(&self.public.join("directory")).ok()
     }
@@ -195,7 +196,7 @@ impl Store {
     /// The names and numbers that are published to resolve, of users and groups.
     pub fn published_keys(&self) -> Vec<NameOrId> {
         let mut keys = Vec::new();
-        let Some(directory) = self.whole_directory() else {
+        let Some(directory) = self.directory() else {
             return keys;
         };
         let mut record = [0; MAX_USER_RECORD];
