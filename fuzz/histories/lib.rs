@@ -7,7 +7,9 @@
     reason = "the rest of keymakerd, which is not here, uses it"
 )]
 
-pub use src::{audit, clock, config, counts, directory, local_accounts, other_services, service_names, settings};
+pub use src::{
+    audit, clock, config, counts, directory, local_accounts, other_services, service_names, settings, wakeups,
+};
 
 #[path = "../../keymakerd/src"]
 mod src {
@@ -20,6 +22,7 @@ mod src {
     pub mod service_names;
     pub mod settings;
     mod status;
+    pub mod wakeups;
 
     pub mod directory {
         //! All but what asks AWS.

@@ -5,7 +5,6 @@
 //! [`AnswerClock::on_host`] turns one into the other; nothing else does.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use keymaker_aws::{AwsTime, INEXACT, since_boot};
@@ -14,15 +13,6 @@ use keymaker_core::proof::TOKEN_LEEWAY;
 /// A host's clock that differs from AWS's by as much more or less as this, in seconds, was set; by less, it drifts, and
 /// what is published may rest.
 pub const DRIFT: u64 = 5;
-
-/// Until the next second that this process counts. Whatever is looked at once a second waits for the same one, so that an
-/// idle daemon wakes up once for all of it.
-pub async fn next_second() {
-    static FIRST: OnceLock<tokio::time::Instant> = OnceLock::new();
-    let first = *FIRST.get_or_init(tokio::time::Instant::now);
-    let next = Duration::from_secs(first.elapsed().as_secs() + 1);
-    tokio::time::sleep_until(first + next).await;
-}
 
 /// The clocks of one daemon.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::clock::{AnswerClock, next_second};
+use crate::clock::AnswerClock;
 use crate::config::{ConfigError, KeymakerdConfig};
 use crate::directory::asking::limits::{OfferedKeys, Outages, UnknownNames};
 use crate::directory::entitlement::neighbours::Neighbours;
@@ -35,6 +35,7 @@ use crate::local_accounts::{LocalAccounts, LocalFiles};
 use crate::other_services::Children;
 use crate::settings::{EffectiveSettings, KeptSettings, SettingsInForce};
 use crate::sockets::{self, RequestSocket};
+use crate::wakeups::next_second;
 use crate::watch;
 
 /// A host does not wait longer for a disk before it boots on.

@@ -15,6 +15,7 @@ mod service_names;
 mod settings;
 mod sockets;
 mod status;
+mod wakeups;
 mod watch;
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::tries::Latest;
-use crate::clock::next_second;
 use crate::config::KeymakerdConfig;
 use crate::directory::iam::Iam;
 use crate::directory::outcome::DirectoryOutcome;
 use crate::directory::service::Service;
+use crate::wakeups::next_second;
 
 /// How long until the next try to reach the metadata service or an account that could not be reached; and how soon after
 /// one try whoever waits may have another made.
