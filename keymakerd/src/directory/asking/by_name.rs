@@ -5,6 +5,7 @@
 //! counts only for whom IAM names before and after it; the two `GetUser` carry their `UserId` themselves, and count by
 //! themselves.
 
+use futures_util::future::join_all;
 use keymaker_aws::{Action, AwsCallError, OutageCause};
 use tokio::time::Instant;
 
@@ -49,22 +50,26 @@ pub(super) struct FetchedKeys {
 
 impl<I: Iam + 'static> Service<I> {
     /// `GetUser`, `ask` about that user by name, and `GetUser` again, which is left out where `ask` says that nothing
-    /// came of it. `None`: the name moved meanwhile, or nothing came.
+    /// came of it. Beside the last one `complete` asks for what is the same whoever has the name now. `None`: the name
+    /// moved meanwhile, or nothing came.
     pub(super) async fn about<T>(
         &self,
         people: &I,
         iam_name: &str,
         deadlines: Deadlines,
         ask: impl AsyncFnOnce(&IamUser) -> Option<T>,
+        complete: impl AsyncFnOnce(&IamUser, &mut T),
     ) -> Result<Option<About<T>>, AwsCallError> {
         let asked_at = self.clock.answer_time();
         let before = within(deadlines.answer, Action::GET_USER, people.user(iam_name)).await?;
         self.learn_sighting(&before, asked_at);
-        let Some(answer) = ask(&before).await else {
+        let Some(mut answer) = ask(&before).await else {
             return Ok(None);
         };
         let asked_again = self.clock.answer_time();
-        let user = within(deadlines.all, Action::GET_USER, people.user(iam_name)).await?;
+        let user = within(deadlines.all, Action::GET_USER, people.user(iam_name));
+        let (user, ()) = tokio::join!(user, complete(&before, &mut answer));
+        let user = user?;
         self.learn_sighting(&user, asked_again);
         let same = user.id == before.id && user.name == before.name;
         Ok(same.then_some(About { user, asked_at, answer }))
@@ -81,35 +86,48 @@ impl<I: Iam + 'static> Service<I> {
         Asked::new(at, self.clock.answer_time())
     }
 
-    /// Lists a user's keys and fetches the bodies not known yet; a body never changes for a key id. One that cannot be
-    /// had keeps nobody from learning what became of the other keys.
-    pub(super) async fn fetch_keys(
+    /// Lists a user's keys, without bodies.
+    pub(super) async fn list_keys(
+        &self,
+        people: &I,
+        iam_name: &str,
+        deadline: Option<Instant>,
+    ) -> Result<FetchedKeys, AwsCallError> {
+        let keys = within(deadline, Action::LIST_SSH_PUBLIC_KEYS, people.ssh_public_keys(iam_name)).await?;
+        Ok(FetchedKeys {
+            listed: ListedKeys {
+                active: keys.into_iter().map(|key| (key.id, key.active)).collect(),
+                bodies: Default::default(),
+            },
+            missing: None,
+        })
+    }
+
+    /// Fetches the bodies not known yet, at once; a body never changes for a key id, which is nobody else's. One that
+    /// cannot be had keeps nobody from learning what became of the other keys.
+    pub(super) async fn fetch_bodies(
         &self,
         people: &I,
         user_id: &str,
         iam_name: &str,
         deadline: Option<Instant>,
-    ) -> Result<FetchedKeys, AwsCallError> {
-        let keys = within(deadline, Action::LIST_SSH_PUBLIC_KEYS, people.ssh_public_keys(iam_name)).await?;
+        keys: &mut FetchedKeys,
+    ) {
         let known = self.known_keys(user_id);
-        let mut fetched = FetchedKeys {
-            listed: ListedKeys {
-                active: keys.iter().map(|key| (key.id.clone(), key.active)).collect(),
-                bodies: Default::default(),
-            },
-            missing: None,
-        };
-        for key in keys.iter().filter(|key| !known.by_id.contains_key(&key.id)) {
-            let body = people.ssh_public_key(iam_name, &key.id);
-            match within(deadline, Action::GET_SSH_PUBLIC_KEY, body).await {
+        let new = keys.listed.active.keys().filter(|id| !known.by_id.contains_key(*id));
+        let bodies = new.map(async |id| {
+            let body = people.ssh_public_key(iam_name, id);
+            (id.clone(), within(deadline, Action::GET_SSH_PUBLIC_KEY, body).await)
+        });
+        for (id, body) in join_all(bodies).await {
+            match body {
                 Ok(body) => {
                     let clean = ssh_keys::clean(&body).map_err(|why| why.to_string());
-                    fetched.listed.bodies.insert(key.id.clone(), clean);
+                    keys.listed.bodies.insert(id, clean);
                 }
-                Err(error) => drop(fetched.missing.get_or_insert(error)),
+                Err(error) => drop(keys.missing.get_or_insert(error)),
             }
         }
-        Ok(fetched)
     }
 
     /// The keys known of a user; none of somebody unknown.

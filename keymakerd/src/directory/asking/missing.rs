@@ -127,7 +127,7 @@ impl<I: Iam + 'static> Service<I> {
                 None
             }
         };
-        let about = self.about(people, name, Deadlines::NONE, ask).await?;
+        let about = self.about(people, name, Deadlines::NONE, ask, async |_, _| ()).await?;
         if let Some(error) = failed {
             return Err(error);
         }

@@ -325,7 +325,7 @@ impl<I: Iam + 'static> Service<I> {
                 self.confirm_new_groups(people, &user.id, listed, deadlines.answer)
                     .await
             };
-            let keys = self.fetch_keys(people, &user.id, iam_name, deadlines.answer);
+            let keys = self.list_keys(people, iam_name, deadlines.answer);
             let (groups, keys) = tokio::join!(only_if(wanted.groups, groups), only_if(wanted.keys, keys));
             let answered = matches!(groups, Some(Ok(_))) || matches!(keys, Some(Ok(_)));
             let answers = NudgeAnswers { groups, keys };
@@ -334,7 +334,13 @@ impl<I: Iam + 'static> Service<I> {
             }
             answered.then_some(answers)
         };
-        self.about(people, iam_name, deadlines, ask).await
+        let bodies = async |user: &IamUser, answers: &mut NudgeAnswers| {
+            if let Some(Ok(keys)) = &mut answers.keys {
+                self.fetch_bodies(people, &user.id, iam_name, deadlines.answer, keys)
+                    .await;
+            }
+        };
+        self.about(people, iam_name, deadlines, ask, bodies).await
     }
 
     /// A group that the user was not known to be in counts where IAM has the `UserId` among its members: a name can be

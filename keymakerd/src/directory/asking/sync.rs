@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use keymaker_aws::{Ask, AwsCallError};
 use tracing::{info, warn};
 
-use super::by_name::Deadlines;
+use super::by_name::{Deadlines, FetchedKeys};
 use super::missing::{AT_ONCE, LOOKING};
 use crate::config::Prefetch;
 use crate::directory::facts::{Facts, Listing, Members, Memberships, UserFacts};
@@ -412,7 +412,8 @@ impl<I: Iam + 'static> Service<I> {
         let known = self.known_keys(user_id);
         let asked_at = self.clock.answer_time();
         if known.proved {
-            let keys = self.fetch_keys(people, user_id, name, None).await?;
+            let mut keys = self.list_keys(people, name, None).await?;
+            self.fetch_bodies(people, user_id, name, None, &mut keys).await;
             if known.recognizes(&keys.listed) {
                 let missing = keys.missing.clone();
                 let asked = self.asked(asked_at);
@@ -420,8 +421,13 @@ impl<I: Iam + 'static> Service<I> {
                 return missing.map_or(Ok(()), Err);
             }
         }
-        let ask = async |user: &IamUser| Some(self.fetch_keys(people, &user.id, name, None).await);
-        let Some(about) = self.about(people, name, Deadlines::NONE, ask).await? else {
+        let ask = async |_: &IamUser| Some(self.list_keys(people, name, None).await);
+        let bodies = async |user: &IamUser, keys: &mut Result<FetchedKeys, AwsCallError>| {
+            if let Ok(keys) = keys {
+                self.fetch_bodies(people, &user.id, name, None, keys).await;
+            }
+        };
+        let Some(about) = self.about(people, name, Deadlines::NONE, ask, bodies).await? else {
             return Ok(());
         };
         let (keys, asked) = (about.answer?, self.asked(about.asked_at));

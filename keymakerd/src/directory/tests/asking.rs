@@ -1,6 +1,8 @@
 //! When one question asks IAM, how often, and what is said of half an answer. The clock of these tests stands still
 //! unless they move it.
 
+use std::cell::RefCell;
+
 use super::*;
 
 /// After a first pass.
@@ -164,6 +166,36 @@ fn a_call_that_hangs_leaves_time_to_ask_whose_the_other_answers_are() {
         let whole = Duration::from_millis(900)..Duration::from_millis(1400);
         assert!(whole.contains(&began.elapsed()), "{:?}", began.elapsed());
         assert!(host.service.state().facts.users["AIDAALICE"].groups.is_empty());
+    });
+}
+
+#[test]
+fn a_first_login_waits_for_three_answers_one_after_the_other_however_many_keys_there_are() {
+    on_one_thread(async {
+        let host = at_rest("").await;
+        host.iam.add_user("bob", "AIDABOB", 200);
+        for number in 0..5 {
+            host.iam.add_key("bob", &format!("APKABOB{number}"), KEY);
+        }
+        host.service.pass().await;
+        host.iam.hang(Action::GET_SSH_PUBLIC_KEY);
+        tokio::time::pause();
+        let (began, asked) = (tokio::time::Instant::now(), Rc::new(RefCell::new(Vec::new())));
+        let calls = Rc::clone(&asked);
+        host.iam
+            .between_calls(move |_, action| calls.borrow_mut().push((action, began.elapsed())));
+        host.service.refresh_keys(name("bob"), SSHD).await;
+        let until_keys_hang = |of: Action| {
+            asked
+                .borrow()
+                .iter()
+                .filter(|call| **call == (of, Duration::ZERO))
+                .count()
+        };
+        assert_eq!(
+            [Action::GET_USER, Action::GET_SSH_PUBLIC_KEY].map(until_keys_hang),
+            [2, 5]
+        );
     });
 }
 
