@@ -144,6 +144,44 @@ impl Choice {
     }
 }
 
+impl KeptId {
+    /// Of somebody who had none before.
+    fn new(claim: &IdClaim<'_>, id: u32) -> Self {
+        Self {
+            kind: claim.kind,
+            id,
+            former: Vec::new(),
+            created: claim.created,
+            names: Vec::new(),
+            been_here: false,
+            without_trace: BTreeSet::new(),
+            here_as: Some(BTreeSet::new()),
+            named_since: None,
+            iam_name: None,
+            proofs_revoked: 0,
+            handed_on: BTreeSet::new(),
+            published: false,
+            chosen: None,
+        }
+    }
+
+    /// It has this name and number now.
+    fn take(&mut self, name: &str, id: u32) {
+        self.without_trace.remove(&id);
+        if self.id != id {
+            self.former.retain(|former| *former != id);
+            self.former.push(self.id);
+            self.id = id;
+        }
+        if self.names.last().map(String::as_str) != Some(name) {
+            let names = self.names.iter();
+            self.here_as.get_or_insert_with(|| names.cloned().collect());
+            self.names.retain(|former| former != name);
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -229,16 +267,18 @@ impl IdMap {
             by_file.for_each(|claim| self.hand_on(claim, *id, claims));
         }
         let holders = self.holders_of_ids();
-        for (id, claimants) in wanted {
-            for claim in &claimants {
-                match settle(claim, id, &claimants, holders.get(&id).map(String::as_str)) {
-                    Ok(()) => {
-                        self.keep(claim, id);
-                        assigned.ids.insert(claim.iam_id.to_owned(), id);
-                    }
+        let mut given = Vec::with_capacity(claims.len());
+        for (id, claimants) in &wanted {
+            for claim in claimants {
+                match settle(claim, *id, claimants, holders.get(id).copied()) {
+                    Ok(()) => given.push((*claim, *id)),
                     Err(refusal) => assigned.refused.push((claim.iam_id.to_owned(), refusal)),
                 }
             }
+        }
+        for (claim, id) in given {
+            self.keep(claim, id);
+            assigned.ids.insert(claim.iam_id.to_owned(), id);
         }
         assigned
     }
@@ -407,14 +447,14 @@ impl IdMap {
         rules.neighbours.refusal(&NameOrId::Id(id)).map_or(Ok(id), Err)
     }
 
-    fn holders_of_ids(&self) -> HashMap<u32, String> {
-        let numbers = |(iam_id, kept): (&String, &KeptId)| {
-            let ids = kept.former.iter().copied().chain([kept.id]);
-            let ids: Vec<u32> = ids.filter(|id| !kept.handed_on.contains(id)).collect();
-            let iam_id = iam_id.clone();
-            ids.into_iter().map(move |id| (id, iam_id.clone()))
-        };
-        self.kept.iter().flat_map(numbers).collect()
+    fn holders_of_ids(&self) -> HashMap<u32, &str> {
+        let mut holders = HashMap::with_capacity(self.kept.len());
+        for (iam_id, kept) in &self.kept {
+            let ids = kept.former.iter().chain([&kept.id]);
+            let held = ids.filter(|id| !kept.handed_on.contains(id));
+            holders.extend(held.map(|id| (*id, iam_id.as_str())));
+        }
+        holders
     }
 
     /// A group that is made again in IAM (by Terraform, say) is another one; whose the files of the former one are is the
@@ -434,34 +474,13 @@ impl IdMap {
     }
 
     fn keep(&mut self, claim: &IdClaim<'_>, id: u32) {
-        let kept = self.kept.entry(claim.iam_id.to_owned()).or_insert_with(|| KeptId {
-            kind: claim.kind,
-            id,
-            former: Vec::new(),
-            created: claim.created,
-            names: Vec::new(),
-            been_here: false,
-            without_trace: BTreeSet::new(),
-            here_as: Some(BTreeSet::new()),
-            named_since: None,
-            iam_name: None,
-            proofs_revoked: 0,
-            handed_on: BTreeSet::new(),
-            published: false,
-            chosen: None,
-        });
-        kept.without_trace.remove(&id);
-        if kept.id != id {
-            kept.former.retain(|former| *former != id);
-            kept.former.push(kept.id);
-            kept.id = id;
+        if let Some(kept) = self.kept.get_mut(claim.iam_id) {
+            kept.take(claim.name, id);
+            return;
         }
-        if kept.names.last().map(String::as_str) != Some(claim.name) {
-            let names = kept.names.iter();
-            kept.here_as.get_or_insert_with(|| names.cloned().collect());
-            kept.names.retain(|name| name != claim.name);
-            kept.names.push(claim.name.to_owned());
-        }
+        let mut kept = KeptId::new(claim, id);
+        kept.take(claim.name, id);
+        self.kept.insert(claim.iam_id.to_owned(), kept);
     }
 }
 

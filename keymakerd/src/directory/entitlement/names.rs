@@ -99,7 +99,7 @@ impl NameRules<'_> {
         let users = accepted.candidates(Kind::User, users, |user| self.user(user));
         let groups = accepted.candidates(Kind::Group, groups, |group| self.group(group));
         let had_by = |kind, name: GroupName, entity: &InIam<'_>| {
-            (!self.kept(kind, name, entity) && self.ids.was_of_other_kind(kind, name.as_str())).then(|| {
+            (self.ids.was_of_other_kind(kind, name.as_str()) && !self.kept(kind, name, entity)).then(|| {
                 EntryRefusal::HadByOtherKind {
                     name: name.to_string(),
                     kind: kind.other(),
@@ -157,8 +157,8 @@ impl NameRules<'_> {
         let name = UserName::parse(login.as_bytes())
             .map_err(|why| NotAccepted::Refused(EntryRefusal::IllegalName(login.into_owned(), why)))?;
         self.free(name.as_str())?;
-        if !self.kept(Kind::User, name.into(), user)
-            && let Some(member) = self.member_line(name.as_str())
+        if let Some(member) = self.member_line(name.as_str())
+            && !self.kept(Kind::User, name.into(), user)
         {
             return Err(NotAccepted::Refused(member));
         }
@@ -373,12 +373,12 @@ enum Rank {
 
 impl<'a> Claims<'a> {
     fn add(&mut self, rules: &NameRules<'_>, name: GroupName, kind: Kind, entity: &InIam<'a>) {
-        let rank = match (rules.kept(kind, name, entity), rules.was_here(kind, name, entity), kind) {
-            (true, _, Kind::User) => Rank::UserHasIt,
-            (true, _, Kind::Group) => Rank::GroupHasIt,
-            (false, true, Kind::User) => Rank::UserHadIt,
-            (false, true, Kind::Group) => Rank::GroupHadIt,
-            (false, false, _) => Rank::Newcomer,
+        let rank = match kind {
+            _ if !rules.was_here(kind, name, entity) => Rank::Newcomer,
+            Kind::User if rules.kept(kind, name, entity) => Rank::UserHasIt,
+            Kind::Group if rules.kept(kind, name, entity) => Rank::GroupHasIt,
+            Kind::User => Rank::UserHadIt,
+            Kind::Group => Rank::GroupHadIt,
         };
         let claim = Claim {
             rank,

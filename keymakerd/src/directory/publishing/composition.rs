@@ -3,7 +3,7 @@
 //!
 //! Pure but for the id map, which learns of new owners. `publication` writes what comes out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use keymaker_aws::{id_resolver_digest, ssh_key_tags};
 use keymaker_core::directory_file::header::{LOCAL_GIDS, RANGES};
@@ -112,9 +112,10 @@ impl Composition {
         let mut published = BTreeMap::new();
         let mut homes = BTreeSet::new();
         let wanted_by_groups = entitled.names.wanted_by_groups();
+        let (now, now_here) = (clock.answer_time(), clock.unix());
         // Everybody whom IAM has, also who has no entry: their tokens bear the name.
         for (user_id, user) in facts.users.iter().filter(|(_, user)| user.doubted_since.is_none()) {
-            ids.note_iam_name(user_id, &user.name, clock.answer_time());
+            ids.note_iam_name(user_id, &user.name, now);
         }
         for (name, user_id) in &entitled.names.users {
             let (Some(uid), Some(user)) = (entitled.ids.uid(user_id), facts.users.get(user_id)) else {
@@ -130,9 +131,9 @@ impl Composition {
             // The first to be published under a name holds it, until an administrator releases it or it proves to have
             // passed by.
             let held = ids.hold_name(*name, user_id);
-            ids.note_name(user_id, name.as_str(), clock.answer_time());
+            ids.note_name(user_id, name.as_str(), now);
             ids.note_choice(user_id, ending.choice());
-            let verdict = match verdict::by_facts(user, facts, config, &known.settings, clock.unix()) {
+            let verdict = match verdict::by_facts(user, facts, config, &known.settings, now_here) {
                 Verdict::Allowed if held != NameHeld::Own => Verdict::NameHeldByAnother,
                 verdict => verdict,
             };
@@ -291,8 +292,8 @@ impl Composition {
         published: &BTreeMap<String, (UserName, Uid)>,
     ) {
         let Known { config, facts, .. } = *known;
-        let mut names: BTreeSet<UserName> = published.values().map(|(name, _)| *name).collect();
-        let mut uids: BTreeSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
+        let mut names: HashSet<UserName> = published.values().map(|(name, _)| *name).collect();
+        let mut uids: HashSet<Uid> = published.values().map(|(_, uid)| *uid).collect();
         // Of other numbers only the tombstone says that they are ours.
         let claimed = |number: u32| matches!(config.id_scheme(), IdScheme::Wide(range) if range.contains(number));
         // Whoever has a number and never had an entry has nothing here that could be somebody else's.

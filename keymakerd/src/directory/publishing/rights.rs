@@ -65,6 +65,9 @@ impl Rights {
         let mut lines = Vec::new();
         for id in ids {
             let (before, after) = (self.users.get(id), now.users.get(id));
+            if before == after {
+                continue;
+            }
             let Some(user) = after.or(before) else { continue };
             let line = |decision, what: &str| {
                 AuditLine::new(AuditEvent::Entitlement, decision)
