@@ -44,6 +44,9 @@ const FIRST_PUBLICATION: Duration = Duration::from_secs(2);
 /// looks names up once. Together with the former, less than `TimeoutStartSec=`.
 const FIRST_CONTACT: Duration = Duration::from_secs(5);
 
+/// A host does not wait longer for a disk before it stops.
+const LAST_PUBLICATION: Duration = Duration::from_secs(2);
+
 /// What `main` knows of the host.
 pub struct HostPaths {
     /// Where lines of the audit go.
@@ -116,6 +119,7 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     tokio::task::spawn_local(Rc::clone(&service).keep_passing(connect));
     tokio::task::spawn_local(keep_probing(Rc::clone(&service)));
     tokio::task::spawn_local(keep_publishing(Rc::clone(&service)));
+    tokio::task::spawn_local(keep_publishing_logins(Rc::clone(&service)));
     tokio::task::spawn_local(keep_following_clock(Rc::clone(&service)));
     tokio::task::spawn_local(keep_settling(Rc::clone(&service)));
     tokio::task::spawn_local(watch::follow_local_accounts(
@@ -143,6 +147,12 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     info!(users = service.state().published.users, "ready");
     obey_signals(&host, &service).await;
     systemd::stopping();
+    if tokio::time::timeout(LAST_PUBLICATION, publish_logins(&service))
+        .await
+        .is_err()
+    {
+        warn!("the disk is slow; that somebody has just logged in is forgotten");
+    }
     Ok(())
 }
 
@@ -181,6 +191,7 @@ fn open(host: &HostPaths) -> Result<Rc<Service<AwsIam>>, KeymakerdError> {
     let state = State {
         published,
         unpublished: true,
+        login_unpublished: false,
         facts: facts.since_contact(contact),
         issuers: store.load("issuers.json").unwrap_or_else(forgotten).unwrap_or_default(),
         settings,
@@ -366,6 +377,26 @@ async fn keep_probing(service: Rc<Service<AwsIam>>) {
         next_second().await;
         service.leave_former_role(Ask::IfDue).await;
         service.probe().await;
+    }
+}
+
+/// Writes down who has logged in: not in the second in which they do, when their session is being made.
+async fn keep_publishing_logins(service: Rc<Service<AwsIam>>) {
+    let mut is_due = false;
+    loop {
+        next_second().await;
+        if is_due {
+            publish_logins(&service).await;
+        }
+        is_due = service.state().login_unpublished;
+    }
+}
+
+async fn publish_logins(service: &Rc<Service<AwsIam>>) {
+    if service.state().login_unpublished
+        && let Err(error) = service.publish().await
+    {
+        warn!(%error, "could not publish: {error}");
     }
 }
 

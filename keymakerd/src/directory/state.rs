@@ -35,6 +35,8 @@ pub struct State {
     pub published: PublishedState,
     /// Whether something is known that the files do not say yet.
     pub unpublished: bool,
+    /// Whether somebody has logged in of whom the files do not say so yet. No login waits for that.
+    pub login_unpublished: bool,
     /// When the last pass in which everything answered began, by `AnswerClock::answer_time`; the contact file has it by
     /// the host's clock.
     pub contact: Option<u64>,

@@ -82,6 +82,7 @@ fn start(folder: &std::path::Path, settings: &str, iam: &IamFake, clock: Rc<Answ
         ids: store.load_ids().unwrap(),
         published: PublishedState::left_in(&store),
         unpublished: true,
+        login_unpublished: false,
         local: LocalAccounts::parse(LOCAL_PASSWD, LOCAL_GROUP, "/bin/bash\n/bin/zsh\n"),
         neighbours: Default::default(),
         contact,

@@ -18,6 +18,7 @@ use super::by_name::{About, Deadlines, FetchedKeys, within};
 use super::limits::NudgeOrigin;
 use super::passing::AT_LATER_PASS;
 use crate::config::Publish;
+use crate::directory::entitlement::refused::Kind;
 use crate::directory::entitlement::verdict;
 use crate::directory::facts::UserFacts;
 use crate::directory::facts::order::Asked;
@@ -487,14 +488,20 @@ impl<I: Iam + 'static> Service<I> {
         let (now, mut state) = (self.clock.unix(), self.state_mut());
         let known = state.facts.user_named(&state.iam_name(login.as_str()));
         let id = known.and_then(|(id, user)| state.is_allowed(user, &self.clock).then(|| id.clone()));
-        let Some(user) = id.and_then(|id| state.facts.users.get_mut(&id)) else {
+        let state = &mut *state;
+        let Some((id, user)) = id.and_then(|id| Some((id.clone(), state.facts.users.get_mut(&id)?))) else {
             return;
         };
         let same_name = user.last_login_as.as_deref() == Some(login.as_str());
         if !same_name || user.last_login.is_none_or(|at| now > at + 86_400) {
             user.last_login = Some(now);
             user.last_login_as = Some(login.to_string());
-            state.unpublished = true;
+            state.login_unpublished = true;
+            // At once: whoever has been here keeps their number, whatever IAM says next (P2).
+            if state.ids.has_kept_name(Kind::User, login.as_str(), &id) {
+                state.ids.note_presence(&id);
+                state.ids.note_presence_as(&id, login.as_str());
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use keymaker_core::published_file::writer::Built;
 use serde::Serialize;
 use tokio::sync::{MutexGuard, oneshot};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::composition::{AsOf, Composition};
@@ -158,13 +159,15 @@ impl<I: Iam + 'static> Service<I> {
     async fn write_out(&self) -> Result<(), StoreError> {
         let draft = self.state_mut().draft(&self.clock)?;
         let files = draft.files;
-        let (written, rights, result) = self
-            .on_disk(move |store| {
-                let (written, result) = write(files, store);
-                let is_new = written.iter().any(|(name, _)| *name == "directory");
-                Ok((written, is_new.then(|| Rights::published_in(store)).flatten(), result))
-            })
-            .await?;
+        self.turns.on_disk_since.set(Some(Instant::now()));
+        let done = self.on_disk(move |store| {
+            let (written, result) = write(files, store);
+            let is_new = written.iter().any(|(name, _)| *name == "directory");
+            Ok((written, is_new.then(|| Rights::published_in(store)).flatten(), result))
+        });
+        let done = done.await;
+        self.turns.on_disk_since.set(None);
+        let (written, rights, result) = done?;
         if result.is_err() {
             self.counts.publications.count(["failed"]);
         } else if !written.is_empty() {
@@ -289,6 +292,7 @@ impl State {
         }
         draft.composition = Some(composition);
         self.unpublished = false;
+        self.login_unpublished = false;
         Ok(draft)
     }
 }

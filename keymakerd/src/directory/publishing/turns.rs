@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keymaker_core::login;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::store::StoreError;
 use crate::clock::AnswerClock;
@@ -18,8 +19,24 @@ pub struct Turns {
     /// How many publications have begun.
     pub(super) begun: Cell<u64>,
     pub(super) under_way: Cell<bool>,
+    /// Since when the disk has what is to be written.
+    pub(super) on_disk_since: Cell<Option<Instant>>,
     /// What became of the last one.
     pub(super) last: RefCell<Option<Rc<StoreError>>>,
+}
+
+impl Turns {
+    /// Comes back once the disk has had what is to be written for longer than this. What it takes to find out what that is does not
+    /// count: nobody who asks gets it sooner by not waiting.
+    pub(super) async fn disk_is_slow(&self, patience: Duration) {
+        loop {
+            match self.on_disk_since.get().map(|since| since + patience) {
+                Some(end) if end <= Instant::now() => return,
+                Some(end) => sleep_until(end).await,
+                None => sleep(patience).await,
+            }
+        }
+    }
 }
 
 /// The contact that the modules read.

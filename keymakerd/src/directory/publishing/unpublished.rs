@@ -14,7 +14,7 @@ use std::time::Duration;
 use keymaker_core::directory_file::{MAX_USER_RECORD, User, Verdict};
 use keymaker_core::keys_file::{KeysFile, PublishedKey};
 use keymaker_core::name::UserName;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::composition::{keys_of, proofs_from, takes_pushed_keys};
 use super::store::Store;
@@ -61,10 +61,15 @@ impl<I: Iam + 'static> Service<I> {
         }
         let publishing = self.publish();
         tokio::pin!(publishing);
-        let published = match timeout(AT_ONCE, &mut publishing).await {
-            Ok(published) => published.is_ok(),
-            Err(_) if self.standing(login) == Standing::Same => return answer,
-            Err(_) => timeout_at(deadline, publishing).await.is_ok_and(|done| done.is_ok()),
+        let published = tokio::select! {
+            biased;
+            published = &mut publishing => published.is_ok(),
+            () = self.turns.disk_is_slow(AT_ONCE) => {
+                if self.standing(login) == Standing::Same {
+                    return answer;
+                }
+                timeout_at(deadline, publishing).await.is_ok_and(|done| done.is_ok())
+            }
         };
         match published {
             true => answer,

@@ -294,8 +294,17 @@ fn who_only_tries_to_log_in_has_had_no_session_here() {
         assert!(!seen(), "there is no contact, so PAM refused");
         host.iam.mend(Action::LIST_USERS);
         host.service.pass().await;
+        let before = host.directory().generation();
         host.service.refresh_keys(name("alice"), Cause::Login).await;
+        assert_eq!(
+            host.directory().generation(),
+            before,
+            "a login waits for nothing that only reports it"
+        );
+        assert!(host.service.state().login_unpublished);
+        host.service.publish().await.unwrap();
         assert!(seen());
+        assert!(!host.service.state().login_unpublished);
     });
 }
 

@@ -170,6 +170,26 @@ fn where_only_a_tombstone_says_that_a_number_is_ours_it_stays() {
     }
 }
 
+// P2
+#[test]
+fn no_tag_changes_the_number_of_somebody_who_has_just_logged_in() {
+    on_one_thread(async {
+        let host = host("tags = [\"uid\"]\ntag_uid_range = [200000, 200999]");
+        host.tag("alice", "uid", "200002");
+        host.service.pass().await;
+        let uid = host.uid("alice");
+        host.service.refresh_keys(name("alice"), SSHD).await;
+        host.service.refresh_keys(name("alice"), Cause::Login).await;
+        // Before it is written down that she has.
+        assert!(host.service.state().login_unpublished);
+        host.tag("alice", "uid", "200003");
+        host.pass_time(300);
+        host.service.refresh_account(name("alice"), SSHD).await;
+        host.service.pass().await;
+        assert_eq!((uid, host.uid("alice")), (Some(200_002), Some(200_002)));
+    });
+}
+
 // P7
 #[test]
 fn whoever_has_logged_in_or_left_a_session_or_a_home_is_denied_for_ever() {
