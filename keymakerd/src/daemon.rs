@@ -147,11 +147,11 @@ pub async fn run(host: HostPaths) -> Result<(), KeymakerdError> {
     info!(users = service.state().published.users, "ready");
     obey_signals(&host, &service).await;
     systemd::stopping();
-    if tokio::time::timeout(LAST_PUBLICATION, publish_logins(&service))
+    if tokio::time::timeout(LAST_PUBLICATION, publish_the_last(&service))
         .await
         .is_err()
     {
-        warn!("the disk is slow; that somebody has just logged in is forgotten");
+        warn!("the disk is slow; what was learned last is not written down");
     }
     Ok(())
 }
@@ -385,17 +385,22 @@ async fn keep_publishing_logins(service: Rc<Service<AwsIam>>) {
     let mut is_due = false;
     loop {
         next_second().await;
-        if is_due {
-            publish_logins(&service).await;
+        if is_due && service.state().login_unpublished {
+            publish(&service).await;
         }
         is_due = service.state().login_unpublished;
     }
 }
 
-async fn publish_logins(service: &Rc<Service<AwsIam>>) {
-    if service.state().login_unpublished
-        && let Err(error) = service.publish().await
-    {
+/// Also what is being written: it would end with this process.
+async fn publish_the_last(service: &Rc<Service<AwsIam>>) {
+    if service.state().login_unpublished || !service.is_published() {
+        publish(service).await;
+    }
+}
+
+async fn publish(service: &Rc<Service<AwsIam>>) {
+    if let Err(error) = service.publish().await {
         warn!(%error, "could not publish: {error}");
     }
 }
@@ -450,9 +455,7 @@ async fn keep_following_clock(service: Rc<Service<AwsIam>>) {
 async fn keep_publishing(service: Rc<Service<AwsIam>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        if let Err(error) = service.publish().await {
-            warn!(%error, "could not publish: {error}");
-        }
+        publish(&service).await;
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) const LAST_CALL: Duration = Duration::from_millis(400);
 /// What of a caller's patience is kept for the disk, once there is contact.
 const PUBLISHING: Duration = Duration::from_millis(100);
 
-/// What is asked between the two `GetUser`.
+/// What is asked by name besides `GetUser`.
 const BY_NAME: [Action; 3] = [
     Action::LIST_GROUPS_FOR_USER,
     Action::LIST_SSH_PUBLIC_KEYS,

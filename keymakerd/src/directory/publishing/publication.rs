@@ -10,7 +10,6 @@ use std::rc::Rc;
 use keymaker_core::published_file::writer::Built;
 use serde::Serialize;
 use tokio::sync::{MutexGuard, oneshot};
-use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::composition::{AsOf, Composition};
@@ -150,7 +149,12 @@ impl<I: Iam + 'static> Service<I> {
         self.turns.under_way.set(true);
         let published = self.write_out().await.map_err(Rc::new);
         self.turns.under_way.set(false);
-        self.state_mut().unpublished |= published.is_err();
+        {
+            let mut state = self.state_mut();
+            state.unpublished |= published.is_err();
+            // One that could not even be made is tried again with the rest, and not each second.
+            state.login_unpublished &= published.is_ok();
+        }
         *self.turns.last.borrow_mut() = published.as_ref().err().cloned();
         self.write_status();
         published
@@ -159,15 +163,13 @@ impl<I: Iam + 'static> Service<I> {
     async fn write_out(&self) -> Result<(), StoreError> {
         let draft = self.state_mut().draft(&self.clock)?;
         let files = draft.files;
-        self.turns.on_disk_since.set(Some(Instant::now()));
-        let done = self.on_disk(move |store| {
-            let (written, result) = write(files, store);
-            let is_new = written.iter().any(|(name, _)| *name == "directory");
-            Ok((written, is_new.then(|| Rights::published_in(store)).flatten(), result))
-        });
-        let done = done.await;
-        self.turns.on_disk_since.set(None);
-        let (written, rights, result) = done?;
+        let (written, rights, result) = self
+            .on_disk(move |store| {
+                let (written, result) = write(files, store);
+                let is_new = written.iter().any(|(name, _)| *name == "directory");
+                Ok((written, is_new.then(|| Rights::published_in(store)).flatten(), result))
+            })
+            .await?;
         if result.is_err() {
             self.counts.publications.count(["failed"]);
         } else if !written.is_empty() {
@@ -205,11 +207,12 @@ impl<I: Iam + 'static> Service<I> {
         lines.into_iter().for_each(|line| self.audit.record(line));
     }
 
-    /// Does something with the disk on a thread of its own. Not tokio's: it waits for those when the daemon ends.
+    /// Does something with the disk, in turn, on a thread of its own. Not tokio's: it waits for those when the daemon ends.
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let _on_disk = self.turns.on_disk();
         let (tell, told) = oneshot::channel();
         let store = self.store.clone();
         let working = std::thread::Builder::new().spawn(move || {

@@ -19,13 +19,19 @@ pub struct Turns {
     /// How many publications have begun.
     pub(super) begun: Cell<u64>,
     pub(super) under_way: Cell<bool>,
-    /// Since when the disk has what is to be written.
-    pub(super) on_disk_since: Cell<Option<Instant>>,
+    /// Since when the disk has had something to do, in the turn that it is.
+    on_disk_since: Cell<Option<Instant>>,
     /// What became of the last one.
     pub(super) last: RefCell<Option<Rc<StoreError>>>,
 }
 
 impl Turns {
+    /// The disk has something to do until what this returns is dropped.
+    pub(super) fn on_disk(&self) -> OnDisk<'_> {
+        self.on_disk_since.set(Some(Instant::now()));
+        OnDisk(self)
+    }
+
     /// Comes back once the disk has had what is to be written for longer than this. What it takes to find out what that is does not
     /// count: nobody who asks gets it sooner by not waiting.
     pub(super) async fn disk_is_slow(&self, patience: Duration) {
@@ -36,6 +42,15 @@ impl Turns {
                 None => sleep(patience).await,
             }
         }
+    }
+}
+
+/// See [`Turns::on_disk`].
+pub(super) struct OnDisk<'t>(&'t Turns);
+
+impl Drop for OnDisk<'_> {
+    fn drop(&mut self) {
+        self.0.on_disk_since.set(None);
     }
 }
 

@@ -64,7 +64,8 @@ impl<I: Iam + 'static> Service<I> {
         let published = tokio::select! {
             biased;
             published = &mut publishing => published.is_ok(),
-            () = self.turns.disk_is_slow(AT_ONCE) => {
+            // However little the disk is known to have, nobody waits longer than their deadline.
+            _ = timeout_at(deadline, self.turns.disk_is_slow(AT_ONCE)) => {
                 if self.standing(login) == Standing::Same {
                     return answer;
                 }

@@ -161,6 +161,39 @@ fn a_slow_disk_keeps_nobody_waiting_and_lets_nobody_in_whom_iam_refuses() {
     });
 }
 
+// P5 P9
+#[test]
+fn a_disk_that_hangs_while_only_the_contact_is_told_lets_nobody_in_whom_iam_refuses() {
+    on_one_thread(async {
+        let host = host_of_two().await;
+        let stuck = host.service.store.stuck.lock().await;
+        tokio::time::pause();
+        // Nothing is new, so that the time of contact is the first thing that the disk is given.
+        host.pass_time(300);
+        assert_eq!(host.service.pass().await, DirectoryOutcome::CannotTell);
+        host.iam.leave("bob", "prod_ssh_users");
+        host.pass_time(61);
+        for cause in [SSHD, Cause::Login, Cause::Credentials] {
+            let began = tokio::time::Instant::now();
+            let answers = [
+                host.service.refresh_keys(name("bob"), cause).await,
+                host.service.refresh_keys(name("alice"), cause).await,
+            ];
+            assert_eq!(
+                answers,
+                [DirectoryOutcome::NotPublished, DirectoryOutcome::Fresh],
+                "{cause:?}"
+            );
+            assert!(
+                began.elapsed() < Duration::from_secs(4),
+                "{cause:?}: {:?}",
+                began.elapsed()
+            );
+        }
+        drop(stuck);
+    });
+}
+
 #[test]
 fn who_asks_while_files_are_written_waits_for_one_more_publication_at_most() {
     on_one_thread(async {
