@@ -34,7 +34,7 @@ impl Turns {
 
     /// Comes back once the disk has had what is to be written for longer than this. What it takes to find out what that is does not
     /// count: nobody who asks gets it sooner by not waiting.
-    pub(super) async fn disk_is_slow(&self, patience: Duration) {
+    pub(crate) async fn disk_is_slow(&self, patience: Duration) {
         loop {
             match self.on_disk_since.get().map(|since| since + patience) {
                 Some(end) if end <= Instant::now() => return,
