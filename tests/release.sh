@@ -41,6 +41,7 @@ glibc_is_checked() {
   mkdir -p "$work/bin" "$work/no-readelf"
   local tool
   for tool in sh grep sed sort tail printf dirname; do ln -s "$(command -v $tool)" "$work/no-readelf/$tool"; done
+  check "what sshd starts for a login loads no library but glibc" same_text libc.so.6 "$(LC_ALL=C readelf -d "$built"/{keymaker-keys,proof} | sed -n 's/.*(NEEDED).*\[\(.*\)\]$/\1/p' | grep -v '^ld-linux' | sort -u)"
   check "a program that needs no newer glibc is let through" dist/check-glibc 2.99 "$built/credd" "$built/libnss_keymaker.so"
   check "one that needs a newer one is refused" fails_saying "which is newer than 2.2" dist/check-glibc 2.2 "$built/credd"
   check "also behind one that does not" fails_saying "which is newer than 2.27" dist/check-glibc 2.27 "$(program_for 2.2.5)" "$built/credd"
