@@ -14,7 +14,7 @@ use crate::published_file::format::{HashKey, Key};
 use crate::published_file::reader::{FileState, PublishedFile, ReadError};
 use crate::published_file::writer::{BuildError, Built, FileBuilder, KeyTaken};
 pub use header::{FileStamp, Header, LocalStamps};
-pub use records::{Group, MAX_FORMER_NAMES, NewGroup, NewUser, User, Verdict};
+pub use records::{Group, MAX_FORMER_NAMES, NewGroup, NewUser, User, Verdict, count_texts};
 
 const MAGIC: [u8; 8] = *b"KMDIR\0\0\x01";
 const USER_NAMES: usize = 0;

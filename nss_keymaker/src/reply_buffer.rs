@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use keymaker_core::directory_file::count_texts;
+
 use crate::LookupError;
 
 /// The bytes of a pointer.
@@ -40,16 +42,18 @@ impl<'b> ReplyBuffer<'b> {
         let base = self.bytes.as_ptr().expose_provenance();
         let padding = (base + self.used).next_multiple_of(POINTER) - (base + self.used);
         self.take(padding)?;
-        let ends = |texts: &[u8]| texts.iter().filter(|byte| **byte == 0).count();
-        let count = self.bytes.get(texts.clone()).map_or(0, ends);
+        let count = self.bytes.get(texts.clone()).map_or(0, count_texts);
         let (at, _) = self.take((count + 1) * POINTER)?;
         let (filled, array) = self.bytes.split_at_mut(at);
-        let mut target = texts.start;
-        let filled = filled.get(texts).unwrap_or_default();
         let mut slots = array.as_chunks_mut::<POINTER>().0.iter_mut();
-        for (text, slot) in filled.split_inclusive(|byte| *byte == 0).zip(&mut slots) {
-            *slot = (base + target).to_ne_bytes();
-            target += text.len();
+        let mut target = base + texts.start;
+        for (end, byte) in (base + texts.start..).zip(filled.get(texts).unwrap_or_default()) {
+            if *byte == 0
+                && let Some(slot) = slots.next()
+            {
+                *slot = target.to_ne_bytes();
+                target = end + 1;
+            }
         }
         if let Some(last) = slots.next() {
             last.fill(0);

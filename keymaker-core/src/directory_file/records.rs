@@ -296,9 +296,14 @@ impl<'b> Group<'b> {
     pub(super) fn parse(record: &'b [u8]) -> Option<Self> {
         let texts = record.get(Self::TEXTS_AT..)?;
         let member_count = u32_at(record, 4)?;
-        let mut ends = texts.iter().enumerate().filter(|(_, byte)| **byte == 0);
-        let (end, _) = ends.nth(member_count as usize)?;
-        let texts = texts.get(..=end)?;
+        let wanted = usize::try_from(member_count).ok()?.checked_add(1)?;
+        let texts = if texts.last() == Some(&0) && count_texts(texts) == wanted {
+            texts
+        } else {
+            let mut ends = texts.iter().enumerate().filter(|(_, byte)| **byte == 0);
+            let (end, _) = ends.nth(wanted - 1)?;
+            texts.get(..=end)?
+        };
         Some(Self {
             name: GroupName::parse(texts.split(|byte| *byte == 0).next()?).ok()?,
             gid: Gid::new(u32_at(record, 0)?)?,
@@ -346,6 +351,16 @@ impl NewGroup<'_> {
         }
         Ok(record)
     }
+}
+
+/// How many texts these bytes hold, each followed by a zero byte. A large group is as many bytes: counted 255 at a time
+/// in one byte, they are sixteen an instruction.
+pub fn count_texts(bytes: &[u8]) -> usize {
+    let in_block = |block: &[u8]| block.iter().map(|byte| u8::from(*byte == 0)).sum::<u8>();
+    bytes
+        .chunks(u8::MAX.into())
+        .map(|block| usize::from(in_block(block)))
+        .sum()
 }
 
 /// Text that may stand in a passwd line: getent prints it, and shadow's tools parse it again.
