@@ -37,7 +37,8 @@ def until(what, holds, seconds=60):
         try:
             if found := holds():
                 return found
-        except OSError:
+        # While Prometheus starts it answers, and with words that are not JSON.
+        except (OSError, json.JSONDecodeError):
             pass
         time.sleep(0.2)
     check(what, False, f"not within {seconds} s")
