@@ -173,14 +173,14 @@ packed_twice() {
 }
 
 packed() {
-  copy_sources "$1" && (cd "$1" && BUILT=$built LEVEL=0 debian/make-debs "$2" && BUILT=$built PAYLOAD=w1.gzdio rpm/make-rpms "$2")
+  copy_sources "$1" && (cd "$1" && BUILT=$built LEVEL=1 debian/make-debs "$2" && BUILT=$built PAYLOAD=w1.gzdio rpm/make-rpms "$2")
 }
 packed_otherwise() {
   mkdir -p "$work/copy" && cp -a "$built" "$work/copy/built" &&
     # The clock goes wrong, and not what it says of files.
     (umask 077; built=$work/copy/built; export NO_FAKE_STAT=1 SOURCE_DATE_EPOCH=1 TZ=Asia/Tokyo LC_ALL=C
       copy_sources "$1" && chmod -R go= "$1" && cd "$1" &&
-        BUILT=$built LEVEL=0 faketime -f -400d debian/make-debs "$2" && BUILT=$built PAYLOAD=w1.gzdio faketime -f -400d rpm/make-rpms "$2")
+        BUILT=$built LEVEL=1 faketime -f -400d debian/make-debs "$2" && BUILT=$built PAYLOAD=w1.gzdio faketime -f -400d rpm/make-rpms "$2")
 }
 same_packages() {
   local sums; sums=$(cd "$1" && sha256sum *.deb *.rpm) || return

@@ -32,7 +32,7 @@ make_repositories() {
   local built=$1 out=$2 key another
   export GNUPGHOME=$work/gpg; mkdir -m 700 "$GNUPGHOME"
   rm -rf "$out"; mkdir -p "$work/packages"
-  check "debian/make-debs packs" env BUILT="$built" LEVEL=0 "$here/../debian/make-debs" "$work/packages"
+  check "debian/make-debs packs" env BUILT="$built" LEVEL=1 "$here/../debian/make-debs" "$work/packages"
   check "rpm/make-rpms packs" env BUILT="$built" PAYLOAD=w1.gzdio "$here/../rpm/make-rpms" "$work/packages"
   key=$(make_key right rsa3072) another=$(make_key another rsa3072)
   check "no repository is made with a key that rpm of Enterprise Linux 8 cannot read" refused "is no RSA key" "$(make_key short rsa2048)" $URL
