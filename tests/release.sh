@@ -77,7 +77,7 @@ fake_build() {
   local program; program=$(program_for "$1") || return
   fake cargo "case \"\$*\" in *build*) ;; *) exec '$(command -v cargo)' \"\$@\" ;; esac
     echo \"\$*; \$CARGO_ENCODED_RUSTFLAGS\" >>'$work/cargo-was-told'
-    for folder in release $(uname -m)-unknown-linux-gnu/release $(uname -m)-unknown-linux-musl/release; do
+    for folder in release $(uname -m)-unknown-linux-gnu/dist $(uname -m)-unknown-linux-musl/dist; do
       mkdir -p \"\$CARGO_TARGET_DIR/\$folder\" && for file in $PROGRAMS; do cp '$program' \"\$CARGO_TARGET_DIR/\$folder/\$file\" || exit 1; done
     done"
   fake cargo-auditable true
